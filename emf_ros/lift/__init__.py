@@ -1,0 +1,1 @@
+"""Keypoints over time to metric skeletons."""

@@ -1,0 +1,1 @@
+"""The network: Enhanced Motion Flow in front of TCPFormer. Torch only."""

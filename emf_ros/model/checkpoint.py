@@ -1,0 +1,66 @@
+"""Weights as files: safetensors, which hold arrays and text and can run nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .lifter import Lifter
+from .presets import LifterConfig
+
+#: Raised by one whenever the meaning of input or output changes: older files then do not fit.
+FORMAT = "emf_ros-lifter-1"
+
+
+class WeightsError(ValueError):
+    """A weights file that is missing, broken, or of another kind than this version reads."""
+
+
+def save_weights(path: str | Path, lifter: Lifter, notes: dict[str, str] | None = None) -> None:
+    """Write a lifter's weights with all that is needed to build it again."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in lifter.state_dict().items()}
+    metadata = {"format": FORMAT, "config": json.dumps(lifter.config.as_dict()), **(notes or {})}
+    # Rename last: who reads the path finds the old file or the new one, never half of one.
+    temporary = Path(f"{path}.part")
+    save_file(tensors, temporary, metadata)
+    temporary.replace(path)
+
+
+def load_weights(path: str | Path, device: str = "cpu") -> Lifter:
+    """Build the lifter that a file describes, in evaluation mode.
+
+    Raises:
+        WeightsError: says what is wrong with the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"there is no weights file {path}")
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(f"{path} is no readable safetensors file: {error}") from None
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path} has the format {metadata.get('format')!r}; this version reads {FORMAT!r}"
+        )
+    try:
+        known = {f.name for f in fields(LifterConfig)}
+        stored = json.loads(metadata["config"])
+        if set(stored) - known:
+            raise ValueError(f"unknown settings {sorted(set(stored) - known)}")
+        lifter = Lifter(LifterConfig(**stored))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} describes no lifter: {error}") from None
+    try:
+        lifter.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not fit the lifter it describes: {error}") from None
+    if not all(bool(t.isfinite().all()) for t in tensors.values()):
+        raise WeightsError(f"{path} holds values that are not finite")
+    return lifter.to(device).eval()

@@ -1,0 +1,263 @@
+"""TCPFormer: temporal correlations through an implicit pose proxy (arXiv 2501.01770).
+
+Two streams of spatial and temporal attention, fused per joint, and after each such layer a block in
+which a short sequence of learned "proxy" poses reads the whole clip and the clip reads the proxies.
+Nothing here knows the order of the frames: attention over time is order-blind and the network has no
+temporal position embedding. What it learns of motion it gets from its input features.
+
+Shapes: B clips, T frames, J joints, C features, P = T // 3 proxies.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Multi-head attention along one axis of (B, T, J, C).
+
+    Args:
+        dim: C.
+        heads: number of heads.
+        axis: 'time' attends over frames per joint, 'joints' over joints per frame.
+        cross: queries come from another sequence than keys and values. The two cases differ in how
+            the weights are laid out (three matrices, or one), as in the published checkpoints.
+    """
+
+    def __init__(self, dim: int, heads: int, axis: str = "time", cross: bool = False) -> None:
+        super().__init__()
+        self.heads, self.axis, self.cross = heads, axis, cross
+        if cross:
+            self.wq = nn.Linear(dim, dim, bias=False)
+            self.wk = nn.Linear(dim, dim, bias=False)
+            self.wv = nn.Linear(dim, dim, bias=False)
+        else:
+            self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+
+    def split(self, x: Tensor) -> Tensor:
+        """(B, T, J, C) -> (B * other axis, H, this axis, C/H).
+
+        Four dimensions, since the fused attention kernels take no more.
+        """
+        x = x.unflatten(-1, (self.heads, -1))
+        x = x.permute(0, 2, 3, 1, 4) if self.axis == "time" else x.permute(0, 1, 3, 2, 4)
+        return x.flatten(0, 1)
+
+    def merge(self, x: Tensor, batch: int) -> Tensor:
+        """The way back from `split`."""
+        x = x.unflatten(0, (batch, -1))
+        x = x.permute(0, 3, 1, 2, 4) if self.axis == "time" else x.permute(0, 1, 3, 2, 4)
+        return x.flatten(-2)
+
+    def queries_keys_values(self, x: Tensor, source: Tensor | None = None) -> list[Tensor]:
+        if self.cross:
+            return [self.split(part) for part in (self.wq(x), self.wk(source), self.wv(source))]
+        return [self.split(part) for part in self.qkv(x).chunk(3, dim=-1)]
+
+    def forward(self, x: Tensor, source: Tensor | None = None) -> Tensor:
+        q, k, v = self.queries_keys_values(x, source)
+        return self.proj(self.merge(F.scaled_dot_product_attention(q, k, v), x.shape[0]))
+
+
+class ProxySumAttention(Attention):
+    """Attention over time whose map is mixed with the one that leads through the proxies.
+
+    The clip-to-clip map by way of the proxies is A_clip<-proxy @ A_proxy<-clip. Applied to the values
+    from the right it is two more attentions, so that no T x T map is ever formed.
+    """
+
+    def forward(self, x, proxy_reads, clip_reads, weight):  # type: ignore[override]
+        """
+        Args:
+            x: (B, T, J, C).
+            proxy_reads: queries of the proxies and keys of the clip.
+            clip_reads: queries of the clip and keys of the proxies.
+            weight: share of the direct map, 0..1.
+        """
+        q, k, v = self.queries_keys_values(x)
+        direct = F.scaled_dot_product_attention(q, k, v)
+        gathered = F.scaled_dot_product_attention(*proxy_reads, v)
+        through_proxies = F.scaled_dot_product_attention(*clip_reads, gathered)
+        mixed = weight * direct + (1 - weight) * through_proxies
+        return self.proj(self.merge(mixed, x.shape[0]))
+
+
+class MLP(nn.Module):
+    def __init__(self, dim: int, ratio: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, int(dim * ratio))
+        self.fc2 = nn.Linear(int(dim * ratio), dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+def _layer_scale(dim: int, init: float) -> nn.Parameter:
+    return nn.Parameter(torch.full((dim,), init))
+
+
+class TransformerBlock(nn.Module):
+    """x + s1 * attention(norm x), then x + s2 * MLP(norm x)."""
+
+    def __init__(self, dim: int, heads: int, axis: str, mlp_ratio: float, scale: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = Attention(dim, heads, axis)
+        self.scale1 = _layer_scale(dim, scale)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = MLP(dim, mlp_ratio)
+        self.scale2 = _layer_scale(dim, scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.scale1 * self.attention(self.norm1(x))
+        return x + self.scale2 * self.mlp(self.norm2(x))
+
+
+class SpatioTemporalBlock(nn.Module):
+    """Two streams, joints-then-time and time-then-joints, weighed per frame and joint."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, scale: float) -> None:
+        super().__init__()
+
+        def stream(*axes: str) -> nn.Sequential:
+            return nn.Sequential(
+                *(TransformerBlock(dim, heads, axis, mlp_ratio, scale) for axis in axes)
+            )
+
+        self.joints_first = stream("joints", "time")
+        self.time_first = stream("time", "joints")
+        self.fusion = nn.Linear(2 * dim, 2)
+        nn.init.zeros_(self.fusion.weight)
+        nn.init.constant_(self.fusion.bias, 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.joints_first(x), self.time_first(x)
+        weights = self.fusion(torch.cat([a, b], dim=-1)).softmax(dim=-1)
+        return a * weights[..., :1] + b * weights[..., 1:]
+
+
+class LocalBlock(nn.Module):
+    """Attention over time inside each third of the clip, with weights of its own per third.
+
+    In the published code its layer scales are not registered as parameters: they stay at 1e-5 and
+    the branch does next to nothing.
+    """
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, scale: float) -> None:
+        super().__init__()
+        self.thirds = nn.ModuleList(
+            TransformerBlock(dim, heads, "time", mlp_ratio, scale) for _ in range(3)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.chunk(3, dim=1)
+        return torch.cat([f(part) for f, part in zip(self.thirds, parts, strict=True)], dim=1)
+
+
+class ProxyBlock(nn.Module):
+    """Clip and pose proxies exchange what they know; then the clip attends through both."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, scale: float) -> None:
+        super().__init__()
+        self.norm_clip = nn.LayerNorm(dim)
+        self.norm_proxy = nn.LayerNorm(dim)
+        self.proxy_from_clip = Attention(dim, heads, cross=True)
+        self.clip_from_proxy = Attention(dim, heads, cross=True)
+        self.norm_proxy_mlp = nn.LayerNorm(dim)
+        self.proxy_mlp = MLP(dim, mlp_ratio)
+        self.norm_clip_mlp = nn.LayerNorm(dim)
+        self.clip_mlp = MLP(dim, mlp_ratio)
+        self.self_block = TransformerBlock(dim, heads, "time", mlp_ratio, scale)
+        self.norm_sum = nn.LayerNorm(dim)
+        self.sum_attention = ProxySumAttention(dim, heads)
+        self.norm_sum_mlp = nn.LayerNorm(dim)
+        self.sum_mlp = MLP(dim, mlp_ratio)
+        self.sum_logit = nn.Parameter(torch.rand(1))
+        for name in ("proxy", "proxy_mlp", "clip", "clip_mlp", "sum", "sum_mlp"):
+            self.register_parameter(f"scale_{name}", _layer_scale(dim, scale))
+
+    def forward(self, x: Tensor, proxy: Tensor) -> tuple[Tensor, Tensor]:
+        q1, k1, v1 = self.proxy_from_clip.queries_keys_values(
+            self.norm_proxy(proxy), self.norm_clip(x)
+        )
+        read = F.scaled_dot_product_attention(q1, k1, v1)
+        read = self.proxy_from_clip.merge(read, x.shape[0])
+        proxy = proxy + self.scale_proxy * self.proxy_from_clip.proj(read)
+        proxy = proxy + self.scale_proxy_mlp * self.proxy_mlp(self.norm_proxy_mlp(proxy))
+
+        q2, k2, v2 = self.clip_from_proxy.queries_keys_values(
+            self.norm_clip(x), self.norm_proxy(proxy)
+        )
+        read = F.scaled_dot_product_attention(q2, k2, v2)
+        read = self.clip_from_proxy.merge(read, x.shape[0])
+        x = x + self.scale_clip * self.clip_from_proxy.proj(read)
+        x = x + self.scale_clip_mlp * self.clip_mlp(self.norm_clip_mlp(x))
+
+        x = self.self_block(x)
+        mixed = self.sum_attention(
+            self.norm_sum(x), (q1, k1), (q2, k2), self.sum_logit.sigmoid()
+        )
+        x = x + self.scale_sum * mixed
+        x = x + self.scale_sum_mlp * self.sum_mlp(self.norm_sum_mlp(x))
+        return x, proxy
+
+
+class TCPFormer(nn.Module):
+    """The trunk: embedded joints in, a representation per frame and joint out.
+
+    Args:
+        dim_in: width of the input per joint.
+        dim: C.
+        dim_rep: width of the representation.
+        layers: depth.
+        frames: T. The number of proxies is T // 3, so a clip may have another length only when the
+            local branch is out.
+        joints: J.
+        heads: attention heads; C must be a multiple.
+        mlp_ratio: hidden width of the MLPs over C.
+        layer_scale: initial layer scale. 1e-5 in the paper; small networks learn far faster from 0.1.
+        local_branch: with the branch over thirds that the published checkpoints carry unused.
+    """
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim: int,
+        dim_rep: int,
+        layers: int,
+        frames: int,
+        joints: int = 17,
+        heads: int = 8,
+        mlp_ratio: float = 4.0,
+        layer_scale: float = 1e-5,
+        local_branch: bool = False,
+    ) -> None:
+        super().__init__()
+        if frames < 3:
+            raise ValueError(f"a clip of {frames} frames has no thirds")
+        block = (dim, heads, mlp_ratio, layer_scale)
+        self.embed = nn.Linear(dim_in, dim)
+        self.joint_position = nn.Parameter(torch.zeros(1, joints, dim))
+        self.proxy = nn.Parameter(torch.randn(frames // 3, joints, dim))
+        self.proxy_joint_position = nn.Parameter(torch.zeros(1, joints, dim))
+        self.blocks = nn.ModuleList(SpatioTemporalBlock(*block) for _ in range(layers))
+        self.local_blocks = nn.ModuleList(
+            LocalBlock(*block) for _ in range(layers if local_branch else 0)
+        )
+        self.proxy_blocks = nn.ModuleList(ProxyBlock(*block) for _ in range(layers))
+        self.norm = nn.LayerNorm(dim)
+        self.representation = nn.Linear(dim, dim_rep)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, J, dim_in) -> (B, T, J, dim_rep)."""
+        proxy = (self.proxy + self.proxy_joint_position).expand(x.shape[0], -1, -1, -1)
+        x = self.embed(x) + self.joint_position
+        for i, (block, proxy_block) in enumerate(zip(self.blocks, self.proxy_blocks, strict=True)):
+            x = block(x)
+            if self.local_blocks:
+                x = self.local_blocks[i](x)
+            x, proxy = proxy_block(x, proxy)
+        return self.representation(self.norm(x)).tanh()

@@ -1,0 +1,286 @@
+"""Joint layouts as data, and the conversions between them.
+
+A layout is a named, ordered set of joints. Everything that indexes joints (the model, the messages,
+the drawings) asks a layout; no other module writes a joint's number down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A named set of joints.
+
+    Attributes:
+        name: the layout's name, as it stands in messages and files.
+        joints: joint names in order.
+        bones: pairs of joint names, for drawing.
+        parents: the parent's name per joint name in the kinematic tree. Joints without an entry have
+            none; layouts that are a detector's point set and no tree have no entries at all.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    bones: tuple[tuple[str, str], ...]
+    parent_of: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+    def index(self, joint: str) -> int:
+        """The position of a joint in the order of this layout."""
+        return self.joints.index(joint)
+
+    @cached_property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """The bones as index pairs."""
+        return tuple((self.index(a), self.index(b)) for a, b in self.bones)
+
+    @cached_property
+    def parents(self) -> tuple[int, ...]:
+        """The parent's index per joint; -1 where there is none."""
+        return tuple(
+            self.index(self.parent_of[j]) if j in self.parent_of else -1 for j in self.joints
+        )
+
+    @cached_property
+    def mirror(self) -> tuple[int, ...]:
+        """The index of each joint's counterpart on the other side (itself for the middle ones)."""
+
+        def counterpart(joint: str) -> str:
+            if joint.startswith("left_"):
+                return "right_" + joint[5:]
+            if joint.startswith("right_"):
+                return "left_" + joint[6:]
+            return joint
+
+        return tuple(self.index(counterpart(j)) for j in self.joints)
+
+    @cached_property
+    def sides(self) -> tuple[str, ...]:
+        """'left', 'right' or 'middle' per joint."""
+        return tuple(
+            j.split("_")[0] if j.startswith(("left_", "right_")) else "middle" for j in self.joints
+        )
+
+
+def _tree(name: str, parent_of: dict[str, str | None]) -> Layout:
+    joints = tuple(parent_of)
+    tree = {j: p for j, p in parent_of.items() if p is not None}
+    return Layout(name, joints, tuple((p, j) for j, p in tree.items()), tree)
+
+
+# Human3.6M's seventeen joints. "thorax" is the base of the neck.
+H36M17 = _tree(
+    "h36m17",
+    {
+        "pelvis": None,
+        "right_hip": "pelvis",
+        "right_knee": "right_hip",
+        "right_ankle": "right_knee",
+        "left_hip": "pelvis",
+        "left_knee": "left_hip",
+        "left_ankle": "left_knee",
+        "spine": "pelvis",
+        "thorax": "spine",
+        "nose": "thorax",
+        "head_top": "nose",
+        "left_shoulder": "thorax",
+        "left_elbow": "left_shoulder",
+        "left_wrist": "left_elbow",
+        "right_shoulder": "thorax",
+        "right_elbow": "right_shoulder",
+        "right_wrist": "right_elbow",
+    },
+)
+
+_LIMB_BONES = tuple(
+    (f"{side}_{a}", f"{side}_{b}")
+    for side in ("left", "right")
+    for a, b in (
+        ("shoulder", "elbow"),
+        ("elbow", "wrist"),
+        ("hip", "knee"),
+        ("knee", "ankle"),
+        ("shoulder", "hip"),
+    )
+)
+_GIRDLE_BONES = (("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"))
+
+COCO17 = Layout(
+    "coco17",
+    (
+        "nose",
+        "left_eye",
+        "right_eye",
+        "left_ear",
+        "right_ear",
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+        "left_hip",
+        "right_hip",
+        "left_knee",
+        "right_knee",
+        "left_ankle",
+        "right_ankle",
+    ),
+    _LIMB_BONES
+    + _GIRDLE_BONES
+    + (
+        ("nose", "left_eye"),
+        ("nose", "right_eye"),
+        ("left_eye", "left_ear"),
+        ("right_eye", "right_ear"),
+    ),
+    {},
+)
+
+# MediaPipe's BlazePose topology.
+BLAZEPOSE33 = Layout(
+    "blazepose33",
+    (
+        "nose",
+        "left_eye_inner",
+        "left_eye",
+        "left_eye_outer",
+        "right_eye_inner",
+        "right_eye",
+        "right_eye_outer",
+        "left_ear",
+        "right_ear",
+        "left_mouth",
+        "right_mouth",
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+        "left_pinky",
+        "right_pinky",
+        "left_index",
+        "right_index",
+        "left_thumb",
+        "right_thumb",
+        "left_hip",
+        "right_hip",
+        "left_knee",
+        "right_knee",
+        "left_ankle",
+        "right_ankle",
+        "left_heel",
+        "right_heel",
+        "left_foot_index",
+        "right_foot_index",
+    ),
+    _LIMB_BONES
+    + _GIRDLE_BONES
+    + tuple(
+        (f"{side}_{a}", f"{side}_{b}")
+        for side in ("left", "right")
+        for a, b in (
+            ("wrist", "pinky"),
+            ("wrist", "index"),
+            ("wrist", "thumb"),
+            ("ankle", "heel"),
+            ("heel", "foot_index"),
+            ("ankle", "foot_index"),
+        )
+    )
+    + (("left_mouth", "right_mouth"), ("left_ear", "left_eye"), ("right_ear", "right_eye")),
+    {},
+)
+
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (H36M17, COCO17, BLAZEPOSE33)}
+
+
+def get_layout(name: str) -> Layout:
+    """The layout of that name.
+
+    Raises:
+        ValueError: there is none; the message lists those that exist.
+    """
+    try:
+        return LAYOUTS[name]
+    except KeyError:
+        raise ValueError(f"unknown joint layout {name!r}; known: {', '.join(LAYOUTS)}") from None
+
+
+# Each H36M17 joint as a weighted sum of the source's joints. The top of the head is seen by neither
+# detector: it is extrapolated from the shoulders' middle through the ears' middle. 0.55 is the
+# adult's ear-to-crown over neck-to-ear height, from the mocap skeletons' proportions.
+_EARS = {"left_ear": 0.5, "right_ear": 0.5}
+_SHOULDERS = {"left_shoulder": 0.5, "right_shoulder": 0.5}
+_HIPS = {"left_hip": 0.5, "right_hip": 0.5}
+_CROWN = 0.55
+_FROM_FACE_AND_LIMBS: dict[str, dict[str, float]] = {
+    "pelvis": _HIPS,
+    "spine": {j: 0.25 for j in (*_HIPS, *_SHOULDERS)},
+    "thorax": _SHOULDERS,
+    "head_top": {
+        **{j: 0.5 * (1 + _CROWN) for j in _EARS},
+        **{j: -0.5 * _CROWN for j in _SHOULDERS},
+    },
+}
+
+# Joints of H36M17 that a detector of faces and limbs does not see itself, but has as the mean of
+# others. Training forms them the same way, from noisy hips and shoulders.
+DERIVED_IN_H36M17: dict[str, dict[str, float]] = {
+    joint: _FROM_FACE_AND_LIMBS[joint] for joint in ("pelvis", "spine", "thorax")
+}
+
+
+def conversion_matrix(source: Layout, target: Layout) -> np.ndarray:
+    """The weights that turn joints of one layout into another's.
+
+    Returns:
+        (K_target, K_source) float64; each row sums to 1.
+
+    Raises:
+        ValueError: no conversion between the two is known.
+    """
+    if source.name == target.name:
+        return np.eye(len(source))
+    if target.name != H36M17.name or source.name not in (COCO17.name, BLAZEPOSE33.name):
+        raise ValueError(f"no conversion from layout {source.name!r} to {target.name!r}")
+    weights = np.zeros((len(target), len(source)))
+    for row, joint in enumerate(target.joints):
+        for name, weight in _FROM_FACE_AND_LIMBS.get(joint, {joint: 1.0}).items():
+            weights[row, source.index(name)] = weight
+    return weights
+
+
+def convert_keypoints(keypoints: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
+    """Convert 2D keypoints between layouts.
+
+    Args:
+        keypoints: (..., K_source, 3): x, y (any unit) and score 0..1.
+        source: their layout.
+        target: the layout wanted.
+
+    Returns:
+        (..., K_target, 3). A joint made of several has the lowest of their scores, and is missing
+        (NaN, score 0) when any of them is.
+    """
+    keypoints = np.asarray(keypoints, dtype=np.float64)
+    if source.name == target.name:
+        return keypoints.copy()
+    weights = conversion_matrix(source, target)
+    out = np.empty((*keypoints.shape[:-2], len(target), 3))
+    for row in range(len(target)):
+        used = np.flatnonzero(weights[row])
+        parts = keypoints[..., used, :]
+        out[..., row, :2] = np.einsum("k,...kc->...c", weights[row, used], parts[..., :2])
+        out[..., row, 2] = parts[..., 2].min(axis=-1)
+    missing = ~np.isfinite(out).all(axis=-1) | (out[..., 2] <= 0)
+    out[missing] = (np.nan, np.nan, 0.0)
+    return out
