@@ -10,10 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .lifter import Lifter
-from .presets import LifterConfig
-
-#: Raised by one whenever the meaning of input or output changes: older files then do not fit.
-FORMAT = "emf_ros-lifter-1"
+from .presets import FORMAT, LifterConfig
 
 
 class WeightsError(ValueError):

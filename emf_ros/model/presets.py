@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+#: Of weights files. Raised by one whenever the meaning of input or output changes: older files then
+#: do not fit.
+FORMAT = "emf_ros-lifter-1"
+
 
 @dataclass(frozen=True)
 class LifterConfig:

@@ -38,16 +38,15 @@ def evaluate(
     cameras = CameraRanges(body_scale=(1.0, 1.0), speed=(1.0, 1.0))
     for kind, errors in (("exact", None), ("noisy", DetectorErrors())):
         synthesizer = Synthesizer(device, seed, cameras, errors)
-        sampler = WindowSampler(clips, size.frames, size.rate_hz, device)
+        sampler = WindowSampler(clips, size.rate_hz, device)
         columns: dict[str, list[np.ndarray]] = {}
 
         def add(name: str, value: torch.Tensor, columns: dict = columns) -> None:
             columns.setdefault(name, []).append(value.double().cpu().numpy().ravel())
 
         for _ in range(0, windows, 64):
-            batch = synthesizer.batch(
-                sampler.draw(64, synthesizer.generator, cameras.speed)
-            )
+            motion = sampler.draw(64, size.frames, synthesizer.generator, cameras.speed)
+            batch = synthesizer.batch(motion)
             predicted, log_scale = lifter(batch.keypoints)
             truth = batch.targets
             for lag in (*LAGS, size.frames // 2):

@@ -107,22 +107,23 @@ class WindowSampler:
 
     Args:
         clips: where from.
-        frames: T.
         rate_hz: frames a second of the windows.
         device: of what `draw` returns.
     """
 
-    def __init__(self, clips: MotionClips, frames: int, rate_hz: float, device: torch.device) -> None:
-        self.frames = frames
+    def __init__(self, clips: MotionClips, rate_hz: float, device: torch.device) -> None:
         self.step = clips.rate_hz / rate_hz
         # Clips too short for the window even when played slowest are replicated at their end.
         self.positions = torch.from_numpy(clips.positions).to(device)
         self.starts = torch.from_numpy(clips.starts).to(device)
         self.lengths = torch.from_numpy(clips.lengths).to(device)
-        self.cumulative = torch.from_numpy(np.cumsum(clips.weights / clips.weights.sum())).to(device)
+        share = np.cumsum(clips.weights / clips.weights.sum())
+        self.cumulative = torch.from_numpy(share).to(device)
         self.device = device
 
-    def draw(self, batch: int, generator: torch.Generator, speed: tuple[float, float]) -> Tensor:
+    def draw(
+        self, batch: int, frames: int, generator: torch.Generator, speed: tuple[float, float]
+    ) -> Tensor:
         """(B, T, 17, 3) m, z up; played at a random speed, frames interpolated linearly."""
 
         def uniform(low: float, high: float) -> Tensor:
@@ -133,8 +134,8 @@ class WindowSampler:
         pick = pick.clamp(max=len(self.starts) - 1)
         last = (self.lengths[pick] - 1).to(torch.float32)
         step = self.step * uniform(*speed)
-        begin = uniform(0, 1) * (last - step * (self.frames - 1)).clamp(min=0)
-        time = begin[:, None] + step[:, None] * torch.arange(self.frames, device=self.device)
+        begin = uniform(0, 1) * (last - step * (frames - 1)).clamp(min=0)
+        time = begin[:, None] + step[:, None] * torch.arange(frames, device=self.device)
         time = time.minimum(last[:, None])
         low = time.floor()
         part = (time - low)[..., None, None]

@@ -246,7 +246,8 @@ class Synthesizer:
 
         bias = e.bias * self.randn(batch, 1, joints, 2) * self.rand(batch, 1, 1, 1) * 1.7
         # Scores fall with the error, each detector's by a law of its own; most are too sure.
-        certainty = torch.exp(-((noise.norm(dim=-1) / 0.06) ** 2) * self.uniform((0.05, 1.5), batch, 1, 1))
+        strictness = self.uniform((0.05, 1.5), batch, 1, 1)
+        certainty = torch.exp(-((noise.norm(dim=-1) / 0.06) ** 2) * strictness)
         scores = scores * certainty * (1 - 0.1 * self.rand(batch, frames, joints))
         rays = rays + (noise + bias) * size
 
@@ -268,9 +269,7 @@ class Synthesizer:
         scores = torch.where(outside, scores * 0.3 * self.rand(batch, 1, 1), scores)
 
         # Parts out of sight for a stretch: no keypoint at all, or a guess with a low score.
-        limb = self.limbs[torch.randint(
-            len(self.limbs), (batch,), generator=self.generator, device=self.device
-        )]
+        limb = self.limbs[(self.rand(batch) * len(self.limbs)).long()]
         lost = (self.rand(batch, 1) < e.dropout) * self.burst(batch, frames, 1.0)
         lost = (lost[..., None] * limb[:, None]) > 0
         frozen = rays[torch.arange(batch, device=self.device), (self.rand(batch) * frames).long()]

@@ -31,6 +31,9 @@ class TrainConfig:
         out: folder for the resumable state and the weights.
         budget_minutes: length of the whole run in training time; the learning rate follows it.
         batch: clips a step.
+        short_share: share of the budget spent first on windows a third as long, three times as many
+            a step. The network has no sense of the window's length, and the cameras and poses that
+            it sees an hour are what counts at first.
         learning_rate: its peak.
         warmup: share of the budget spent on the way there.
         weight_decay, clip_norm: as usual.
@@ -45,6 +48,7 @@ class TrainConfig:
     out: str
     budget_minutes: float = 60.0
     batch: int = 8
+    short_share: float = 0.6
     learning_rate: float = 1e-3
     warmup: float = 0.03
     weight_decay: float = 0.01
@@ -82,7 +86,7 @@ class Trainer:
         size = self.lifter.config
         train = load_mocap(config.mocap, "train")
         self.validation: MotionClips = load_mocap(config.mocap, "validation")
-        self.sampler = WindowSampler(train, size.frames, size.rate_hz, self.device)
+        self.sampler = WindowSampler(train, size.rate_hz, self.device)
         self.synthesizer = Synthesizer(self.device, config.seed, config.cameras, config.errors)
         self.out = Path(config.out)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -144,7 +148,10 @@ class Trainer:
         c = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
-        motion = self.sampler.draw(c.batch, self.synthesizer.generator, c.cameras.speed)
+        frames, clips = self.lifter.config.frames, c.batch
+        if self.trained_s < c.short_share * 60 * c.budget_minutes:
+            frames, clips = frames // 3, 3 * clips
+        motion = self.sampler.draw(clips, frames, self.synthesizer.generator, c.cameras.speed)
         batch = self.synthesizer.batch(motion)
         self.lifter.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
@@ -156,7 +163,7 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.lifter.parameters(), c.clip_norm)
         self.optimizer.step()
         self.step += 1
-        self.clips += c.batch
+        self.clips += clips
         # The average starts short, or it would remember the random beginning for ever.
         decay = min(c.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():

@@ -1,0 +1,77 @@
+"""What a 2D keypoint detector is to the rest of the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..skeletons import Layout
+
+
+class DetectorError(RuntimeError):
+    """A detector that cannot be set up; the message says what to do."""
+
+
+@dataclass
+class Detection:
+    """One person found in one image.
+
+    Attributes:
+        keypoints: (K, 3) px, px, score 0..1, in the detector's layout.
+        score: of the person, 0..1.
+    """
+
+    keypoints: np.ndarray
+    score: float
+
+    def box(self, min_score: float = 0.0) -> np.ndarray:
+        """(4,) x, y, width, height, px, around the keypoints of at least this score; NaN for none."""
+        points = self.keypoints[self.keypoints[:, 2] >= min_score, :2]
+        if not len(points):
+            return np.full(4, np.nan)
+        low, high = points.min(axis=0), points.max(axis=0)
+        return np.concatenate([low, high - low])
+
+
+class Detector(Protocol):
+    """Finds people in images, one camera after another frame."""
+
+    layout: Layout
+
+    def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
+        """Find people.
+
+        Args:
+            image: (H, W, 3) uint8, RGB, contiguous.
+            stamp_ns: of the image; any order, though steady rising serves tracking detectors best.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the model."""
+        ...
+
+
+#: Backends by name; the nodes' parameter takes these.
+BACKENDS = ("mediapipe",)
+
+
+def make_detector(backend: str, variant: str, max_people: int, min_score: float) -> Detector:
+    """Build a detector.
+
+    Args:
+        backend: one of `BACKENDS`.
+        variant: the model's size, as the backend names it.
+        max_people: how many people it looks for.
+        min_score: people under this are not reported.
+
+    Raises:
+        DetectorError: the backend or its model is not to be had.
+    """
+    if backend == "mediapipe":
+        from .mediapipe import MediaPipeDetector
+
+        return MediaPipeDetector(variant, max_people, min_score)
+    raise DetectorError(f"unknown detector {backend!r}; known: {', '.join(BACKENDS)}")

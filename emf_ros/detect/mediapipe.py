@@ -1,0 +1,98 @@
+"""BlazePose through MediaPipe's Tasks API."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..skeletons import BLAZEPOSE33
+from .base import Detection, DetectorError
+
+#: Two poses closer than this, as a share of the person's size, are one person found twice.
+SAME_PERSON = 0.15
+
+
+class MediaPipeDetector:
+    """Several people, with BlazePose's own tracking of regions between frames.
+
+    Args:
+        variant: 'lite' or 'full'.
+        max_people: how many people are looked for. Each costs a run of the landmark model, and while
+            fewer are in sight the search for the missing ones runs on every frame.
+        min_score: least mean visibility of the body's joints for a person to be reported.
+
+    Raises:
+        DetectorError: MediaPipe or its weights are not to be had.
+    """
+
+    layout = BLAZEPOSE33
+
+    def __init__(self, variant: str, max_people: int, min_score: float) -> None:
+        from .weights import ModelUnavailable, ensure_pose_task
+
+        try:
+            import mediapipe
+            from mediapipe.tasks.python import BaseOptions, vision
+        except ImportError as error:
+            raise DetectorError(
+                f"MediaPipe is not installed ({error}); pip install mediapipe"
+            ) from None
+        try:
+            task = ensure_pose_task(variant)
+        except ModelUnavailable as error:
+            raise DetectorError(str(error)) from None
+        self._mediapipe = mediapipe
+        self._min_score = min_score
+        self._last_ns: int | None = None
+        self._clock_ms = 0
+        body = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        self._body = [
+            i for i, joint in enumerate(self.layout.joints) if joint.split("_")[-1] in body
+        ]
+        self._landmarker = vision.PoseLandmarker.create_from_options(
+            vision.PoseLandmarkerOptions(
+                base_options=BaseOptions(model_asset_path=str(task)),
+                running_mode=vision.RunningMode.VIDEO,
+                num_poses=max_people,
+            )
+        )
+
+    def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
+        # MediaPipe wants stamps that rise, whatever the camera's do: its clock takes over the
+        # differences, within bounds.
+        step_ms = 33 if self._last_ns is None else (stamp_ns - self._last_ns) // 1_000_000
+        self._clock_ms += int(np.clip(step_ms, 1, 1000))
+        self._last_ns = stamp_ns
+        picture = self._mediapipe.Image(
+            image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)
+        )
+        result = self._landmarker.detect_for_video(picture, self._clock_ms)
+        height, width = image.shape[:2]
+        found = []
+        for landmarks in result.pose_landmarks:
+            keypoints = np.array(
+                [(p.x * width - 0.5, p.y * height - 0.5, p.visibility) for p in landmarks]
+            )
+            if keypoints.shape != (len(self.layout), 3) or not np.isfinite(keypoints).all():
+                continue
+            keypoints[:, 2] = keypoints[:, 2].clip(0.0, 1.0)
+            score = float(keypoints[self._body, 2].mean())
+            if score >= self._min_score:
+                found.append(Detection(keypoints, score))
+        return without_doubles(found)
+
+    def close(self) -> None:
+        self._landmarker.close()
+
+
+def without_doubles(found: list[Detection]) -> list[Detection]:
+    """Of detections that lie on one another, keep the best."""
+    kept: list[Detection] = []
+    for detection in sorted(found, key=lambda d: -d.score):
+        size = np.linalg.norm(np.ptp(detection.keypoints[:, :2], axis=0))
+        apart = [
+            np.linalg.norm(detection.keypoints[:, :2] - k.keypoints[:, :2], axis=-1).mean()
+            for k in kept
+        ]
+        if all(distance > SAME_PERSON * size for distance in apart):
+            kept.append(detection)
+    return kept

@@ -1,0 +1,205 @@
+"""Engines that run the model, and the choice between them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ..model.presets import FORMAT, PRESETS, LifterConfig
+
+DEVICES = ("auto", "cuda", "cpu")
+
+
+class EngineError(RuntimeError):
+    """The model cannot be run as asked for; the message says why."""
+
+
+class Engine(Protocol):
+    """Something that runs the model.
+
+    Attributes:
+        config: the window's length and rate, and the layout.
+        device: 'cuda' or 'cpu', where it really runs.
+        description: one line for the log: what runs where, and why that was chosen.
+    """
+
+    config: LifterConfig
+    device: str
+    description: str
+
+    def lift(self, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Canonical keypoints (B, T, J, 3) float32 to positions (B, T, J, 3) m and the standard
+        deviation of their error along each axis (B, T, J) m."""
+        ...
+
+
+def _laplace_stddev(log_scale: np.ndarray) -> np.ndarray:
+    # A Laplace distribution of scale b has the standard deviation sqrt(2) b.
+    return np.sqrt(2.0) * np.exp(np.clip(log_scale, -8.0, 2.0))
+
+
+def default_threads() -> int:
+    """Two threads where there are two cores: more bring little to a model this small."""
+    return min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+
+
+class OnnxEngine:
+    """The exported model in onnxruntime, on the CPU."""
+
+    device = "cpu"
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Spinning workers answer a little sooner and burn a core while no one is in sight.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            raise EngineError(f"{path} cannot be loaded: {error}") from None
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        if metadata.get("format") != FORMAT:
+            raise EngineError(
+                f"{path} has the format {metadata.get('format')!r}; this version reads {FORMAT!r}"
+            )
+        try:
+            stored = json.loads(metadata["config"])
+            known = {f.name for f in fields(LifterConfig)}
+            self.config = LifterConfig(**{k: v for k, v in stored.items() if k in known})
+        except (KeyError, TypeError, ValueError) as error:
+            raise EngineError(f"{path} does not say what it takes: {error}") from None
+        self.description = f"onnxruntime {onnxruntime.__version__} on {threads} CPU threads"
+
+    def lift(self, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        positions, log_scale = self._session.run(
+            None, {"keypoints": np.ascontiguousarray(keypoints, dtype=np.float32)}
+        )
+        return positions, _laplace_stddev(log_scale)
+
+
+class TorchEngine:
+    """The model in torch, on a CUDA GPU or the CPU."""
+
+    def __init__(self, path: Path, device: str, threads: int) -> None:
+        import torch
+
+        from ..model.checkpoint import WeightsError, load_weights
+
+        try:
+            self._lifter = load_weights(path, device)
+        except WeightsError as error:
+            raise EngineError(str(error)) from None
+        self._torch, self.device, self.config = torch, device, self._lifter.config
+        if device == "cuda":
+            where = torch.cuda.get_device_name()
+        else:
+            torch.set_num_threads(threads)
+            where = f"{threads} CPU threads"
+        self.description = f"torch {torch.__version__} on {where}"
+
+    def lift(self, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        torch = self._torch
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.ascontiguousarray(keypoints, dtype=np.float32))
+            positions, log_scale = self._lifter(batch.to(self.device))
+            return positions.cpu().numpy(), _laplace_stddev(log_scale.cpu().numpy())
+
+
+def models_folder() -> Path:
+    """Where the shipped weights lie: in the checkout, or in the installed share folder."""
+    beside = Path(__file__).resolve().parents[2] / "models"
+    if beside.is_dir():
+        return beside
+    try:
+        from ament_index_python.packages import get_package_share_directory
+
+        return Path(get_package_share_directory("emf_ros")) / "models"
+    except (ImportError, LookupError):
+        return beside
+
+
+def make_engine(
+    preset: str = "lite",
+    weights: str | Path | None = None,
+    device: str = "auto",
+    require_gpu: bool = False,
+    threads: int | None = None,
+) -> Engine:
+    """Load the model and choose what runs it.
+
+    A CUDA GPU is used when there is one; on the CPU the exported model in onnxruntime, which is the
+    faster there, where both exist, else torch. `description` says which and why.
+
+    Args:
+        preset: which of the shipped models, when `weights` is not given.
+        weights: a .safetensors or .onnx file.
+        device: 'auto', 'cuda' or 'cpu'.
+        require_gpu: refuse to run on a CPU.
+        threads: of the CPU engines.
+
+    Raises:
+        EngineError: there are no such weights, they do not load, or the device is not there.
+    """
+    if device not in DEVICES:
+        raise EngineError(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
+    threads = threads or default_threads()
+    if weights:
+        path = Path(weights).expanduser()
+    else:
+        if preset not in PRESETS:
+            raise EngineError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+        path = models_folder() / f"{preset}.safetensors"
+        if not path.is_file():
+            have = sorted(p.stem for p in models_folder().glob("*.safetensors"))
+            raise EngineError(
+                f"no weights for the preset {preset!r} in {models_folder()}; "
+                f"there are: {', '.join(have) or 'none'}"
+            )
+    if not path.is_file():
+        raise EngineError(f"there is no weights file {path}")
+
+    cuda, why_not = False, "device is cpu"
+    if device != "cpu":
+        cuda, why_not = _cuda()
+    if not cuda and (require_gpu or device == "cuda"):
+        raise EngineError(f"a GPU is required and cannot be used: {why_not}")
+
+    if path.suffix == ".onnx":
+        if cuda and (require_gpu or device == "cuda"):
+            raise EngineError("a GPU is required; give the .safetensors file, which runs on one")
+        return OnnxEngine(path, threads)
+    if cuda:
+        return TorchEngine(path, "cuda", threads)
+    exported = path.with_suffix(".onnx")
+    if exported.is_file():
+        try:
+            engine: Engine = OnnxEngine(exported, threads)
+        except ImportError:
+            engine = TorchEngine(path, "cpu", threads)
+    else:
+        engine = TorchEngine(path, "cpu", threads)
+    engine.description += f" ({why_not})"
+    return engine
+
+
+def _cuda() -> tuple[bool, str]:
+    """Whether torch has a CUDA GPU, and if not, why."""
+    try:
+        import torch
+    except ImportError:
+        return False, "torch is not installed"
+    if torch.version.cuda is None:
+        return False, "torch was built without CUDA"
+    if not torch.cuda.is_available():
+        return False, "no CUDA GPU"
+    return True, ""

@@ -1,0 +1,440 @@
+"""From keypoints over time to metric skeletons: everything between the messages."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..camera import Camera, CameraError, canonical_window
+from ..skeletons import H36M17, Layout, conversion_matrix, convert_keypoints, get_layout
+from .engine import Engine
+from .root import solve_root
+from .window import NANOSECONDS, KeypointHistory
+
+WARMING_UP, TRACKED, COASTING, ENDED = range(4)
+
+#: Without intrinsics the window needs some camera to be made canonical with; the pose hardly depends
+#: on it, the distance entirely, which is why the root is then not given.
+UNKNOWN_CAMERA_FOV_DEG = 60.0
+
+#: Frames behind the described one that the root's velocity is taken from: long enough that the
+#: noise of the distance does not drown a walk.
+VELOCITY_FRAMES = 9
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """What decides which poses come out.
+
+    Attributes:
+        lag: how many frames of the model behind the newest keypoints the published pose is.
+        max_people: the best-scored ones are lifted, the others are counted.
+        min_frames: observations until a track counts as TRACKED.
+        coast_s: how long a track outlives its last keypoints.
+        max_gap_s: keypoints further apart are not interpolated between.
+        min_score: a keypoint under it does not show its joint, and does not weigh on the root.
+        joint_timeout_s: a joint not shown for this long is unknown.
+        jump_back_s: stamps further back than this restart everything, as a looped bag does; nearer
+            ones are late messages.
+    """
+
+    lag: int = 0
+    max_people: int = 8
+    min_frames: int = 5
+    coast_s: float = 0.3
+    max_gap_s: float = 0.25
+    min_score: float = 0.2
+    joint_timeout_s: float = 0.5
+    jump_back_s: float = 0.5
+
+
+@dataclass
+class Person2D:
+    """One person's keypoints in one image.
+
+    Attributes:
+        track_id: from the tracker.
+        keypoints: (K, 3) px, px, score 0..1.
+        score: of the person.
+    """
+
+    track_id: int
+    keypoints: np.ndarray
+    score: float = 1.0
+
+
+@dataclass
+class KeypointFrame:
+    """Everyone's keypoints in one image.
+
+    Attributes:
+        stamp_ns: of the image, ns.
+        frame_id: the camera's optical frame.
+        layout: the keypoints' layout, by name.
+        image_size: (width, height) px.
+        people: who was seen; may be empty.
+        detect_ms: what finding them took; NaN where not known.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    layout: str
+    image_size: tuple[int, int]
+    people: list[Person2D]
+    detect_ms: float = float("nan")
+
+
+@dataclass
+class Person3D:
+    """One person's pose.
+
+    Attributes:
+        track_id: as it came in.
+        state: WARMING_UP, TRACKED, COASTING or ENDED.
+        score: of the person.
+        joints: (17, 3) m, camera optical frame; relative to the pelvis where `root_valid` is false;
+            NaN where unknown.
+        confidence: (17,) 0..1, the keypoints' scores.
+        stddev: (17,) m along each axis.
+        root: (3,) m, the pelvis; NaN where unknown.
+        root_valid: whether the root is known.
+        root_covariance: (3, 3) m^2.
+        velocity: (3,) m/s of the root; NaN where unknown.
+    """
+
+    track_id: int
+    state: int
+    score: float
+    joints: np.ndarray
+    confidence: np.ndarray
+    stddev: np.ndarray
+    root: np.ndarray
+    root_valid: bool
+    root_covariance: np.ndarray
+    velocity: np.ndarray
+
+    @classmethod
+    def ended(cls, track_id: int) -> Person3D:
+        count = len(H36M17)
+        return cls(
+            track_id,
+            ENDED,
+            0.0,
+            np.full((count, 3), np.nan),
+            np.zeros(count),
+            np.full(count, np.nan),
+            np.full(3, np.nan),
+            False,
+            np.full((3, 3), np.nan),
+            np.full(3, np.nan),
+        )
+
+
+@dataclass
+class LiftResult:
+    """What one update gives.
+
+    Attributes:
+        stamp_ns: of the image that the poses describe.
+        lag_ns: how much older that image is than the newest one.
+        people: the poses; ENDED ones carry no pose.
+        lift_ms: time of this update.
+    """
+
+    stamp_ns: int
+    lag_ns: int
+    people: list[Person3D]
+    lift_ms: float
+
+
+@dataclass
+class _Track:
+    history: KeypointHistory
+    score: float = 1.0
+
+
+@dataclass
+class LiftPipeline:
+    """The stateful core of the lifter: one camera, any number of people.
+
+    Attributes:
+        engine: runs the model.
+        config: see there.
+        counts: of everything that was refused, dropped or restarted, by reason. Only grows.
+    """
+
+    engine: Engine
+    config: PipelineConfig = field(default_factory=PipelineConfig)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        size = self.engine.config
+        if not 0 <= self.config.lag < size.frames:
+            raise ValueError(f"lag must be in 0..{size.frames - 1}, is {self.config.lag}")
+        self._target = get_layout(size.layout)
+        self._step_ns = NANOSECONDS / size.rate_hz
+        # A described image may be older than the lag by as much as a slow camera takes for one more.
+        self._span_s = (size.frames + 1) / size.rate_hz + 0.3
+        self._tracks: dict[int, _Track] = {}
+        self._stamps: deque[int] = deque(maxlen=512)
+        self._camera: Camera | None = None
+        self._camera_known = False
+        # Tracks that a restart ended between updates; the next result tells of them.
+        self._pending: list[Person3D] = []
+
+    def warm_up(self) -> None:
+        """Run the model once, so that the first person does not wait for its set-up."""
+        size = self.engine.config
+        self.engine.lift(np.zeros((1, size.frames, len(self._target), 3), dtype=np.float32))
+
+    @property
+    def active(self) -> tuple[int, ...]:
+        """The ids of the tracks that have not ended."""
+        return tuple(self._tracks)
+
+    def set_camera(self, camera: Camera | None) -> None:
+        """Intrinsics of the images to come; None when they are not known. A change restarts all
+        windows, whose rays came from the old ones."""
+        if camera is None:
+            if self._camera_known:
+                self._restart("camera_changed")
+            self._camera, self._camera_known = None, False
+            return
+        same = (
+            self._camera_known
+            and self._camera is not None
+            and self._camera.size == camera.size
+            and self._camera.model == camera.model
+            and np.array_equal(self._camera.matrix, camera.matrix)
+            and np.array_equal(self._camera.distortion, camera.distortion)
+        )
+        if not same:
+            if self._tracks:
+                self._restart("camera_changed")
+            self._camera, self._camera_known = camera, True
+
+    def end_all(self) -> list[Person3D]:
+        """End every track, as when the images have stopped."""
+        ended = [Person3D.ended(track_id) for track_id in self._tracks]
+        self._tracks.clear()
+        return ended
+
+    def _restart(self, reason: str) -> None:
+        self.counts[reason] += 1
+        self._pending.extend(self.end_all())
+        self._stamps.clear()
+
+    def _take_pending(self) -> list[Person3D]:
+        pending, self._pending = self._pending, []
+        return pending
+
+    def update(self, frame: KeypointFrame) -> LiftResult | None:
+        """Take in one image's keypoints and lift everyone; None when they were refused."""
+        begin = time.perf_counter()
+        if not self.observe(frame):
+            return None
+        result = self.lift()
+        result.lift_ms = 1000 * (time.perf_counter() - begin)
+        return result
+
+    def observe(self, frame: KeypointFrame) -> bool:
+        """Take in one image's keypoints.
+
+        Returns:
+            whether they were of use; `counts` tells why not.
+        """
+        try:
+            layout = get_layout(frame.layout)
+            conversion_matrix(layout, self._target)
+        except ValueError:
+            self.counts["unknown_layout"] += 1
+            return False
+        if self._stamps and frame.stamp_ns <= self._stamps[-1]:
+            if self._stamps[-1] - frame.stamp_ns <= self.config.jump_back_s * NANOSECONDS:
+                self.counts["stamp_not_newer"] += 1
+                return False
+            self._restart("stamp_jumped_back")
+        camera = self._camera_for(frame.image_size)
+        if camera is None:
+            return False
+        self._observe(frame.stamp_ns, layout, camera, frame.people)
+        self._stamps.append(frame.stamp_ns)
+        return True
+
+    def lift(self) -> LiftResult:
+        """The poses of everyone in the newest image, or as many frames behind it as `lag` says."""
+        begin = time.perf_counter()
+        newest_ns = self._stamps[-1]
+        described_ns = self._described_stamp(newest_ns)
+        gone = self._take_pending()
+        gone += self._end_lost_tracks(described_ns)
+        people = self._lift(described_ns)
+        elapsed_ms = 1000 * (time.perf_counter() - begin)
+        return LiftResult(described_ns, newest_ns - described_ns, people + gone, elapsed_ms)
+
+    def _camera_for(self, image_size: tuple[int, int]) -> Camera | None:
+        width, height = image_size
+        if width <= 0 or height <= 0:
+            self.counts["image_size_not_positive"] += 1
+            return None
+        if not self._camera_known:
+            if self._camera is None or self._camera.size != (width, height):
+                if self._tracks:
+                    self._restart("camera_changed")
+                self._camera = Camera.from_fov(width, height, UNKNOWN_CAMERA_FOV_DEG)
+            return self._camera
+        assert self._camera is not None
+        try:
+            return self._camera.scaled_to(width, height)
+        except CameraError:
+            self.counts["camera_info_of_another_size"] += 1
+            return None
+
+    def _observe(
+        self, stamp_ns: int, layout: Layout, camera: Camera, people: Sequence[Person2D]
+    ) -> None:
+        """Check the people and append their rays to their tracks."""
+        chosen: dict[int, Person2D] = {}
+        for person in sorted(people, key=lambda p: -p.score if np.isfinite(p.score) else np.inf):
+            keypoints = np.asarray(person.keypoints, dtype=np.float64)
+            if keypoints.shape != (len(layout), 3):
+                self.counts["wrong_keypoint_count"] += 1
+            elif person.track_id in chosen:
+                self.counts["repeated_track_id"] += 1
+            elif len(chosen) >= self.config.max_people:
+                self.counts["over_max_people"] += 1
+            else:
+                chosen[person.track_id] = person
+        reach = 10 * max(camera.size)
+        for person in chosen.values():
+            keypoints = np.array(person.keypoints, dtype=np.float64)
+            scores = keypoints[:, 2]
+            # A NaN with score 0 is how a missing keypoint is written; that is no fault.
+            sane = np.isfinite(keypoints).all(axis=-1) & (scores >= 0) & (scores <= 1)
+            sane &= (np.abs(np.where(np.isfinite(keypoints), keypoints, 0.0)) < reach).all(axis=-1)
+            faulty = ~sane & ~(scores == 0)
+            if faulty.any():
+                self.counts["bad_keypoint"] += int(faulty.sum())
+            keypoints[~sane] = (np.nan, np.nan, 0.0)
+            keypoints = convert_keypoints(keypoints, layout, self._target)
+            rays = camera.rays(keypoints[:, :2])
+            known = np.isfinite(rays).all(axis=-1) & (keypoints[:, 2] > 0)
+            if known.sum() < 6:
+                self.counts["too_few_keypoints"] += 1
+                continue
+            track = self._tracks.get(person.track_id)
+            if track is None:
+                track = _Track(KeypointHistory(self._span_s, self.config.max_gap_s))
+                self._tracks[person.track_id] = track
+            track.score = float(np.clip(person.score, 0, 1)) if np.isfinite(person.score) else 0.0
+            track.history.add(
+                stamp_ns,
+                np.where(known[:, None], rays, 0.0),
+                np.where(known, keypoints[:, 2], 0.0),
+            )
+
+    def _described_stamp(self, newest_ns: int) -> int:
+        """The newest image at least `lag` model frames old: poses are given at stamps of images."""
+        # Half a frame of tolerance, or a jittering stamp would double the lag now and then.
+        latest = newest_ns - round((self.config.lag - 0.5) * self._step_ns)
+        if self.config.lag == 0:
+            return newest_ns
+        for stamp in reversed(self._stamps):
+            if stamp <= latest:
+                return stamp
+        return self._stamps[0]
+
+    def _end_lost_tracks(self, now_ns: int) -> list[Person3D]:
+        coast_ns = self.config.coast_s * NANOSECONDS
+        lost = [
+            track_id
+            for track_id, track in self._tracks.items()
+            if now_ns - track.history.newest_ns > coast_ns
+        ]
+        for track_id in lost:
+            del self._tracks[track_id]
+        return [Person3D.ended(track_id) for track_id in lost]
+
+    def _lift(self, described_ns: int) -> list[Person3D]:
+        size, lag = self.engine.config, self.config.lag
+        # A track younger than the described image has nothing to say about it yet.
+        tracks = {i: t for i, t in self._tracks.items() if t.history.first_ns <= described_ns}
+        if not tracks:
+            return []
+        frame = size.frames - 1 - lag
+        times = described_ns + np.round(
+            (np.arange(size.frames) - frame) * self._step_ns
+        ).astype(np.int64)
+        newest = self._stamps[-1]
+        windows = [t.history.resample(np.minimum(times, newest)) for t in tracks.values()]
+        rays = np.stack([w[0] for w in windows])
+        scores = np.stack([w[1] for w in windows])
+        canonical = canonical_window(rays, scores)
+        positions, stddev = self.engine.lift(canonical.keypoints.astype(np.float32))
+
+        recent = slice(max(0, frame - VELOCITY_FRAMES + 1), frame + 1)
+        turned = np.einsum(
+            "bij,btkj->btki", canonical.rotation.swapaxes(1, 2), positions[:, recent].astype(float)
+        )
+        solved_rays, solved_scores = rays[:, recent], scores[:, recent]
+        solved_scores = np.where(solved_scores >= self.config.min_score, solved_scores, 0.0)
+        people, frames = turned.shape[:2]
+        solved = solve_root(
+            turned.reshape(people * frames, -1, 3),
+            solved_rays.reshape(people * frames, -1, 2),
+            solved_scores.reshape(people * frames, -1),
+        )
+        roots = solved.root.reshape(people, frames, 3)
+        covariances = solved.covariance.reshape(people, frames, 3, 3)
+
+        out = []
+        for row, (track_id, track) in enumerate(tracks.items()):
+            history = track.history
+            valid = bool(canonical.valid[row]) and bool(np.isfinite(positions[row]).all())
+            if not valid:
+                self.counts["no_pose"] += 1
+                continue
+            seen = history.last_seen_ns(self.config.min_score, described_ns)
+            fresh = (seen >= 0) & (
+                described_ns - seen <= self.config.joint_timeout_s * NANOSECONDS
+            )
+            # The pelvis is the frame that all others are given in: it is known while any is.
+            fresh[0] |= fresh.any()
+            joints = np.where(fresh[:, None], turned[row, -1], np.nan)
+            coasting = history.newest_ns < described_ns
+            root, covariance = roots[row, -1], covariances[row, -1]
+            root_valid = self._camera_known and not coasting and bool(np.isfinite(root).all())
+            if root_valid:
+                joints = joints + root
+            else:
+                root, covariance = np.full(3, np.nan), np.full((3, 3), np.nan)
+            state = TRACKED if history.observed >= self.config.min_frames else WARMING_UP
+            out.append(
+                Person3D(
+                    track_id,
+                    COASTING if coasting else state,
+                    track.score,
+                    joints,
+                    np.where(fresh, scores[row, frame], 0.0),
+                    np.where(fresh, stddev[row, frame], np.nan),
+                    root,
+                    root_valid,
+                    covariance,
+                    self._velocity(roots[row]) if root_valid else np.full(3, np.nan),
+                )
+            )
+        return out
+
+    def _velocity(self, roots: np.ndarray) -> np.ndarray:
+        """The slope of the least-squares line through recent roots (N, 3), m/s."""
+        known = np.isfinite(roots).all(axis=-1)
+        if known.sum() < 3:
+            return np.full(3, np.nan)
+        t = np.flatnonzero(known) / self.engine.config.rate_hz
+        t = t - t.mean()
+        return (t[:, None] * (roots[known] - roots[known].mean(axis=0))).sum(axis=0) / (t @ t)
+

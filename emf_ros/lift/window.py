@@ -1,0 +1,98 @@
+"""A person's recent keypoints, and the model's window cut from them by time."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+NANOSECONDS = 1_000_000_000
+
+
+class KeypointHistory:
+    """Timed rays of one track.
+
+    Args:
+        span_s: how far back it remembers.
+        max_gap_s: samples between observations further apart than this are missing, not made up.
+    """
+
+    def __init__(self, span_s: float, max_gap_s: float) -> None:
+        self.span_ns = int(span_s * NANOSECONDS)
+        self.max_gap_ns = int(max_gap_s * NANOSECONDS)
+        self._entries: deque[tuple[int, np.ndarray, np.ndarray]] = deque()
+        self.observed = 0
+
+    @property
+    def newest_ns(self) -> int:
+        return self._entries[-1][0]
+
+    @property
+    def first_ns(self) -> int:
+        return self._entries[0][0]
+
+    def add(self, stamp_ns: int, rays: np.ndarray, scores: np.ndarray) -> None:
+        """Append an observation; stamps must rise.
+
+        Args:
+            stamp_ns: of the image, ns.
+            rays: (J, 2); anything where the score is 0.
+            scores: (J,) 0..1; 0 marks a missing joint.
+        """
+        if self._entries and stamp_ns <= self.newest_ns:
+            raise ValueError("stamps must rise")
+        self._entries.append((stamp_ns, rays, scores))
+        self.observed += 1
+        # One entry older than the span stays: the oldest sample lies between it and its successor.
+        while len(self._entries) > 2 and self._entries[1][0] <= stamp_ns - self.span_ns:
+            self._entries.popleft()
+
+    def at(self, stamp_ns: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Rays and scores of the observation with exactly this stamp, if there is one."""
+        for stamp, rays, scores in reversed(self._entries):
+            if stamp == stamp_ns:
+                return rays, scores
+            if stamp < stamp_ns:
+                return None
+        return None
+
+    def resample(self, times_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rays and scores at other times.
+
+        Linear between the neighbours, joint by joint. Times before the first observation repeat it,
+        as a track's first frames must be filled with something; times after the newest, or inside a
+        gap, are missing.
+
+        Args:
+            times_ns: (T,) rising.
+
+        Returns:
+            rays (T, J, 2), 0 where missing, and scores (T, J).
+        """
+        stamps = np.array([entry[0] for entry in self._entries], dtype=np.int64)
+        rays = np.stack([entry[1] for entry in self._entries])
+        scores = np.stack([entry[2] for entry in self._entries])
+        times = np.maximum(np.asarray(times_ns, dtype=np.int64), stamps[0])
+        after = np.searchsorted(stamps, times, side="left").clip(max=len(stamps) - 1)
+        exact = stamps[after] == times
+        before = np.where(exact, after, (after - 1).clip(min=0))
+        gap = stamps[after] - stamps[before]
+        usable = exact | ((times < stamps[after]) & (gap <= self.max_gap_ns))
+        share = (times - stamps[before]) / np.maximum(gap, 1)
+        share = np.where(exact, 0.0, share)[:, None]
+        present = (scores[before] > 0) & (scores[after] > 0) & usable[:, None]
+        out_scores = np.where(present, (1 - share) * scores[before] + share * scores[after], 0.0)
+        share = share[..., None]
+        out_rays = (1 - share) * rays[before] + share * rays[after]
+        return np.where(present[..., None], out_rays, 0.0), out_scores
+
+    def last_seen_ns(self, min_score: float, until_ns: int) -> np.ndarray:
+        """(J,) int64: the stamp, up to a time, at which each joint last had at least this score; -1
+        for never."""
+        joints = len(self._entries[-1][2])
+        seen = np.full(joints, -1, dtype=np.int64)
+        for stamp, _, scores in self._entries:
+            if stamp > until_ns:
+                break
+            seen[scores >= min_score] = stamp
+        return seen

@@ -1,0 +1,1 @@
+"""Thin ROS 2 nodes. The only modules that import rclpy."""

@@ -1,0 +1,215 @@
+"""What all nodes share: parameters from a table, refusals that are counted, diagnostics, running."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+#: For reading sensors: the newest counts, a lost one is not sent again.
+SENSOR_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.BEST_EFFORT
+)
+#: For what we publish: readers of either kind can take it.
+RELIABLE_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE
+)
+#: For what is said once and must reach those who come later.
+LATCHED_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+_LOG_PERIOD_S = 5.0
+
+
+class NodeError(RuntimeError):
+    """A node that cannot start; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Param:
+    """One parameter of a node.
+
+    Attributes:
+        name, default, description: as shown by `ros2 param describe`.
+        low, high: inclusive range of a number.
+        choices: the values that a string may have.
+        live: may be changed while the node runs.
+    """
+
+    name: str
+    default: Any
+    description: str
+    low: float | None = None
+    high: float | None = None
+    choices: Sequence[str] = ()
+    live: bool = False
+
+    def descriptor(self) -> ParameterDescriptor:
+        described = ParameterDescriptor(description=self.description, read_only=not self.live)
+        if self.choices:
+            described.additional_constraints = "one of: " + ", ".join(self.choices)
+        if self.low is not None and self.high is not None:
+            if isinstance(self.default, int):
+                described.integer_range = [
+                    IntegerRange(from_value=int(self.low), to_value=int(self.high), step=0)
+                ]
+            else:
+                described.floating_point_range = [
+                    FloatingPointRange(
+                        from_value=float(self.low), to_value=float(self.high), step=0.0
+                    )
+                ]
+        return described
+
+
+class BaseNode(Node):
+    """A node whose parameters stand in a table, and which counts what it refuses.
+
+    Args:
+        name: of the node.
+        params: the table.
+
+    Raises:
+        NodeError: a parameter is unknown or its value is refused; the message names it.
+    """
+
+    def __init__(self, name: str, params: Sequence[Param], **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        self.counts: Counter[str] = Counter()
+        self._logged: dict[str, float] = {}
+        self._params = {p.name: p for p in params}
+        self._declare()
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE_QOS)
+        self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics)
+
+    def _declare(self) -> None:
+        for param in self._params.values():
+            try:
+                value = self.declare_parameter(
+                    param.name, param.default, param.descriptor()
+                ).value
+            except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+                raise NodeError(f"parameter '{param.name}' is refused: {error}") from None
+            if param.choices and value not in param.choices:
+                raise NodeError(
+                    f"parameter '{param.name}' is {value!r}; it must be one of "
+                    f"{', '.join(param.choices)}"
+                )
+        # rclpy drops overrides that nobody declares without a word; a mistyped name should not pass.
+        given = getattr(self, "_parameter_overrides", {})
+        unknown = [
+            n for n in given if not self.has_parameter(n) and not n.startswith("qos_overrides.")
+        ]
+        if unknown:
+            raise NodeError(
+                f"unknown parameter '{unknown[0]}'; this node has: {', '.join(self._params)}"
+            )
+
+    def _check_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        for parameter in parameters:
+            known = self._params.get(parameter.name)
+            if known and known.choices and parameter.value not in known.choices:
+                return SetParametersResult(
+                    successful=False,
+                    reason=f"{parameter.name} must be one of {', '.join(known.choices)}",
+                )
+        return SetParametersResult(successful=True)
+
+    def value(self, name: str) -> Any:
+        """A parameter's present value."""
+        return self.get_parameter(name).value
+
+    def refuse(self, reason: str, detail: str) -> None:
+        """Count something that was not used, and say so once in a while."""
+        self.counts[reason] += 1
+        self.say_now_and_then(reason, f"{detail} ({reason}: {self.counts[reason]} so far)")
+
+    def say_now_and_then(self, key: str, text: str) -> None:
+        now = time.monotonic()
+        if now - self._logged.get(key, -_LOG_PERIOD_S) >= _LOG_PERIOD_S:
+            self._logged[key] = now
+            self.get_logger().warning(text)
+
+    def diagnose(self) -> tuple[bool, str, dict[str, str]]:
+        """Whether all is well, one line, and values. Nodes override this."""
+        return True, "running", {}
+
+    def _publish_diagnostics(self) -> None:
+        well, text, values = self.diagnose()
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.OK if well else DiagnosticStatus.WARN,
+            name=f"{self.get_fully_qualified_name().lstrip('/')}",
+            message=text,
+            hardware_id="emf_ros",
+        )
+        for key, value in {**values, **{k: str(v) for k, v in sorted(self.counts.items())}}.items():
+            status.values.append(KeyValue(key=key, value=value))
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+
+class RateMeter:
+    """Events a second, over the time since it was last asked."""
+
+    def __init__(self) -> None:
+        self._count, self._since = 0, time.monotonic()
+
+    def tick(self) -> None:
+        self._count += 1
+
+    def read(self) -> float:
+        now = time.monotonic()
+        rate = self._count / max(now - self._since, 1e-6)
+        self._count, self._since = 0, now
+        return rate
+
+
+def run(build: Callable[[], Sequence[BaseNode]], args: list[str] | None = None) -> int:
+    """Start rclpy, build nodes, spin them until told to stop; the process's exit code.
+
+    Args:
+        build: makes the nodes; a NodeError from it ends the process with its message.
+        args: command line, as for `rclpy.init`.
+    """
+    rclpy.init(args=args)
+    nodes: Sequence[BaseNode] = ()
+    code = 0
+    try:
+        nodes = build()
+        executor = SingleThreadedExecutor()
+        for node in nodes:
+            executor.add_node(node)
+        executor.spin()
+    except NodeError as error:
+        print(f"emf_ros: {error}", file=sys.stderr, flush=True)
+        code = 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        for node in nodes:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return code

@@ -1,0 +1,16 @@
+"""Detector and lifter in one process; keypoints go from one to the other as arrays."""
+
+from __future__ import annotations
+
+from .common import run
+from .keypoint_detector import KeypointDetector
+from .skeleton_lifter import SkeletonLifter
+
+
+def build() -> list:
+    lifter = SkeletonLifter(subscribe=False)
+    return [lifter, KeypointDetector(on_keypoints=lifter.submit)]
+
+
+def main(args: list[str] | None = None) -> int:
+    return run(build, args)

@@ -1,0 +1,280 @@
+"""Between the core's arrays and messages."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import Point, TransformStamped, Vector3
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from emf_ros_msgs.msg import (
+    Joint3D,
+    Keypoint2D,
+    Skeleton2D,
+    Skeleton2DArray,
+    Skeleton3D,
+    Skeleton3DArray,
+    SkeletonLayout,
+)
+
+from ..camera import Camera
+from ..detect.base import Detection
+from ..images import decode_compressed, decode_image
+from ..lift.pipeline import ENDED, KeypointFrame, LiftResult, Person2D, Person3D
+from ..render import rgb_of
+from ..skeletons import Layout
+
+NANOSECONDS = 1_000_000_000
+
+
+def stamp_ns(stamp: Time) -> int:
+    return stamp.sec * NANOSECONDS + stamp.nanosec
+
+
+def time_msg(nanoseconds: int) -> Time:
+    return Time(sec=nanoseconds // NANOSECONDS, nanosec=nanoseconds % NANOSECONDS)
+
+
+def image_to_rgb(message: Image) -> np.ndarray:
+    """(H, W, 3) uint8 RGB. Raises ImageError."""
+    data = np.frombuffer(message.data, np.uint8)
+    return decode_image(
+        data,
+        message.encoding,
+        message.width,
+        message.height,
+        message.step,
+        bool(message.is_bigendian),
+    )
+
+
+def compressed_to_rgb(message: CompressedImage) -> np.ndarray:
+    """(H, W, 3) uint8 RGB. Raises ImageError."""
+    return decode_compressed(np.frombuffer(message.data, np.uint8))
+
+
+def image_msg(picture: np.ndarray, encoding: str, header: Header) -> Image:
+    """(H, W, 3) uint8 to a message."""
+    height, width = picture.shape[:2]
+    # An array('B') goes into the message as it is; bytes or a numpy array are converted byte by
+    # byte, a quarter of a second for a 720p image.
+    data = array("B")
+    data.frombytes(np.ascontiguousarray(picture).data)
+    return Image(
+        header=header,
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=3 * width,
+        data=data,
+    )
+
+
+def camera_from_info(message: CameraInfo) -> Camera | None:
+    """The camera; None for an all-zero K, which means that it is not calibrated.
+
+    Raises:
+        CameraError: the numbers make no camera.
+    """
+    if not np.any(np.asarray(message.k)):
+        return None
+    return Camera(
+        np.asarray(message.k),
+        (message.width, message.height),
+        np.asarray(message.d),
+        message.distortion_model,
+    )
+
+
+def camera_info_msg(camera: Camera, header: Header) -> CameraInfo:
+    projection = np.zeros((3, 4))
+    projection[:, :3] = camera.matrix
+    return CameraInfo(
+        header=header,
+        width=camera.size[0],
+        height=camera.size[1],
+        distortion_model=camera.model,
+        d=camera.distortion.tolist(),
+        k=camera.matrix.ravel().tolist(),
+        r=np.eye(3).ravel().tolist(),
+        p=projection.ravel().tolist(),
+    )
+
+
+def keypoints_msg(
+    header: Header,
+    layout: str,
+    image_size: tuple[int, int],
+    people: list[tuple[int, Detection]],
+    detect_ms: float,
+) -> Skeleton2DArray:
+    message = Skeleton2DArray(
+        header=header,
+        layout=layout,
+        image_width=image_size[0],
+        image_height=image_size[1],
+        detect_ms=float(detect_ms),
+    )
+    for track_id, detection in people:
+        x, y, width, height = (float(v) for v in detection.box())
+        message.skeletons.append(
+            Skeleton2D(
+                track_id=track_id,
+                score=float(detection.score),
+                bbox=[x, y, width, height],
+                keypoints=[
+                    Keypoint2D(x=x, y=y, score=score)
+                    for x, y, score in detection.keypoints.tolist()
+                ],
+            )
+        )
+    return message
+
+
+def keypoint_frame(message: Skeleton2DArray) -> KeypointFrame:
+    """What the pipeline takes; nothing is checked here, the pipeline does that."""
+    return KeypointFrame(
+        stamp_ns(message.header.stamp),
+        message.header.frame_id,
+        message.layout,
+        (message.image_width, message.image_height),
+        [
+            Person2D(
+                person.track_id,
+                np.array([(k.x, k.y, k.score) for k in person.keypoints]).reshape(-1, 3),
+                person.score,
+            )
+            for person in message.skeletons
+        ],
+        message.detect_ms,
+    )
+
+
+def layout_msg(layout: Layout) -> SkeletonLayout:
+    return SkeletonLayout(
+        name=layout.name,
+        joint_names=list(layout.joints),
+        parents=list(layout.parents),
+        edges=[index for edge in layout.edges for index in edge],
+    )
+
+
+def _point(values: np.ndarray) -> Point:
+    x, y, z = values.tolist()
+    return Point(x=x, y=y, z=z)
+
+
+def skeletons_msg(
+    result: LiftResult,
+    frame_id: str,
+    layout: str,
+    detect_ms: float,
+    queue_ms: float,
+    total_ms: float,
+) -> Skeleton3DArray:
+    return Skeleton3DArray(
+        header=Header(stamp=time_msg(result.stamp_ns), frame_id=frame_id),
+        layout=layout,
+        skeletons=[_skeleton_msg(person) for person in result.people],
+        lag=Duration(sec=result.lag_ns // NANOSECONDS, nanosec=result.lag_ns % NANOSECONDS),
+        detect_ms=float(detect_ms),
+        queue_ms=float(queue_ms),
+        lift_ms=float(result.lift_ms),
+        total_ms=float(total_ms),
+    )
+
+
+def _skeleton_msg(person: Person3D) -> Skeleton3D:
+    x, y, z = person.velocity.tolist()
+    return Skeleton3D(
+        track_id=person.track_id,
+        tracking_state=person.state,
+        score=float(person.score),
+        root_valid=person.root_valid,
+        root=_point(person.root),
+        root_covariance=person.root_covariance.ravel().tolist(),
+        velocity=Vector3(x=x, y=y, z=z),
+        joints=[
+            Joint3D(position=_point(position), confidence=confidence, stddev=stddev)
+            for position, confidence, stddev in zip(
+                person.joints, person.confidence.tolist(), person.stddev.tolist(), strict=True
+            )
+        ],
+    )
+
+
+def tf_msg(message_type: type, people: list[Person3D], header: Header):  # type: ignore[no-untyped-def]
+    """A tf2_msgs/TFMessage with the pelvis of everyone whose place is known.
+
+    The frames keep the camera's axes: a pose has no single orientation to give them.
+    """
+    transforms = []
+    for person in people:
+        if person.root_valid and person.state != ENDED:
+            x, y, z = person.root.tolist()
+            made = TransformStamped(header=header, child_frame_id=f"person_{person.track_id}")
+            made.transform.translation = Vector3(x=x, y=y, z=z)
+            made.transform.rotation.w = 1.0
+            transforms.append(made)
+    return message_type(transforms=transforms)
+
+
+_JOINTS, _BONES = 0, 1
+_LIFETIME = Duration(sec=0, nanosec=500_000_000)
+
+
+def markers_msg(
+    people: list[Person3D], header: Header, layout: Layout, shown: set[int]
+) -> MarkerArray:
+    """Stock RViz markers: a namespace per person, joints as spheres and bones as lines.
+
+    Args:
+        people: to show; those without a known place are not drawn.
+        header: of the skeletons.
+        layout: theirs.
+        shown: ids whose markers are in view; kept up to date here, so that each is deleted once.
+    """
+    message = MarkerArray()
+    for person in people:
+        namespace = f"person_{person.track_id}"
+        if person.state == ENDED or not person.root_valid:
+            if person.track_id in shown:
+                shown.discard(person.track_id)
+                for marker_id in (_JOINTS, _BONES):
+                    message.markers.append(
+                        Marker(
+                            header=header, ns=namespace, id=marker_id, action=Marker.DELETE
+                        )
+                    )
+            continue
+        shown.add(person.track_id)
+        known = np.isfinite(person.joints).all(axis=-1)
+        red, green, blue = rgb_of(person.track_id)
+
+        def color(confidence: float, rgb: tuple = (red, green, blue)) -> ColorRGBA:
+            return ColorRGBA(r=rgb[0], g=rgb[1], b=rgb[2], a=0.25 + 0.75 * float(confidence))
+
+        def marker(kind: int, marker_id: int, scale: float, ns: str = namespace) -> Marker:
+            made = Marker(header=header, ns=ns, id=marker_id, type=kind, action=Marker.ADD)
+            made.lifetime = _LIFETIME
+            made.scale.x = made.scale.y = made.scale.z = scale
+            made.pose.orientation.w = 1.0
+            return made
+
+        joints = marker(Marker.SPHERE_LIST, _JOINTS, 0.06)
+        for j in np.flatnonzero(known):
+            joints.points.append(_point(person.joints[j]))
+            joints.colors.append(color(person.confidence[j]))
+        bones = marker(Marker.LINE_LIST, _BONES, 0.03)
+        for a, b in layout.edges:
+            if known[a] and known[b]:
+                confidence = min(person.confidence[a], person.confidence[b])
+                bones.points += [_point(person.joints[a]), _point(person.joints[b])]
+                bones.colors += [color(confidence), color(confidence)]
+        message.markers += [joints, bones]
+    return message

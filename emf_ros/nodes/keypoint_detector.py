@@ -1,0 +1,206 @@
+"""Images to 2D keypoints of everyone in sight."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
+
+from ..detect.base import BACKENDS, DetectorError, make_detector
+from ..images import ImageError
+from ..lift.pipeline import KeypointFrame, Person2D
+from ..track import Tracker
+from . import conversions
+from .common import (
+    LATCHED_QOS,
+    RELIABLE_QOS,
+    SENSOR_QOS,
+    BaseNode,
+    NodeError,
+    Param,
+    RateMeter,
+    run,
+)
+
+PARAMS = (
+    Param("detector", "mediapipe", "2D keypoint detector", choices=BACKENDS),
+    Param(
+        "variant",
+        "full",
+        "size of the detector's model: lite is faster, full finds more",
+        choices=("lite", "full"),
+    ),
+    Param(
+        "max_people",
+        2,
+        "how many people are looked for; while fewer are in sight, every image is searched",
+        low=1,
+        high=10,
+    ),
+    Param(
+        "min_score", 0.4, "people found with a lower score are not reported", low=0.0, high=1.0
+    ),
+    Param(
+        "image_transport",
+        "raw",
+        "raw: sensor_msgs/Image on 'image'; compressed: CompressedImage on 'image/compressed'",
+        choices=("raw", "compressed"),
+    ),
+)
+
+
+class KeypointDetector(BaseNode):
+    """Detects and tracks off the executor's thread, always in the newest image.
+
+    Args:
+        on_keypoints: takes each image's keypoints without a message, in composed mode.
+    """
+
+    def __init__(self, on_keypoints: Callable[[KeypointFrame], None] | None = None) -> None:
+        super().__init__("keypoint_detector", PARAMS)
+        self._on_keypoints = on_keypoints
+        try:
+            self._detector = make_detector(
+                self.value("detector"),
+                self.value("variant"),
+                self.value("max_people"),
+                self.value("min_score"),
+            )
+        except DetectorError as error:
+            raise NodeError(str(error)) from None
+        self._tracker = Tracker()
+        self._rate = RateMeter()
+        self._people = 0
+        self._detect_ms = float("nan")
+
+        self._keypoints = self.create_publisher(Skeleton2DArray, "keypoints", RELIABLE_QOS)
+        self._overlay = self.create_publisher(Image, "overlay", RELIABLE_QOS)
+        self._layout = self.create_publisher(SkeletonLayout, "keypoint_layout", LATCHED_QOS)
+        self._layout.publish(conversions.layout_msg(self._detector.layout))
+
+        self._slot: Image | CompressedImage | None = None
+        self._arrived = threading.Condition()
+        self._stopping = False
+        if self.value("image_transport") == "raw":
+            self.create_subscription(Image, "image", self._take, SENSOR_QOS)
+        else:
+            self.create_subscription(
+                CompressedImage, "image/compressed", self._take, SENSOR_QOS
+            )
+        self._worker = threading.Thread(target=self._work, name="detect", daemon=True)
+        self._worker.start()
+        self.get_logger().info(
+            f"{self.value('detector')} {self.value('variant')}, up to "
+            f"{self.value('max_people')} people, {self.value('image_transport')} images"
+        )
+
+    def _take(self, message: Image | CompressedImage) -> None:
+        """Keep the newest image; one that it replaces is never looked at."""
+        with self._arrived:
+            if self._slot is not None:
+                self.counts["superseded_image"] += 1
+            self._slot = message
+            self._arrived.notify()
+
+    def _wanted(self) -> bool:
+        return (
+            self._on_keypoints is not None
+            or self._keypoints.get_subscription_count() > 0
+            or self._overlay.get_subscription_count() > 0
+        )
+
+    def _work(self) -> None:
+        while True:
+            with self._arrived:
+                self._arrived.wait_for(lambda: self._slot is not None or self._stopping)
+                if self._stopping:
+                    return
+                message, self._slot = self._slot, None
+            if not self._wanted():
+                continue
+            try:
+                self._process(message)
+            except ImageError as error:
+                self.refuse("bad_image", f"image refused: {error}")
+            except Exception as error:
+                # Whatever one image does to a library, the next one must still be looked at.
+                if self._stopping:
+                    return
+                self.refuse("detector_failed", f"the detector failed on an image: {error!r}")
+
+    def _process(self, message: Image | CompressedImage) -> None:
+        begin = time.perf_counter()
+        if isinstance(message, CompressedImage):
+            picture = conversions.compressed_to_rgb(message)
+        else:
+            picture = conversions.image_to_rgb(message)
+        stamp_ns = conversions.stamp_ns(message.header.stamp)
+        people = self._tracker.update(self._detector.detect(picture, stamp_ns), stamp_ns)
+        height, width = picture.shape[:2]
+        self._detect_ms = 1000 * (time.perf_counter() - begin)
+        self._people = len(people)
+        self._rate.tick()
+        if self._on_keypoints is not None:
+            self._on_keypoints(
+                KeypointFrame(
+                    stamp_ns,
+                    message.header.frame_id,
+                    self._detector.layout.name,
+                    (width, height),
+                    [Person2D(i, found.keypoints, found.score) for i, found in people],
+                    self._detect_ms,
+                )
+            )
+        if self._keypoints.get_subscription_count() > 0:
+            self._keypoints.publish(
+                conversions.keypoints_msg(
+                    message.header,
+                    self._detector.layout.name,
+                    (width, height),
+                    people,
+                    self._detect_ms,
+                )
+            )
+        if self._overlay.get_subscription_count() > 0:
+            self._overlay.publish(self._draw(picture, people, message.header))
+
+    def _draw(self, picture, people, header: Header) -> Image:  # type: ignore[no-untyped-def]
+        import cv2
+        import numpy as np
+
+        from ..render import draw_keypoints
+
+        count = len(self._detector.layout)
+        drawn = draw_keypoints(
+            cv2.cvtColor(picture, cv2.COLOR_RGB2BGR),
+            np.array([found.keypoints for _, found in people]).reshape(-1, count, 3),
+            np.array([i for i, _ in people], dtype=int),
+            self._detector.layout,
+        )
+        return conversions.image_msg(drawn, "bgr8", header)
+
+    def diagnose(self) -> tuple[bool, str, dict[str, str]]:
+        rate = self._rate.read()
+        values = {
+            "rate_hz": f"{rate:.1f}",
+            "people": str(self._people),
+            "detect_ms": f"{self._detect_ms:.1f}",
+        }
+        return True, f"{rate:.1f} images/s" if rate > 0 else "no images", values
+
+    def destroy_node(self) -> None:
+        with self._arrived:
+            self._stopping = True
+            self._arrived.notify()
+        self._worker.join(timeout=5.0)
+        self._detector.close()
+        super().destroy_node()
+
+
+def main(args: list[str] | None = None) -> int:
+    return run(lambda: [KeypointDetector()], args)

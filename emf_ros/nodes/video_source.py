@@ -1,0 +1,165 @@
+"""A video file, a webcam or a folder of images as a camera driver would publish it."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from ..camera import Camera, CameraError
+from ..video import FrameSource, VideoError, open_source
+from . import conversions
+from .common import RELIABLE_QOS, BaseNode, NodeError, Param, RateMeter, run
+
+PARAMS = (
+    Param("source", "", "video file, folder of images, or a webcam's number (V4L2)"),
+    Param("loop", False, "start again at the end"),
+    Param("exit_at_end", False, "end the process when the video has ended"),
+    Param("rate_hz", 0.0, "images a second; 0 takes the recorded rate", low=0.0, high=240.0),
+    Param("frame_id", "camera_optical_frame", "frame of the images and the intrinsics"),
+    Param("camera_info_file", "", "intrinsics as written by camera_calibration (YAML)"),
+    Param("fov_deg", 60.0, "horizontal field of view, where no file is given; 0: not known",
+          low=0.0, high=170.0),
+    Param("start_when_subscribed", False, "wait with the first image until someone listens"),
+)
+
+#: Between attempts to open a source that is not there.
+RETRY_S = 2.0
+
+
+class VideoSource(BaseNode):
+    """Publishes `image` and `camera_info` at the recorded rate; what is late is skipped."""
+
+    def __init__(self) -> None:
+        super().__init__("video_source", PARAMS)
+        self._file_camera: Camera | None = None
+        if self.value("camera_info_file"):
+            try:
+                self._file_camera = Camera.from_yaml(self.value("camera_info_file"))
+            except CameraError as error:
+                raise NodeError(str(error)) from None
+        self._image = self.create_publisher(Image, "image", RELIABLE_QOS)
+        self._info = self.create_publisher(CameraInfo, "camera_info", RELIABLE_QOS)
+        self._rate = RateMeter()
+        self._state = "starting"
+        self._stopping = threading.Event()
+        self._finished = False
+        if self.value("exit_at_end"):
+            self.create_timer(0.2, self._exit_when_finished)
+        self._worker = threading.Thread(target=self._work, name="play", daemon=True)
+        self._worker.start()
+
+    def _exit_when_finished(self) -> None:
+        if self._finished:
+            self.context.try_shutdown()
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                source = open_source(self.value("source"), self.value("rate_hz") or 30.0)
+            except VideoError as error:
+                self._state = str(error)
+                self.refuse("source_not_open", f"{error}; trying again")
+                if self.value("exit_at_end"):
+                    self._finished = True
+                    return
+                # A webcam may be plugged in later; a file may still be on its way.
+                self._stopping.wait(RETRY_S)
+                continue
+            try:
+                ended = self._play(source)
+            except Exception as error:
+                if self._stopping.is_set():
+                    return
+                self.refuse("source_failed", f"the source failed: {error!r}")
+                ended = False
+            finally:
+                source.close()
+            if ended and not source.live:
+                self._state = "the video has ended"
+                self.get_logger().info(f"{self.value('source')} has ended")
+                self._finished = True
+                return
+            self._stopping.wait(RETRY_S)
+
+    def _camera(self, source: FrameSource) -> Camera | None:
+        width, height = source.size
+        if self._file_camera is not None:
+            try:
+                return self._file_camera.scaled_to(width, height)
+            except CameraError as error:
+                self.refuse("camera_info_of_another_size", f"{error}: publishing no intrinsics")
+                return None
+        fov = self.value("fov_deg")
+        return Camera.from_fov(width, height, fov) if fov >= 1.0 else None
+
+    def _play(self, source: FrameSource) -> bool:
+        """Publish to the end; True at the end, False when told to stop."""
+        camera = self._camera(source)
+        rate_hz = self.value("rate_hz") or source.rate_hz
+        self.get_logger().info(
+            f"{self.value('source')}: {source.size[0]}x{source.size[1]} at {rate_hz:g} Hz"
+        )
+        while self.value("start_when_subscribed") and not self._image.get_subscription_count():
+            self._state = "waiting for a subscriber"
+            if self._stopping.wait(0.05):
+                return False
+        self._state = ""
+        begin, index = time.monotonic(), 0
+        while not self._stopping.is_set():
+            late = time.monotonic() - (begin + index / rate_hz)
+            if not source.live and late < 0 and self._stopping.wait(-late):
+                return False
+            # A reader that cannot keep up with a file would play it in slow motion.
+            skip = (not source.live and late > 1.0 / rate_hz) or not self._wanted()
+            if skip:
+                more = source.skip()
+                if self._wanted():
+                    self.counts["late_frame_skipped"] += 1
+            else:
+                picture = source.read()
+                more = picture is not None
+                if picture is not None:
+                    self._publish(picture, camera)
+            index += 1
+            if not more:
+                if source.live:
+                    self.refuse("source_failed", "the camera gave no picture")
+                    return False
+                if not (self.value("loop") and source.rewind()):
+                    return True
+                begin, index = time.monotonic(), 0
+        return False
+
+    def _wanted(self) -> bool:
+        return (
+            self._image.get_subscription_count() > 0 or self._info.get_subscription_count() > 0
+        )
+
+    def _publish(self, picture, camera: Camera | None) -> None:  # type: ignore[no-untyped-def]
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.value("frame_id"))
+        height, width = picture.shape[:2]
+        if camera is not None and camera.size == (width, height):
+            self._info.publish(conversions.camera_info_msg(camera, header))
+        else:
+            self._info.publish(CameraInfo(header=header, width=width, height=height))
+        if self._image.get_subscription_count() > 0:
+            self._image.publish(conversions.image_msg(picture, "bgr8", header))
+        self._rate.tick()
+
+    def diagnose(self) -> tuple[bool, str, dict[str, str]]:
+        rate = self._rate.read()
+        if self._state:
+            return self._finished, self._state, {"rate_hz": f"{rate:.1f}"}
+        return True, f"{rate:.1f} images/s", {"rate_hz": f"{rate:.1f}"}
+
+    def destroy_node(self) -> None:
+        self._stopping.set()
+        self._worker.join(timeout=5.0)
+        super().destroy_node()
+
+
+def main(args: list[str] | None = None) -> int:
+    return run(lambda: [VideoSource()], args)

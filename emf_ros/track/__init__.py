@@ -1,0 +1,5 @@
+"""Who is who over time."""
+
+from .tracker import Tracker
+
+__all__ = ["Tracker"]
