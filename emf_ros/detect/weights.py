@@ -1,18 +1,23 @@
 """Fetches the weights of BlazePose, and the demo video, into a cache folder.
 
 The 2D detector needs weights that are too large for this repository and that current mediapipe
-wheels no longer carry. Two packages on PyPI hold what is needed, under free licences:
+wheels no longer carry. Three published packages hold what is needed, under free licences:
 
-    mediapipe 0.10.21 (Apache-2.0)   pose_detection.tflite, pose_landmark_full.tflite
-    sports2d 0.8.34 (BSD-3-Clause)   Sports2D/Demo/demo.mp4: two people, 1768x994, 30 fps
+    PyPI  mediapipe 0.10.21 (Apache-2.0)               the person detector, the "full" landmarks
+    npm   @mediapipe/pose 0.5.1675469404 (Apache-2.0)  the "lite" and the "heavy" landmarks
+    PyPI  sports2d 0.8.34 (BSD-3-Clause)               the demo video: two people, 1768x994, 30 fps
 
-Both wheels are only opened as zip files, never installed, so it does not matter which Python or
-processor they were built for. Everything that is taken from them is checked against a pinned
-SHA-256, before it enters the cache and again each time it is asked for.
+Each is downloaded with its index's own client, pip or npm, and only when something in it is asked
+for: npm is needed for "lite" and "heavy" alone. Packages are only opened as archives, never
+installed, so it does not matter which Python or processor they were built for. Everything that is
+taken from them is checked against a pinned SHA-256, before it enters the cache and again each time
+it is asked for.
 
 mediapipe's Tasks API wants a `.task` bundle: a zip of two networks, each of which says itself how
-its input image is to be normalised. The networks in the wheel do not say it, so it is written into
-them here; that is the only step that needs mediapipe, which is imported there and nowhere else.
+its input image is to be normalised. The networks in the packages do not say it, so it is written
+into them here; that is the only step that needs mediapipe, which is imported there and nowhere
+else. A bundle that is built here has a note (.json) beside it; one without is the user's own, and
+is used as it is.
 
 The cache is `$EMF_ROS_CACHE`, else `$XDG_CACHE_HOME/emf_ros`, else `~/.cache/emf_ros`. Without a
 network, copy that folder from a machine that has it.
@@ -22,16 +27,17 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 __all__ = [
@@ -49,61 +55,98 @@ class ModelUnavailable(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Wheel:
-    """A wheel on PyPI, exactly one file of it."""
-
-    requirement: str
-    sha256: str
-    megabytes: int
-    python: str | None = None  # None: the wheel serves every Python and platform
-    platforms: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Member:
-    """A file inside a wheel."""
+    """A file inside a package's archive."""
 
-    wheel: Wheel
     path: str
     sha256: str
 
 
-_MEDIAPIPE_WHEEL = Wheel(
-    requirement="mediapipe==0.10.21",
-    sha256="05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
-    megabytes=36,
-    python="3.11",
-    platforms=("manylinux_2_28_x86_64",),
-)
-_SPORTS2D_WHEEL = Wheel(
-    requirement="sports2d==0.8.34",
-    sha256="733b6db70742636ae9c35d870c22bd416582f579abd5881bee93a14bb0e2655d",
-    megabytes=9,
-)
+@dataclass(frozen=True)
+class Package:
+    """One archive of one version of a published package, and what is taken out of it.
+
+    Attributes:
+        client: what downloads it, "pip" (a wheel) or "npm" (a tarball).
+        requirement: name and version, as the client wants them written.
+        sha256, megabytes: of the archive.
+        files: what is taken, by its path in the cache folder.
+        options: for the client, to get the same archive on every machine.
+        otherwise: what else the user can do when it cannot be had.
+    """
+
+    client: str
+    requirement: str
+    sha256: str
+    megabytes: int
+    files: dict[str, Member]
+    options: tuple[str, ...] = ()
+    otherwise: str = ""
+
 
 _DETECTOR = "pose_detection.tflite"
-_TFLITE = {
-    _DETECTOR: Member(
-        _MEDIAPIPE_WHEEL,
-        "mediapipe/modules/pose_detection/pose_detection.tflite",
-        "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
-    ),
-    "pose_landmark_full.tflite": Member(
-        _MEDIAPIPE_WHEEL,
-        "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
-        "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
-    ),
-}
-_DEMO_VIDEO = Member(
-    _SPORTS2D_WHEEL,
-    "Sports2D/Demo/demo.mp4",
-    "d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039",
-)
+_POSE_FOLDER = "blazepose"
+_DEMO_VIDEO = "demo/demo.mp4"
 
-# Which landmark network a variant uses. The wheel has the full one only: mediapipe fetches lite
-# and heavy from elsewhere when first used. A bundle of those that is already in the cache is used.
-_LANDMARKS = {"full": "pose_landmark_full.tflite"}
-_KNOWN_VARIANTS = ("lite", "full", "heavy")
+_PACKAGES = (
+    Package(
+        client="pip",
+        requirement="mediapipe==0.10.21",
+        sha256="05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
+        megabytes=36,
+        files={
+            f"{_POSE_FOLDER}/{_DETECTOR}": Member(
+                "mediapipe/modules/pose_detection/pose_detection.tflite",
+                "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+            ),
+            f"{_POSE_FOLDER}/pose_landmark_full.tflite": Member(
+                "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+                "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+            ),
+        },
+        options=(
+            *("--python-version", "3.11"),
+            *("--implementation", "cp"),
+            *("--platform", "manylinux_2_28_x86_64"),
+        ),
+    ),
+    Package(
+        client="npm",
+        requirement="@mediapipe/pose@0.5.1675469404",
+        sha256="8bb349a7b3a3ba699df23be804ddd3b3eab810b50b15406894be257859388a84",
+        megabytes=41,
+        files={
+            f"{_POSE_FOLDER}/pose_landmark_lite.tflite": Member(
+                "package/pose_landmark_lite.tflite",
+                "f17bfbecadb61c3be1baa8b8d851cc6619c870a87167b32848ad20db306b9d61",
+            ),
+            f"{_POSE_FOLDER}/pose_landmark_heavy.tflite": Member(
+                "package/pose_landmark_heavy.tflite",
+                "59e42d71bcd44cbdbabc419f0ff76686595fd265419566bd4009ef703ea8e1fe",
+            ),
+        },
+        otherwise=(
+            "Or use the variant 'full', which needs no npm, or put the official "
+            "pose_landmarker_lite.task or pose_landmarker_heavy.task into {pose_folder}"
+        ),
+    ),
+    Package(
+        client="pip",
+        requirement="sports2d==0.8.34",
+        sha256="733b6db70742636ae9c35d870c22bd416582f579abd5881bee93a14bb0e2655d",
+        megabytes=9,
+        files={
+            _DEMO_VIDEO: Member(
+                "Sports2D/Demo/demo.mp4",
+                "d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039",
+            ),
+        },
+    ),
+)
+_FILES = {path: (package, member) for package in _PACKAGES for path, member in package.files.items()}
+
+# Which landmark network a variant uses, lightest first.
+_LANDMARKS = {v: f"pose_landmark_{v}.tflite" for v in ("lite", "full", "heavy")}
 
 # (pixel - mean) / std of the two networks' input: the detector wants -1..1, the landmarks 0..1.
 _DETECTOR_NORMALISATION = (127.5, 127.5)
@@ -132,30 +175,33 @@ def cache_folder() -> Path:
 
 
 def available_variants() -> tuple[str, ...]:
-    """Return the BlazePose variants that `ensure_pose_task` can give, lightest first.
+    """Return the BlazePose variants that `ensure_pose_task` can give here, lightest first.
 
-    "full" always; "lite" and "heavy" where their bundle has been put into the cache folder.
+    "full" always; "lite" and "heavy" where npm is installed, or the cache has them already.
     """
-    return tuple(v for v in _KNOWN_VARIANTS if v in _LANDMARKS or _looks_like_bundle(_task_path(v)))
+
+    def can_be_had(variant: str) -> bool:
+        cached = f"{_POSE_FOLDER}/{_LANDMARKS[variant]}"
+        if _FILES[cached][0].client == "pip" or shutil.which("npm"):
+            return True
+        return (cache_folder() / cached).exists() or _is_whole_bundle(_task_path(variant))
+
+    return tuple(variant for variant in _LANDMARKS if can_be_had(variant))
 
 
 def ensure_pose_task(variant: str = "full") -> Path:
     """Return the path of mediapipe's bundle for a variant; fetch and build it when needed.
 
-    The first call downloads 36 MB and needs mediapipe; later ones read 10 MB to check them.
+    The first call downloads 36 MB, for "lite" and "heavy" another 41 MB, and needs mediapipe; later
+    ones read the bundle (6, 9 or 30 MB) to check it.
     """
-    if variant not in _KNOWN_VARIANTS:
+    if variant not in _LANDMARKS:
         names = ", ".join(available_variants())
         raise ModelUnavailable(f"BlazePose has no variant '{variant}': choose one of {names}.")
     task = _task_path(variant)
-    if variant not in _LANDMARKS:
-        if _looks_like_bundle(task):
-            return task
-        raise ModelUnavailable(
-            f"The '{variant}' weights of BlazePose are in no package that can be fetched here.\n"
-            f"Use '{available_variants()[0]}' instead, or put the official "
-            f"pose_landmarker_{variant}.task at {task}"
-        )
+    note = task.with_suffix(".json")
+    if not note.exists() and _is_whole_bundle(task):
+        return task
 
     sources = {
         _BUNDLE_DETECTOR: (_DETECTOR, _DETECTOR_NORMALISATION),
@@ -165,9 +211,11 @@ def ensure_pose_task(variant: str = "full") -> Path:
     # current from one that is damaged or of an older recipe.
     recipe = {
         "recipe": _BUNDLE_RECIPE,
-        "sources": {name: _TFLITE[source].sha256 for name, (source, _) in sources.items()},
+        "sources": {
+            name: _FILES[f"{_POSE_FOLDER}/{source}"][1].sha256
+            for name, (source, _) in sources.items()
+        },
     }
-    note = task.with_suffix(".json")
     if _bundle_is_current(task, note, recipe):
         return task
 
@@ -175,108 +223,143 @@ def ensure_pose_task(variant: str = "full") -> Path:
         name: _with_normalisation(ensure_tflite(source).read_bytes(), *normalisation)
         for name, (source, normalisation) in sources.items()
     }
-    _write_atomically(task, lambda path: _write_stored_zip(path, networks))
-    text = json.dumps({**recipe, "sha256": _sha256(task)}, indent=1)
-    _write_atomically(note, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    bundle = _stored_zip(networks)
+    text = json.dumps({**recipe, "sha256": hashlib.sha256(bundle).hexdigest()}, indent=1)
+    # The note first: a bundle of ours never stands without one, as a user's own does.
+    _write_atomically(note, f"{text}\n".encode())
+    _write_atomically(task, bundle)
     return task
 
 
 def ensure_tflite(name: str) -> Path:
     """Return the path of one of BlazePose's bare networks; fetch it when needed."""
-    if name not in _TFLITE:
-        raise ModelUnavailable(f"No network '{name}': there are {', '.join(sorted(_TFLITE))}.")
-    folder = _pose_folder()
-    # They come in one wheel: take all at once, or the next call downloads it again.
-    _ensure_members({folder / other: member for other, member in _TFLITE.items()})
-    return folder / name
+    path = f"{_POSE_FOLDER}/{name}"
+    if path not in _FILES:
+        names = sorted(Path(known).name for known in _FILES if known.startswith(_POSE_FOLDER))
+        raise ModelUnavailable(f"No network '{name}': there are {', '.join(names)}.")
+    return _ensure(path)
 
 
 def ensure_demo_video() -> Path:
     """Return the path of the demo video; fetch it (9 MB) when needed."""
-    path = cache_folder() / "demo" / "demo.mp4"
-    _ensure_members({path: _DEMO_VIDEO})
-    return path
+    return _ensure(_DEMO_VIDEO)
 
 
 # ---------------------------------------------------------------------------------- fetching
 
 
-def _pose_folder() -> Path:
-    return cache_folder() / "blazepose"
-
-
 def _task_path(variant: str) -> Path:
-    return _pose_folder() / f"pose_landmarker_{variant}.task"
+    return cache_folder() / _POSE_FOLDER / f"pose_landmarker_{variant}.task"
 
 
-def _ensure_members(wanted: dict[Path, Member]) -> None:
-    """Make every path hold its member of one wheel, downloading only if one is missing or wrong."""
-    missing = {path: member for path, member in wanted.items() if _sha256(path) != member.sha256}
-    if not missing:
-        return
-    wheel = next(iter(missing.values())).wheel
+def _ensure(path: str) -> Path:
+    """Make a path in the cache folder hold what it should, downloading only if it does not."""
+    package, wanted = _FILES[path]
+    cache = cache_folder()
+    if _sha256(cache / path) == wanted.sha256:
+        return cache / path
+    # Take all that the package has for us, or the next call downloads it again.
+    missing = {p: m for p, m in package.files.items() if _sha256(cache / p) != m.sha256}
     with tempfile.TemporaryDirectory(prefix="emf_ros_") as folder:
-        archive = _download(wheel, Path(folder))
-        with zipfile.ZipFile(archive) as opened:
-            for path, member in missing.items():
-                data = opened.read(member.path)
-                if hashlib.sha256(data).hexdigest() != member.sha256:
-                    raise ModelUnavailable(
-                        f"{member.path} of {wheel.requirement} is not the file it should be "
-                        "(its SHA-256 differs). Report this: the package or its mirror has changed."
-                    )
-                _write_atomically(path, partial(Path.write_bytes, data=data))
+        archive = _download(package, Path(folder))
+        for target, data in _read_members(archive, missing).items():
+            if hashlib.sha256(data).hexdigest() != missing[target].sha256:
+                raise ModelUnavailable(
+                    f"{missing[target].path} of {package.requirement} is not the file it should be "
+                    "(its SHA-256 differs). Report this: the two pinned hashes contradict."
+                )
+            _write_atomically(cache / target, data)
+    return cache / path
 
 
-def _download(wheel: Wheel, folder: Path) -> Path:
-    """Download a wheel with pip, which knows the user's mirrors, proxies and certificates."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
-    command += ["--disable-pip-version-check", "--only-binary", ":all:", "--dest", str(folder)]
-    if wheel.python:
-        command += ["--python-version", wheel.python, "--implementation", "cp"]
-        for platform in wheel.platforms:
-            command += ["--platform", platform]
-    print(f"fetching {wheel.requirement} ({wheel.megabytes} MB) ...", file=sys.stderr, flush=True)
-    # A damaged copy in pip's own cache would come back for ever: the second try goes round it.
-    for extra in ([], ["--no-cache-dir"]):
-        for old in folder.glob("*.whl"):
+def _read_members(archive: Path, members: dict[str, Member]) -> dict[str, bytes]:
+    """Read members of a wheel, which is a zip, or of an npm package, which is a tarball."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            return {name: wheel.read(member.path) for name, member in members.items()}
+    data = {}
+    with tarfile.open(archive, "r:gz") as tarball:
+        for name, member in members.items():
+            opened = tarball.extractfile(member.path)
+            data[name] = opened.read() if opened else b""
+    return data
+
+
+def _download(package: Package, folder: Path) -> Path:
+    """Download a package with its client, which knows the user's mirrors, proxies, certificates."""
+    command, uncached = _client_command(package, folder)
+    what = f"{package.requirement} ({package.megabytes} MB)"
+    print(f"fetching {what} ...", file=sys.stderr, flush=True)
+    # A damaged copy in the client's own cache would come back for ever: the second try goes round.
+    for extra in ([], uncached):
+        for old in _archives_in(folder):
             old.unlink()
         try:
             done = subprocess.run(
-                [*command, *extra, wheel.requirement],
+                [*command, *extra, package.requirement],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 timeout=1800,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ModelUnavailable(_advice(wheel, str(error))) from error
-        found = sorted(folder.glob("*.whl"))
+            raise ModelUnavailable(_advice(package, str(error))) from error
+        found = _archives_in(folder)
         if done.returncode or not found:
-            raise ModelUnavailable(_advice(wheel, done.stderr))
-        if _sha256(found[0]) == wheel.sha256:
+            raise ModelUnavailable(_advice(package, done.stderr))
+        if _sha256(found[0]) == package.sha256:
             return found[0]
     raise ModelUnavailable(
-        f"What was downloaded as {wheel.requirement} is not the file it should be (its SHA-256 "
-        "differs), twice. Check the package mirror or proxy that pip uses (pip config list)."
+        f"What was downloaded as {package.requirement} is not the file it should be (its SHA-256 "
+        f"differs), twice. Check the package mirror or proxy that {package.client} uses "
+        f"({package.client} config list)."
     )
 
 
-def _advice(wheel: Wheel, output: str) -> str:
-    """Say in three lines why a download failed and what can be done."""
+def _archives_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in (".whl", ".tgz"))
+
+
+def _client_command(package: Package, folder: Path) -> tuple[list[str], list[str]]:
+    """Return the command that puts a package's archive into a folder, less the package's name, and
+    what to add to it so that the client's own cache is passed by."""
+    if package.client == "pip":
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
+        command += ["--disable-pip-version-check", "--only-binary", ":all:", "--dest", str(folder)]
+        return [*command, *package.options], ["--no-cache-dir"]
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ModelUnavailable(_advice(package, "npm: command not found"))
+    command = [npm, "pack", "--loglevel=error", f"--pack-destination={folder}", *package.options]
+    return command, [f"--cache={folder / 'npm_cache'}"]
+
+
+def _advice(package: Package, output: str) -> str:
+    """Say in a few lines why a download failed and what can be done."""
+    client = package.client
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR") or "No module named pip" in line]
-    cause = (errors or lines or ["pip gave no reason"])[-1][:300]
+    if client == "pip":
+        telling = [x for x in lines if x.startswith("ERROR") or "No module named pip" in x][-1:]
+    else:
+        # npm begins with codes of one word, and ends with traces and the name of its log.
+        telling = [x for x in lines if len(x.split()) > 4]
+    cause = (telling or lines or [f"{client} gave no reason"])[0][:300]
     if "No module named pip" in cause:
         remedy = f"Install pip for this Python: {sys.executable} -m ensurepip"
-    elif "No space left" in output:
-        remedy = f"Free {3 * wheel.megabytes} MB in {tempfile.gettempdir()}."
+    elif "npm: command not found" in cause:
+        remedy = "Install npm, which downloads it (Debian, Ubuntu: sudo apt install npm)."
+    elif "No space left" in output or "ENOSPC" in output:
+        remedy = f"Free {3 * package.megabytes} MB in {tempfile.gettempdir()}."
     else:
         remedy = (
-            "Check the network, and the proxy or mirror that pip uses (pip config list). Without "
-            f"a network, copy the folder {cache_folder()} from a machine that has it."
+            f"Check the network, and the proxy or mirror that {client} uses ({client} config list)."
+            f" Without a network, copy the folder {cache_folder()} from a machine that has it."
         )
-    return f"Could not download {wheel.requirement} from PyPI.\n{remedy}\npip said: {cause}"
+    index = "PyPI" if client == "pip" else "npm"
+    advice = [f"Could not download {package.requirement} from {index}.", remedy]
+    if package.otherwise:
+        advice.append(package.otherwise.format(pose_folder=cache_folder() / _POSE_FOLDER))
+    return "\n".join([*advice, f"{client} said: {cause}"])
 
 
 def _sha256(path: Path) -> str | None:
@@ -291,8 +374,8 @@ def _sha256(path: Path) -> str | None:
     return digest.hexdigest()
 
 
-def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside the path, then put it there in one step.
+def _write_atomically(path: Path, data: bytes) -> None:
+    """Write a temporary file beside the path, then put it there in one step.
 
     An interrupted run, or two at once, never leave half a file under the final name.
     """
@@ -302,7 +385,7 @@ def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
-        write(temporary)
+        temporary.write_bytes(data)
         temporary.chmod(0o644)
         temporary.replace(path)
         temporary = None
@@ -319,11 +402,12 @@ def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 # ---------------------------------------------------------------------------------- bundles
 
 
-def _looks_like_bundle(path: Path) -> bool:
-    """Tell whether a file is a .task of the pose landmarker."""
+def _is_whole_bundle(path: Path) -> bool:
+    """Tell whether a file is an undamaged .task of the pose landmarker."""
     try:
         with zipfile.ZipFile(path) as bundle:
-            return {_BUNDLE_DETECTOR, _BUNDLE_LANDMARKS} <= set(bundle.namelist())
+            names = set(bundle.namelist())
+            return {_BUNDLE_DETECTOR, _BUNDLE_LANDMARKS} <= names and bundle.testzip() is None
     except (OSError, zipfile.BadZipFile):
         return False
 
@@ -338,20 +422,22 @@ def _bundle_is_current(task: Path, note: Path, recipe: dict[str, object]) -> boo
     return digest is not None and noted == {**recipe, "sha256": digest}
 
 
-def _write_stored_zip(path: Path, members: dict[str, bytes]) -> None:
-    """Write an uncompressed zip: mediapipe maps the networks straight from the file.
+def _stored_zip(members: dict[str, bytes]) -> bytes:
+    """Make an uncompressed zip: mediapipe maps the networks straight from the file.
 
     Each network starts at a multiple of the alignment that its weights want; the gap before it is
     an extra field of the zip that readers skip. The members' times are fixed, so that the same
     networks always give the same bundle.
     """
-    with path.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as bundle:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as bundle:
         for name, data in members.items():
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             start = file.tell() + _ZIP_HEADER + len(name.encode()) + _ZIP_EXTRA_HEADER
             gap = -start % _ALIGNMENT
             info.extra = struct.pack("<HH", _ZIP_EXTRA_ID, gap) + bytes(gap)
             bundle.writestr(info, data)
+    return file.getvalue()
 
 
 def _text(value: bytes | str | None) -> str:
@@ -421,7 +507,7 @@ def _with_normalisation(network: bytes, mean: float, std: float) -> bytes:
 def main(arguments: list[str] | None = None) -> int:
     """Fetch what the set-up wants, and print where it lies."""
     parser = argparse.ArgumentParser(description="Fetch BlazePose's weights into the cache.")
-    parser.add_argument("--variant", default="full", help="lite, full or heavy")
+    parser.add_argument("--variant", default="full", choices=tuple(_LANDMARKS))
     parser.add_argument("--demo-video", action="store_true", help="fetch the demo video too")
     options = parser.parse_args(arguments)
     try:

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from ..model.presets import FORMAT, PRESETS, LifterConfig
+from ..paths import share_folder
 
 DEVICES = ("auto", "cuda", "cpu")
 
@@ -115,19 +116,6 @@ class TorchEngine:
             return positions.cpu().numpy(), _laplace_stddev(log_scale.cpu().numpy())
 
 
-def models_folder() -> Path:
-    """Where the shipped weights lie: in the checkout, or in the installed share folder."""
-    beside = Path(__file__).resolve().parents[2] / "models"
-    if beside.is_dir():
-        return beside
-    try:
-        from ament_index_python.packages import get_package_share_directory
-
-        return Path(get_package_share_directory("emf_ros")) / "models"
-    except (ImportError, LookupError):
-        return beside
-
-
 def make_engine(
     preset: str = "lite",
     weights: str | Path | None = None,
@@ -158,11 +146,12 @@ def make_engine(
     else:
         if preset not in PRESETS:
             raise EngineError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-        path = models_folder() / f"{preset}.safetensors"
+        models = share_folder("models")
+        path = models / f"{preset}.safetensors"
         if not path.is_file():
-            have = sorted(p.stem for p in models_folder().glob("*.safetensors"))
+            have = sorted(p.stem for p in models.glob("*.safetensors"))
             raise EngineError(
-                f"no weights for the preset {preset!r} in {models_folder()}; "
+                f"no weights for the preset {preset!r} in {models}; "
                 f"there are: {', '.join(have) or 'none'}"
             )
     if not path.is_file():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -22,6 +24,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from ..paths import share_folder
 
 #: For reading sensors: the newest counts, a lost one is not sent again.
 SENSOR_QOS = QoSProfile(
@@ -187,6 +191,17 @@ class RateMeter:
         return rate
 
 
+def use_large_shared_memory() -> None:
+    """Have Fast DDS carry whole images in shared memory; before `rclpy.init`. A profile that the
+    user chose stays."""
+    chosen = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    profile = share_folder("config") / "fastdds.xml"
+    if not any(os.environ.get(name) for name in chosen) and profile.is_file():
+        # Its old name up to Humble, the new one since Jazzy; each knows its own.
+        name = chosen[1] if os.environ.get("ROS_DISTRO") == "humble" else chosen[0]
+        os.environ[name] = str(profile)
+
+
 def run(build: Callable[[], Sequence[BaseNode]], args: list[str] | None = None) -> int:
     """Start rclpy, build nodes, spin them until told to stop; the process's exit code.
 
@@ -194,6 +209,7 @@ def run(build: Callable[[], Sequence[BaseNode]], args: list[str] | None = None) 
         build: makes the nodes; a NodeError from it ends the process with its message.
         args: command line, as for `rclpy.init`.
     """
+    use_large_shared_memory()
     rclpy.init(args=args)
     nodes: Sequence[BaseNode] = ()
     code = 0
@@ -209,6 +225,8 @@ def run(build: Callable[[], Sequence[BaseNode]], args: list[str] | None = None) 
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        # Launch sends a second interrupt to a group it shares with us; cleaning up must not break.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         for node in nodes:
             node.destroy_node()
         rclpy.try_shutdown()

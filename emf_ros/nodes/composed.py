@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from .common import run
 from .keypoint_detector import KeypointDetector
 from .skeleton_lifter import SkeletonLifter
@@ -14,3 +16,7 @@ def build() -> list:
 
 def main(args: list[str] | None = None) -> int:
     return run(build, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
 
+import cv2
+import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
-from ..detect.base import BACKENDS, DetectorError, make_detector
+from ..detect.base import BACKENDS, Detection, DetectorError, make_detector
 from ..images import ImageError
 from ..lift.pipeline import KeypointFrame, Person2D
+from ..render import draw_keypoints
 from ..track import Tracker
 from . import conversions
 from .common import (
@@ -169,12 +173,9 @@ class KeypointDetector(BaseNode):
         if self._overlay.get_subscription_count() > 0:
             self._overlay.publish(self._draw(picture, people, message.header))
 
-    def _draw(self, picture, people, header: Header) -> Image:  # type: ignore[no-untyped-def]
-        import cv2
-        import numpy as np
-
-        from ..render import draw_keypoints
-
+    def _draw(
+        self, picture: np.ndarray, people: list[tuple[int, Detection]], header: Header
+    ) -> Image:
         count = len(self._detector.layout)
         drawn = draw_keypoints(
             cv2.cvtColor(picture, cv2.COLOR_RGB2BGR),
@@ -204,3 +205,7 @@ class KeypointDetector(BaseNode):
 
 def main(args: list[str] | None = None) -> int:
     return run(lambda: [KeypointDetector()], args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

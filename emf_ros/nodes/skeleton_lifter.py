@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -241,3 +242,7 @@ class SkeletonLifter(BaseNode):
 
 def main(args: list[str] | None = None) -> int:
     return run(lambda: [SkeletonLifter()], args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
+import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -108,6 +110,7 @@ class VideoSource(BaseNode):
                 return False
         self._state = ""
         begin, index = time.monotonic(), 0
+        first_ns = self.get_clock().now().nanoseconds
         while not self._stopping.is_set():
             late = time.monotonic() - (begin + index / rate_hz)
             if not source.live and late < 0 and self._stopping.wait(-late):
@@ -122,7 +125,10 @@ class VideoSource(BaseNode):
                 picture = source.read()
                 more = picture is not None
                 if picture is not None:
-                    self._publish(picture, camera)
+                    # A file's images are as far apart as they were taken, whenever they get read.
+                    taken_ns = first_ns + round(index / rate_hz * 1e9)
+                    now_ns = self.get_clock().now().nanoseconds
+                    self._publish(picture, camera, now_ns if source.live else taken_ns)
             index += 1
             if not more:
                 if source.live:
@@ -131,6 +137,7 @@ class VideoSource(BaseNode):
                 if not (self.value("loop") and source.rewind()):
                     return True
                 begin, index = time.monotonic(), 0
+                first_ns = self.get_clock().now().nanoseconds
         return False
 
     def _wanted(self) -> bool:
@@ -138,8 +145,8 @@ class VideoSource(BaseNode):
             self._image.get_subscription_count() > 0 or self._info.get_subscription_count() > 0
         )
 
-    def _publish(self, picture, camera: Camera | None) -> None:  # type: ignore[no-untyped-def]
-        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.value("frame_id"))
+    def _publish(self, picture: np.ndarray, camera: Camera | None, stamp_ns: int) -> None:
+        header = Header(stamp=conversions.time_msg(stamp_ns), frame_id=self.value("frame_id"))
         height, width = picture.shape[:2]
         if camera is not None and camera.size == (width, height):
             self._info.publish(conversions.camera_info_msg(camera, header))
@@ -163,3 +170,7 @@ class VideoSource(BaseNode):
 
 def main(args: list[str] | None = None) -> int:
     return run(lambda: [VideoSource()], args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

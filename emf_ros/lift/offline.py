@@ -1,0 +1,159 @@
+"""Videos and recorded keypoints through the live pipeline, frame by frame and without ROS."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from ..camera import Camera
+from ..detect.base import DetectorError, make_detector
+from ..recording import Recording, RecordingError, RecordingWriter
+from ..skeletons import Layout
+from ..track import Tracker
+from ..video import FrameSource, VideoError, frames_of
+from .engine import Engine
+from .pipeline import ENDED, KeypointFrame, LiftPipeline, LiftResult, Person2D, PipelineConfig
+from .window import NANOSECONDS
+
+
+class PoseCollector:
+    """Joins poses with the keypoints of the image that they describe, into recording rows.
+
+    Poses come `lag` behind the keypoints, so those are kept until their poses are there.
+    """
+
+    def __init__(self, layout: Layout, image_size: tuple[int, int], camera: Camera | None) -> None:
+        self.writer = RecordingWriter(layout, image_size, camera)
+        self._seen: dict[int, tuple[int, dict[int, np.ndarray]]] = {}
+
+    def keypoints(self, stamp_ns: int, frame: int, people: list[Person2D]) -> None:
+        self._seen[stamp_ns] = (frame, {p.track_id: p.keypoints for p in people})
+        while len(self._seen) > 256:
+            del self._seen[next(iter(self._seen))]
+
+    def poses(self, result: LiftResult) -> None:
+        frame, keypoints = self._seen.get(result.stamp_ns, (-1, {}))
+        unknown = np.full((len(self.writer.layout), 3), np.nan)
+        unknown[:, 2] = 0.0
+        for person in result.people:
+            if person.state == ENDED:
+                continue
+            self.writer.add(
+                result.stamp_ns / NANOSECONDS,
+                frame,
+                person.track_id,
+                keypoints.get(person.track_id, unknown),
+                person.joints,
+                person.stddev,
+                person.root,
+                person.root_valid,
+            )
+
+
+def lift_video(
+    source: FrameSource,
+    camera: Camera | None,
+    engine: Engine,
+    lag: int = 0,
+    people: int = 2,
+    variant: str = "full",
+    progress: bool = True,
+) -> tuple[Recording, Counter[str]]:
+    """Detect, track and lift every frame of a video.
+
+    Args:
+        source: the video; read to its end and closed.
+        camera: None where the intrinsics are not known; the roots then stay unknown.
+        engine: runs the model.
+        lag: frames of the model behind the newest.
+        people: how many are looked for.
+        variant: of the detector.
+        progress: show a bar.
+
+    Returns:
+        the recording, and what was refused, by reason.
+
+    Raises:
+        VideoError: the detector cannot be had.
+    """
+    pipeline = _pipeline(engine, lag, people)
+    try:
+        detector = make_detector("mediapipe", variant, people, 0.4)
+    except DetectorError as error:
+        raise VideoError(str(error)) from None
+    pipeline.set_camera(camera)
+    tracker = Tracker()
+    collector = PoseCollector(detector.layout, source.size, camera)
+    try:
+        frames = frames_of(source)
+        for index, stamp, picture in tqdm(
+            frames, total=source.count or None, unit="frame", disable=not progress
+        ):
+            stamp_ns = round(stamp * NANOSECONDS)
+            found = tracker.update(
+                detector.detect(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), stamp_ns), stamp_ns
+            )
+            frame = KeypointFrame(
+                stamp_ns,
+                "",
+                detector.layout.name,
+                (picture.shape[1], picture.shape[0]),
+                [Person2D(i, d.keypoints, d.score) for i, d in found],
+            )
+            collector.keypoints(stamp_ns, index, frame.people)
+            result = pipeline.update(frame)
+            if result is not None:
+                collector.poses(result)
+    finally:
+        detector.close()
+        source.close()
+    return collector.writer.recording(), pipeline.counts
+
+
+def lift_recording(
+    keypoints: Recording,
+    engine: Engine,
+    lag: int = 0,
+    people: int = 8,
+    progress: bool = True,
+) -> tuple[Recording, Counter[str]]:
+    """Lift recorded keypoints as they would be live: one update per stamp, in their order.
+
+    A step of the stamps over an image without anyone leaves no row and so no update, as if that
+    image had been lost.
+
+    Raises:
+        RecordingError: the recording holds no keypoints.
+    """
+    if not len(keypoints):
+        raise RecordingError("the recording has no rows")
+    pipeline = _pipeline(engine, lag, people)
+    pipeline.set_camera(keypoints.camera)
+    collector = PoseCollector(keypoints.layout, keypoints.image_size, keypoints.camera)
+    stamps = np.round(keypoints.stamp * NANOSECONDS).astype(np.int64)
+    # Rows of one image stand together; cut where the stamp changes.
+    cuts = np.flatnonzero(np.diff(stamps)) + 1
+    for rows in tqdm(np.split(np.arange(len(stamps)), cuts), unit="frame", disable=not progress):
+        stamp_ns = int(stamps[rows[0]])
+        frame = KeypointFrame(
+            stamp_ns,
+            "",
+            keypoints.layout.name,
+            keypoints.image_size,
+            [Person2D(int(keypoints.track_id[r]), keypoints.keypoints_2d[r]) for r in rows],
+        )
+        collector.keypoints(stamp_ns, int(keypoints.frame[rows[0]]), frame.people)
+        result = pipeline.update(frame)
+        if result is not None:
+            collector.poses(result)
+    return collector.writer.recording(), pipeline.counts
+
+
+def _pipeline(engine: Engine, lag: int, people: int) -> LiftPipeline:
+    try:
+        return LiftPipeline(engine, PipelineConfig(lag=lag, max_people=people))
+    except ValueError as error:
+        raise VideoError(str(error)) from None

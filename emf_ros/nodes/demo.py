@@ -1,0 +1,339 @@
+"""The whole graph on a video, and what came out: figures, a recording, a picture of it.
+
+Starts the three nodes as processes of their own, as a launch file would, listens to what they
+publish over DDS, and writes `skeletons.npz`, `overlay.mp4` and `summary.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo
+from tqdm import tqdm
+from visualization_msgs.msg import MarkerArray
+
+from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3D, Skeleton3DArray
+
+from ..camera import Camera, CameraError
+from ..detect.weights import ModelUnavailable, ensure_demo_video, ensure_pose_task
+from ..lift.offline import PoseCollector
+from ..lift.pipeline import LiftResult, Person3D
+from ..render import RenderError, render_recording
+from ..skeletons import get_layout
+from ..video import VideoError, frames_of, open_source
+from . import conversions
+from .common import RELIABLE_QOS, SENSOR_QOS, use_large_shared_memory
+
+READY_TIMEOUT_S = 90.0
+DRAIN_S = 2.0
+
+
+class Listener(Node):
+    """Collects what the nodes publish, and times it."""
+
+    def __init__(self, namespace: str, layout: str, camera: Camera, rate_hz: float) -> None:
+        super().__init__("demo_listener", namespace=namespace)
+        self.rate_hz = rate_hz
+        self.collector = PoseCollector(get_layout(layout), camera.size, camera)
+        self.first_ns: int | None = None
+        self.latencies_ms: list[float] = []
+        self.stages_ms: list[tuple[float, float, float]] = []
+        self.messages = self.images = self.keypoint_messages = self.marker_messages = 0
+        self.people = 0
+        self.frames_of_id: Counter[int] = Counter()
+        self.first_at = self.last_at = 0.0
+        self.create_subscription(CameraInfo, "camera_info", self._on_info, RELIABLE_QOS)
+        self.create_subscription(Skeleton2DArray, "keypoints", self._on_keypoints, SENSOR_QOS)
+        self.create_subscription(Skeleton3DArray, "skeletons", self._on_skeletons, RELIABLE_QOS)
+        self.create_subscription(MarkerArray, "markers", self._on_markers, RELIABLE_QOS)
+
+    def _on_info(self, message: CameraInfo) -> None:
+        self.images += 1
+        if self.first_ns is None:
+            self.first_ns = conversions.stamp_ns(message.header.stamp)
+
+    def _on_keypoints(self, message: Skeleton2DArray) -> None:
+        self.keypoint_messages += 1
+        frame = conversions.keypoint_frame(message)
+        index = -1
+        if self.first_ns is not None:
+            index = round((frame.stamp_ns - self.first_ns) / 1e9 * self.rate_hz)
+        self.collector.keypoints(frame.stamp_ns, index, frame.people)
+
+    def _on_skeletons(self, message: Skeleton3DArray) -> None:
+        now_ns = self.get_clock().now().nanoseconds
+        stamp_ns = conversions.stamp_ns(message.header.stamp)
+        self.last_at = time.monotonic()
+        self.first_at = self.first_at or self.last_at
+        self.messages += 1
+        self.latencies_ms.append((now_ns - stamp_ns) / 1e6)
+        self.stages_ms.append((message.detect_ms, message.queue_ms, message.lift_ms))
+        people = [_person(s) for s in message.skeletons if s.tracking_state != Skeleton3D.ENDED]
+        self.people = len(people)
+        self.frames_of_id.update(p.track_id for p in people)
+        self.collector.poses(LiftResult(stamp_ns, 0, people, message.lift_ms))
+
+    def _on_markers(self, message: MarkerArray) -> None:
+        self.marker_messages += 1
+
+
+def _person(message: Skeleton3D) -> Person3D:
+    return Person3D(
+        message.track_id,
+        message.tracking_state,
+        message.score,
+        np.array([(j.position.x, j.position.y, j.position.z) for j in message.joints]),
+        np.array([j.confidence for j in message.joints]),
+        np.array([j.stddev for j in message.joints]),
+        np.array([message.root.x, message.root.y, message.root.z]),
+        message.root_valid,
+        np.array(message.root_covariance).reshape(3, 3),
+        np.array([message.velocity.x, message.velocity.y, message.velocity.z]),
+    )
+
+
+def _start(node: str, namespace: str, **parameters: object) -> subprocess.Popen:
+    command = [sys.executable, "-m", f"emf_ros.nodes.{node}", "--ros-args"]
+    command += ["-r", f"__ns:={namespace}", "--log-level", "warn"]
+    for name, value in parameters.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        command += ["-p", f"{name}:={text}"]
+    return subprocess.Popen(command)
+
+
+def _stop(processes: list[subprocess.Popen]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+    for process in processes:
+        try:
+            process.wait(timeout=8)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _percentile(values: list[float], q: float) -> float:
+    finite = [v for v in values if np.isfinite(v)]
+    return float(np.percentile(finite, q)) if finite else float("nan")
+
+
+def _machine() -> str:
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass
+    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def play(args: argparse.Namespace) -> int:
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    video = Path(args.video) if args.video else ensure_demo_video()
+    ensure_pose_task(args.variant)
+    source = open_source(video)
+    size, rate_hz, count = source.size, source.rate_hz, source.count
+    source.close()
+    if args.camera_info:
+        camera = Camera.from_yaml(args.camera_info).scaled_to(*size)
+        intrinsics = {"camera_info_file": str(Path(args.camera_info).resolve())}
+    else:
+        camera = Camera.from_fov(*size, args.fov)
+        intrinsics = {"fov_deg": float(args.fov)}
+
+    # Alone on this machine, whatever else runs: a namespace of its own, and nothing on the network.
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    use_large_shared_memory()
+    namespace = f"/emf_demo_{os.getpid()}"
+    rclpy.init()
+    listener = Listener(namespace, "blazepose33", camera, rate_hz)
+    executor = SingleThreadedExecutor()
+    executor.add_node(listener)
+    processes: list[subprocess.Popen] = []
+    begin = time.monotonic()
+    try:
+        processes.append(
+            _start("keypoint_detector", namespace, variant=args.variant, max_people=args.people)
+        )
+        processes.append(
+            _start(
+                "skeleton_lifter",
+                namespace,
+                preset=args.preset,
+                device=args.device,
+                lag=args.lag,
+                max_people=args.people,
+            )
+        )
+        while not (
+            listener.count_subscribers("image")
+            and listener.count_publishers("skeletons")
+            and listener.count_subscribers("keypoints") >= 2
+        ):
+            executor.spin_once(timeout_sec=0.1)
+            if any(p.poll() is not None for p in processes):
+                print("demo: a node has ended at its start; its message stands above",
+                      file=sys.stderr)
+                return 1
+            if time.monotonic() - begin > READY_TIMEOUT_S:
+                print(f"demo: the nodes were not ready within {READY_TIMEOUT_S:g} s",
+                      file=sys.stderr)
+                return 1
+        print(f"nodes ready after {time.monotonic() - begin:.1f} s; playing {video.name}: "
+              f"{size[0]}x{size[1]}, {rate_hz:g} Hz, {count or '?'} frames", flush=True)
+        player = _start(
+            "video_source",
+            namespace,
+            source=str(video.resolve()),
+            exit_at_end=True,
+            start_when_subscribed=True,
+            **intrinsics,
+        )
+        processes.append(player)
+        _listen(listener, executor, player, processes)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        print("demo: stopped early", file=sys.stderr)
+    finally:
+        _stop(processes)
+        failed = [p.returncode for p in processes if p.returncode not in (0, -signal.SIGINT)]
+        executor.shutdown()
+        listener.destroy_node()
+        rclpy.try_shutdown()
+    return _report(args, listener, video, out, failed)
+
+
+def _listen(
+    listener: Listener,
+    executor: SingleThreadedExecutor,
+    player: subprocess.Popen,
+    processes: list[subprocess.Popen],
+) -> None:
+    """Spin until the video has ended and what was under way has come; a line every second."""
+    next_line = time.monotonic() + 1.0
+    before = (0, 0, 0)
+    drain_until: float | None = None
+    while drain_until is None or time.monotonic() < drain_until:
+        executor.spin_once(timeout_sec=0.05)
+        now = time.monotonic()
+        if drain_until is None and player.poll() is not None:
+            drain_until = now + DRAIN_S
+        if any(p.poll() is not None for p in processes if p is not player):
+            print("demo: a node has died", file=sys.stderr)
+            return
+        if now >= next_line and drain_until is None:
+            present = (listener.images, listener.keypoint_messages, listener.messages)
+            images, keypoints, skeletons = (a - b for a, b in zip(present, before, strict=True))
+            recent = listener.latencies_ms[-max(skeletons, 1) :]
+            print(
+                f"images {images:3d} Hz   keypoints {keypoints:3d} Hz   "
+                f"skeletons {skeletons:3d} Hz   people {listener.people}   "
+                f"latency p50 {_percentile(recent, 50):4.0f} ms  "
+                f"p95 {_percentile(recent, 95):4.0f} ms",
+                flush=True,
+            )
+            before, next_line = present, next_line + 1.0
+
+
+def _report(
+    args: argparse.Namespace, listener: Listener, video: Path, out: Path, failed: list[int]
+) -> int:
+    recording = listener.collector.writer.recording()
+    recording.save(out / "skeletons.npz")
+    seconds = max(listener.last_at - listener.first_at, 1e-9)
+    rate = (listener.messages - 1) / seconds if listener.messages > 1 else 0.0
+    p50, p95 = (_percentile(listener.latencies_ms, q) for q in (50, 95))
+    stages = np.array(listener.stages_ms).reshape(-1, 3)
+    total = max(listener.messages, 1)
+    summary = {
+        "video": str(video),
+        "machine": _machine(),
+        "preset": args.preset,
+        "variant": args.variant,
+        "lag": args.lag,
+        "images": listener.images,
+        "skeleton_messages": listener.messages,
+        "marker_messages": listener.marker_messages,
+        "rate_hz": round(rate, 2),
+        "latency_ms": {"p50": round(p50, 1), "p95": round(p95, 1)},
+        "stages_ms_p50": {
+            name: round(_percentile(list(stages[:, i]), 50), 1)
+            for i, name in enumerate(("detect", "queue", "lift"))
+        },
+        "people": {
+            str(i): {"messages": n, "share": round(n / total, 3)}
+            for i, n in sorted(listener.frames_of_id.items())
+        },
+        "poses": len(recording),
+        "poses_with_root": int(recording.root_valid.sum()),
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    for track_id, entry in summary["people"].items():
+        print(f"person {track_id}: in {entry['messages']} messages ({100 * entry['share']:.0f} %)")
+    if not args.no_render:
+        source = open_source(video)
+        first = (listener.first_ns or 0) / 1e9
+        frames = (
+            (first + stamp, picture)
+            for _, stamp, picture in tqdm(
+                frames_of(source), total=source.count or None, desc="overlay.mp4", unit="frame"
+            )
+        )
+        try:
+            render_recording(recording, frames, out / "overlay.mp4", source.rate_hz)
+        except RenderError as error:
+            print(f"demo: no overlay: {error}", file=sys.stderr)
+            return 1
+        finally:
+            source.close()
+    if failed:
+        print(f"demo: nodes ended with exit codes {failed}", file=sys.stderr)
+        return 1
+    if not listener.messages:
+        print("demo: no skeleton message came", file=sys.stderr)
+        return 1
+    print(f"wrote {out}/skeletons.npz, overlay.mp4, summary.json")
+    print(
+        f"{listener.messages} skeleton messages, {rate:.1f} Hz, p50 {p50:.0f} ms, p95 {p95:.0f} ms"
+    )
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--video", help="a video file (default: two people, fetched at set-up)")
+    parser.add_argument("--out", default="demo_out")
+    parser.add_argument("--camera-info", metavar="YAML", help="intrinsics of camera_calibration")
+    parser.add_argument("--fov", type=float, default=60.0, help="horizontal field of view, degrees")
+    parser.add_argument("--preset", default="lite")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--variant", default="full", help="size of the 2D detector")
+    parser.add_argument("--lag", type=int, default=0)
+    parser.add_argument("--people", type=int, default=2)
+    parser.add_argument("--no-render", action="store_true", help="figures and npz only")
+    args = parser.parse_args(argv)
+    try:
+        return play(args)
+    except (CameraError, VideoError, ModelUnavailable) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
