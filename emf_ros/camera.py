@@ -99,7 +99,7 @@ class Camera:
             raise CameraError(f"cannot read the camera file {path}: {error}") from None
         except (KeyError, TypeError, AttributeError) as error:
             raise CameraError(f"{path} is no camera_calibration file: {error!r}") from None
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise CameraError(f"{path}: {error}") from None
 
     def scaled_to(self, width: int, height: int) -> Camera:
@@ -130,12 +130,10 @@ class Camera:
             (..., 2): x/z and y/z. NaN where the lens model has no ray that ends at the pixel.
         """
         points = np.asarray(points, dtype=np.float64)
-        flat = points.reshape(-1, 2)
+        flat = points.reshape(-1, 2) - self._skew(points.reshape(-1, 2))
         if not self.distortion.any() and self.model not in _FISHEYE_MODELS:
-            fx, fy = self.matrix[0, 0], self.matrix[1, 1]
-            y = (flat[:, 1] - self.matrix[1, 2]) / fy
-            x = (flat[:, 0] - self.matrix[0, 2] - self.matrix[0, 1] * y) / fx
-            return np.stack([x, y], axis=-1).reshape(points.shape)
+            focal = self.matrix[[0, 1], [0, 1]]
+            return ((flat - self.matrix[:2, 2]) / focal).reshape(points.shape)
         import cv2
 
         rays = np.full_like(flat, np.nan)
@@ -149,8 +147,8 @@ class Camera:
                 found = cv2.fisheye.undistortPoints(source, self.matrix, coefficients)
             else:
                 criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-8)
-                found = cv2.undistortPoints(
-                    source, self.matrix, self.distortion, None, None, None, criteria
+                found = cv2.undistortPointsIter(
+                    source, self.matrix, self.distortion, None, None, criteria
                 )
             found = found[:, 0]
             # A solver that did not converge lands elsewhere when projected again.
@@ -160,7 +158,13 @@ class Camera:
             rays[usable] = found
         return rays.reshape(points.shape)
 
+    def _skew(self, points: np.ndarray) -> np.ndarray:
+        """How far K's skew moves pixels (N, 2), px; OpenCV leaves it out."""
+        along = self.matrix[0, 1] * (points[:, 1] - self.matrix[1, 2]) / self.matrix[1, 1]
+        return np.stack([along, np.zeros_like(along)], axis=-1)
+
     def _distort(self, rays: np.ndarray) -> np.ndarray:
+        """(N, 2) rays to (N, 2) px, as of a camera without skew."""
         import cv2
 
         points = np.concatenate([rays, np.ones((len(rays), 1))], axis=-1)[:, None]
@@ -184,7 +188,8 @@ class Camera:
         pixels = np.full((len(flat), 2), np.nan)
         seen = np.isfinite(flat).all(axis=-1) & (flat[:, 2] > 1e-6)
         if seen.any():
-            pixels[seen] = self._distort(flat[seen, :2] / flat[seen, 2:])
+            straight = self._distort(flat[seen, :2] / flat[seen, 2:])
+            pixels[seen] = straight + self._skew(straight)
         return pixels.reshape(*points.shape[:-1], 2)
 
 

@@ -36,15 +36,15 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # All have a middling luminance, neither near black nor near white.
 _PALETTE = (
     (210, 0.72, 1.00),  # azure
-    (28, 0.80, 1.00),  # orange
+    (24, 0.82, 1.00),  # orange
     (135, 0.65, 0.80),  # green
     (316, 0.58, 0.97),  # magenta
-    (48, 0.85, 0.93),  # yellow
+    (55, 0.80, 0.90),  # yellow
     (255, 0.50, 1.00),  # violet
     (175, 0.80, 0.80),  # teal
-    (2, 0.66, 1.00),  # red
-    (82, 0.75, 0.82),  # lime
-    (338, 0.42, 1.00),  # pink
+    (355, 0.70, 0.95),  # red
+    (92, 0.72, 0.76),  # lime
+    (338, 0.34, 1.00),  # pink
 )
 
 _BACKGROUND: _Color = (33, 29, 27)
@@ -109,6 +109,7 @@ def _dot(image: np.ndarray, at: Any, radius: float, color: _Color) -> None:
 
 def _text_box(text: str, height: float) -> tuple[int, int, float, int]:
     """Width and height (px), scale and stroke of a text whose capitals are `height` px high."""
+    height = max(height, 7.0)  # smaller ones cannot be read
     scale = height / 21.0  # cv2's letters are 21 px high at scale 1
     stroke = max(1, round(height / 9))
     (width, tall), _ = cv2.getTextSize(text, _FONT, scale, stroke)
@@ -361,7 +362,8 @@ class SceneView:
             raise ValueError(f"the stamp is {stamp}")
         # A joint that lacks one coordinate is as unknown as one that lacks all.
         joints = np.where(np.isfinite(joints).all(axis=-1, keepdims=True), joints, np.nan)
-        placed = root_valid & np.isfinite(joints[..., 0]).any(axis=-1)
+        known = np.isfinite(joints[..., 0]).any(axis=-1)
+        placed, rootless = known & root_valid, known & ~root_valid
 
         self._follow(joints[placed], ids[placed], stamp)
         image = self._empty.copy()
@@ -375,7 +377,7 @@ class SceneView:
             self._draw_person(image, joints[placed][i], int(ids[placed][i]))
         self._draw_labels(image, joints[placed], ids[placed])
         self._draw_inset(image, joints[placed], ids[placed], stamp)
-        self._draw_rootless(image, joints[~root_valid], ids[~root_valid])
+        self._draw_rootless(image, joints[rootless], ids[rootless])
         _text(
             image,
             "lighter limbs: right side",
@@ -434,7 +436,7 @@ class SceneView:
             step = 0.0
         self._stamp = stamp
         for person, track_id in zip(joints, ids, strict=True):
-            if np.isfinite(person[_PELVIS]).all():
+            if np.isfinite(person[_PELVIS]).all() and np.abs(person[_PELVIS]).max() < 100:
                 trail = self._trails.setdefault(int(track_id), deque())
                 trail.append((stamp, float(person[_PELVIS, 0]), float(person[_PELVIS, 2])))
         for track_id in list(self._trails):
@@ -477,7 +479,8 @@ class SceneView:
         low, high = self._low.copy(), self._high.copy()
         high[1] = max(high[1], self._floor)
         corners = np.array(list(product(*zip(low, high, strict=True))))
-        held = np.concatenate([corners, self._frustum, np.zeros((1, 3))]) @ self._axes.T
+        camera = np.concatenate([self._frustum, [[0.0, 0.0, 0.0], [0.0, self._floor, 0.0]]])
+        held = np.concatenate([corners, camera]) @ self._axes.T
         # The part of the picture to fill, as tangents of the viewing angle. The top is left to
         # labels and, with the corner, to the inset.
         fill_low = (np.array([0.07 * self.width, 0.27 * self.height]) - self._centre) / self._focal
@@ -634,13 +637,17 @@ class SceneView:
                     _line(part, places[i], places[i + 1], shade, round(1.5 * self._unit))
         for person, track_id in zip(joints, ids, strict=True):
             root = person[_PELVIS]
-            if not np.isfinite(root).all() or np.abs(root).max() > 1000:
+            if not np.isfinite(root).all() or np.abs(root).max() >= 100:
                 continue
             place = at(root[0], root[2])
             _dot(part, place, 4.6 * self._unit, _DARK)
             _dot(part, place, 3.6 * self._unit, color_of(int(track_id)))
-            label = place + (6 * self._unit, 3 * self._unit)
-            _text(part, f"{int(track_id)}", tuple(label), 6.5 * self._unit, _TEXT)
+            text, letters = f"{int(track_id)}", 6.5 * self._unit
+            wide = _text_box(text, letters)[0]
+            beside = 6 * self._unit
+            if place[0] + beside + wide > width:
+                beside = -beside - wide
+            _text(part, text, (place[0] + beside, place[1] + 0.5 * letters), letters, _TEXT)
         # The camera: a triangle that points ahead.
         arrow = at(0, 0) + self._unit * np.array([[0.0, -6.0], [-4.5, 3.5], [4.5, 3.5]])
         corners = np.array([_fixed(pixel) for pixel in arrow], dtype=np.int32)
@@ -736,7 +743,7 @@ def _frustum(camera: Camera | None) -> tuple[np.ndarray | None, np.ndarray]:
 # In the order of preference. H.264 opens everywhere and is quick, but many builds of OpenCV cannot
 # write it. VP9 plays in browsers and in common players, but is slow to write. MPEG-4 part 2 is
 # quick and always there; players open it, browsers do not.
-CODECS = ("avc1", "vp09", "mp4v")
+CODECS = ("avc1", "mp4v")
 
 
 def render_recording(
@@ -769,7 +776,7 @@ def render_recording(
     Raises:
         RenderError: there are no frames, the frames are not of the recording's shape, no codec
             works, or the finished file does not open again.
-        ValueError: fps or height are out of range.
+        ValueError: fps or height are out of range, or a frame is no image.
     """
     if not (math.isfinite(fps) and 0 < fps <= 1000):
         raise ValueError(f"fps is {fps}")
@@ -782,8 +789,6 @@ def render_recording(
     picture_width = _even(height * recording.image_size[0] / recording.image_size[1])
     scene = SceneView(_even(1.25 * height), height, recording.camera)
     size = (picture_width + scene.width, height)
-    stamps, first_row = np.unique(recording.stamp, return_index=True)
-    rows_from = np.append(first_row, len(recording))
 
     temporary = path.with_name(path.stem + ".part.mp4")
     writer = None
@@ -796,12 +801,7 @@ def render_recording(
                 writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*codec), fps, size)
                 if not writer.isOpened():
                     raise RenderError(f"{temporary} cannot be written")
-            rows = slice(0, 0)
-            if len(stamps):
-                nearest = int(np.argmin(np.abs(stamps - stamp)))
-                # A stamp that is just half a frame off must not fall out by rounding.
-                if abs(stamps[nearest] - stamp) <= 0.5 / fps + 1e-6:
-                    rows = slice(rows_from[nearest], rows_from[nearest + 1])
+            rows = _rows_at(recording.stamp, float(stamp), 0.5 / fps)
             left = _overlay(recording, rows, image, (picture_width, height), float(stamp))
             right = scene.render(
                 recording.joints_3d[rows],
@@ -830,8 +830,16 @@ def render_recording(
     return codec
 
 
+def _rows_at(stamps: np.ndarray, stamp: float, reach: float) -> np.ndarray:
+    """The numbers of the rows whose stamp is the nearest to this one, if it is within reach, s."""
+    away = np.abs(stamps - stamp)
+    if len(away) == 0 or away.min() > reach + 1e-6:  # just half a frame off is not too far
+        return np.zeros(0, dtype=np.int64)
+    return np.flatnonzero(stamps == stamps[away.argmin()])
+
+
 def _overlay(
-    recording: Recording, rows: slice, image: np.ndarray, size: tuple[int, int], stamp: float
+    recording: Recording, rows: np.ndarray, image: np.ndarray, size: tuple[int, int], stamp: float
 ) -> np.ndarray:
     """The scaled picture with the keypoints of these rows and a caption."""
     _check_image(image)

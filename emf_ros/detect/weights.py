@@ -143,7 +143,9 @@ _PACKAGES = (
         },
     ),
 )
-_FILES = {path: (package, member) for package in _PACKAGES for path, member in package.files.items()}
+_FILES = {
+    path: (package, member) for package in _PACKAGES for path, member in package.files.items()
+}
 
 # Which landmark network a variant uses, lightest first.
 _LANDMARKS = {v: f"pose_landmark_{v}.tflite" for v in ("lite", "full", "heavy")}
@@ -219,8 +221,10 @@ def ensure_pose_task(variant: str = "full") -> Path:
     if _bundle_is_current(task, note, recipe):
         return task
 
+    # The landmarks first: where npm is missing, nothing is downloaded in vain.
+    paths = {source: ensure_tflite(source) for source in (_LANDMARKS[variant], _DETECTOR)}
     networks = {
-        name: _with_normalisation(ensure_tflite(source).read_bytes(), *normalisation)
+        name: _with_normalisation(paths[source].read_bytes(), *normalisation)
         for name, (source, normalisation) in sources.items()
     }
     bundle = _stored_zip(networks)

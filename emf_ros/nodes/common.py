@@ -19,6 +19,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.callback_groups import CallbackGroup
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -41,6 +42,11 @@ LATCHED_QOS = QoSProfile(
     depth=1,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+#: For images: only the newest one, so that who has been busy does not get an old one.
+IMAGE_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
 )
 
 _LOG_PERIOD_S = 5.0
@@ -173,6 +179,27 @@ class BaseNode(Node):
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+
+class WhenIdle(CallbackGroup):
+    """Callbacks that are put off while a worker is busy.
+
+    An image that will not be looked at is then never taken from the middleware, where a newer one
+    replaces it: turning it into a Python message costs milliseconds a megapixel.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy = False
+
+    def can_execute(self, entity: Any) -> bool:
+        return not self.busy
+
+    def beginning_execution(self, entity: Any) -> bool:
+        return not self.busy
+
+    def ending_execution(self, entity: Any) -> None:
+        return None
 
 
 class RateMeter:

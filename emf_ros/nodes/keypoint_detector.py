@@ -21,13 +21,14 @@ from ..render import draw_keypoints
 from ..track import Tracker
 from . import conversions
 from .common import (
+    IMAGE_QOS,
     LATCHED_QOS,
     RELIABLE_QOS,
-    SENSOR_QOS,
     BaseNode,
     NodeError,
     Param,
     RateMeter,
+    WhenIdle,
     run,
 )
 
@@ -90,12 +91,15 @@ class KeypointDetector(BaseNode):
         self._slot: Image | CompressedImage | None = None
         self._arrived = threading.Condition()
         self._stopping = False
-        if self.value("image_transport") == "raw":
-            self.create_subscription(Image, "image", self._take, SENSOR_QOS)
-        else:
-            self.create_subscription(
-                CompressedImage, "image/compressed", self._take, SENSOR_QOS
-            )
+        self._gate = WhenIdle()
+        compressed = self.value("image_transport") == "compressed"
+        self.create_subscription(
+            CompressedImage if compressed else Image,
+            "image/compressed" if compressed else "image",
+            self._take,
+            IMAGE_QOS,
+            callback_group=self._gate,
+        )
         self._worker = threading.Thread(target=self._work, name="detect", daemon=True)
         self._worker.start()
         self.get_logger().info(
@@ -104,10 +108,10 @@ class KeypointDetector(BaseNode):
         )
 
     def _take(self, message: Image | CompressedImage) -> None:
-        """Keep the newest image; one that it replaces is never looked at."""
+        if not self._wanted():
+            return
         with self._arrived:
-            if self._slot is not None:
-                self.counts["superseded_image"] += 1
+            self._gate.busy = True
             self._slot = message
             self._arrived.notify()
 
@@ -125,8 +129,7 @@ class KeypointDetector(BaseNode):
                 if self._stopping:
                     return
                 message, self._slot = self._slot, None
-            if not self._wanted():
-                continue
+            assert message is not None
             try:
                 self._process(message)
             except ImageError as error:
@@ -136,6 +139,9 @@ class KeypointDetector(BaseNode):
                 if self._stopping:
                     return
                 self.refuse("detector_failed", f"the detector failed on an image: {error!r}")
+            self._gate.busy = False
+            if self.executor is not None:
+                self.executor.wake()
 
     def _process(self, message: Image | CompressedImage) -> None:
         begin = time.perf_counter()
@@ -177,8 +183,9 @@ class KeypointDetector(BaseNode):
         self, picture: np.ndarray, people: list[tuple[int, Detection]], header: Header
     ) -> Image:
         count = len(self._detector.layout)
-        drawn = draw_keypoints(
-            cv2.cvtColor(picture, cv2.COLOR_RGB2BGR),
+        drawn = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        draw_keypoints(
+            drawn,
             np.array([found.keypoints for _, found in people]).reshape(-1, count, 3),
             np.array([i for i, _ in people], dtype=int),
             self._detector.layout,

@@ -1,0 +1,165 @@
+"""The metric root from relative joints and rays."""
+
+import numpy as np
+import pytest
+import torch
+
+from emf_ros.lift.root import solve_root
+
+
+def people(count, seed=0, near=1.5, far=8.0):
+    """Relative joints (B, 17, 3), roots (B, 3), exact rays (B, 17, 2) and scores (B, 17)."""
+    rng = np.random.default_rng(seed)
+    joints = rng.normal(0, (0.25, 0.45, 0.25), (count, 17, 3))
+    joints = joints.clip(-0.9, 0.9)
+    joints[:, 0] = 0
+    depth = rng.uniform(near, far, count)
+    root = np.stack([depth * rng.uniform(-0.6, 0.6, count), depth * rng.uniform(-0.4, 0.4, count)])
+    root = np.stack([*root, depth], axis=-1)
+    placed = joints + root[:, None]
+    return joints, root, placed[..., :2] / placed[..., 2:], rng.uniform(0.2, 1, (count, 17))
+
+
+def test_exact_rays_give_the_exact_root():
+    joints, root, rays, scores = people(300)
+    solved = solve_root(joints, rays, scores)
+    assert solved.valid.all()
+    assert solved.root == pytest.approx(root, abs=1e-8)
+    assert solved.residual == pytest.approx(np.zeros(300), abs=1e-8)
+
+
+def test_joints_that_are_not_seen_are_ignored():
+    joints, root, rays, scores = people(100, seed=1)
+    hidden = np.random.default_rng(2).random((100, 17)) < 0.4
+    scores[hidden] = 0
+    rays[hidden] = 50.0
+    solved = solve_root(joints, rays, scores)
+    assert solved.valid.all() and solved.root == pytest.approx(root, abs=1e-8)
+
+
+@pytest.mark.parametrize("where", ["joints", "rays"])
+def test_joints_that_are_not_finite_are_ignored(where):
+    joints, root, rays, scores = people(100, seed=3)
+    lost = np.random.default_rng(4).random((100, 17)) < 0.3
+    (joints if where == "joints" else rays)[lost, 1] = np.nan
+    solved = solve_root(joints, rays, scores)
+    assert solved.valid.all() and solved.root == pytest.approx(root, abs=1e-8)
+
+
+def test_the_weights_decide_between_joints_that_contradict():
+    joints, root, rays, scores = people(50, seed=5)
+    scores[:] = 1.0
+    scores[:, -1] = 1e-6
+    rays[:, -1] += 0.2
+    solved = solve_root(joints, rays, scores)
+    assert solved.root == pytest.approx(root, abs=1e-3)
+    scores[:, -1] = 1.0
+    assert np.abs(solve_root(joints, rays, scores).root - root).max() > 0.05
+
+
+def test_errors_are_as_large_as_the_covariance_says():
+    """Mean squared Mahalanobis distance: 3 where the covariance is right, for noisy rays and
+    people 7 % taller or smaller than thought."""
+    joints, root, rays, scores = people(4000, seed=6)
+    rng = np.random.default_rng(7)
+    size = rng.normal(1, 0.07, (len(joints), 1, 1))
+    placed = size * joints + root[:, None]
+    distance = np.linalg.norm(root, axis=-1)[:, None, None]
+    rays = placed[..., :2] / placed[..., 2:] + rng.normal(0, 0.025, rays.shape) / distance
+    solved = solve_root(joints, rays, np.ones_like(scores))
+    assert solved.valid.all()
+    off = solved.root - root
+    mahalanobis2 = np.einsum("bi,bij,bj->b", off, np.linalg.inv(solved.covariance), off)
+    assert 2.0 < mahalanobis2.mean() < 4.5
+
+
+def test_a_covariance_is_symmetric_and_positive():
+    joints, _, rays, scores = people(200, seed=8)
+    covariance = solve_root(joints, rays, scores).covariance
+    assert covariance == pytest.approx(covariance.swapaxes(-1, -2))
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+
+
+def test_the_covariance_is_widest_along_the_ray():
+    joints, root, rays, scores = people(200, seed=9)
+    rays = rays + np.random.default_rng(10).normal(0, 0.005, rays.shape)
+    values, vectors = np.linalg.eigh(solve_root(joints, rays, scores).covariance)
+    along = root / np.linalg.norm(root, axis=-1, keepdims=True)
+    assert (np.abs((vectors[..., -1] * along).sum(-1)) > 0.97).all()
+    assert (values[:, -1] > 4 * values[:, -2]).all()
+
+
+def test_more_noise_makes_the_covariance_wider():
+    joints, _, rays, scores = people(100, seed=11)
+    noise = np.random.default_rng(12).normal(0, 1, rays.shape)
+    little, much = (solve_root(joints, rays + s * noise, scores) for s in (0.01, 0.03))
+    assert (np.linalg.det(much.covariance) > 4 * np.linalg.det(little.covariance)).all()
+    assert much.residual == pytest.approx(3 * little.residual, rel=0.5)
+
+
+def unsolvable():
+    """What fixes no position, by name."""
+    joints, _, rays, scores = people(1, seed=13)
+    few = scores.copy()
+    few[:, 4:] = 0
+    flat = np.zeros_like(joints)
+    one_ray = np.zeros_like(rays) + 0.1
+    behind = joints + np.array([0, 0, -2.0])
+    at_camera = rays * np.array([-1.0, -1.0])  # only a person behind the camera looks like this
+    return {
+        "no scores": (joints, rays, np.zeros_like(scores)),
+        "four joints": (joints, rays, few),
+        "all on one ray": (flat, one_ray, scores),
+        "no finite joint": (np.full_like(joints, np.nan), rays, scores),
+        "no finite ray": (joints, np.full_like(rays, np.nan), scores),
+        "NaN scores": (joints, rays, np.full_like(scores, np.nan)),
+        "behind the camera": (joints, at_camera, scores),
+        "joints around the camera": (behind * 5, np.zeros_like(rays) + 1e-3 * rays, scores),
+    }
+
+
+@pytest.mark.parametrize("case", unsolvable())
+def test_where_no_position_is_fixed_it_is_nan_and_not_valid(case):
+    solved = solve_root(*unsolvable()[case])
+    assert not solved.valid.any()
+    assert np.isnan(solved.root).all() and np.isnan(solved.covariance).all()
+
+
+def test_min_joints_is_the_least_number_of_joints():
+    joints, root, rays, scores = people(1, seed=14)
+    scores[:, 6:] = 0
+    assert solve_root(joints, rays, scores, min_joints=6).root == pytest.approx(root)
+    assert not solve_root(joints, rays, scores, min_joints=7).valid.any()
+
+
+def test_a_batch_equals_its_members_one_by_one():
+    joints, _, rays, scores = people(6, seed=15)
+    scores[2] = 0  # one of them has no position
+    together = solve_root(joints, rays, scores)
+    assert together.valid.tolist() == [True, True, False, True, True, True]
+    for i in range(6):
+        alone = solve_root(joints[i : i + 1], rays[i : i + 1], scores[i : i + 1])
+        assert together.root[i] == pytest.approx(alone.root[0], nan_ok=True)
+        assert together.covariance[i] == pytest.approx(alone.covariance[0], nan_ok=True)
+
+
+def test_nobody_is_no_error():
+    solved = solve_root(np.zeros((0, 17, 3)), np.zeros((0, 17, 2)), np.zeros((0, 17)))
+    assert solved.root.shape == (0, 3) and solved.covariance.shape == (0, 3, 3)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_torch_equals_numpy(precision):
+    joints, _, rays, scores = people(50, seed=16)
+    rays = rays + np.random.default_rng(17).normal(0, 0.003, rays.shape)
+    scores[7] = 0
+    ours = solve_root(joints, rays, scores)
+    given = (torch.tensor(a, dtype=precision) for a in (joints, rays, scores))
+    theirs = solve_root(*given)
+    assert theirs.root.dtype == precision
+    tolerance = 2e-3 if precision == torch.float32 else 1e-9
+    assert theirs.valid.tolist() == ours.valid.tolist()
+    assert theirs.root.numpy() == pytest.approx(ours.root, abs=tolerance, nan_ok=True)
+    assert theirs.covariance.numpy() == pytest.approx(
+        ours.covariance, rel=1e-2, abs=tolerance, nan_ok=True
+    )

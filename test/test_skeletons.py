@@ -1,0 +1,180 @@
+"""Joint layouts and the conversions between them."""
+
+import numpy as np
+import pytest
+
+from emf_ros.skeletons import (
+    BLAZEPOSE33,
+    COCO17,
+    H36M17,
+    LAYOUTS,
+    conversion_matrix,
+    convert_keypoints,
+    get_layout,
+)
+
+EVERY_LAYOUT = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+
+
+@EVERY_LAYOUT
+def test_joint_names_are_unique(layout):
+    assert len(set(layout.joints)) == len(layout)
+
+
+def test_layouts_have_the_number_of_joints_that_their_names_say():
+    assert {name: len(layout) for name, layout in LAYOUTS.items()} == {
+        "h36m17": 17,
+        "coco17": 17,
+        "blazepose33": 33,
+    }
+
+
+@EVERY_LAYOUT
+def test_mirror_is_an_involution(layout):
+    mirror = np.array(layout.mirror)
+    assert (mirror[mirror] == np.arange(len(layout))).all()
+
+
+@EVERY_LAYOUT
+def test_mirror_exchanges_left_and_right_and_keeps_the_middle(layout):
+    other = {"left": "right", "right": "left", "middle": "middle"}
+    assert [layout.sides[m] for m in layout.mirror] == [other[side] for side in layout.sides]
+    for joint, counterpart in enumerate(layout.mirror):
+        if layout.sides[joint] == "middle":
+            assert counterpart == joint
+        else:
+            a, b = layout.joints[joint], layout.joints[counterpart]
+            assert a.split("_", 1)[1] == b.split("_", 1)[1] and a != b
+
+
+@EVERY_LAYOUT
+def test_mirrored_edges_are_edges(layout):
+    edges = {frozenset(edge) for edge in layout.edges}
+    assert len(edges) == len(layout.edges)
+    assert {frozenset(layout.mirror[i] for i in edge) for edge in edges} == edges
+
+
+@EVERY_LAYOUT
+def test_edges_are_the_bones_by_index(layout):
+    assert [(layout.joints[a], layout.joints[b]) for a, b in layout.edges] == list(layout.bones)
+    assert all(a != b for a, b in layout.edges)
+
+
+def test_h36m_is_one_tree_from_the_pelvis():
+    assert [i for i, parent in enumerate(H36M17.parents) if parent < 0] == [H36M17.index("pelvis")]
+    for joint, parent in enumerate(H36M17.parents):
+        assert parent < joint  # a parent comes first, so that chains can be walked in order
+    pairs = {(p, j) for j, p in enumerate(H36M17.parents) if p >= 0}
+    assert pairs == set(H36M17.edges)
+    assert H36M17.parents[H36M17.index("left_wrist")] == H36M17.index("left_elbow")
+    assert H36M17.parents[H36M17.index("right_knee")] == H36M17.index("right_hip")
+
+
+@pytest.mark.parametrize("layout", [COCO17, BLAZEPOSE33], ids=lambda layout: layout.name)
+def test_point_sets_have_no_parents(layout):
+    assert set(layout.parents) == {-1}
+
+
+def test_h36m_has_the_order_of_the_training_data():
+    assert H36M17.joints[:8] == (
+        *("pelvis", "right_hip", "right_knee", "right_ankle"),
+        *("left_hip", "left_knee", "left_ankle", "spine"),
+    )
+    assert H36M17.joints[8:] == (
+        *("thorax", "nose", "head_top", "left_shoulder", "left_elbow", "left_wrist"),
+        *("right_shoulder", "right_elbow", "right_wrist"),
+    )
+
+
+def test_an_unknown_layout_names_those_that_exist():
+    with pytest.raises(ValueError, match="'body25'.*h36m17.*coco17.*blazepose33"):
+        get_layout("body25")
+    assert get_layout("coco17") is COCO17
+
+
+def standing_person(layout):
+    """Keypoints (K, 3) of a person of whom only some joints are anywhere but at (7, 7)."""
+    points = np.full((len(layout), 3), 7.0)
+    points[:, 2] = 0.9
+    places = {
+        "left_hip": (110, 200, 0.8),
+        "right_hip": (90, 200, 0.6),
+        "left_shoulder": (120, 100, 0.7),
+        "right_shoulder": (80, 100, 0.5),
+        "left_ear": (106, 60, 0.4),
+        "right_ear": (94, 60, 0.3),
+        "nose": (100, 64, 0.95),
+        "left_wrist": (150, 190, 0.85),
+    }
+    for joint, place in places.items():
+        points[layout.index(joint)] = place
+    return points
+
+
+@pytest.mark.parametrize("source", [COCO17, BLAZEPOSE33], ids=lambda layout: layout.name)
+def test_conversion_to_h36m_on_known_points(source):
+    converted = convert_keypoints(standing_person(source), source, H36M17)
+
+    def joint(name):
+        return converted[H36M17.index(name)]
+
+    assert joint("pelvis") == pytest.approx([100, 200, 0.6])
+    assert joint("thorax") == pytest.approx([100, 100, 0.5])
+    assert joint("spine") == pytest.approx([100, 150, 0.5])
+    # The ears' middle is 40 above the shoulders'; the crown another 55 % of that.
+    assert joint("head_top") == pytest.approx([100, 60 - 0.55 * 40, 0.3])
+    assert joint("nose") == pytest.approx([100, 64, 0.95])
+    assert joint("left_wrist") == pytest.approx([150, 190, 0.85])
+    assert joint("right_wrist") == pytest.approx([7, 7, 0.9])
+
+
+@pytest.mark.parametrize("source", [COCO17, BLAZEPOSE33], ids=lambda layout: layout.name)
+def test_conversion_moves_with_the_picture(source):
+    rng = np.random.default_rng(1)
+    points = np.concatenate(
+        [rng.normal(300, 80, (5, 4, len(source), 2)), rng.uniform(0.1, 1, (5, 4, len(source), 1))],
+        axis=-1,
+    )
+    moved = points.copy()
+    moved[..., :2] = 2.5 * points[..., :2] + (40, -90)
+    a = convert_keypoints(points, source, H36M17)
+    b = convert_keypoints(moved, source, H36M17)
+    assert b[..., :2] == pytest.approx(2.5 * a[..., :2] + (40, -90))
+    assert (a[..., 2] == b[..., 2]).all()
+
+
+def test_conversion_commutes_with_mirroring():
+    rng = np.random.default_rng(2)
+    points = rng.uniform(0.1, 1, (33, 3))
+    mirrored = convert_keypoints(points[list(BLAZEPOSE33.mirror)], BLAZEPOSE33, H36M17)
+    straight = convert_keypoints(points, BLAZEPOSE33, H36M17)
+    assert mirrored == pytest.approx(straight[list(H36M17.mirror)])
+
+
+@pytest.mark.parametrize("how", [(np.nan, 5, 0.9), (5, np.inf, 0.9), (5, 5, 0.0), (5, 5, np.nan)])
+def test_a_missing_part_makes_its_joints_missing_and_no_others(how):
+    points = standing_person(BLAZEPOSE33)
+    points[BLAZEPOSE33.index("left_hip")] = how
+    converted = convert_keypoints(points, BLAZEPOSE33, H36M17)
+    missing = {H36M17.joints[i] for i in np.flatnonzero(converted[:, 2] == 0)}
+    assert missing == {"pelvis", "spine", "left_hip"}
+    for joint in missing:
+        assert np.isnan(converted[H36M17.index(joint), :2]).all()
+    assert np.isfinite(converted[converted[:, 2] > 0]).all()
+
+
+def test_conversion_to_the_same_layout_is_a_copy():
+    points = standing_person(COCO17)
+    converted = convert_keypoints(points, COCO17, COCO17)
+    assert (converted == points).all() and not np.shares_memory(converted, points)
+    assert (conversion_matrix(COCO17, COCO17) == np.eye(17)).all()
+
+
+def test_conversion_weights_sum_to_one():
+    for source in (COCO17, BLAZEPOSE33):
+        assert conversion_matrix(source, H36M17).sum(axis=1) == pytest.approx(np.ones(17))
+
+
+def test_a_conversion_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="'h36m17' to 'coco17'"):
+        convert_keypoints(np.ones((17, 3)), H36M17, COCO17)

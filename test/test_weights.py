@@ -1,0 +1,217 @@
+"""BlazePose's weights: the cache, its checks, and what is said when they cannot be had.
+
+No network is used: the packages' files come from the user's cache, which the set-up has filled, and
+pip and npm are pointed at an index that does not exist.
+"""
+
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from emf_ros.detect.weights import (
+    ModelUnavailable,
+    available_variants,
+    cache_folder,
+    ensure_demo_video,
+    ensure_pose_task,
+    ensure_tflite,
+)
+
+FILLED = cache_folder()
+MEMBERS = ["pose_detector.tflite", "pose_landmarks_detector.tflite"]
+NOWHERE = "http://127.0.0.1:9/"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A copy of the user's cache for one test, with no package index within reach."""
+    if not (FILLED / "blazepose" / "pose_landmarker_full.task").exists():
+        pytest.skip(f"{FILLED} holds no weights: run make env first")
+    folder = tmp_path / "cache"
+    kept = ("pose_detection.tflite", "pose_landmark_full.tflite", "pose_landmarker_full.*")
+    for pattern in kept:
+        for file in (FILLED / "blazepose").glob(pattern):
+            (folder / "blazepose").mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, folder / "blazepose")
+    monkeypatch.setenv("EMF_ROS_CACHE", str(folder))
+    unreachable(monkeypatch)
+    return folder / "blazepose"
+
+
+def unreachable(monkeypatch):
+    for name, value in {
+        "PIP_NO_INDEX": "1",
+        "PIP_INDEX_URL": NOWHERE,
+        "PIP_NO_CACHE_DIR": "1",
+        "npm_config_registry": NOWHERE,
+        "npm_config_fetch_retries": "0",
+        "npm_config_offline": "true",
+        "npm_config_cache": "/nonexistent/npm",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def spoil(path: Path) -> None:
+    """Change one byte in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_a_filled_cache_needs_no_index(cache):
+    assert ensure_pose_task("full") == cache / "pose_landmarker_full.task"
+    assert ensure_tflite("pose_detection.tflite").parent == cache
+
+
+def test_a_damaged_network_is_fetched_again(cache):
+    sound = (cache / "pose_detection.tflite").read_bytes()
+    spoil(cache / "pose_landmark_full.tflite")
+    with pytest.raises(ModelUnavailable) as raised:
+        ensure_tflite("pose_landmark_full.tflite")
+    text = str(raised.value)
+    assert "Could not download mediapipe==0.10.21" in text
+    assert "proxy or mirror" in text and str(cache.parent) in text and "pip said:" in text
+    # What is sound stays, and nothing half done lies about.
+    assert (cache / "pose_detection.tflite").read_bytes() == sound
+    assert not list(cache.glob(".*"))
+
+
+def test_a_damaged_bundle_is_rebuilt_from_the_networks(cache):
+    (cache / "pose_landmarker_full.task").unlink()
+    built = ensure_pose_task("full").read_bytes()
+    spoil(cache / "pose_landmarker_full.task")
+    assert ensure_pose_task("full").read_bytes() == built
+
+
+@pytest.mark.parametrize("text", ['{"recipe": 0}', "no json", ""])
+def test_a_bundle_whose_note_is_wrong_is_rebuilt(cache, text):
+    task, note = cache / "pose_landmarker_full.task", cache / "pose_landmarker_full.json"
+    note.write_text(text)
+    before = task.stat().st_ino
+    ensure_pose_task("full")
+    assert task.stat().st_ino != before
+    assert json.loads(note.read_text())["recipe"] >= 1
+    after = task.stat().st_ino
+    ensure_pose_task("full")
+    assert task.stat().st_ino == after
+
+
+def test_a_bundle_is_a_stored_zip_of_aligned_networks(cache):
+    (cache / "pose_landmarker_full.task").unlink()
+    with zipfile.ZipFile(ensure_pose_task("full")) as bundle:
+        members = bundle.infolist()
+        assert [m.filename for m in members] == MEMBERS
+        for member in members:
+            assert member.compress_type == zipfile.ZIP_STORED
+            start = member.header_offset + 30 + len(member.filename) + len(member.extra)
+            assert start % 16 == 0
+            assert bundle.read(member)[4:8] == b"TFL3"
+
+
+def test_a_bundle_says_how_its_images_are_normalised(cache):
+    schema = pytest.importorskip("mediapipe.tasks.metadata.schema_py_generated")
+    meta = pytest.importorskip("mediapipe.tasks.metadata.metadata_schema_py_generated")
+    found = []
+    with zipfile.ZipFile(ensure_pose_task("full")) as bundle:
+        for name in MEMBERS:
+            model = schema.ModelT.InitFromPackedBuf(bundle.read(name), 0)
+            entry = next(e for e in model.metadata if e.name == b"TFLITE_METADATA")
+            described = meta.ModelMetadataT.InitFromPackedBuf(
+                bytes(model.buffers[entry.buffer].data), 0
+            )
+            tensor = described.subgraphMetadata[0].inputTensorMetadata[0]
+            options = tensor.processUnits[0].options
+            found.append((float(options.mean[0]), float(options.std[0])))
+    assert found == [(127.5, 127.5), (0.0, 255.0)]
+
+
+def test_an_unknown_variant_names_those_that_exist(cache):
+    with pytest.raises(ModelUnavailable, match="no variant 'huge'.*full"):
+        ensure_pose_task("huge")
+
+
+def test_an_unknown_network_names_those_that_exist(cache):
+    with pytest.raises(ModelUnavailable, match="pose_detection.tflite.*pose_landmark_heavy.tflite"):
+        ensure_tflite("../../etc/passwd")
+
+
+@pytest.mark.parametrize("variant", ["lite", "heavy"])
+def test_without_npm_the_other_variants_say_what_to_install(cache, monkeypatch, variant):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(ModelUnavailable) as raised:
+        ensure_pose_task(variant)
+    text = str(raised.value)
+    assert "apt install npm" in text and "'full'" in text
+    assert f"pose_landmarker_{variant}.task" in text and str(cache) in text
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+def test_an_index_that_npm_cannot_reach_is_told_from_a_missing_npm(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
+    with pytest.raises(ModelUnavailable) as raised:
+        ensure_pose_task("lite")
+    text = str(raised.value)
+    assert "npm config list" in text and "apt install" not in text and "'full'" in text
+
+
+def test_variants_are_those_that_can_be_had(cache, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert available_variants() == ("full",)
+    shutil.copy(cache / "pose_landmarker_full.task", cache / "pose_landmarker_heavy.task")
+    assert available_variants() == ("full", "heavy")
+
+
+def test_a_users_own_bundle_is_used_as_it_is(cache, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    own = cache / "pose_landmarker_lite.task"
+    shutil.copy(cache / "pose_landmarker_full.task", own)
+    before = own.read_bytes()
+    assert ensure_pose_task("lite") == own and own.read_bytes() == before
+
+
+def test_a_users_own_bundle_that_is_damaged_is_not_used(cache, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    own = cache / "pose_landmarker_lite.task"
+    shutil.copy(cache / "pose_landmarker_full.task", own)
+    spoil(own)
+    with pytest.raises(ModelUnavailable):
+        ensure_pose_task("lite")
+
+
+def test_a_cache_that_cannot_be_written_says_so(tmp_path, monkeypatch, cache):
+    (cache / "pose_landmarker_full.task").unlink()
+    (cache / "pose_landmarker_full.json").unlink()
+    cache.chmod(0o500)
+    if os.access(cache, os.W_OK):  # root writes everywhere
+        cache.chmod(0o700)
+        (cache / "pose_landmarker_full.json").mkdir()
+    try:
+        with pytest.raises(ModelUnavailable, match="Could not write .*\n.*EMF_ROS_CACHE"):
+            ensure_pose_task("full")
+    finally:
+        cache.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"EMF_ROS_CACHE": "/a/b", "XDG_CACHE_HOME": "/c"}, "/a/b"),
+        ({"XDG_CACHE_HOME": "/c"}, "/c/emf_ros"),
+        ({"HOME": "/h"}, "/h/.cache/emf_ros"),
+    ],
+)
+def test_where_the_cache_lies(monkeypatch, variables, folder):
+    for name in ("EMF_ROS_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cache_folder() == Path(folder)
+
+
+def test_a_missing_demo_video_says_which_package_has_it(cache):
+    with pytest.raises(ModelUnavailable, match="sports2d==0.8.34"):
+        ensure_demo_video()
