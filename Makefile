@@ -19,3 +19,30 @@ env:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 7))' || { \
 	  echo "emf_ros set-up: '$(PYTHON)' is too old. Name a Python 3.10 to 3.13: make env PYTHON=python3.12"; exit 1; }
 	@"$(PYTHON)" tools/setup_env.py --venv "$(VENV)" --ros "$(ROS)"
+
+# ------------------------------------------------------------------------------------------
+# make demo   the whole graph on a video of two people; VIDEO=my.mp4 takes your own
+# make test   every test
+# make bench  the benchmarks' tables
+# make lint   ruff and mypy
+
+PY      := $(VENV)/bin/python
+VIDEO   ?=
+DEMO    ?=
+
+.PHONY: demo test bench lint
+
+demo: env
+	@$(PY) -m emf_ros.nodes.demo $(if $(VIDEO),--video "$(VIDEO)") $(DEMO)
+
+test: env
+	@$(PY) -m pytest
+
+bench: env
+	@$(PY) benchmarks/lifter_step.py
+	@$(PY) benchmarks/nodes.py
+
+lint: env
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy

@@ -60,8 +60,9 @@ def _lift(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
+    from .train.card import finish
     from .train.mocap import MocapError
-    from .train.trainer import TrainConfig, Trainer, finish
+    from .train.trainer import TrainConfig, Trainer
 
     config = TrainConfig(
         preset=args.preset,

@@ -17,6 +17,16 @@ LAGS = (0, 1, 2, 4, 8)
 
 
 @torch.inference_mode()
+def mean_pose(sampler: WindowSampler, synthesizer: Synthesizer, frames: int) -> torch.Tensor:
+    """(17, 3) m: the mean of the targets, the best that one answer for everyone can do."""
+    batches = [
+        synthesizer.batch(sampler.draw(64, frames, synthesizer.generator, (1.0, 1.0)))
+        for _ in range(8)
+    ]
+    return torch.stack([b.targets.mean(dim=(0, 1)) for b in batches]).mean(dim=0)
+
+
+@torch.inference_mode()
 def evaluate(
     lifter: Lifter,
     clips: MotionClips,
@@ -31,7 +41,8 @@ def evaluate(
 
     Returns:
         per kind of keypoints ('exact', 'noisy'): figures per lag, over the window, of the root's
-        position at the newest frame, and the share of errors inside one `stddev`.
+        position at the newest frame, the share of errors inside one `stddev`, and the error of
+        always answering with the mean pose.
     """
     size = lifter.config
     report: dict[str, Any] = {"windows": windows}
@@ -40,6 +51,7 @@ def evaluate(
         synthesizer = Synthesizer(device, seed, cameras, errors)
         sampler = WindowSampler(clips, size.rate_hz, device)
         columns: dict[str, list[np.ndarray]] = {}
+        still = mean_pose(sampler, Synthesizer(device, seed + 1, cameras, errors), size.frames)
 
         def add(name: str, value: torch.Tensor, columns: dict = columns) -> None:
             columns.setdefault(name, []).append(value.double().cpu().numpy().ravel())
@@ -54,6 +66,7 @@ def evaluate(
                 add(f"mpjpe@{lag}", mpjpe(predicted[:, frame], truth[:, frame]))
                 add(f"p_mpjpe@{lag}", p_mpjpe(predicted[:, frame], truth[:, frame]))
                 add(f"n_mpjpe@{lag}", n_mpjpe(predicted[:, frame], truth[:, frame]))
+            add("mean_pose", mpjpe(still.expand_as(truth[:, -1]), truth[:, -1]))
             add("mpjve", mpjve(predicted, truth))
             add("acceleration", acceleration_error(predicted, truth, size.rate_hz))
             stddev = 2**0.5 * log_scale[:, -1, 1:].exp()
@@ -72,6 +85,7 @@ def evaluate(
                 }
                 for lag in (*LAGS, size.frames // 2)
             },
+            "mean_pose_mpjpe_mm": 1000 * mean["mean_pose"],
             "mpjve_mm_per_frame": 1000 * mean["mpjve"],
             "acceleration_error_m_s2": mean["acceleration"],
             "root_error_share_median": float(np.median(np.concatenate(columns["root"]))),

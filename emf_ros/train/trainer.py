@@ -66,9 +66,15 @@ class TrainConfig:
 class Trainer:
     """One run: built new or from its state file, advanced in slices of time."""
 
-    def __init__(self, config: TrainConfig, device: str = "auto") -> None:
+    def __init__(
+        self, config: TrainConfig, device: str = "auto", threads: int | None = None
+    ) -> None:
+        if config.preset not in PRESETS:
+            raise ValueError(f"unknown preset {config.preset!r}; known: {', '.join(PRESETS)}")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        if threads:
+            torch.set_num_threads(threads)
         self.config, self.device = config, torch.device(device)
         torch.manual_seed(config.seed)
         self.lifter = Lifter(PRESETS[config.preset]).to(self.device)
@@ -173,8 +179,8 @@ class Trainer:
                 mean.lerp_(new, 1 - decay)
         return {k: float(v.detach()) for k, v in terms.items()}
 
-    def validate(self) -> dict[str, Any]:
-        windows = self.config.validate_windows
+    def validate(self, windows: int | None = None) -> dict[str, Any]:
+        windows = windows or self.config.validate_windows
         return evaluate(self.averaged, self.validation, self.device, windows)
 
     def train(self, minutes: float) -> bool:
