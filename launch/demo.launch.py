@@ -1,6 +1,6 @@
 """A video in place of the camera, then everything that lift.launch.py starts.
 
-    ros2 launch emf_ros demo.launch.py video:=/path/to/video.mp4
+ros2 launch emf_ros demo.launch.py video:=/path/to/video.mp4
 """
 
 from pathlib import Path

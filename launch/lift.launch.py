@@ -1,6 +1,6 @@
 """Lift people from one camera: 2D keypoints, then metric 3D skeletons.
 
-    ros2 launch emf_ros lift.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info
+ros2 launch emf_ros lift.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info
 """
 
 from pathlib import Path

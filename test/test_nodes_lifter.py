@@ -52,9 +52,7 @@ class Lifter:
     def connect(self, info: bool = True) -> Lifter:
         """Feed until the wire stands, with intrinsics unless told otherwise."""
         wait_for(lambda: self._keypoints.get_subscription_count() == 1, "the lifter listens")
-        wait_for(
-            lambda: self.ros.node.count_publishers(self.skeletons.topic) == 1, "it publishes"
-        )
+        wait_for(lambda: self.ros.node.count_publishers(self.skeletons.topic) == 1, "it publishes")
         people = self.new_ids()
 
         def answered() -> bool:
@@ -125,9 +123,7 @@ class Lifter:
             answer = self.send(self.make(ids))
         return answer
 
-    def feed_until(
-        self, ids: tuple[int, ...], condition: Callable[[Any], Any], what: str
-    ) -> Any:
+    def feed_until(self, ids: tuple[int, ...], condition: Callable[[Any], Any], what: str) -> Any:
         """Good frames until an answer meets the condition; that answer."""
         for _ in range(300):
             answer = self.feed(ids)
@@ -470,13 +466,13 @@ def test_no_more_people_than_asked_for(lifter: Lifter) -> None:
         pytest.param({"layout": "centaur"}, "unknown_layout", id="unknown layout"),
         pytest.param({"layout": ""}, "unknown_layout", id="no layout"),
         pytest.param({"image_width": 0}, "image_size_not_positive", id="no width"),
-        pytest.param({"image_width": 0, "image_height": 0}, "image_size_not_positive", id="no size"),
+        pytest.param(
+            {"image_width": 0, "image_height": 0}, "image_size_not_positive", id="no size"
+        ),
         pytest.param({"image_width": 400}, "camera_info_of_another_size", id="other aspect"),
     ],
 )
-def test_a_bad_array_is_refused_whole(
-    lifter: Lifter, values: dict[str, Any], counter: str
-) -> None:
+def test_a_bad_array_is_refused_whole(lifter: Lifter, values: dict[str, Any], counter: str) -> None:
     message = lifter.make(lifter.new_ids())
     for name, value in values.items():
         setattr(message, name, value)
@@ -717,10 +713,13 @@ def test_parameters_are_described_and_read_only(ros, lifter: Lifter) -> None:
     assert [d.name for d in described] == names
     assert all(d.description for d in described)
     asked = [
-        Parameter(name="lag", value=ParameterValue(type=ParameterType.PARAMETER_INTEGER,
-                                                   integer_value=3)),
-        Parameter(name="preset", value=ParameterValue(type=ParameterType.PARAMETER_STRING,
-                                                      string_value="huge")),
+        Parameter(
+            name="lag", value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=3)
+        ),
+        Parameter(
+            name="preset",
+            value=ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="huge"),
+        ),
     ]
     results = ros.call(
         SetParameters, f"{node}/set_parameters", SetParameters.Request(parameters=asked)

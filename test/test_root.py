@@ -104,8 +104,11 @@ def unsolvable():
     few[:, 4:] = 0
     flat = np.zeros_like(joints)
     one_ray = np.zeros_like(rays) + 0.1
-    behind = joints + np.array([0, 0, -2.0])
-    at_camera = rays * np.array([-1.0, -1.0])  # only a person behind the camera looks like this
+    # Only a person behind the camera looks like this.
+    upside_down = -rays
+    # And like this only one who stands around it.
+    around = joints + np.array([0.1, 0.1, 0.2])
+    around = around[..., :2] / around[..., 2:]
     return {
         "no scores": (joints, rays, np.zeros_like(scores)),
         "four joints": (joints, rays, few),
@@ -113,8 +116,8 @@ def unsolvable():
         "no finite joint": (np.full_like(joints, np.nan), rays, scores),
         "no finite ray": (joints, np.full_like(rays, np.nan), scores),
         "NaN scores": (joints, rays, np.full_like(scores, np.nan)),
-        "behind the camera": (joints, at_camera, scores),
-        "joints around the camera": (behind * 5, np.zeros_like(rays) + 1e-3 * rays, scores),
+        "behind the camera": (joints, upside_down, scores),
+        "around the camera": (joints, around, scores),
     }
 
 

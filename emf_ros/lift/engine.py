@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Protocol
@@ -181,8 +182,15 @@ def make_engine(
     return engine
 
 
+#: A CUDA GPU shows itself as one of these: desktop, Jetson, WSL.
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/nvmap", "/dev/dxg")
+
+
 def _cuda() -> tuple[bool, str]:
     """Whether torch has a CUDA GPU, and if not, why."""
+    # Importing torch takes seconds; where there is no GPU its answer is known.
+    if sys.platform == "linux" and not any(os.path.exists(path) for path in _GPU_DEVICES):
+        return False, "no CUDA GPU"
     try:
         import torch
     except ImportError:

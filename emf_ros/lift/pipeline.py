@@ -366,9 +366,9 @@ class LiftPipeline:
         if not tracks:
             return []
         frame = size.frames - 1 - lag
-        times = described_ns + np.round(
-            (np.arange(size.frames) - frame) * self._step_ns
-        ).astype(np.int64)
+        times = described_ns + np.round((np.arange(size.frames) - frame) * self._step_ns).astype(
+            np.int64
+        )
         newest = self._stamps[-1]
         windows = [t.history.resample(np.minimum(times, newest)) for t in tracks.values()]
         rays = np.stack([w[0] for w in windows])
@@ -399,9 +399,7 @@ class LiftPipeline:
                 self.counts["no_pose"] += 1
                 continue
             seen = history.last_seen_ns(self.config.min_score, described_ns)
-            fresh = (seen >= 0) & (
-                described_ns - seen <= self.config.joint_timeout_s * NANOSECONDS
-            )
+            fresh = (seen >= 0) & (described_ns - seen <= self.config.joint_timeout_s * NANOSECONDS)
             # The pelvis is the frame that all others are given in: it is known while any is.
             fresh[0] |= fresh.any()
             joints = np.where(fresh[:, None], turned[row, -1], np.nan)
@@ -437,4 +435,3 @@ class LiftPipeline:
         t = np.flatnonzero(known) / self.engine.config.rate_hz
         t = t - t.mean()
         return (t[:, None] * (roots[known] - roots[known].mean(axis=0))).sum(axis=0) / (t @ t)
-

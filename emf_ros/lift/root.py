@@ -102,7 +102,9 @@ def solve_root(joints: Any, rays: Any, scores: Any, min_joints: int = 5) -> Root
 
     distance2 = xp.sum(root**2, axis=-1)
     # Errors in the picture, at least the detector's own for a body of about a metre and a half.
-    floor = (KEYPOINT_ERROR * 1.5) ** 2 / xp.where(distance2 > 0, distance2, xp.ones_like(distance2))
+    floor = (KEYPOINT_ERROR * 1.5) ** 2 / xp.where(
+        distance2 > 0, distance2, xp.ones_like(distance2)
+    )
     noise = xp.where(squared > floor, squared, floor)
     covariance = noise[:, None, None] * inverse
     covariance = covariance + HEIGHT_SPREAD**2 * root[:, :, None] * root[:, None, :]

@@ -117,9 +117,7 @@ class BaseNode(Node):
     def _declare(self) -> None:
         for param in self._params.values():
             try:
-                value = self.declare_parameter(
-                    param.name, param.default, param.descriptor()
-                ).value
+                value = self.declare_parameter(param.name, param.default, param.descriptor()).value
             except (InvalidParameterTypeException, InvalidParameterValueException) as error:
                 raise NodeError(f"parameter '{param.name}' is refused: {error}") from None
             if param.choices and value not in param.choices:
@@ -161,6 +159,11 @@ class BaseNode(Node):
         if now - self._logged.get(key, -_LOG_PERIOD_S) >= _LOG_PERIOD_S:
             self._logged[key] = now
             self.get_logger().warning(text)
+
+    @property
+    def going_down(self) -> bool:
+        """Whether ROS has been shut down: a worker's errors then mean nothing."""
+        return not self.context.ok()
 
     def diagnose(self) -> tuple[bool, str, dict[str, str]]:
         """Whether all is well, one line, and values. Nodes override this."""

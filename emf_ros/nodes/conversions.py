@@ -247,9 +247,7 @@ def markers_msg(
                 shown.discard(person.track_id)
                 for marker_id in (_JOINTS, _BONES):
                     message.markers.append(
-                        Marker(
-                            header=header, ns=namespace, id=marker_id, action=Marker.DELETE
-                        )
+                        Marker(header=header, ns=namespace, id=marker_id, action=Marker.DELETE)
                     )
             continue
         shown.add(person.track_id)

@@ -189,15 +189,20 @@ def play(args: argparse.Namespace) -> int:
         ):
             executor.spin_once(timeout_sec=0.1)
             if any(p.poll() is not None for p in processes):
-                print("demo: a node has ended at its start; its message stands above",
-                      file=sys.stderr)
+                print(
+                    "demo: a node has ended at its start; its message stands above", file=sys.stderr
+                )
                 return 1
             if time.monotonic() - begin > READY_TIMEOUT_S:
-                print(f"demo: the nodes were not ready within {READY_TIMEOUT_S:g} s",
-                      file=sys.stderr)
+                print(
+                    f"demo: the nodes were not ready within {READY_TIMEOUT_S:g} s", file=sys.stderr
+                )
                 return 1
-        print(f"nodes ready after {time.monotonic() - begin:.1f} s; playing {video.name}: "
-              f"{size[0]}x{size[1]}, {rate_hz:g} Hz, {count or '?'} frames", flush=True)
+        print(
+            f"nodes ready after {time.monotonic() - begin:.1f} s; playing {video.name}: "
+            f"{size[0]}x{size[1]}, {rate_hz:g} Hz, {count or '?'} frames",
+            flush=True,
+        )
         player = _start(
             "video_source",
             namespace,

@@ -47,9 +47,7 @@ PARAMS = (
         low=1,
         high=10,
     ),
-    Param(
-        "min_score", 0.4, "people found with a lower score are not reported", low=0.0, high=1.0
-    ),
+    Param("min_score", 0.4, "people found with a lower score are not reported", low=0.0, high=1.0),
     Param(
         "image_transport",
         "raw",
@@ -136,7 +134,7 @@ class KeypointDetector(BaseNode):
                 self.refuse("bad_image", f"image refused: {error}")
             except Exception as error:
                 # Whatever one image does to a library, the next one must still be looked at.
-                if self._stopping:
+                if self._stopping or self.going_down:
                     return
                 self.refuse("detector_failed", f"the detector failed on an image: {error!r}")
             self._gate.busy = False

@@ -33,12 +33,19 @@ from .common import (
 PARAMS = (
     Param("preset", "lite", "size of the lifting model", choices=tuple(PRESETS)),
     Param("weights", "", "a .safetensors or .onnx file to use in place of the preset's"),
-    Param("device", "auto", "where the model runs; auto takes a GPU if there is one",
-          choices=DEVICES),
+    Param(
+        "device", "auto", "where the model runs; auto takes a GPU if there is one", choices=DEVICES
+    ),
     Param("require_gpu", False, "refuse to start where the model would run on the CPU"),
     Param("threads", 0, "CPU threads of the model; 0 chooses", low=0, high=64),
-    Param("lag", 0, "frames of the model (30 Hz) that the pose is behind the newest image; a few "
-          "make it more exact", low=0, high=26),
+    Param(
+        "lag",
+        0,
+        "frames of the model (30 Hz) that the pose is behind the newest image; a few "
+        "make it more exact",
+        low=0,
+        high=26,
+    ),
     Param("max_people", 8, "how many people are lifted, best scores first", low=1, high=64),
     Param("min_frames", 5, "images until a person's state is TRACKED", low=1, high=100),
     Param("coast_s", 0.3, "how long a person outlives the last keypoints, s", low=0.0, high=5.0),
@@ -114,7 +121,9 @@ class SkeletonLifter(BaseNode):
         try:
             from tf2_msgs.msg import TFMessage
         except ImportError:
-            raise NodeError("publish_tf needs the package tf2_msgs, which is not installed") from None
+            raise NodeError(
+                "publish_tf needs the package tf2_msgs, which is not installed"
+            ) from None
         return self.create_publisher(TFMessage, "/tf", RELIABLE_QOS), TFMessage
 
     def _take_info(self, message: CameraInfo) -> None:
@@ -134,9 +143,7 @@ class SkeletonLifter(BaseNode):
         info_seen: CameraInfo | None = None
         while True:
             with self._arrived:
-                self._arrived.wait_for(
-                    lambda: self._queue or self._stopping, timeout=SILENCE_S / 2
-                )
+                self._arrived.wait_for(lambda: self._queue or self._stopping, timeout=SILENCE_S / 2)
                 if self._stopping:
                     return
                 batch, info = list(self._queue), self._info
@@ -152,7 +159,7 @@ class SkeletonLifter(BaseNode):
                     self._end_all()
             except Exception as error:
                 # One bad moment must not end the stream; it is said and counted.
-                if self._stopping:
+                if self._stopping or self.going_down:
                     return
                 self.refuse("lifter_failed", f"lifting failed: {error!r}")
 

@@ -22,8 +22,13 @@ PARAMS = (
     Param("rate_hz", 0.0, "images a second; 0 takes the recorded rate", low=0.0, high=240.0),
     Param("frame_id", "camera_optical_frame", "frame of the images and the intrinsics"),
     Param("camera_info_file", "", "intrinsics as written by camera_calibration (YAML)"),
-    Param("fov_deg", 60.0, "horizontal field of view, where no file is given; 0: not known",
-          low=0.0, high=170.0),
+    Param(
+        "fov_deg",
+        60.0,
+        "horizontal field of view, where no file is given; 0: not known",
+        low=0.0,
+        high=170.0,
+    ),
     Param("start_when_subscribed", False, "wait with the first image until someone listens"),
 )
 
@@ -73,7 +78,7 @@ class VideoSource(BaseNode):
             try:
                 ended = self._play(source)
             except Exception as error:
-                if self._stopping.is_set():
+                if self._stopping.is_set() or self.going_down:
                     return
                 self.refuse("source_failed", f"the source failed: {error!r}")
                 ended = False
@@ -141,9 +146,7 @@ class VideoSource(BaseNode):
         return False
 
     def _wanted(self) -> bool:
-        return (
-            self._image.get_subscription_count() > 0 or self._info.get_subscription_count() > 0
-        )
+        return self._image.get_subscription_count() > 0 or self._info.get_subscription_count() > 0
 
     def _publish(self, picture: np.ndarray, camera: Camera | None, stamp_ns: int) -> None:
         header = Header(stamp=conversions.time_msg(stamp_ns), frame_id=self.value("frame_id"))

@@ -173,9 +173,7 @@ class Trainer:
         # The average starts short, or it would remember the random beginning for ever.
         decay = min(c.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, new in zip(
-                self.averaged.parameters(), self.lifter.parameters(), strict=True
-            ):
+            for mean, new in zip(self.averaged.parameters(), self.lifter.parameters(), strict=True):
                 mean.lerp_(new, 1 - decay)
         return {k: float(v.detach()) for k, v in terms.items()}
 
