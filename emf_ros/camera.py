@@ -46,7 +46,7 @@ class Camera:
     model: str = "plumb_bob"
 
     def __post_init__(self) -> None:
-        matrix = np.asarray(self.matrix, dtype=np.float64).reshape(-1)
+        matrix: np.ndarray = np.asarray(self.matrix, dtype=np.float64).reshape(-1)
         distortion = np.asarray(self.distortion, dtype=np.float64).reshape(-1)
         if matrix.size != 9:
             raise CameraError(f"K must have 9 values, has {matrix.size}")
@@ -148,7 +148,7 @@ class Camera:
             else:
                 criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-8)
                 found = cv2.undistortPointsIter(
-                    source, self.matrix, self.distortion, None, None, criteria
+                    source, self.matrix, self.distortion, np.eye(3), np.eye(3), criteria
                 )
             found = found[:, 0]
             # A solver that did not converge lands elsewhere when projected again.
@@ -252,16 +252,19 @@ def canonical_window(rays: Any, scores: Any) -> CanonicalWindow:
     lifted = xp.concat([rays, xp.ones_like(rays[..., :1])], axis=-1)
     unit = lifted / xp.sqrt(xp.sum(lifted**2, axis=-1, keepdims=True))
     axis = xp.sum(unit * seen[..., None], axis=(1, 2))
-    ahead = xp.zeros_like(axis) + xp.asarray([0.0, 0.0, 1.0], dtype=axis.dtype, device=array_api_compat.device(axis))
+    forward = xp.asarray([0.0, 0.0, 1.0], dtype=axis.dtype, device=array_api_compat.device(axis))
+    ahead = xp.zeros_like(axis) + forward
     axis = xp.where((count > 0)[:, None], axis, ahead)
     rotation = look_at_rotation(axis)
     turned = xp.sum(rotation[:, None, None] * lifted[..., None, :], axis=-1)
     # Rays more than 84 degrees off the window's mean are no part of one person.
     in_front = turned[..., 2] > 0.1
-    plane = turned[..., :2] / xp.where(in_front, turned[..., 2], xp.ones_like(turned[..., 2]))[..., None]
+    depth = xp.where(in_front, turned[..., 2], xp.ones_like(turned[..., 2]))
+    plane = turned[..., :2] / depth[..., None]
     seen = seen * xp.astype(in_front, rays.dtype)
     count = xp.sum(seen, axis=(1, 2))
-    spread = xp.sum(plane**2 * seen[..., None], axis=(1, 2, 3)) / xp.where(count > 0, count, xp.ones_like(count))
+    total = xp.where(count > 0, count, xp.ones_like(count))
+    spread = xp.sum(plane**2 * seen[..., None], axis=(1, 2, 3)) / total
     valid = (count >= 6) & (spread > 1e-10)
     scale = xp.sqrt(xp.where(valid, spread, xp.ones_like(spread)))
     xy = plane / scale[:, None, None, None] * seen[..., None]

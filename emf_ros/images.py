@@ -73,7 +73,7 @@ def decode_image(
     if step < row_bytes:
         raise ImageError(f"step {step} is under the {row_bytes} bytes of a row")
     if data.size != rows * step:
-        raise ImageError(f"{data.size} bytes of data where {rows} rows of {step} make {rows * step}")
+        raise ImageError(f"{data.size} bytes of data, where {rows} rows of {step} are needed")
 
     packed = data.reshape(rows, step)[:, :row_bytes]
     if encoding in _PACKED:

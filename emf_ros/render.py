@@ -798,7 +798,7 @@ def render_recording(
             if writer is None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 codec = _working_codec(codecs, fps, size)
-                writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*codec), fps, size)
+                writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*codec), fps, size)
                 if not writer.isOpened():
                     raise RenderError(f"{temporary} cannot be written")
             rows = _rows_at(recording.stamp, float(stamp), 0.5 / fps)
@@ -877,7 +877,7 @@ def _working_codec(codecs: tuple[str, ...], fps: float, size: tuple[int, int]) -
     with tempfile.TemporaryDirectory() as folder, _quiet():
         for codec in codecs:
             probe = Path(folder) / f"{codec}.mp4"
-            writer = cv2.VideoWriter(str(probe), cv2.VideoWriter_fourcc(*codec), fps, size)
+            writer = cv2.VideoWriter(str(probe), cv2.VideoWriter.fourcc(*codec), fps, size)
             # That a writer opens says little: some encoders fail only at the first frames.
             if writer.isOpened():
                 for value in (40, 80, 120):

@@ -20,8 +20,8 @@ class Layout:
         name: the layout's name, as it stands in messages and files.
         joints: joint names in order.
         bones: pairs of joint names, for drawing.
-        parents: the parent's name per joint name in the kinematic tree. Joints without an entry have
-            none; layouts that are a detector's point set and no tree have no entries at all.
+        parent_of: the parent's name per joint name in the kinematic tree. Joints without an entry
+            have none; layouts that are a detector's point set and no tree have no entries at all.
     """
 
     name: str

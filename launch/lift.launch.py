@@ -6,12 +6,13 @@ ros2 launch emf_ros lift.launch.py image:=/camera/image_raw camera_info:=/camera
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.conditions import IfCondition, UnlessCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchDescription
 
 BOOLEAN = ["true", "false"]
 

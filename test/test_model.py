@@ -20,8 +20,10 @@ from emf_ros.model.motion_flow import EnhancedMotionFlow, MotionKernel
 from emf_ros.model.presets import FORMAT, PRESETS, LifterConfig
 from emf_ros.model.tcpformer import TCPFormer
 
+torch.set_num_threads(1)  # networks this small gain nothing from more
+
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity" / "tcpformer_T27_L2.npz"
-SMALL = LifterConfig(frames=9, layers=2, dim=16, dim_rep=24, heads=2, mlp_ratio=2.0, motion_dim=12)
+SMALL = LifterConfig(frames=9, layers=1, dim=16, dim_rep=24, heads=2, mlp_ratio=2.0, motion_dim=12)
 
 
 def small_lifter(seed=0):

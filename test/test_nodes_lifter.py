@@ -104,10 +104,16 @@ class Lifter:
 
     def send(self, message: Any) -> Any:
         """Publish keypoints that must be answered; the answer to them."""
-        before = len(self.skeletons)
         self._keypoints.publish(message)
-        wait_for(lambda: len(self.skeletons.messages) > before, "an answer to keypoints")
-        return self.skeletons.messages[-1]
+        return wait_for(lambda: self.answer_to(message), "an answer to keypoints")
+
+    def answer_to(self, message: Any) -> Any:
+        """The skeletons whose newest keypoints are these, or None."""
+        for answer in reversed(self.skeletons.messages):
+            lag = answer.lag.sec * SECOND + answer.lag.nanosec
+            if stamp_ns(answer) + lag == stamp_ns(message):
+                return answer
+        return None
 
     def send_refused(self, message: Any, counter: str, times: int = 1) -> None:
         """Publish keypoints that must be counted."""
@@ -216,7 +222,6 @@ def test_skeletons_of_two_people(lifter: Lifter) -> None:
     assert answer.layout == "h36m17"
     assert answer.lag.sec == 0 and answer.lag.nanosec == 0
     assert answer.lift_ms > 0 and answer.queue_ms >= 0
-    assert {s.tracking_state for s in by_id(answer).values()} >= {0}
     for track_id in ids:
         assert by_id(answer)[track_id].tracking_state == sent_state("WARMING_UP")
     done = lifter.feed_until(
@@ -620,7 +625,7 @@ def test_intrinsics_of_another_resolution_fit(lifter: Lifter) -> None:
 
 
 def test_a_node_without_camera_info(ros, start_node, diagnostics, demo_keypoints) -> None:
-    lifter = Lifter(ros, start_node("skeleton_lifter"), diagnostics, demo_keypoints)
+    lifter = Lifter(ros, start_node("skeleton_lifter", device="cpu"), diagnostics, demo_keypoints)
     lifter.connect(info=False)
     ids = lifter.new_ids()
     answer = lifter.feed_until(
@@ -639,7 +644,8 @@ def test_a_node_without_camera_info(ros, start_node, diagnostics, demo_keypoints
 
 def test_lag(ros, start_node, diagnostics, demo_keypoints) -> None:
     lag = 4
-    lifter = Lifter(ros, start_node("skeleton_lifter", lag=lag), diagnostics, demo_keypoints)
+    process = start_node("skeleton_lifter", device="cpu", lag=lag)
+    lifter = Lifter(ros, process, diagnostics, demo_keypoints)
     lifter.connect()
     ids = lifter.new_ids()
     sent = []
@@ -674,7 +680,7 @@ def _truncated(tmp_path: Any, name: str) -> str:
         pytest.param({"preset": "huge"}, ["preset", "huge", "lite"], id="no such preset"),
         pytest.param({"device": "tpu"}, ["device", "tpu", "cpu"], id="no such device"),
         pytest.param({"weights": "/no/such.onnx"}, ["/no/such.onnx"], id="missing weights"),
-        pytest.param({"weights": "lite.onnx"}, ["lite.onnx"], id="truncated onnx"),
+        pytest.param({"weights": "lite.onnx", "device": "cpu"}, ["lite.onnx"], id="truncated onnx"),
         pytest.param({"weights": "lite.safetensors"}, ["lite.safetensors"], id="truncated weights"),
         pytest.param({"require_gpu": True}, ["GPU is required"], id="no GPU"),
     ],
@@ -683,7 +689,7 @@ def test_bad_parameters_end_the_process(
     start_node, tmp_path, parameters: dict[str, Any], expected: list[str]
 ) -> None:
     if str(parameters.get("weights", "")).startswith("lite"):
-        parameters = {"weights": _truncated(tmp_path, parameters["weights"])}
+        parameters = {**parameters, "weights": _truncated(tmp_path, parameters["weights"])}
     process = start_node("skeleton_lifter", expect=False, **parameters)
     assert process.wait() == 1
     assert "Traceback" not in process.log

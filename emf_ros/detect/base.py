@@ -27,7 +27,7 @@ class Detection:
     score: float
 
     def box(self, min_score: float = 0.0) -> np.ndarray:
-        """(4,) x, y, width, height, px, around the keypoints of at least this score; NaN for none."""
+        """(4,) x, y, width, height, px, around the keypoints of this score; NaN for none."""
         points = self.keypoints[self.keypoints[:, 2] >= min_score, :2]
         if not len(points):
             return np.full(4, np.nan)

@@ -16,8 +16,8 @@ class MediaPipeDetector:
 
     Args:
         variant: 'lite' or 'full'.
-        max_people: how many people are looked for. Each costs a run of the landmark model, and while
-            fewer are in sight the search for the missing ones runs on every frame.
+        max_people: how many people are looked for. Each costs a run of the landmark model, and
+            while fewer are in sight the search for the missing ones runs on every frame.
         min_score: least mean visibility of the body's joints for a person to be reported.
 
     Raises:

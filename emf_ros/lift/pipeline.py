@@ -17,8 +17,8 @@ from .window import NANOSECONDS, KeypointHistory
 
 WARMING_UP, TRACKED, COASTING, ENDED = range(4)
 
-#: Without intrinsics the window needs some camera to be made canonical with; the pose hardly depends
-#: on it, the distance entirely, which is why the root is then not given.
+#: Without intrinsics the window needs some camera to be made canonical with; the pose hardly
+#: depends on it, the distance entirely, which is why the root is then not given.
 UNKNOWN_CAMERA_FOV_DEG = 60.0
 
 #: Frames behind the described one that the root's velocity is taken from: long enough that the
@@ -177,7 +177,7 @@ class LiftPipeline:
             raise ValueError(f"lag must be in 0..{size.frames - 1}, is {self.config.lag}")
         self._target = get_layout(size.layout)
         self._step_ns = NANOSECONDS / size.rate_hz
-        # A described image may be older than the lag by as much as a slow camera takes for one more.
+        # A described image may be older than the lag, by what a slow camera takes for one.
         self._span_s = (size.frames + 1) / size.rate_hz + 0.3
         self._tracks: dict[int, _Track] = {}
         self._stamps: deque[int] = deque(maxlen=512)

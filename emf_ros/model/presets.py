@@ -38,7 +38,7 @@ class LifterConfig:
 
 
 PRESETS: dict[str, LifterConfig] = {
-    # Half the heads and MLP width of the paper's: on a CPU core these two cost more than they bring.
+    # Half the heads and MLP width of the paper's: that is where a CPU's time goes.
     "lite": LifterConfig(frames=27, layers=2, dim=64, dim_rep=128, heads=4, mlp_ratio=2.0),
     "small": LifterConfig(frames=81, layers=8, dim=128, dim_rep=256),
     "base": LifterConfig(frames=81, layers=16, dim=128, dim_rep=512),

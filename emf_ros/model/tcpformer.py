@@ -2,8 +2,8 @@
 
 Two streams of spatial and temporal attention, fused per joint, and after each such layer a block in
 which a short sequence of learned "proxy" poses reads the whole clip and the clip reads the proxies.
-Nothing here knows the order of the frames: attention over time is order-blind and the network has no
-temporal position embedding. What it learns of motion it gets from its input features.
+Nothing here knows the order of the frames: attention over time is order-blind and the network has
+no temporal position embedding. What it learns of motion it gets from its input features.
 
 Shapes: B clips, T frames, J joints, C features, P = T // 3 proxies.
 """
@@ -65,8 +65,8 @@ class Attention(nn.Module):
 class ProxySumAttention(Attention):
     """Attention over time whose map is mixed with the one that leads through the proxies.
 
-    The clip-to-clip map by way of the proxies is A_clip<-proxy @ A_proxy<-clip. Applied to the values
-    from the right it is two more attentions, so that no T x T map is ever formed.
+    The clip-to-clip map by way of the proxies is A_clip<-proxy @ A_proxy<-clip. Applied to the
+    values from the right it is two more attentions, so that no T x T map is ever formed.
     """
 
     def forward(self, x, proxy_reads, clip_reads, weight):  # type: ignore[override]
@@ -79,8 +79,8 @@ class ProxySumAttention(Attention):
         """
         q, k, v = self.queries_keys_values(x)
         direct = F.scaled_dot_product_attention(q, k, v)
-        gathered = F.scaled_dot_product_attention(*proxy_reads, v)
-        through_proxies = F.scaled_dot_product_attention(*clip_reads, gathered)
+        gathered = F.scaled_dot_product_attention(proxy_reads[0], proxy_reads[1], v)
+        through_proxies = F.scaled_dot_product_attention(clip_reads[0], clip_reads[1], gathered)
         mixed = weight * direct + (1 - weight) * through_proxies
         return self.proj(self.merge(mixed, x.shape[0]))
 
@@ -197,9 +197,7 @@ class ProxyBlock(nn.Module):
         x = x + self.scale_clip_mlp * self.clip_mlp(self.norm_clip_mlp(x))
 
         x = self.self_block(x)
-        mixed = self.sum_attention(
-            self.norm_sum(x), (q1, k1), (q2, k2), self.sum_logit.sigmoid()
-        )
+        mixed = self.sum_attention(self.norm_sum(x), (q1, k1), (q2, k2), self.sum_logit.sigmoid())
         x = x + self.scale_sum * mixed
         x = x + self.scale_sum_mlp * self.sum_mlp(self.norm_sum_mlp(x))
         return x, proxy
@@ -218,7 +216,7 @@ class TCPFormer(nn.Module):
         joints: J.
         heads: attention heads; C must be a multiple.
         mlp_ratio: hidden width of the MLPs over C.
-        layer_scale: initial layer scale. 1e-5 in the paper; small networks learn far faster from 0.1.
+        layer_scale: initial layer scale. 1e-5 in the paper; small networks learn faster from 0.1.
         local_branch: with the branch over thirds that the published checkpoints carry unused.
     """
 

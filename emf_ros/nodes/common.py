@@ -1,4 +1,4 @@
-"""What all nodes share: parameters from a table, refusals that are counted, diagnostics, running."""
+"""What all nodes share: parameters from a table, counted refusals, diagnostics, running."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class BaseNode(Node):
                     f"parameter '{param.name}' is {value!r}; it must be one of "
                     f"{', '.join(param.choices)}"
                 )
-        # rclpy drops overrides that nobody declares without a word; a mistyped name should not pass.
+        # rclpy drops overrides that nobody declares without a word; a mistyped name must not pass.
         given = getattr(self, "_parameter_overrides", {})
         unknown = [
             n for n in given if not self.has_parameter(n) and not n.startswith("qos_overrides.")

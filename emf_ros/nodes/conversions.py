@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
@@ -208,7 +209,7 @@ def _skeleton_msg(person: Person3D) -> Skeleton3D:
     )
 
 
-def tf_msg(message_type: type, people: list[Person3D], header: Header):  # type: ignore[no-untyped-def]
+def tf_msg(message_type: type, people: list[Person3D], header: Header) -> Any:
     """A tf2_msgs/TFMessage with the pelvis of everyone whose place is known.
 
     The frames keep the camera's axes: a pose has no single orientation to give them.

@@ -153,7 +153,7 @@ def play(args: argparse.Namespace) -> int:
     source.close()
     if args.camera_info:
         camera = Camera.from_yaml(args.camera_info).scaled_to(*size)
-        intrinsics = {"camera_info_file": str(Path(args.camera_info).resolve())}
+        intrinsics: dict[str, object] = {"camera_info_file": str(Path(args.camera_info).resolve())}
     else:
         camera = Camera.from_fov(*size, args.fov)
         intrinsics = {"fov_deg": float(args.fov)}

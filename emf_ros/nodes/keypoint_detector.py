@@ -64,6 +64,9 @@ class KeypointDetector(BaseNode):
         on_keypoints: takes each image's keypoints without a message, in composed mode.
     """
 
+    #: None until the node is built: one that could not be is destroyed all the same.
+    _worker: threading.Thread | None = None
+
     def __init__(self, on_keypoints: Callable[[KeypointFrame], None] | None = None) -> None:
         super().__init__("keypoint_detector", PARAMS)
         self._on_keypoints = on_keypoints
@@ -200,11 +203,12 @@ class KeypointDetector(BaseNode):
         return True, f"{rate:.1f} images/s" if rate > 0 else "no images", values
 
     def destroy_node(self) -> None:
-        with self._arrived:
-            self._stopping = True
-            self._arrived.notify()
-        self._worker.join(timeout=5.0)
-        self._detector.close()
+        if self._worker is not None:
+            with self._arrived:
+                self._stopping = True
+                self._arrived.notify()
+            self._worker.join(timeout=5.0)
+            self._detector.close()
         super().destroy_node()
 
 

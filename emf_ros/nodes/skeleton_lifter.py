@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
+from typing import Any
 
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -63,6 +64,9 @@ class SkeletonLifter(BaseNode):
         subscribe: listen to the topic `keypoints`; in composed mode `submit` is called instead.
     """
 
+    #: None until the node is built: one that could not be is destroyed all the same.
+    _worker: threading.Thread | None = None
+
     def __init__(self, subscribe: bool = True) -> None:
         super().__init__("skeleton_lifter", PARAMS)
         try:
@@ -96,7 +100,7 @@ class SkeletonLifter(BaseNode):
         self._markers = self.create_publisher(MarkerArray, "markers", RELIABLE_QOS)
         self._layout = self.create_publisher(SkeletonLayout, "layout", LATCHED_QOS)
         self._layout.publish(conversions.layout_msg(self._target))
-        self._tf, self._tf_type = self._tf_publisher() if self.value("publish_tf") else (None, None)
+        self._tf, self._tf_type = self._tf_publisher()
 
         # Shared with the worker, under the lock.
         self._queue: deque[tuple[KeypointFrame, float]] = deque(maxlen=64)
@@ -117,7 +121,9 @@ class SkeletonLifter(BaseNode):
         self._worker.start()
         self.get_logger().info(f"lag {config.lag}, {engine.description}")
 
-    def _tf_publisher(self):  # type: ignore[no-untyped-def]
+    def _tf_publisher(self) -> tuple[Any, Any]:
+        if not self.value("publish_tf"):
+            return None, None
         try:
             from tf2_msgs.msg import TFMessage
         except ImportError:
@@ -240,10 +246,11 @@ class SkeletonLifter(BaseNode):
         return True, f"{rate:.1f} skeleton messages/s", values
 
     def destroy_node(self) -> None:
-        with self._arrived:
-            self._stopping = True
-            self._arrived.notify()
-        self._worker.join(timeout=5.0)
+        if self._worker is not None:
+            with self._arrived:
+                self._stopping = True
+                self._arrived.notify()
+            self._worker.join(timeout=5.0)
         super().destroy_node()
 
 

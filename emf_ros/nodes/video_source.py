@@ -39,6 +39,9 @@ RETRY_S = 2.0
 class VideoSource(BaseNode):
     """Publishes `image` and `camera_info` at the recorded rate; what is late is skipped."""
 
+    #: None until the node is built: one that could not be is destroyed all the same.
+    _worker: threading.Thread | None = None
+
     def __init__(self) -> None:
         super().__init__("video_source", PARAMS)
         self._file_camera: Camera | None = None
@@ -166,8 +169,9 @@ class VideoSource(BaseNode):
         return True, f"{rate:.1f} images/s", {"rate_hz": f"{rate:.1f}"}
 
     def destroy_node(self) -> None:
-        self._stopping.set()
-        self._worker.join(timeout=5.0)
+        if self._worker is not None:
+            self._stopping.set()
+            self._worker.join(timeout=5.0)
         super().destroy_node()
 
 

@@ -1,1 +1,1 @@
-"""Learning to lift: motion capture, synthetic cameras and detectors, losses, metrics, the trainer."""
+"""Learning to lift: motion capture, synthetic cameras and detectors, losses, metrics, trainer."""

@@ -88,7 +88,7 @@ def model_card(trainer: Trainer, report: dict[str, Any]) -> str:
     still = report["noisy"]["mean_pose_mpjpe_mm"]
     lines += [
         "",
-        f"For comparison: answering every window with the mean pose has an MPJPE of {still:.1f} mm.",
+        f"For comparison: answering always with the mean pose has an MPJPE of {still:.1f} mm.",
         "",
         "## Data",
         "",

@@ -49,8 +49,8 @@ def load_mocap(folder: str | Path, split: str) -> MotionClips:
     """Read every npz of a folder.
 
     Args:
-        folder: holds files with pos_mm int16 (N, 17, 3) and starts, lengths, subject, source, action
-            per clip, joints and fps.
+        folder: holds files with pos_mm int16 (N, 17, 3), fps, and starts, lengths, subject, source
+            and action per clip.
         split: 'train' or 'validation', by subject.
 
     Raises:

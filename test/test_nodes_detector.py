@@ -1,0 +1,290 @@
+"""The real keypoint_detector process: real pictures in, and what no camera should send."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from conftest import (
+    FRAME_NS,
+    FRAME_SIZE,
+    image_message,
+    set_stamp,
+    stamp_ns,
+    wait_for,
+)
+
+
+class Detector:
+    """A detector process, what it finds, and a hand that shows it pictures one at a time."""
+
+    def __init__(
+        self, ros: Any, process: Any, diagnostics: Any, frames: list, compressed: bool = False
+    ) -> None:
+        from sensor_msgs.msg import CompressedImage, Image
+
+        from emf_ros_msgs.msg import Skeleton2DArray
+
+        self.process, self.frames, self._compressed = process, frames, compressed
+        self.diagnostics = diagnostics(process.topic("keypoint_detector"))
+        self.keypoints = ros.listen(Skeleton2DArray, process.topic("keypoints"))
+        if compressed:
+            self._images = ros.publisher(CompressedImage, process.topic("image/compressed"))
+        else:
+            self._images = ros.publisher(Image, process.topic("image"))
+        self.now = time.time_ns()
+        wait_for(lambda: self._images.get_subscription_count() == 1, "the detector listens")
+        wait_for(lambda: ros.node.count_publishers(self.keypoints.topic) == 1, "it publishes")
+        wait_for(self._answered, "a first answer")
+
+    def _answered(self) -> bool:
+        self._images.publish(self.make(self.frames[0]))
+        time.sleep(0.3)
+        return bool(self.keypoints.messages)
+
+    def make(self, picture: np.ndarray) -> Any:
+        """The picture's message, one frame after the last."""
+        self.now += FRAME_NS
+        if not self._compressed:
+            return image_message(picture, self.now)
+        ok, jpeg = cv2.imencode(".jpg", picture)
+        assert ok
+        return self.make_compressed(jpeg.tobytes())
+
+    def make_compressed(self, data: bytes) -> Any:
+        from sensor_msgs.msg import CompressedImage
+
+        self.now += FRAME_NS
+        message = CompressedImage(format="jpeg", data=array("B", data))
+        message.header.frame_id = "test_camera"
+        set_stamp(message, self.now)
+        return message
+
+    def send(self, message: Any) -> Any:
+        """Publish an image that must be answered; the answer."""
+        self._images.publish(message)
+        return wait_for(lambda: self.keypoints.of_stamp(stamp_ns(message)), "keypoints")
+
+    def show(self, frames: list[np.ndarray]) -> list[Any]:
+        """The keypoints of some pictures."""
+        return [self.send(self.make(picture)) for picture in frames]
+
+    def show_until_two(self) -> int:
+        """Pictures until both people are found; how many that took."""
+        for index, picture in enumerate(self.frames[:40]):
+            if len(self.send(self.make(picture)).skeletons) == 2:
+                return index
+        pytest.fail("the second person was not found")
+
+    def send_refused(self, message: Any) -> None:
+        """Publish an image that must be counted as bad."""
+        wait_for(self.diagnostics.last, "diagnostics")
+        before = self.diagnostics.count("bad_image")
+        self._images.publish(message)
+        wait_for(lambda: self.diagnostics.count("bad_image") > before, "the count")
+        assert self.keypoints.of_stamp(stamp_ns(message)) is None
+
+    def assert_goes_on(self) -> None:
+        """The next good picture is answered, with people in it."""
+        assert self.process.alive
+        for picture in self.frames[:20]:
+            answer = self.send(self.make(picture))
+            if answer.skeletons:
+                assert_sane(answer)
+                return
+        pytest.fail("no one was found any more")
+
+
+def assert_sane(answer: Any) -> None:
+    assert answer.layout == "blazepose33"
+    assert (answer.image_width, answer.image_height) == FRAME_SIZE
+    assert answer.detect_ms > 0
+    for person in answer.skeletons:
+        assert len(person.keypoints) == 33
+        assert 0 < person.score <= 1
+        values = np.array([(k.x, k.y, k.score) for k in person.keypoints])
+        assert np.isfinite(values).all()
+        assert (values[:, 2] >= 0).all() and (values[:, 2] <= 1).all()
+        x, y, width, height = person.bbox
+        assert width > 10 and height > 10
+        assert (values[:, 0] >= x - 0.1).all() and (values[:, 0] <= x + width + 0.1).all()
+        assert (values[:, 1] >= y - 0.1).all() and (values[:, 1] <= y + height + 0.1).all()
+
+
+@pytest.fixture(scope="module")
+def detector(ros, start_shared_node, diagnostics, demo_frames) -> Detector:
+    return Detector(ros, start_shared_node("keypoint_detector"), diagnostics, demo_frames)
+
+
+def test_two_people_keep_their_ids(detector: Detector) -> None:
+    start = detector.show_until_two() + 1
+    answers = detector.show(detector.frames[start : start + 15])
+    for answer in answers:
+        assert_sane(answer)
+        assert answer.header.frame_id == "test_camera"
+        assert len(answer.skeletons) == 2
+    ids = {tuple(sorted(s.track_id for s in a.skeletons)) for a in answers}
+    assert len(ids) == 1 and len(set(*ids)) == 2
+    # The ids stay on the same people: nobody crosses the picture from one frame to the next.
+    for track_id in next(iter(ids)):
+        at = [s.bbox[0] for a in answers for s in a.skeletons if s.track_id == track_id]
+        assert np.abs(np.diff(at)).max() < FRAME_SIZE[0] / 5
+    wait_for(lambda: detector.diagnostics.value("people") == "2", "two people in diagnostics")
+
+
+def test_a_black_picture_is_answered_with_no_one(detector: Detector) -> None:
+    black = np.zeros((FRAME_SIZE[1], FRAME_SIZE[0], 3), np.uint8)
+    message = detector.make(black)
+    answer = detector.send(message)
+    assert answer.header == message.header
+    assert list(answer.skeletons) == []
+    assert (answer.image_width, answer.image_height) == FRAME_SIZE
+    detector.assert_goes_on()
+
+
+def test_a_picture_of_another_size(detector: Detector) -> None:
+    small = cv2.resize(detector.frames[20], (641, 361))
+    answer = detector.send(detector.make(small))
+    assert (answer.image_width, answer.image_height) == (641, 361)
+    detector.assert_goes_on()
+
+
+def test_the_overlay_is_for_those_who_look(ros, detector: Detector) -> None:
+    from sensor_msgs.msg import Image
+
+    topic = detector.process.topic("overlay")
+    wait_for(lambda: ros.node.count_publishers(topic) == 1, "an overlay is offered")
+    detector.assert_goes_on()
+    overlays = ros.listen(Image, topic)
+    since = detector.now
+    shown: dict[int, np.ndarray] = {}
+
+    def drawn() -> Any:
+        picture = detector.frames[len(shown) % 40]
+        message = detector.make(picture)
+        shown[stamp_ns(message)] = picture
+        if not detector.send(message).skeletons:
+            return None
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            if found := overlays.of_stamp(stamp_ns(message)):
+                return found
+            time.sleep(0.01)
+        return None
+
+    overlay = wait_for(drawn, "an overlay of a picture with people")
+    assert all(stamp_ns(m) > since for m in overlays.messages)
+    assert (overlay.width, overlay.height) == FRAME_SIZE
+    assert overlay.encoding == "bgr8" and overlay.header.frame_id == "test_camera"
+    pixels = np.frombuffer(overlay.data, np.uint8).reshape(FRAME_SIZE[1], FRAME_SIZE[0], 3)
+    changed = (pixels != shown[stamp_ns(overlay)]).any(axis=-1)
+    # Something is drawn, and most of the picture is left as it was.
+    assert 0.0005 < changed.mean() < 0.3
+    ros.unlisten(overlays)
+
+
+def test_a_late_subscriber_gets_the_layout(ros, detector: Detector) -> None:
+    from emf_ros_msgs.msg import SkeletonLayout
+
+    late = ros.listen(SkeletonLayout, detector.process.topic("keypoint_layout"), latched=True)
+    message = wait_for(lambda: late.messages, "the layout")[0]
+    ros.unlisten(late)
+    assert message.name == "blazepose33"
+    assert len(message.joint_names) == len(set(message.joint_names)) == 33
+    assert len(message.edges) % 2 == 0 and max(message.edges) < 33
+
+
+def _short(message: Any) -> None:
+    message.data = message.data[:-1000]
+
+
+def _long(message: Any) -> None:
+    message.data = message.data + array("B", bytes(1000))
+
+
+def _encoding(message: Any) -> None:
+    message.encoding = "rgb48q"
+
+
+def _empty(message: Any) -> None:
+    message.width = message.height = message.step = 0
+    message.data = array("B")
+
+
+def _step(message: Any) -> None:
+    message.step = message.width
+
+
+def _huge(message: Any) -> None:
+    message.width = message.height = 10_000
+    message.step = 30_000
+    message.data = array("B", bytes(10))
+
+
+@pytest.mark.parametrize("spoil", [_short, _long, _encoding, _empty, _step, _huge])
+def test_a_bad_image_is_counted(detector: Detector, spoil: Callable[[Any], None]) -> None:
+    message = detector.make(detector.frames[20])
+    spoil(message)
+    detector.send_refused(message)
+    detector.assert_goes_on()
+
+
+@pytest.fixture(scope="module")
+def compressed(ros, start_shared_node, diagnostics, demo_frames) -> Detector:
+    process = start_shared_node("keypoint_detector", image_transport="compressed", max_people=1)
+    return Detector(ros, process, diagnostics, demo_frames, compressed=True)
+
+
+def test_compressed_images(compressed: Detector) -> None:
+    compressed.assert_goes_on()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no picture at all" * 50, b"\xff\xd8\xff\xe0" + bytes(500)],
+    ids=["empty", "text", "a JPEG's beginning"],
+)
+def test_a_damaged_jpeg_is_counted(compressed: Detector, data: bytes) -> None:
+    compressed.send_refused(compressed.make_compressed(data))
+    compressed.assert_goes_on()
+
+
+def test_half_a_jpeg_harms_nothing(compressed: Detector) -> None:
+    whole = compressed.make(compressed.frames[20])
+    half = compressed.make_compressed(bytes(whole.data[: len(whole.data) // 2]))
+    before = compressed.diagnostics.count("bad_image")
+    compressed._images.publish(half)
+    wait_for(
+        lambda: (
+            compressed.keypoints.of_stamp(stamp_ns(half))
+            or compressed.diagnostics.count("bad_image") > before
+        ),
+        "an answer or a count",
+    )
+    compressed.assert_goes_on()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        pytest.param(
+            {"image_transport": "theora"}, ["image_transport", "theora", "raw"], id="choice"
+        ),
+        pytest.param({"max_people": 0}, ["max_people"], id="range"),
+        pytest.param({"min_score": "good"}, ["min_score"], id="type"),
+        pytest.param({"max_persons": 2}, ["max_persons", "max_people"], id="name"),
+    ],
+)
+def test_bad_parameters_end_the_process(
+    start_node, parameters: dict[str, Any], expected: list[str]
+) -> None:
+    process = start_node("keypoint_detector", expect=False, **parameters)
+    assert process.wait() == 1
+    assert "Traceback" not in process.log
+    for word in expected:
+        assert word in process.log

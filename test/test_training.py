@@ -1,0 +1,559 @@
+"""Training: motion capture, synthetic views, losses, metrics, and a run that can be resumed."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from emf_ros.lift.root import solve_root
+from emf_ros.model.checkpoint import load_weights
+from emf_ros.model.lifter import Lifter
+from emf_ros.model.presets import LifterConfig
+from emf_ros.skeletons import H36M17
+from emf_ros.train.evaluate import evaluate
+from emf_ros.train.losses import LossWeights, pose_losses, total_loss
+from emf_ros.train.metrics import acceleration_error, mpjpe, mpjve, n_mpjpe, p_mpjpe
+from emf_ros.train.mocap import MocapError, WindowSampler, load_mocap
+from emf_ros.train.synthesis import CameraRanges, DetectorErrors, Synthesizer
+from emf_ros.train.trainer import TrainConfig, Trainer
+
+torch.set_num_threads(1)  # networks this small gain nothing from more
+
+CPU = torch.device("cpu")
+RATE_HZ = 50.0
+
+# A standing person, m, z up, looking along -y.
+STANDING = np.array(
+    [
+        *((0, 0, 0.95), (-0.13, 0, 0.93), (-0.13, -0.02, 0.5), (-0.13, 0.03, 0.08)),
+        *((0.13, 0, 0.93), (0.13, -0.02, 0.5), (0.13, 0.03, 0.08), (0, 0, 1.2)),
+        *((0, 0, 1.45), (0, -0.1, 1.6), (0, 0, 1.75), (0.18, 0, 1.42)),
+        *((0.3, 0, 1.15), (0.32, -0.1, 0.95), (-0.18, 0, 1.42), (-0.3, 0, 1.15)),
+        (-0.32, -0.1, 0.95),
+    ]
+)
+
+
+def smooth_motion(frames, seed):
+    """(N, 17, 3) m: a person who walks about and whose joints swing."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(frames)[:, None, None] / RATE_HZ
+    swing = 0.1 * np.sin(2 * math.pi * (rng.uniform(0.3, 1, (17, 3)) * t + rng.random((17, 3))))
+    walk = np.cumsum(0.02 * np.sin(rng.uniform(0, 1, 3) * t + rng.random(3) * 6), axis=0)
+    walk[..., 2] = 0
+    return STANDING + swing + walk
+
+
+def write_mocap(path, clips, fps=RATE_HZ):
+    """Clips as (subject, motion) in the shared format."""
+    lengths = [len(motion) for _, motion in clips]
+    np.savez(
+        path,
+        pos_mm=np.concatenate([np.rint(1000 * m).astype(np.int16) for _, m in clips]),
+        starts=np.cumsum([0, *lengths[:-1]]),
+        lengths=np.array(lengths),
+        subject=np.array([subject for subject, _ in clips]),
+        action=np.array(["walk"] * len(clips)),
+        joints=np.array(H36M17.joints),
+        fps=fps,
+    )
+
+
+@pytest.fixture
+def mocap(tmp_path):
+    folder = tmp_path / "mocap"
+    folder.mkdir()
+    clips = [(s, smooth_motion(150 + 20 * i, i)) for i, s in enumerate(("a", "cmu02", "b"))]
+    write_mocap(folder / "tiny.npz", clips)
+    write_mocap(folder / "other.npz", [("cmu49", smooth_motion(90, 7)), ("c", STANDING[None])])
+    return folder
+
+
+# ------------------------------------------------------------------------------ motion capture
+
+
+def test_subjects_are_split_and_their_clips_found(mocap):
+    train, validation = load_mocap(mocap, "train"), load_mocap(mocap, "validation")
+    assert sorted(train.subjects) == ["a", "b", "c"]
+    assert sorted(validation.subjects) == ["cmu02", "cmu49"]
+    assert set(train.sources) == {"tiny", "other"} and train.rate_hz == RATE_HZ
+    for clips, subject, seed, length in ((train, "b", 2, 190), (validation, "cmu49", 7, 90)):
+        i = list(clips.subjects).index(subject)
+        found = clips.positions[clips.starts[i] : clips.starts[i] + clips.lengths[i]]
+        assert found == pytest.approx(smooth_motion(length, seed), abs=6e-4)
+
+
+def test_sources_that_repeat_themselves_are_drawn_less(mocap):
+    (mocap / "tiny.npz").rename(mocap / "snu_walk.npz")
+    train = load_mocap(mocap, "train")
+    share = train.weights / train.lengths
+    assert share[train.sources == "snu_walk"] == pytest.approx(0.15 * np.ones(2))
+    assert share[train.sources == "other"] == pytest.approx(np.ones(1))
+
+
+def test_what_is_no_motion_capture_is_refused(mocap, tmp_path):
+    with pytest.raises(MocapError, match="no .npz"):
+        load_mocap(tmp_path, "train")
+    with pytest.raises(ValueError, match="'test'"):
+        load_mocap(mocap, "test")
+    np.savez(mocap / "wrong.npz", positions=np.zeros(3))
+    with pytest.raises(MocapError, match="wrong.npz has no .*pos_mm"):
+        load_mocap(mocap, "train")
+
+
+def test_files_of_other_shapes_or_rates_are_refused(mocap):
+    write_mocap(mocap / "fast.npz", [("d", smooth_motion(20, 1))], fps=120.0)
+    with pytest.raises(MocapError, match=r"50.0, 120.0"):
+        load_mocap(mocap, "train")
+    write_mocap(mocap / "fast.npz", [("d", smooth_motion(20, 1)[:, :16])])
+    with pytest.raises(MocapError, match="fast.npz.*16"):
+        load_mocap(mocap, "train")
+
+
+def test_a_split_without_clips_is_refused(tmp_path):
+    write_mocap(tmp_path / "only.npz", [("a", smooth_motion(20, 1))])
+    with pytest.raises(MocapError, match="validation"):
+        load_mocap(tmp_path, "validation")
+
+
+def even_motion(speed):
+    """Clips of a person who moves evenly along x, at 50 Hz; m/s."""
+    motion = np.repeat(STANDING[None], 400, axis=0)
+    motion[..., 0] += speed * np.arange(400)[:, None] / RATE_HZ
+    return motion
+
+
+def drawn(folder, rate_hz=30.0, frames=9, batch=32, speed=(1.0, 1.0), seed=0):
+    sampler = WindowSampler(load_mocap(folder, "train"), rate_hz, CPU)
+    return sampler.draw(batch, frames, torch.Generator().manual_seed(seed), speed)
+
+
+@pytest.mark.parametrize("speed", [0.7, 1.0, 1.4])
+def test_windows_have_the_models_rate_and_the_speed_asked_for(tmp_path, speed):
+    write_mocap(tmp_path / "even.npz", [("a", even_motion(1.5))])
+    step = drawn(tmp_path, speed=(speed, speed))[..., 0].diff(dim=1)
+    assert torch.allclose(step, torch.full_like(step, 1.5 * speed / 30), atol=2e-3)
+
+
+def test_windows_never_cross_into_another_clip(tmp_path):
+    clips = [(f"s{i}", np.full((40, 17, 3), float(i))) for i in range(5)]
+    write_mocap(tmp_path / "steps.npz", clips)
+    windows = drawn(tmp_path, frames=27, batch=200)
+    assert (windows == windows[:, :1]).all()
+    assert set(windows[:, 0, 0, 0].tolist()) == {0.0, 1.0, 2.0, 3.0, 4.0}
+
+
+def test_a_clip_shorter_than_the_window_ends_by_standing_still(tmp_path):
+    write_mocap(tmp_path / "short.npz", [("a", even_motion(1.5)[:6])])
+    windows = drawn(tmp_path, frames=27)
+    assert torch.allclose(windows[:, 0, 0, 0], torch.zeros(32), atol=1e-3)
+    assert torch.allclose(windows[:, 10:, 0, 0], torch.tensor(1.5 * 5 / 50), atol=1e-3)
+
+
+# ------------------------------------------------------------------------------ synthesis
+
+
+def motion_batch(batch=64, frames=9):
+    return torch.from_numpy(
+        np.stack([smooth_motion(frames, seed) for seed in range(batch)]).astype(np.float32)
+    )
+
+
+def exact(motion=None, **ranges):
+    motion = motion_batch() if motion is None else motion
+    return Synthesizer(CPU, 0, replace(CameraRanges(), **ranges)).batch(motion)
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return Synthesizer(CPU, 0, errors=DetectorErrors()).batch(motion_batch(256, 27))
+
+
+def test_people_are_in_front_of_the_camera_at_the_distance_asked_for():
+    joints = exact(distance_m=(4.0, 6.0)).joints
+    assert (joints[..., 2] > 0.5).all()
+    nearest = joints[:, :, 0].norm(dim=-1).amin(dim=1), joints[:, :, 0].norm(dim=-1).amax(dim=1)
+    # At one frame of the window the pelvis is at that distance; it moves a little in the others.
+    assert (nearest[0] < 6.1).all() and (nearest[1] > 3.9).all()
+
+
+def test_people_stand_upright_in_a_level_picture():
+    joints = exact(pitch_deg=(0.0, 0.0), roll_deg=0.0).joints
+    down = joints[:, :, H36M17.index("left_ankle")] - joints[:, :, H36M17.index("head_top")]
+    assert (down[..., 1] > 1.2).all() and (down[..., [0, 2]].abs() < 0.7).all()
+
+
+def test_a_camera_that_looks_down_sees_the_head_nearer_than_the_feet():
+    def feet_behind_head(pitch):
+        joints = exact(pitch_deg=(pitch, pitch), roll_deg=0.0).joints
+        feet, head = H36M17.index("left_ankle"), H36M17.index("head_top")
+        return joints[:, :, feet, 2] - joints[:, :, head, 2]
+
+    assert (feet_behind_head(40.0) > 0.5).all() and (feet_behind_head(-25.0) < -0.1).all()
+
+
+def test_bones_keep_their_lengths_up_to_the_body_scale():
+    def bones(x):
+        return torch.stack([(x[:, :, a] - x[:, :, b]).norm(dim=-1) for a, b in H36M17.edges], -1)
+
+    share = bones(exact(mirror=0.0, body_scale=(0.8, 1.2)).joints) / bones(motion_batch())
+    assert torch.allclose(share, share[:, :1, :1].expand_as(share), atol=1e-4)
+    scales = share[:, 0, 0]
+    assert 0.8 <= scales.min() < 0.88 and 1.12 < scales.max() <= 1.2
+
+
+def handedness(joints):
+    """Signed volume of left, down and forward: its sign tells a person from the mirror image."""
+
+    def at(name):
+        return joints[:, :, H36M17.index(name)]
+
+    left = at("left_shoulder") - at("right_shoulder")
+    down = at("pelvis") - at("thorax")
+    ahead = at("nose") - (at("thorax") + at("head_top")) / 2
+    return (torch.linalg.cross(left, down) * ahead).sum(-1).mean(dim=1)
+
+
+def test_mirrored_people_have_their_left_on_the_left():
+    standing = torch.tensor(STANDING, dtype=torch.float32).expand(64, 9, 17, 3)
+    assert (handedness(standing) < -0.01).all()
+    for share in (0.0, 1.0):
+        assert (handedness(exact(standing, mirror=share).joints) < -0.005).all()
+
+
+def test_mirroring_changes_the_motion():
+    a, b = exact(mirror=0.0), exact(mirror=1.0)
+    arm, leg = H36M17.index("left_wrist"), H36M17.index("right_wrist")
+    length = (a.joints[:, :, arm] - a.joints[:, :, 0]).norm(dim=-1)
+    mirrored = (b.joints[:, :, leg] - b.joints[:, :, 0]).norm(dim=-1)
+    assert torch.allclose(length, mirrored, atol=1e-4)
+    assert not torch.allclose(a.joints, b.joints, atol=1e-2)
+
+
+def test_exact_keypoints_are_the_projected_joints():
+    batch = exact()
+    seen = batch.joints[..., 2] > 0.05
+    rays = batch.joints[..., :2] / batch.joints[..., 2:]
+    assert torch.allclose(batch.rays[seen], rays[seen], atol=1e-5)
+    assert (batch.scores[seen] == 1).all()
+
+
+def test_targets_are_the_joints_in_the_virtual_camera():
+    batch = exact()
+    relative = batch.joints - batch.joints[:, :, :1]
+    back = torch.einsum("bij,btkj->btki", batch.rotation.mT, batch.targets)
+    assert torch.allclose(back, relative, atol=1e-5)
+    # The virtual camera looks at the person.
+    middle = batch.joints.mean(dim=(1, 2))
+    turned = torch.einsum("bij,bj->bi", batch.rotation, middle / middle.norm(dim=-1, keepdim=True))
+    assert (turned[:, 2] > 0.97).all()
+
+
+def test_targets_and_exact_rays_fix_the_root():
+    batch = exact()
+    relative = torch.einsum("bij,bkj->bki", batch.rotation.mT, batch.targets[:, -1])
+    args = (relative.double(), batch.rays[:, -1].double(), batch.scores[:, -1].double())
+    solved = solve_root(*args)
+    ahead = (batch.joints[:, -1, :, 2] > 0.1).all(dim=-1)
+    assert solved.valid[ahead].all() and ahead.sum() > 50
+    assert torch.allclose(solved.root[ahead], batch.joints[:, -1, 0].double()[ahead], atol=1e-3)
+
+
+def test_noisy_batches_are_finite(noisy):
+    for name in ("keypoints", "targets", "rays", "scores", "joints", "rotation"):
+        assert getattr(noisy, name).isfinite().all(), name
+
+
+def test_scores_are_scores_and_missing_keypoints_are_zero(noisy):
+    scores = noisy.keypoints[..., 2]
+    assert scores.min() == 0 and 0.9 < scores.max() <= 1
+    assert (noisy.keypoints[scores == 0] == 0).all()
+    assert 0.01 < (scores == 0).float().mean() < 0.3
+
+
+def test_low_scores_mean_large_errors(noisy):
+    rays = noisy.joints[..., :2] / noisy.joints[..., 2:].clamp(min=0.05)
+    size = (rays.amax(dim=2) - rays.amin(dim=2)).norm(dim=-1, keepdim=True)
+    off = (noisy.rays - rays).norm(dim=-1) / size
+    seen = (noisy.joints[..., 2] > 0.3).all(dim=-1, keepdim=True) & (noisy.scores > 0)
+    sure, unsure = off[seen & (noisy.scores > 0.8)], off[seen & (noisy.scores < 0.4)]
+    assert 0.003 < sure.median() < 0.04 and unsure.median() > 2 * sure.median()
+
+
+def test_some_frames_are_gone_and_some_windows_begin_still(noisy):
+    gone = (noisy.scores == 0).all(dim=-1)
+    assert 0.03 < gone.any(dim=1).float().mean() < 0.35
+    still = (noisy.joints[:, 1] == noisy.joints[:, 0]).all(dim=-1).all(dim=-1)
+    assert 0.05 < still.float().mean() < 0.3
+
+
+def test_no_errors_are_drawn_where_all_are_switched_off():
+    none = DetectorErrors((1e-9, 1e-9), (0.5, 0.5), 0, 0, 0, 0, 0)
+    cameras = replace(CameraRanges(), distance_m=(7.9, 8.0), fov_deg=(99.0, 100.0))
+    batch = Synthesizer(CPU, 0, cameras, none).batch(motion_batch())
+    side = [i for i, s in enumerate(H36M17.sides) if s != "middle"]
+    rays = batch.joints[..., :2] / batch.joints[..., 2:]
+    inside = (batch.scores > 0.6)[..., side]
+    off = (batch.rays - rays)[..., side, :].norm(dim=-1)
+    # Some joints still lie astray on something else, 2 % of them at most.
+    assert (off[inside] < 1e-6).float().mean() > 0.97
+
+
+def test_the_same_seed_gives_the_same_batches():
+    def two(seed):
+        synthesizer = Synthesizer(CPU, seed, errors=DetectorErrors())
+        return [synthesizer.batch(motion_batch(4)).keypoints for _ in range(2)]
+
+    first, again, other = two(5), two(5), two(6)
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], first[1]) and not torch.equal(first[0], other[0])
+
+
+# ------------------------------------------------------------------------------ losses
+
+
+def test_losses_of_a_hand_computed_example():
+    """One person of pelvis and one joint, four frames. The joint is 0, 3, 0, 0 mm off along x and
+    0, 4, 0, 0 along y: norms 5; differences 5, 5, 0; second differences 10, 5."""
+    targets = torch.zeros(1, 4, 2, 3)
+    targets[:, :, 1, 2] = torch.tensor([1.0, 2, 3, 4])  # moves evenly: no second difference
+    positions = targets.clone()
+    positions[0, 1, 1, :2] = torch.tensor([0.003, 0.004])
+    log_scale = torch.full((1, 4, 2), math.log(0.002))
+    terms = pose_losses(positions, log_scale, targets)
+    # Means are over pelvis and joint.
+    assert terms["position"].item() == pytest.approx(0.005 / 8, abs=2e-6)
+    assert terms["velocity"].item() == pytest.approx(0.010 / 6, abs=2e-6)
+    assert terms["acceleration"].item() == pytest.approx(0.015 / 4, abs=2e-6)
+    assert terms["smoothness"].item() == pytest.approx(0.015 / 4, abs=2e-6)
+    # 3 log b + |error| / b, of the joint alone: |0.003| + |0.004| in one frame of four.
+    expected = 3 * math.log(0.002) + 0.007 / 0.002 / 4
+    assert terms["likelihood"].item() == pytest.approx(expected, rel=1e-5)
+    total = total_loss(terms, LossWeights(1.0, 0.5, 0.1, 0.05)).item()
+    assert total == pytest.approx(
+        0.000625 + 0.01 / 6 + 0.5 * 0.00375 + 0.1 * 0.00375 + 0.05 * expected, abs=2e-5
+    )
+
+
+def test_smoothness_is_of_the_prediction_and_not_of_the_error():
+    jumping = torch.zeros(1, 3, 2, 3)
+    jumping[0, 1, 1, 0] = 1.0
+    terms = pose_losses(jumping, torch.zeros(1, 3, 2), jumping)
+    assert terms["acceleration"].item() < 1e-5
+    assert terms["smoothness"].item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_default_weights_are_the_papers():
+    weights = LossWeights()
+    assert (weights.velocity, weights.acceleration, weights.smoothness) == (1.0, 0.5, 0.1)
+
+
+def test_the_confidence_never_bends_the_pose():
+    positions = torch.randn(1, 4, 17, 3, requires_grad=True)
+    log_scale = torch.zeros(1, 4, 17, requires_grad=True)
+    pose_losses(positions, log_scale, torch.zeros(1, 4, 17, 3))["likelihood"].backward()
+    assert positions.grad is None and log_scale.grad.abs().sum() > 0
+
+
+def test_the_likelihood_is_best_at_the_true_scale():
+    errors = torch.distributions.Laplace(0.0, 0.05).sample((1, 4, 4000, 3))
+    scales = torch.tensor([0.03, 0.045, 0.05, 0.055, 0.08])
+    losses = [
+        pose_losses(errors, torch.full((1, 4, 4000), math.log(s)), torch.zeros_like(errors))[
+            "likelihood"
+        ].item()
+        for s in scales
+    ]
+    assert int(np.argmin(losses)) in (1, 2, 3)
+
+
+def test_a_perfect_prediction_has_finite_gradients():
+    positions = torch.zeros(1, 4, 17, 3, requires_grad=True)
+    terms = pose_losses(positions, torch.zeros(1, 4, 17), torch.zeros(1, 4, 17, 3))
+    total_loss(terms, LossWeights()).backward()
+    assert positions.grad.isfinite().all()
+
+
+# ------------------------------------------------------------------------------ metrics
+
+
+def poses(*shape, seed=0):
+    return torch.randn(*shape, 17, 3, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def random_rotation(seed):
+    q, r = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    q = q * np.sign(np.diag(r))
+    q[:, 0] *= np.linalg.det(q)
+    return torch.from_numpy(q)
+
+
+def test_mpjpe_is_the_mean_distance():
+    truth = poses(2)
+    off = torch.zeros_like(truth)
+    off[0, 3] = torch.tensor([3.0, 0, 4.0])
+    assert mpjpe(truth + off, truth).tolist() == pytest.approx([5 / 17, 0])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_p_mpjpe_ignores_similarity_transforms(seed):
+    truth = poses(6, seed=seed)
+    moved = 1.7 * truth @ random_rotation(seed).T + torch.tensor([0.3, -2.0, 5.0])
+    assert torch.allclose(p_mpjpe(moved, truth), torch.zeros(6).double(), atol=1e-9)
+    noise = 0.1 * poses(6, seed=seed + 100)
+    turned = (truth + noise) @ random_rotation(seed).T
+    assert torch.allclose(p_mpjpe(turned, truth), p_mpjpe(truth + noise, truth))
+
+
+def test_p_mpjpe_does_not_ignore_mirroring():
+    truth = poses(6)
+    mirrored = truth * torch.tensor([-1.0, 1, 1])
+    assert (p_mpjpe(mirrored, truth) > 0.1).all()
+
+
+def test_p_mpjpe_finds_the_best_transform():
+    truth, predicted = poses(20), poses(20) + 0.3 * poses(20, seed=9)
+    best = p_mpjpe(predicted, truth)
+    # The squared error is what is minimised, so the mean distance is smaller all but always.
+    assert (best < mpjpe(predicted, truth)).float().mean() > 0.9
+    assert (best > 0.05).all()
+
+
+def test_n_mpjpe_ignores_scale_alone():
+    truth = poses(4)
+    assert torch.allclose(n_mpjpe(0.4 * truth, truth), torch.zeros(4).double(), atol=1e-9)
+    assert (n_mpjpe(truth @ random_rotation(1).T, truth) > 0.1).all()
+
+
+def test_mpjve_sees_motion_and_no_offsets():
+    truth = poses(2, 9)
+    assert torch.allclose(mpjve(truth + 3, truth), torch.zeros(2).double(), atol=1e-9)
+    drift = torch.arange(9).double()[:, None, None] * torch.tensor([0.0, 0.03, 0.04])
+    assert mpjve(truth + drift, truth).tolist() == pytest.approx([0.05, 0.05])
+
+
+def test_acceleration_error_is_in_metres_per_second_squared():
+    truth = poses(2, 9)
+    t = torch.arange(9).double()[:, None, None] / 30
+    falling = truth + 0.5 * t**2 * torch.tensor([0, 9.81, 0])
+    assert acceleration_error(falling, truth, 30.0).tolist() == pytest.approx([9.81, 9.81])
+    assert acceleration_error(truth + 2 * t, truth, 30.0).tolist() == pytest.approx([0, 0])
+
+
+# ------------------------------------------------------------------------------ the trainer
+
+
+def config(mocap, out, **changes):
+    return TrainConfig("lite", str(mocap), str(out), batch=2, **changes)
+
+
+def weights_of(module):
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def test_a_step_trains_and_reports_every_term(mocap, tmp_path):
+    trainer = Trainer(config(mocap, tmp_path / "run"), "cpu")
+    before = weights_of(trainer.lifter)
+    trainer.trained_s = 300.0  # past the start of the warm-up
+    reported = [trainer.train_step() for _ in range(3)]
+    assert trainer.step == 3 and not torch.equal(before, weights_of(trainer.lifter))
+    for terms in reported:
+        assert set(terms) == {
+            "position",
+            "velocity",
+            "acceleration",
+            "smoothness",
+            "likelihood",
+        }
+        assert all(math.isfinite(v) for v in terms.values())
+    # The averaged weights follow behind.
+    lag = (weights_of(trainer.averaged) - weights_of(trainer.lifter)).abs().sum()
+    assert 0 < lag < (weights_of(trainer.lifter) - before).abs().sum()
+
+
+def test_a_run_learns_what_it_is_shown(mocap, tmp_path):
+    trainer = Trainer(config(mocap, tmp_path / "run", learning_rate=3e-3), "cpu")
+    trainer.trained_s = 300.0
+    position = [trainer.train_step()["position"] for _ in range(16)]
+    assert np.mean(position[-4:]) < 0.8 * position[0]
+
+
+def test_short_windows_come_first_three_times_as_many(mocap, tmp_path):
+    trainer = Trainer(config(mocap, tmp_path / "run", budget_minutes=1.0), "cpu")
+    trainer.train_step()
+    assert trainer.clips == 6
+    trainer.trained_s = 50.0
+    trainer.train_step()
+    assert trainer.clips == 8
+
+
+def test_the_learning_rate_warms_up_and_decays(mocap, tmp_path):
+    trainer = Trainer(config(mocap, tmp_path / "run", budget_minutes=1.0, warmup=0.1), "cpu")
+    rates = []
+    for trainer.trained_s in (0.0, 6.0, 33.0, 60.0, 600.0):
+        rates.append(trainer.learning_rate())
+    assert rates == pytest.approx([2e-5, 1e-3, 5.05e-4, 1e-5, 1e-5])
+
+
+def test_a_resumed_run_goes_on_bit_by_bit(mocap, tmp_path):
+    whole = Trainer(config(mocap, tmp_path / "whole"), "cpu")
+    first = Trainer(config(mocap, tmp_path / "parts"), "cpu")
+    for trainer in (whole, first):
+        trainer.trained_s = 300.0
+        for _ in range(2):
+            torch.manual_seed(trainer.step)  # of dropout, which the state file does not hold
+            trainer.train_step()
+    first.save_state()
+    second = Trainer(config(mocap, tmp_path / "parts"), "cpu")
+    assert (second.step, second.trained_s, second.clips) == (2, 300.0, first.clips)
+    for trainer in (whole, second):
+        torch.manual_seed(trainer.step)
+        trainer.train_step()
+    assert torch.equal(weights_of(whole.lifter), weights_of(second.lifter))
+    assert torch.equal(weights_of(whole.averaged), weights_of(second.averaged))
+
+
+def test_a_state_of_other_settings_is_refused(mocap, tmp_path):
+    Trainer(config(mocap, tmp_path / "run"), "cpu").save_state()
+    for changed, value in (("learning_rate", 0.5), ("errors", DetectorErrors(swap=0.5))):
+        with pytest.raises(ValueError, match=f"other settings .*{changed}"):
+            Trainer(config(mocap, tmp_path / "run", **{changed: value}), "cpu")
+
+
+def test_a_run_may_be_moved_to_other_folders(mocap, tmp_path):
+    Trainer(config(mocap, tmp_path / "run"), "cpu").save_state()
+    (tmp_path / "run").rename(tmp_path / "moved")
+    mocap.rename(tmp_path / "data")
+    Trainer(config(tmp_path / "data", tmp_path / "moved"), "cpu")
+
+
+def test_a_slice_of_time_ends_with_a_state_and_weights(mocap, tmp_path):
+    run = config(mocap, tmp_path / "run", budget_minutes=1.0, validate_windows=64)
+    trainer = Trainer(run, "cpu")
+    assert not trainer.train(0.2 / 60)
+    assert 0.2 <= trainer.trained_s < 60 and trainer.step >= 1
+    assert Trainer(run, "cpu").step == trainer.step
+    saved = load_weights(trainer.weights_path)
+    assert torch.equal(weights_of(saved), weights_of(trainer.averaged))
+
+
+def test_a_spent_budget_is_reported_and_not_overrun(mocap, tmp_path):
+    trainer = Trainer(config(mocap, tmp_path / "run", budget_minutes=1.0), "cpu")
+    trainer.trained_s = 60.0
+    assert trainer.train(5) and trainer.step == 0
+
+
+def test_evaluation_reports_every_lag_and_repeats_itself(mocap):
+    torch.manual_seed(0)
+    lifter = Lifter(LifterConfig(frames=27, layers=1, dim=8, dim_rep=8, heads=2, motion_dim=12))
+    clips = load_mocap(mocap, "validation")
+    reports = [evaluate(lifter.eval(), clips, CPU, windows=64) for _ in range(2)]
+    assert reports[0] == reports[1]
+    for kind in ("exact", "noisy"):
+        report = reports[0][kind]
+        assert list(report["lag"]) == ["0", "1", "2", "4", "8", "13"]
+        for figures in report["lag"].values():
+            assert 0 < figures["p_mpjpe_mm"] < figures["mpjpe_mm"] < 2000
+        assert 0 <= report["inside_one_stddev"] <= 1
