@@ -3,8 +3,8 @@
 Frames: the camera's optical frame, x right, y down, z forward (REP-103). A ray is written as its
 point on the plane z = 1.
 
-The functions of the canonical view take numpy arrays and torch tensors alike (through the array API),
-so that training and the live engine share them.
+The functions of the canonical view take numpy arrays and torch tensors alike (by the array API), so
+that training and the live engine share them.
 """
 
 from __future__ import annotations
