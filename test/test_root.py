@@ -70,7 +70,8 @@ def test_errors_are_as_large_as_the_covariance_says():
     assert solved.valid.all()
     off = solved.root - root
     mahalanobis2 = np.einsum("bi,bij,bj->b", off, np.linalg.inv(solved.covariance), off)
-    assert 2.0 < mahalanobis2.mean() < 4.5
+    # A little over 3: the noise is measured on the joints that the root was fitted to.
+    assert 3.0 < mahalanobis2.mean() < 3.8
 
 
 def test_a_covariance_is_symmetric_and_positive():

@@ -1,0 +1,216 @@
+"""`emf-ros lift`: videos and recorded keypoints to files, without ROS."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import FRAME_SIZE, camera_yaml, write_clip
+
+from emf_ros.cli import main
+from emf_ros.recording import FORMAT, load_recording
+
+CLIP_FRAMES = 40
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory, demo_frames) -> Path:
+    """A second and a third of two people."""
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", demo_frames[:CLIP_FRAMES])
+
+
+@pytest.fixture(scope="module")
+def lifted(clip) -> Path:
+    """The clip's recording, made by the command as a user runs it."""
+    out = clip.parent / "sub" / "clip.npz"
+    done = subprocess.run(
+        [sys.executable, "-m", "emf_ros.cli", "lift", clip, "--fov", "60", "--device", "cpu",
+         "--out", out],
+        capture_output=True, text=True, timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 people" in done.stdout.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    return out
+
+
+def refused(capfd: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line with which the command refuses; it exits with 1."""
+    capfd.readouterr()
+    assert main(["lift", "--device", "cpu", *map(str, arguments)]) == 1
+    error = capfd.readouterr().err
+    assert "Traceback" not in error
+    lines = [line for line in error.splitlines() if line.startswith("emf-ros: ")]
+    assert len(lines) == 1 and error.rstrip().endswith(lines[0])
+    return lines[0]
+
+
+def test_the_file_is_as_documented(lifted: Path) -> None:
+    with np.load(lifted, allow_pickle=False) as data:
+        arrays = dict(data)
+    rows = len(arrays["stamp"])
+    assert str(arrays["format"]) == FORMAT
+    assert str(arrays["layout"]) == "blazepose33"
+    assert len(arrays["joint_names"]) == 17
+    shapes = {
+        "stamp": (rows,),
+        "frame": (rows,),
+        "track_id": (rows,),
+        "keypoints_2d": (rows, 33, 3),
+        "joints_3d": (rows, 17, 3),
+        "joint_stddev": (rows, 17),
+        "root": (rows, 3),
+        "root_valid": (rows,),
+        "camera_matrix": (3, 3),
+        "image_size": (2,),
+    }
+    assert {name: arrays[name].shape for name in shapes} == shapes
+    assert arrays["stamp"].dtype == np.float64 and arrays["root_valid"].dtype == bool
+    assert not list(lifted.parent.glob("*.part"))
+
+
+def test_two_people_with_sane_poses(lifted: Path) -> None:
+    recording = load_recording(lifted)
+    assert recording.image_size == FRAME_SIZE
+    assert recording.camera is not None
+    ids, counts = np.unique(recording.track_id, return_counts=True)
+    assert len(ids) == 2 and (counts > 10).all()
+    assert (np.diff(recording.stamp) >= 0).all()
+    assert recording.frame.min() >= 0 and recording.frame.max() == CLIP_FRAMES - 1
+    assert np.allclose(recording.stamp, recording.frame / 30.0)
+    valid = recording.root_valid
+    assert valid.mean() > 0.8
+    assert np.isfinite(recording.root[valid]).all()
+    assert np.isnan(recording.root[~valid]).all()
+    assert np.isfinite(recording.joints_3d[valid]).all(axis=-1).mean() > 0.9
+    assert np.allclose(recording.joints_3d[valid][:, 0], recording.root[valid], atol=1e-4)
+    assert (recording.root[valid][:, 2] > 1).all() and (recording.root[valid][:, 2] < 20).all()
+
+
+def test_the_keypoints_alone_give_the_same_poses(lifted: Path, tmp_path: Path) -> None:
+    names = ("stamp", "track_id", "keypoints_2d", "layout", "image_size", "camera_matrix")
+    with np.load(lifted) as data:
+        np.savez(tmp_path / "keypoints.npz", **{name: data[name] for name in names})
+    out = tmp_path / "again.npz"
+    assert main(["lift", str(tmp_path / "keypoints.npz"), "--device", "cpu", "--out", str(out)]) == 0
+    video, again = load_recording(lifted), load_recording(out)
+    assert np.array_equal(video.track_id, again.track_id)
+    assert np.allclose(video.stamp, again.stamp)
+    assert np.array_equal(video.root_valid, again.root_valid)
+    # The file keeps pixels in float32, which moves a distant root by a little.
+    relative = [r.joints_3d - r.joints_3d[:, :1] for r in (video, again)]
+    assert np.array_equal(np.isnan(relative[0]), np.isnan(relative[1]))
+    assert np.nanmax(np.abs(relative[0] - relative[1])) < 1e-3
+    assert np.nanmax(np.abs(video.root - again.root)) < 1e-2
+
+
+def test_the_field_of_view_sets_the_distance(lifted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "narrow.npz"
+    arguments = ["lift", str(lifted), "--fov", "30", "--device", "cpu", "--out", str(out)]
+    assert main(arguments) == 0
+    wide, narrow = load_recording(lifted), load_recording(out)
+    both = wide.root_valid[: len(narrow)] & narrow.root_valid
+    ratio = narrow.root[both, 2] / wide.root[: len(narrow)][both, 2]
+    assert np.median(ratio) == pytest.approx(np.tan(np.radians(30)) / np.tan(np.radians(15)), rel=0.2)
+
+
+def test_intrinsics_from_a_file(lifted: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "camera.yaml", tmp_path / "out.npz"
+    path.write_text(camera_yaml(*FRAME_SIZE, 700.0))
+    arguments = ["lift", str(lifted), "--camera-info", str(path), "--device", "cpu"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    camera = load_recording(out).camera
+    assert camera is not None and camera.matrix[0, 0] == 700.0
+
+
+def test_lag_describes_older_images(lifted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "lag.npz"
+    arguments = ["lift", str(lifted), "--lag", "5", "--device", "cpu", "--out", str(out)]
+    assert main(arguments) == 0
+    late = load_recording(out)
+    assert late.stamp.max() == pytest.approx((CLIP_FRAMES - 1 - 5) / 30.0, abs=1e-3)
+    assert late.root_valid.any()
+
+
+def test_a_video_without_anyone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    video = write_clip(tmp_path / "black.mp4", [np.zeros((180, 320, 3), np.uint8)] * 5)
+    out = tmp_path / "black.npz"
+    assert main(["lift", str(video), "--device", "cpu", "--out", str(out)]) == 0
+    assert "0 people" in capfd.readouterr().out
+    recording = load_recording(out)
+    assert len(recording) == 0
+    assert recording.joints_3d.shape == (0, 17, 3) and recording.keypoints_2d.shape == (0, 33, 3)
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out, text = tmp_path / "out.npz", tmp_path / "text.mp4"
+    text.write_text("this is no video\n" * 100)
+    assert "text.mp4" in refused(capfd, text, "--out", out)
+    assert "none.mp4" in refused(capfd, tmp_path / "none.mp4", "--out", out)
+    (tmp_path / "folder").mkdir()
+    assert "folder" in refused(capfd, tmp_path / "folder", "--out", out)
+    assert not out.exists()
+
+
+def test_bad_recordings_are_refused(
+    lifted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, bad = tmp_path / "out.npz", tmp_path / "bad.npz"
+    whole = lifted.read_bytes()
+    for data in (whole[: len(whole) // 2], whole[:100], b"", b"no zip" * 100):
+        bad.write_bytes(data)
+        assert "bad.npz" in refused(capfd, bad, "--out", out)
+    middle = bytearray(whole)
+    middle[len(whole) // 3 : len(whole) // 3 + 200] = bytes(200)
+    bad.write_bytes(middle)
+    assert "bad.npz" in refused(capfd, bad, "--out", out)
+    np.savez(bad, stamp=np.zeros(3))
+    assert "track_id" in refused(capfd, bad, "--out", out)
+    assert "none.npz" in refused(capfd, tmp_path / "none.npz", "--out", out)
+    assert not out.exists()
+
+
+def test_bad_cameras_are_refused(
+    clip: Path, lifted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, path = tmp_path / "out.npz", tmp_path / "camera.yaml"
+    for source in (clip, lifted):
+        for text in ("image_width: [", "- 1", "", camera_yaml(640, 480, -5.0)):
+            path.write_text(text)
+            line = refused(capfd, source, "--camera-info", path, "--out", out)
+            assert "camera.yaml" in line or "focal length" in line
+        assert "none.yaml" in refused(
+            capfd, source, "--camera-info", tmp_path / "none.yaml", "--out", out
+        )
+        assert "field of view" in refused(capfd, source, "--fov", 200, "--out", out)
+        assert "lag" in refused(capfd, source, "--lag", 99, "--out", out)
+    path.write_text(camera_yaml(640, 640, 500.0))
+    assert "640x640" in refused(capfd, clip, "--camera-info", path, "--out", out)
+    assert not out.exists()
+
+
+def test_bad_models_and_places_are_refused(
+    lifted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.npz"
+    assert "huge" in refused(capfd, lifted, "--preset", "huge", "--out", out)
+    assert "none.onnx" in refused(capfd, lifted, "--weights", tmp_path / "none.onnx", "--out", out)
+    (tmp_path / "bad.onnx").write_bytes(b"no model" * 50)
+    assert "bad.onnx" in refused(capfd, lifted, "--weights", tmp_path / "bad.onnx", "--out", out)
+    (tmp_path / "file").write_text("")
+    assert "cannot write" in refused(capfd, lifted, "--out", tmp_path / "file" / "out.npz")
+
+
+def test_the_command_line_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["lift", "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    for option in ("--camera-info", "--fov", "--lag", "--out", "--device"):
+        assert option in said
+    with pytest.raises(SystemExit) as ended:
+        main(["lift", "video.mp4", "--out", "x.npz", "--fov", "60", "--camera-info", "x.yaml"])
+    assert ended.value.code == 2
