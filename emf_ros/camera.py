@@ -96,7 +96,9 @@ class Camera:
                 str(data.get("distortion_model", "plumb_bob")),
             )
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise CameraError(f"cannot read the camera file {path}: {error}") from None
+            # YAML's messages have several lines.
+            why = " ".join(str(error).split())
+            raise CameraError(f"cannot read the camera file {path}: {why}") from None
         except (KeyError, TypeError, AttributeError) as error:
             raise CameraError(f"{path} is no camera_calibration file: {error!r}") from None
         except (ValueError, OverflowError) as error:

@@ -22,7 +22,7 @@ import pytest
 TIMEOUT_S = 60.0
 
 #: 3 s of the demo video at half its size: one person, and from a third of a second on two.
-FIRST_FRAME, FRAME_COUNT, FRAME_SIZE = 50, 90, (884, 497)
+FIRST_FRAME, FRAME_COUNT, FRAME_SIZE = 50, 90, (884, 496)
 FRAME_NS = 33_333_333
 
 NOT_RUN = pytest.StashKey[list]()
@@ -211,13 +211,22 @@ class NodeProcess:
     Args:
         module: in `emf_ros.nodes`.
         namespace: of the node.
+        params_file: YAML file of parameters.
         parameters: by name.
     """
 
-    def __init__(self, module: str, namespace: str = "/", **parameters: Any) -> None:
+    def __init__(
+        self,
+        module: str,
+        namespace: str = "/",
+        params_file: Path | None = None,
+        **parameters: Any,
+    ) -> None:
         self.namespace = namespace
         command = [sys.executable, "-m", f"emf_ros.nodes.{module}", "--ros-args"]
         command += ["-r", f"__ns:={namespace}"]
+        if params_file:
+            command += ["--params-file", str(params_file)]
         for name, value in parameters.items():
             if isinstance(value, bool):
                 value = str(value).lower()

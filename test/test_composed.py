@@ -69,11 +69,10 @@ def test_images_to_skeletons(ros, start_node, diagnostics, demo_frames) -> None:
         assert status.level == b"\0"
 
 
-def test_a_detector_that_cannot_start_ends_both(start_node) -> None:
-    from conftest import NodeProcess
-
-    process = start_node("composed", expect=False, **{"keypoint_detector:variant": "heavy"})
-    assert isinstance(process, NodeProcess)
+def test_a_detector_that_cannot_start_ends_both(start_node, tmp_path) -> None:
+    path = tmp_path / "parameters.yaml"
+    path.write_text("/**/keypoint_detector:\n  ros__parameters:\n    variant: heavy\n")
+    process = start_node("composed", expect=False, params_file=path)
     assert process.wait() == 1
     assert "Traceback" not in process.log
     assert "variant" in process.log and "heavy" in process.log

@@ -197,7 +197,8 @@ def assert_plausible(skeleton: Any) -> None:
 @pytest.fixture(scope="module")
 def lifter(ros, start_shared_node, diagnostics, demo_keypoints) -> Lifter:
     """One process for all tests that leave it as they found it."""
-    process = start_shared_node("skeleton_lifter")
+    # One thread: two wait for each other where the machine is busy.
+    process = start_shared_node("skeleton_lifter", threads=1)
     return Lifter(ros, process, diagnostics, demo_keypoints).connect()
 
 
@@ -625,7 +626,7 @@ def test_intrinsics_of_another_resolution_fit(lifter: Lifter) -> None:
 
 
 def test_a_node_without_camera_info(ros, start_node, diagnostics, demo_keypoints) -> None:
-    lifter = Lifter(ros, start_node("skeleton_lifter", device="cpu"), diagnostics, demo_keypoints)
+    lifter = Lifter(ros, start_node("skeleton_lifter", device="cpu", threads=1), diagnostics, demo_keypoints)
     lifter.connect(info=False)
     ids = lifter.new_ids()
     answer = lifter.feed_until(
@@ -644,7 +645,7 @@ def test_a_node_without_camera_info(ros, start_node, diagnostics, demo_keypoints
 
 def test_lag(ros, start_node, diagnostics, demo_keypoints) -> None:
     lag = 4
-    process = start_node("skeleton_lifter", device="cpu", lag=lag)
+    process = start_node("skeleton_lifter", device="cpu", threads=1, lag=lag)
     lifter = Lifter(ros, process, diagnostics, demo_keypoints)
     lifter.connect()
     ids = lifter.new_ids()

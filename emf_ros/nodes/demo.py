@@ -149,7 +149,7 @@ def play(args: argparse.Namespace) -> int:
     video = Path(args.video) if args.video else ensure_demo_video()
     ensure_pose_task(args.variant)
     source = open_source(video)
-    size, rate_hz, count = source.size, source.rate_hz, source.count
+    size, rate_hz, count = source.size, args.rate or source.rate_hz, source.count
     source.close()
     if args.camera_info:
         camera = Camera.from_yaml(args.camera_info).scaled_to(*size)
@@ -209,6 +209,7 @@ def play(args: argparse.Namespace) -> int:
             source=str(video.resolve()),
             exit_at_end=True,
             start_when_subscribed=True,
+            rate_hz=float(rate_hz),
             **intrinsics,
         )
         processes.append(player)
@@ -295,13 +296,13 @@ def _report(
         source = open_source(video)
         first = (listener.first_ns or 0) / 1e9
         frames = (
-            (first + stamp, picture)
-            for _, stamp, picture in tqdm(
+            (first + index / listener.rate_hz, picture)
+            for index, _, picture in tqdm(
                 frames_of(source), total=source.count or None, desc="overlay.mp4", unit="frame"
             )
         )
         try:
-            render_recording(recording, frames, out / "overlay.mp4", source.rate_hz)
+            render_recording(recording, frames, out / "overlay.mp4", listener.rate_hz)
         except RenderError as error:
             print(f"demo: no overlay: {error}", file=sys.stderr)
             return 1
@@ -331,6 +332,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--variant", default="full", help="size of the 2D detector")
     parser.add_argument("--lag", type=int, default=0)
     parser.add_argument("--people", type=int, default=2)
+    parser.add_argument("--rate", type=float, help="images a second (default: as recorded)")
     parser.add_argument("--no-render", action="store_true", help="figures and npz only")
     args = parser.parse_args(argv)
     try:

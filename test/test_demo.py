@@ -1,0 +1,48 @@
+"""The demo as users start it: every node a process, the real video, DDS between them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from emf_ros.recording import load_recording
+
+
+@pytest.mark.timeout(600)
+def test_demo_turns_the_video_into_skeletons(tmp_path):
+    """Exit code, closing line, recording, picture and summary of a run over the whole video."""
+    # At a third of its rate, so that a busy machine keeps up too.
+    command = [sys.executable, "-m", "emf_ros.nodes.demo", "--out", str(tmp_path), "--rate", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "skeleton messages" in done.stdout.splitlines()[-1]
+
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["skeleton_messages"] > 10
+    assert summary["marker_messages"] > 0
+    assert summary["latency_ms"]["p50"] > 0
+
+    recording = load_recording(tmp_path / "skeletons.npz")
+    assert len(set(recording.track_id.tolist())) >= 2
+    placed = recording.root_valid
+    assert placed.sum() > 10
+    distance = np.linalg.norm(recording.root[placed], axis=-1)
+    assert 1.0 < np.median(distance) < 15.0
+    # People stand or jump with the head above the feet for most of this video; y points down.
+    joints = recording.joints_3d[placed]
+    assert np.nanmean(joints[:, 10, 1] < joints[:, [3, 6], 1].mean(axis=1)) > 0.7
+    assert (tmp_path / "overlay.mp4").stat().st_size > 100_000
+
+
+def test_demo_names_a_video_that_is_not_there(tmp_path):
+    """A wrong path ends with one line and a code, before any node is started."""
+    command = [sys.executable, "-m", "emf_ros.nodes.demo", "--out", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--video", "/no/such.mp4"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert "/no/such.mp4" in done.stderr
