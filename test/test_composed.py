@@ -43,7 +43,7 @@ def test_images_to_skeletons(ros, start_node, diagnostics, demo_frames) -> None:
         return bool(skeletons.messages) and bool(keypoints.messages)
 
     wait_for(answered, "a first answer")
-    for index in range(1, 40):
+    for index in range(1, 26):
         before = len(skeletons)
         show(index)
         wait_for(lambda seen=before: len(skeletons) > seen, "skeletons")

@@ -20,10 +20,17 @@ from emf_ros.model.motion_flow import EnhancedMotionFlow, MotionKernel
 from emf_ros.model.presets import FORMAT, PRESETS, LifterConfig
 from emf_ros.model.tcpformer import TCPFormer
 
-torch.set_num_threads(1)  # networks this small gain nothing from more
-
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity" / "tcpformer_T27_L2.npz"
 SMALL = LifterConfig(frames=9, layers=1, dim=16, dim_rep=24, heads=2, mlp_ratio=2.0, motion_dim=12)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Networks this small gain nothing from more, and lose much on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def small_lifter(seed=0):
@@ -443,10 +450,10 @@ def test_an_onnx_file_of_something_else_is_refused(exported, tmp_path):
 
 
 def test_on_a_cpu_the_exported_model_beside_the_weights_is_used(exported, tmp_path):
-    assert isinstance(make_engine(weights=exported, device="cpu"), OnnxEngine)
+    assert isinstance(make_engine(weights=exported, device="cpu", threads=1), OnnxEngine)
     alone = tmp_path / "alone.safetensors"
     alone.write_bytes(exported.read_bytes())
-    assert isinstance(make_engine(weights=alone, device="cpu"), TorchEngine)
+    assert isinstance(make_engine(weights=alone, device="cpu", threads=1), TorchEngine)
 
 
 @pytest.mark.parametrize(

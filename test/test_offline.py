@@ -27,9 +27,22 @@ def lifted(clip) -> Path:
     """The clip's recording, made by the command as a user runs it."""
     out = clip.parent / "sub" / "clip.npz"
     done = subprocess.run(
-        [sys.executable, "-m", "emf_ros.cli", "lift", clip, "--fov", "60", "--device", "cpu",
-         "--out", out],
-        capture_output=True, text=True, timeout=240,
+        [
+            sys.executable,
+            "-m",
+            "emf_ros.cli",
+            "lift",
+            clip,
+            "--fov",
+            "60",
+            "--device",
+            "cpu",
+            "--out",
+            out,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     assert "2 people" in done.stdout.splitlines()[-1]
@@ -95,7 +108,9 @@ def test_the_keypoints_alone_give_the_same_poses(lifted: Path, tmp_path: Path) -
     with np.load(lifted) as data:
         np.savez(tmp_path / "keypoints.npz", **{name: data[name] for name in names})
     out = tmp_path / "again.npz"
-    assert main(["lift", str(tmp_path / "keypoints.npz"), "--device", "cpu", "--out", str(out)]) == 0
+    assert (
+        main(["lift", str(tmp_path / "keypoints.npz"), "--device", "cpu", "--out", str(out)]) == 0
+    )
     video, again = load_recording(lifted), load_recording(out)
     assert np.array_equal(video.track_id, again.track_id)
     assert np.allclose(video.stamp, again.stamp)
@@ -114,7 +129,9 @@ def test_the_field_of_view_sets_the_distance(lifted: Path, tmp_path: Path) -> No
     wide, narrow = load_recording(lifted), load_recording(out)
     both = wide.root_valid[: len(narrow)] & narrow.root_valid
     ratio = narrow.root[both, 2] / wide.root[: len(narrow)][both, 2]
-    assert np.median(ratio) == pytest.approx(np.tan(np.radians(30)) / np.tan(np.radians(15)), rel=0.2)
+    assert np.median(ratio) == pytest.approx(
+        np.tan(np.radians(30)) / np.tan(np.radians(15)), rel=0.2
+    )
 
 
 def test_intrinsics_from_a_file(lifted: Path, tmp_path: Path) -> None:
@@ -177,8 +194,9 @@ def test_bad_cameras_are_refused(
     clip: Path, lifted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out, path = tmp_path / "out.npz", tmp_path / "camera.yaml"
-    for source in (clip, lifted):
-        for text in ("image_width: [", "- 1", camera_yaml(640, 480, -5.0)):
+    broken = ("image_width: [", "- 1", camera_yaml(640, 480, -5.0))
+    for source, texts in ((clip, broken[:1]), (lifted, broken)):
+        for text in texts:
             path.write_text(text)
             line = refused(capfd, source, "--camera-info", path, "--out", out)
             assert "camera.yaml" in line or "focal length" in line

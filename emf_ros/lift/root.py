@@ -18,6 +18,9 @@ KEYPOINT_ERROR = 0.01
 #: it dominates the covariance along the ray. Adults: about 7 % of the mean.
 HEIGHT_SPREAD = 0.07
 
+#: Beyond it the joints' rays are parallel to within a detector's error, and the distance is chance.
+MAX_DISTANCE_M = 60.0
+
 
 @dataclass
 class Root:
@@ -101,6 +104,7 @@ def solve_root(joints: Any, rays: Any, scores: Any, min_joints: int = 5) -> Root
     valid = valid & xp.all(xp.isfinite(root), axis=-1)
 
     distance2 = xp.sum(root**2, axis=-1)
+    valid = valid & (distance2 < MAX_DISTANCE_M**2)
     # Errors in the picture, at least the detector's own for a body of about a metre and a half.
     floor = (KEYPOINT_ERROR * 1.5) ** 2 / xp.where(
         distance2 > 0, distance2, xp.ones_like(distance2)

@@ -117,6 +117,7 @@ class Trainer:
                 "averaged": self.averaged.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "generator": self.synthesizer.generator.get_state(),
+                "dropout": torch.get_rng_state(),
                 "step": self.step,
                 "trained_s": self.trained_s,
                 "clips": self.clips,
@@ -139,6 +140,7 @@ class Trainer:
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.synthesizer.generator.set_state(state["generator"].cpu())
+        torch.set_rng_state(state["dropout"].cpu())
         self.step, self.trained_s, self.clips = state["step"], state["trained_s"], state["clips"]
 
     def learning_rate(self) -> float:
