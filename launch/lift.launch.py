@@ -3,16 +3,17 @@
 ros2 launch emf_ros lift.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info
 """
 
+import tempfile
 from pathlib import Path
 
+import yaml
 from ament_index_python.packages import get_package_share_directory
-from launch.actions import DeclareLaunchArgument
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition, UnlessCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
-
-from launch import LaunchDescription
 
 BOOLEAN = ["true", "false"]
 
@@ -126,17 +127,18 @@ def generate_launch_description() -> LaunchDescription:
                 condition=UnlessCondition(composed),
                 output="screen",
             ),
-            # One process, two nodes: each takes the parameters under its own name from the file
-            # that this list becomes, so the arguments are given per node.
-            Node(
-                **common,
-                executable="composed",
-                parameters=[params_file, sim_time],
-                ros_arguments=_node_arguments("keypoint_detector", detector)
-                + _node_arguments("skeleton_lifter", lifter),
-                remappings=[*image_remaps, ("camera_info", camera_info)],
+            OpaqueFunction(
+                function=_composed,
+                kwargs={
+                    "parameters_of": dict(keypoint_detector=detector, skeleton_lifter=lifter),
+                    "node": dict(
+                        **common,
+                        remappings=[*image_remaps, ("camera_info", camera_info)],
+                        output="screen",
+                    ),
+                    "first_parameters": [params_file, sim_time],
+                },
                 condition=IfCondition(composed),
-                output="screen",
             ),
             Node(
                 package="rviz2",
@@ -150,9 +152,23 @@ def generate_launch_description() -> LaunchDescription:
     )
 
 
-def _node_arguments(node: str, parameters: dict[str, ParameterValue]) -> list:
-    """`-p node:name:=value` for each, since a process of two nodes needs to be told whose it is."""
-    out: list = []
-    for name in parameters:
-        out += ["-p", [f"{node}:{name}:=", LaunchConfiguration(name)]]
-    return out
+def _composed(
+    context: LaunchContext,
+    parameters_of: dict[str, dict[str, ParameterValue]],
+    node: dict,
+    first_parameters: list,
+) -> list[Node]:
+    """One process, two nodes.
+
+    Parameters given as a dictionary would go to both, and each refuses what it does not know; so
+    the arguments go into a file that says whose they are, in any namespace.
+    """
+    owned = {
+        f"/**/{name}": {
+            "ros__parameters": {key: value.evaluate(context) for key, value in mine.items()}
+        }
+        for name, mine in parameters_of.items()
+    }
+    with tempfile.NamedTemporaryFile("w", prefix="emf_ros_", suffix=".yaml", delete=False) as file:
+        yaml.safe_dump(owned, file)
+    return [Node(**node, executable="composed", parameters=[*first_parameters, file.name])]

@@ -127,7 +127,9 @@ def test_executables_and_parameters_exist(path: Path) -> None:
     for table in ast.walk(tree):
         if isinstance(table, ast.Dict):
             names = {k.value for k in table.keys if isinstance(k, ast.Constant)}
-            assert names <= known | {"package", "namespace"}, names - known
+            other = {"package", "namespace", "ros__parameters"}
+            other |= {"parameters_of", "node", "first_parameters"}
+            assert names <= known | other, names - known - other
 
 
 @pytest.mark.parametrize("path", LAUNCH_FILES, ids=ids)
@@ -171,11 +173,10 @@ def test_the_description_is_built(path: Path) -> None:
 
 def commands(path: Path, **arguments: str) -> dict[str, list[str]]:
     """What launch would start, with these arguments: command lines by executable."""
+    from launch import LaunchContext
     from launch.actions import DeclareLaunchArgument
     from launch.utilities import perform_substitutions
     from launch_ros.actions import Node
-
-    from launch import LaunchContext
 
     context = LaunchContext()
     # What Node.execute fills in; the parameters, which we look at, are not among it.

@@ -197,6 +197,11 @@ class LiftPipeline:
         """The ids of the tracks that have not ended."""
         return tuple(self._tracks)
 
+    @property
+    def newest_ns(self) -> int:
+        """The stamp of the newest image that was taken in, ns; 0 before the first."""
+        return self._stamps[-1] if self._stamps else 0
+
     def set_camera(self, camera: Camera | None) -> None:
         """Intrinsics of the images to come; None when they are not known. A change restarts all
         windows, whose rays came from the old ones."""

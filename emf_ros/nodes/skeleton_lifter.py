@@ -207,10 +207,11 @@ class SkeletonLifter(BaseNode):
         self._publish(result, frame.detect_ms, queue_ms)
 
     def _end_all(self) -> None:
+        # The stamps may be of another clock than ours: the stream's own last one fits it.
+        newest_ns = self._pipeline.newest_ns
         ended = self._pipeline.end_all()
-        now = self.get_clock().now().nanoseconds
         self._people = 0
-        self._publish(LiftResult(now, 0, ended, float("nan")), float("nan"), float("nan"))
+        self._publish(LiftResult(newest_ns, 0, ended, float("nan")), float("nan"), float("nan"))
 
     def _publish(self, result: LiftResult, detect_ms: float, queue_ms: float) -> None:
         total_ms = (self.get_clock().now().nanoseconds - result.stamp_ns) / 1e6
