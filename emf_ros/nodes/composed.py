@@ -11,7 +11,7 @@ from .skeleton_lifter import SkeletonLifter
 
 def build() -> list:
     lifter = SkeletonLifter(subscribe=False)
-    return [lifter, KeypointDetector(on_keypoints=lifter.submit)]
+    return [lifter, KeypointDetector(lifter.submit, lifter.is_wanted)]
 
 
 def main(args: list[str] | None = None) -> int:

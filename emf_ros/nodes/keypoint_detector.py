@@ -61,15 +61,20 @@ class KeypointDetector(BaseNode):
     """Detects and tracks off the executor's thread, always in the newest image.
 
     Args:
-        on_keypoints: takes each image's keypoints without a message, in composed mode.
+        on_keypoints: takes each image's keypoints without a message, in composed mode, and
+        lifter_wants: says whether it would have any use for them.
     """
 
     #: None until the node is built: one that could not be is destroyed all the same.
     _worker: threading.Thread | None = None
 
-    def __init__(self, on_keypoints: Callable[[KeypointFrame], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_keypoints: Callable[[KeypointFrame], None] | None = None,
+        lifter_wants: Callable[[], bool] = lambda: False,
+    ) -> None:
         super().__init__("keypoint_detector", PARAMS)
-        self._on_keypoints = on_keypoints
+        self._on_keypoints, self._lifter_wants = on_keypoints, lifter_wants
         try:
             self._detector = make_detector(
                 self.value("detector"),
@@ -92,7 +97,7 @@ class KeypointDetector(BaseNode):
         self._slot: Image | CompressedImage | None = None
         self._arrived = threading.Condition()
         self._stopping = False
-        self._gate = WhenIdle()
+        self._gate = WhenIdle(self._is_wanted)
         compressed = self.value("image_transport") == "compressed"
         self.create_subscription(
             CompressedImage if compressed else Image,
@@ -109,16 +114,14 @@ class KeypointDetector(BaseNode):
         )
 
     def _take(self, message: Image | CompressedImage) -> None:
-        if not self._wanted():
-            return
         with self._arrived:
             self._gate.busy = True
             self._slot = message
             self._arrived.notify()
 
-    def _wanted(self) -> bool:
+    def _is_wanted(self) -> bool:
         return (
-            self._on_keypoints is not None
+            self._lifter_wants()
             or self._keypoints.get_subscription_count() > 0
             or self._overlay.get_subscription_count() > 0
         )

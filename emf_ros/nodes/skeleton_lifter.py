@@ -8,6 +8,7 @@ import time
 from collections import Counter, deque
 from typing import Any
 
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -55,6 +56,9 @@ PARAMS = (
 
 #: Without keypoints for this long, wall time, every track ends.
 SILENCE_S = 1.0
+
+#: How often is looked whether anyone listens.
+LAZY_PERIOD_S = 0.2
 
 
 class SkeletonLifter(BaseNode):
@@ -110,13 +114,10 @@ class SkeletonLifter(BaseNode):
         self._last_heard = time.monotonic()
 
         self.create_subscription(CameraInfo, "camera_info", self._take_info, SENSOR_QOS)
+        self._subscription: Subscription | None = None
         if subscribe:
-            self.create_subscription(
-                Skeleton2DArray,
-                "keypoints",
-                lambda message: self.submit(conversions.keypoint_frame(message)),
-                SENSOR_QOS,
-            )
+            self._unwanted = 0
+            self.create_timer(LAZY_PERIOD_S, self._subscribe_when_wanted)
         self._worker = threading.Thread(target=self._work, name="lift", daemon=True)
         self._worker.start()
         self.get_logger().info(f"lag {config.lag}, {engine.description}")
@@ -131,6 +132,32 @@ class SkeletonLifter(BaseNode):
                 "publish_tf needs the package tf2_msgs, which is not installed"
             ) from None
         return self.create_publisher(TFMessage, "/tf", RELIABLE_QOS), TFMessage
+
+    def is_wanted(self) -> bool:
+        """Whether anyone listens."""
+        return (
+            self._tf is not None
+            or self._skeletons.get_subscription_count() > 0
+            or self._markers.get_subscription_count() > 0
+        )
+
+    def _subscribe_when_wanted(self) -> None:
+        """Listen to keypoints only while someone listens to us: the detector rests meanwhile."""
+        if self.is_wanted():
+            self._unwanted = 0
+            if self._subscription is None:
+                self._subscription = self.create_subscription(
+                    Skeleton2DArray,
+                    "keypoints",
+                    lambda message: self.submit(conversions.keypoint_frame(message)),
+                    SENSOR_QOS,
+                )
+        elif self._subscription is not None:
+            # A listener that restarts should not restart the tracks.
+            self._unwanted += 1
+            if self._unwanted * LAZY_PERIOD_S > SILENCE_S:
+                self.destroy_subscription(self._subscription)
+                self._subscription = None
 
     def _take_info(self, message: CameraInfo) -> None:
         with self._arrived:
