@@ -49,7 +49,7 @@ class TrainConfig:
     budget_minutes: float = 60.0
     batch: int = 8
     short_share: float = 0.6
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
     warmup: float = 0.03
     weight_decay: float = 0.01
     clip_norm: float = 1.0
