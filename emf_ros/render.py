@@ -754,11 +754,13 @@ def render_recording(
     height: int = 720,
     progress: Callable[[int], None] | None = None,
     codecs: tuple[str, ...] = CODECS,
+    hold_s: float = 0.0,
 ) -> str:
     """Write a video: the picture with its keypoints on the left, the 3D scene on the right.
 
     Rows belong to a frame when theirs is the stamp nearest to the frame's and within half a
-    frame of it. A frame without rows shows the picture and an empty scene.
+    frame of it. A frame without rows shows the newest ones before it, for as long as `hold_s`, then
+    the picture and an empty scene.
 
     Args:
         recording: the people.
@@ -769,6 +771,8 @@ def render_recording(
         height: of the video, px; made even.
         progress: called with the number of frames written so far.
         codecs: those to try, in this order; the first that truly works here is taken.
+        hold_s: how long people stay in view between rows, s, where fewer frames were lifted than
+            the video has.
 
     Returns:
         the codec that was taken.
@@ -793,6 +797,7 @@ def render_recording(
     temporary = path.with_name(path.stem + ".part.mp4")
     writer = None
     codec, count = "", 0
+    shown, shown_at = np.zeros(0, dtype=np.int64), -math.inf
     try:
         for stamp, image in frames:
             if writer is None:
@@ -802,6 +807,10 @@ def render_recording(
                 if not writer.isOpened():
                     raise RenderError(f"{temporary} cannot be written")
             rows = _rows_at(recording.stamp, float(stamp), 0.5 / fps)
+            if len(rows):
+                shown, shown_at = rows, float(stamp)
+            elif 0 <= float(stamp) - shown_at <= hold_s:
+                rows = shown
             left = _overlay(recording, rows, image, (picture_width, height), float(stamp))
             right = scene.render(
                 recording.joints_3d[rows],

@@ -302,6 +302,19 @@ def test_video_has_every_frame(tmp_path: Path) -> None:
         assert (np.abs(patch - 128).max() > 50) == (i < 4)
 
 
+def test_people_are_held_between_rows(tmp_path: Path) -> None:
+    """Frames between rows show the last people for `hold_s`, and no longer."""
+    path = tmp_path / "out.mp4"
+    frames = [(5.3 + i / 10, blank()) for i in range(5)]
+    render_recording(recording(), frames, path, 10, 180, codecs=("mp4v",), hold_s=0.25)
+    chest = CAMERA.project(person()[H36M17.index("spine")]).round().astype(int)
+    drawn = []
+    for image in read_video(path):
+        patch = image[chest[1] - 8 : chest[1] + 8, chest[0] - 20 : chest[0] + 30].astype(int)
+        drawn.append(bool(np.abs(patch - 128).max() > 50))
+    assert drawn == [True, True, True, False, False]
+
+
 def test_default_codec_opens(tmp_path: Path) -> None:
     frames = [(5.0, blank()), (5.1, blank())]
     render_recording(recording(), frames, tmp_path / "out.mp4", 10, 161)  # an odd height

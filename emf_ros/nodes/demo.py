@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,9 @@ from .common import RELIABLE_QOS, SENSOR_QOS, use_large_shared_memory
 
 READY_TIMEOUT_S = 90.0
 DRAIN_S = 2.0
+
+#: A person stays in the overlay for so long after the last message, as a live view would show it.
+HOLD_S = 0.4
 
 
 class Listener(Node):
@@ -294,15 +298,16 @@ def _report(
         print(f"person {track_id}: in {entry['messages']} messages ({100 * entry['share']:.0f} %)")
     if not args.no_render:
         source = open_source(video)
-        first = (listener.first_ns or 0) / 1e9
+        # Counted from the video's beginning, for the captions.
+        shifted = replace(recording, stamp=recording.stamp - (listener.first_ns or 0) / 1e9)
         frames = (
-            (first + index / listener.rate_hz, picture)
+            (index / listener.rate_hz, picture)
             for index, _, picture in tqdm(
                 frames_of(source), total=source.count or None, desc="overlay.mp4", unit="frame"
             )
         )
         try:
-            render_recording(recording, frames, out / "overlay.mp4", listener.rate_hz)
+            render_recording(shifted, frames, out / "overlay.mp4", listener.rate_hz, hold_s=HOLD_S)
         except RenderError as error:
             print(f"demo: no overlay: {error}", file=sys.stderr)
             return 1

@@ -50,7 +50,7 @@ PARAMS = (
     ),
     Param("max_people", 8, "how many people are lifted, best scores first", low=1, high=64),
     Param("min_frames", 5, "images until a person's state is TRACKED", low=1, high=100),
-    Param("coast_s", 0.3, "how long a person outlives the last keypoints, s", low=0.0, high=5.0),
+    Param("coast_s", 1.0, "how long a person outlives the last keypoints, s", low=0.0, high=5.0),
     Param("publish_tf", False, "publish each person's pelvis as a TF frame (needs tf2_msgs)"),
 )
 
