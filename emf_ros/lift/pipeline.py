@@ -35,8 +35,8 @@ class PipelineConfig:
         lag: how many frames of the model behind the newest keypoints the published pose is.
         max_people: the best-scored ones are lifted, the others are counted.
         min_frames: observations until a track counts as TRACKED.
-        coast_s: how long a track outlives its last keypoints; as long as the tracker remembers one, or
-            an id would end and live again.
+        coast_s: how long a track outlives its last keypoints; as long as the tracker remembers
+            one, or an id would end and live again.
         max_gap_s: keypoints further apart are not interpolated between.
         min_score: a keypoint under it does not show its joint, and does not weigh on the root.
         joint_timeout_s: a joint not shown for this long is unknown.
