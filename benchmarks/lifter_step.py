@@ -9,11 +9,11 @@ import argparse
 import time
 
 import numpy as np
-from machine import load, machine
 
 from emf_ros.camera import Camera
 from emf_ros.lift.engine import Engine, OnnxEngine, TorchEngine, default_threads
 from emf_ros.lift.pipeline import KeypointFrame, LiftPipeline, Person2D, PipelineConfig
+from emf_ros.machine import load, machine
 from emf_ros.paths import share_folder
 
 CAMERA = Camera.from_fov(1280, 720, 60.0)

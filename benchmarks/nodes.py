@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import load, machine
+from emf_ros.machine import load, machine
 
 TICKS = os.sysconf("SC_CLK_TCK")
 NODES = ("video_source", "keypoint_detector", "skeleton_lifter")

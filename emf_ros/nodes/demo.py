@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from ..camera import Camera, CameraError
 from ..detect.weights import ModelUnavailable, ensure_demo_video, ensure_pose_task
 from ..lift.offline import PoseCollector
 from ..lift.pipeline import LiftResult, Person3D
+from ..machine import machine
 from ..render import RenderError, render_recording
 from ..skeletons import get_layout
 from ..video import VideoError, frames_of, open_source
@@ -133,18 +133,6 @@ def _stop(processes: list[subprocess.Popen]) -> None:
 def _percentile(values: list[float], q: float) -> float:
     finite = [v for v in values if np.isfinite(v)]
     return float(np.percentile(finite, q)) if finite else float("nan")
-
-
-def _machine() -> str:
-    name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    except OSError:
-        pass
-    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def play(args: argparse.Namespace) -> int:
@@ -273,7 +261,7 @@ def _report(
     total = max(listener.messages, 1)
     summary = {
         "video": str(video),
-        "machine": _machine(),
+        "machine": machine(),
         "preset": args.preset,
         "variant": args.variant,
         "lag": args.lag,

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""What figures were measured on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """One line: processor, cores, GPU if torch sees one, Python."""
+    """One line: processor, cores, system, Python."""
     name = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -23,5 +23,5 @@ def machine() -> str:
 
 
 def load() -> str:
-    """The load that others put on the machine, which the figures should be read beside."""
+    """The load that others put on the machine, which figures should be read beside."""
     return f"load average {os.getloadavg()[0]:.2f}"
