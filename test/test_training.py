@@ -501,7 +501,9 @@ def test_short_windows_come_first_three_times_as_many(mocap, tmp_path):
 
 
 def test_the_learning_rate_warms_up_and_decays(mocap, tmp_path):
-    trainer = Trainer(config(mocap, tmp_path / "run", budget_minutes=1.0, warmup=0.1), "cpu")
+    trainer = Trainer(
+        config(mocap, tmp_path / "run", budget_minutes=1.0, warmup=0.1, learning_rate=1e-3), "cpu"
+    )
     rates = []
     for trainer.trained_s in (0.0, 6.0, 33.0, 60.0, 600.0):
         rates.append(trainer.learning_rate())

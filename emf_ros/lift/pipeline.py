@@ -120,11 +120,12 @@ class Person3D:
     velocity: np.ndarray
 
     @classmethod
-    def ended(cls, track_id: int) -> Person3D:
+    def unknown(cls, track_id: int, state: int) -> Person3D:
+        """Someone of whom nothing but the state is known."""
         count = len(H36M17)
         return cls(
             track_id,
-            ENDED,
+            state,
             0.0,
             np.full((count, 3), np.nan),
             np.zeros(count),
@@ -226,7 +227,7 @@ class LiftPipeline:
 
     def end_all(self) -> list[Person3D]:
         """End every track, as when the images have stopped."""
-        ended = [Person3D.ended(track_id) for track_id in self._tracks]
+        ended = [Person3D.unknown(track_id, ENDED) for track_id in self._tracks]
         self._tracks.clear()
         return ended
 
@@ -364,7 +365,7 @@ class LiftPipeline:
         ]
         for track_id in lost:
             del self._tracks[track_id]
-        return [Person3D.ended(track_id) for track_id in lost]
+        return [Person3D.unknown(track_id, ENDED) for track_id in lost]
 
     def _lift(self, described_ns: int) -> list[Person3D]:
         size, lag = self.engine.config, self.config.lag
@@ -402,15 +403,20 @@ class LiftPipeline:
         for row, (track_id, track) in enumerate(tracks.items()):
             history = track.history
             valid = bool(canonical.valid[row]) and bool(np.isfinite(positions[row]).all())
+            coasting = history.newest_ns < described_ns
+            state = TRACKED if history.observed >= self.config.min_frames else WARMING_UP
+            if coasting:
+                state = COASTING
             if not valid:
+                # Who has been out of sight for as long as the window has nothing left in it.
                 self.counts["no_pose"] += 1
+                out.append(Person3D.unknown(track_id, state))
                 continue
             seen = history.last_seen_ns(self.config.min_score, described_ns)
             fresh = (seen >= 0) & (described_ns - seen <= self.config.joint_timeout_s * NANOSECONDS)
             # The pelvis is the frame that all others are given in: it is known while any is.
             fresh[0] |= fresh.any()
             joints = np.where(fresh[:, None], turned[row, -1], np.nan)
-            coasting = history.newest_ns < described_ns
             root, covariance = roots[row, -1], covariances[row, -1]
             root_valid = self._camera_known and not coasting and bool(np.isfinite(root).all())
             velocity = np.full(3, np.nan)
@@ -419,11 +425,10 @@ class LiftPipeline:
                 joints = joints + root
             else:
                 root, covariance = np.full(3, np.nan), np.full((3, 3), np.nan)
-            state = TRACKED if history.observed >= self.config.min_frames else WARMING_UP
             out.append(
                 Person3D(
                     track_id,
-                    COASTING if coasting else state,
+                    state,
                     track.score,
                     joints,
                     np.where(fresh, scores[row, frame], 0.0),

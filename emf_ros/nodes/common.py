@@ -258,6 +258,10 @@ def run(build: Callable[[], Sequence[BaseNode]], args: list[str] | None = None) 
         code = 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        # Stopped while still starting: half a node finds its context gone, which is no fault.
+        if rclpy.ok():
+            raise
     finally:
         # Launch sends a second interrupt to a group it shares with us; cleaning up must not break.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
