@@ -129,14 +129,6 @@ def test_stamps_must_rise(step):
         taken.add(START + step, straight(0), np.ones(JOINTS))
 
 
-def test_the_observation_of_a_stamp():
-    taken = history([0, 0.1, 0.2], [[0.1] * 3, [0.2] * 3, [0.3] * 3])
-    rays, scores = taken.at(int(ns(0.1)))
-    assert (rays == straight(0.1)).all() and (scores == 0.2).all()
-    for other in (-1, 0.05, 0.15, 3):
-        assert taken.at(int(ns(other))) is None
-
-
 def test_when_each_joint_was_last_seen_well():
     taken = history(
         [0, 0.1, 0.2, 0.3], [[0.9, 0.1, 0.0], [0.9, 0.5, 0.0], [0.1, 0.1, 0], [0.9, 0.9, 0.9]]

@@ -47,15 +47,6 @@ class KeypointHistory:
         while len(self._entries) > 2 and self._entries[1][0] <= stamp_ns - self.span_ns:
             self._entries.popleft()
 
-    def at(self, stamp_ns: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Rays and scores of the observation with exactly this stamp, if there is one."""
-        for stamp, rays, scores in reversed(self._entries):
-            if stamp == stamp_ns:
-                return rays, scores
-            if stamp < stamp_ns:
-                return None
-        return None
-
     def resample(self, times_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rays and scores at other times.
 
