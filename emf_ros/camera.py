@@ -272,3 +272,25 @@ def canonical_window(rays: Any, scores: Any) -> CanonicalWindow:
     xy = plane / scale[:, None, None, None] * seen[..., None]
     keypoints = xp.concat([xy, (scores * seen)[..., None]], axis=-1)
     return CanonicalWindow(keypoints, rotation, valid)
+
+
+def image_width_window(keypoints: Any, image_size: tuple[int, int]) -> Any:
+    """The published networks' normalisation: x to -1..1 over the width, y by the same scale.
+
+    It knows neither the camera's focal length nor where it looks, so that what a network learns
+    with it holds for the cameras it was trained on.
+
+    Args:
+        keypoints: (..., 3) x, y in pixels and score, which stays.
+        image_size: width and height, pixels.
+
+    Returns:
+        (..., 3), in the array's own library and type.
+    """
+    xp = array_api_compat.array_namespace(keypoints)
+    width, height = image_size
+    if width <= 0 or height <= 0:
+        raise CameraError(f"an image cannot be {width} x {height} pixels")
+    x = keypoints[..., :1] * (2.0 / width) - 1.0
+    y = keypoints[..., 1:2] * (2.0 / width) - height / width
+    return xp.concat([x, y, keypoints[..., 2:]], axis=-1)

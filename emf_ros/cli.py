@@ -69,6 +69,7 @@ def _train(args: argparse.Namespace) -> None:
         mocap=args.mocap,
         out=args.out,
         budget_minutes=args.budget,
+        init=args.init,
         seed=args.seed,
     )
     try:
@@ -82,6 +83,66 @@ def _train(args: argparse.Namespace) -> None:
             print(f"{spent:.1f} of {args.budget:g} minutes; run the same command to go on")
     except (MocapError, ValueError) as error:
         raise CommandError(str(error)) from None
+
+
+def _export(args: argparse.Namespace) -> None:
+    import torch
+
+    from .model.checkpoint import WeightsError, load_weights
+    from .model.export import FORMATS, ExportError, check_export, export
+    from .model.presets import get_preset
+    from .paths import share_folder
+
+    try:
+        get_preset(args.preset)
+        weights = args.weights or share_folder("models") / f"{args.preset}.safetensors"
+        lifter = load_weights(weights)
+        name = f"{args.preset}{'_fp16' if args.half else ''}{FORMATS[args.format]}"
+        out = Path(args.out or name)
+        if out.is_dir():
+            out = out / name
+        torch.set_num_threads(args.threads or torch.get_num_threads())
+        export(lifter, out, args.format, args.half)
+        difference = check_export(lifter, out, args.format, args.half)
+    except (WeightsError, ExportError, ValueError) as error:
+        raise CommandError(str(error)) from None
+    except OSError as error:
+        raise CommandError(f"cannot write {args.out}: {error}") from None
+    print(
+        f"{out}: {out.stat().st_size / 1e6:.1f} MB, within {difference:.1g} of torch "
+        "at batches of 1, 3 and 8"
+    )
+
+
+def _import_published(args: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from .model.checkpoint import save_weights
+    from .model.published import PublishedError, lifter_from_published, load_published
+
+    try:
+        sizes = load_published(args.checkpoint, frames=args.frames, heads=args.heads).sizes
+        # Normalised as our training and our nodes do it; what was learned in pixels adapts.
+        config = replace(sizes.lifter_config(), normalization="virtual_camera")
+        lifter = lifter_from_published(args.checkpoint, config)
+        save_weights(args.out, lifter, {"imported": Path(args.checkpoint).name})
+    except (PublishedError, ValueError) as error:
+        raise CommandError(str(error)) from None
+    except OSError as error:
+        raise CommandError(f"cannot write {args.out}: {error}") from None
+    print(
+        f"{args.out}: {config.layers} layers, d {config.dim}, T {config.frames}; to be trained on: "
+        f"emf-ros train --init {args.out}"
+    )
+
+
+def _models(args: argparse.Namespace) -> None:
+    from .machine import machine
+    from .model_table import lines
+
+    print(f"measured on {machine()}\n")
+    for line in lines(args.threads, args.seconds):
+        print(line, flush=True)
 
 
 def _render(args: argparse.Namespace) -> None:
@@ -132,8 +193,32 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--minutes", type=float, help="train for so long now, then stop")
     train.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"))
     train.add_argument("--threads", type=int, help="CPU threads")
+    train.add_argument("--init", default="", metavar="FILE", help="weights to go on from")
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(run=_train)
+
+    export = commands.add_parser("export", help="weights to ONNX, TorchScript or torch.export")
+    export.add_argument("--preset", default="lite", help="which of the shipped weights (lite)")
+    export.add_argument("--weights", metavar="FILE", help="weights in place of the preset's")
+    export.add_argument("--format", default="onnx", choices=("onnx", "torchscript", "torch-export"))
+    export.add_argument("--half", action="store_true", help="float16 inside, float32 outside")
+    export.add_argument("--threads", type=int, help="CPU threads of the check")
+    export.add_argument("--out", metavar="FILE", help="file or folder (the preset's name, here)")
+    export.set_defaults(run=_export)
+
+    published = commands.add_parser(
+        "import-published", help="a published TCPFormer checkpoint with EMF in front, to train on"
+    )
+    published.add_argument("checkpoint", help="the published file (.pth.tr)")
+    published.add_argument("--frames", type=int, help="T (three for each proxy in the file)")
+    published.add_argument("--heads", type=int, default=8, help="attention heads (8)")
+    published.add_argument("--out", required=True, metavar="FILE.safetensors")
+    published.set_defaults(run=_import_published)
+
+    models = commands.add_parser("models", help="the presets: size, arithmetic, time on this CPU")
+    models.add_argument("--threads", type=int, help="CPU threads (2)")
+    models.add_argument("--seconds", type=float, default=2.0, help="spent on each figure (2)")
+    models.set_defaults(run=_models)
     return parser
 
 

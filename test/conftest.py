@@ -65,6 +65,17 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             terminalreporter.line(f"- {line}")
 
 
+@pytest.fixture(scope="module")
+def one_torch_thread():
+    """Networks as small as the tests' gain nothing from more, and lose much on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def not_run(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """Note something for the summary's list of what was not run."""

@@ -1,36 +1,31 @@
 """The network: EMF, TCPFormer, the lifter, and its weights as files."""
 
 import json
-import re
-import zlib
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from emf_ros.lift.engine import EngineError, OnnxEngine, TorchEngine, make_engine
 from emf_ros.model.checkpoint import WeightsError, load_weights, save_weights
-from emf_ros.model.export import export_onnx
+from emf_ros.model.export import export
 from emf_ros.model.lifter import Lifter
-from emf_ros.model.motion_flow import EnhancedMotionFlow, MotionKernel
-from emf_ros.model.presets import FORMAT, PRESETS, LifterConfig
+from emf_ros.model.presets import FORMAT, PRESETS, LifterConfig, MotionFlowConfig, get_preset
 from emf_ros.model.tcpformer import TCPFormer
 
-PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity" / "tcpformer_T27_L2.npz"
-SMALL = LifterConfig(frames=9, layers=1, dim=16, dim_rep=24, heads=2, mlp_ratio=2.0, motion_dim=12)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Networks this small gain nothing from more, and lose much on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+SMALL = LifterConfig(
+    frames=9,
+    layers=1,
+    dim=16,
+    dim_rep=24,
+    heads=2,
+    mlp_ratio=2.0,
+    motion=MotionFlowConfig(dim=12),
+)
 
 
 def small_lifter(seed=0):
@@ -42,184 +37,7 @@ def keypoints(batch, frames=SMALL.frames, seed=0):
     return torch.randn(batch, frames, 17, 3, generator=torch.Generator().manual_seed(seed))
 
 
-# ------------------------------------------------------------------------------ motion flow
-
-
-def test_motion_flow_has_the_papers_number_of_parameters():
-    assert sum(p.numel() for p in EnhancedMotionFlow(66).parameters()) == 25_839
-
-
-@pytest.mark.parametrize(
-    ("scale", "weights", "expected"),
-    [
-        # Offsets -1, 0.
-        (1, [1, 10], [11, 21, 42, 84, 168]),
-        # Offsets -1, 0, 1.
-        (2, [1, 10, 100], [211, 421, 842, 1684, 1768]),
-        # Offsets -2 .. 2.
-        (4, [1, 10, 100, 1000, 10_000], [42_111, 84_211, 168_421, 176_842, 177_684]),
-    ],
-)
-def test_kernels_have_the_papers_taps_offsets_and_replicated_ends(scale, weights, expected):
-    kernel = MotionKernel(scale)
-    assert kernel.weight.shape == (len(weights), 3)
-    kernel.weight.data.copy_(torch.tensor(weights, dtype=torch.float32)[:, None].expand(-1, 3))
-    x = torch.tensor([1.0, 2, 4, 8, 16])[None, :, None, None].expand(1, 5, 2, 3)
-    assert kernel(x)[0, :, 1, 2].tolist() == expected
-
-
-def test_each_channel_has_a_kernel_of_its_own_shared_by_all_joints():
-    kernel = MotionKernel(1)
-    kernel.weight.data.copy_(torch.tensor([[1.0, 2, 3], [4, 5, 6]]))
-    x = keypoints(2)
-    before = torch.cat([x[:, :1], x[:, :-1]], dim=1)
-    expected = before * torch.tensor([1.0, 2, 3]) + x * torch.tensor([4.0, 5, 6])
-    assert torch.allclose(kernel(x), expected)
-
-
-def test_kernels_start_as_the_papers_differences():
-    x = keypoints(1)
-    backward, central = MotionKernel(1)(x), MotionKernel(2)(x)
-    assert torch.allclose(backward[:, 1:], x[:, :-1] - x[:, 1:]) and (backward[:, 0] == 0).all()
-    assert torch.allclose(central[:, 1:-1], (x[:, 2:] - x[:, :-2]) / 2, atol=1e-6)
-
-
-def test_motion_flow_adds_both_branches_after_their_last_relu():
-    flow = EnhancedMotionFlow(12).eval()
-    features = flow(keypoints(2))
-    assert features.shape == (2, 9, 17, 12) and (features >= 0).all() and (features > 0).any()
-    original = flow.original(keypoints(2))
-    assert not torch.allclose(features, original)
-    flow.enhance[3].weight.data.zero_()
-    flow.enhance[3].bias.data.zero_()
-    assert torch.equal(flow(keypoints(2)), original)
-
-
-def test_motion_flow_weighs_the_scales_by_their_softmax():
-    torch.manual_seed(0)
-    flow = EnhancedMotionFlow(12).eval()
-    flow.scale_logits.data.copy_(torch.tensor([0.0, 50.0, 0.0]))
-    x = keypoints(1)
-    motion = torch.zeros(1, 9, 17, 12)
-    motion[..., 4:8] = flow.encoders[1](flow.kernels[1](x))
-    assert torch.allclose(flow(x), flow.original(x) + flow.enhance(motion), atol=1e-6)
-
-
-def test_a_width_that_the_scales_do_not_divide_is_refused():
-    with pytest.raises(ValueError, match="multiple"):
-        EnhancedMotionFlow(64)
-
-
 # ------------------------------------------------------------------------------ TCPFormer
-
-# Names in the published state_dict, as patterns, and ours.
-PUBLISHED = (
-    (r"^pos_embed$", "joint_position"),
-    (r"^center_pose$", "proxy"),
-    (r"^center_pos_embed$", "proxy_joint_position"),
-    (r"^joints_embed\.", "embed."),
-    (r"^rep_logit\.fc\.", "representation."),
-    (r"^layers\.(\d+)\.att_spatial\.", r"blocks.\1.joints_first.0."),
-    (r"^layers\.(\d+)\.att_temporal\.", r"blocks.\1.joints_first.1."),
-    # The graph streams hold no graph: `graph_spatial` attends over time, the other over joints.
-    (r"^layers\.(\d+)\.graph_spatial\.", r"blocks.\1.time_first.0."),
-    (r"^layers\.(\d+)\.graph_temporal\.", r"blocks.\1.time_first.1."),
-    (r"^layers\.(\d+)\.fusion\.", r"blocks.\1.fusion."),
-    (r"^temporal_layers\.(\d+)\.lo(?:ca|ac)l_attention_list\.(\d)\.", r"LOCAL.\1.\2.attention."),
-    (r"^temporal_layers\.(\d+)\.lo(?:ca|ac)l_mlps\.(\d)\.", r"LOCAL.\1.\2.mlp."),
-    (r"^temporal_layers\.(\d+)\.lo(?:ca|ac)l_norms\.([012])\.", r"LOCAL.\1.\2.norm1."),
-    (r"^temporal_layers\.(\d+)\.lo(?:ca|ac)l_norms\.3\.", r"LOCAL.\1.0.norm2."),
-    (r"^temporal_layers\.(\d+)\.lo(?:ca|ac)l_norms\.4\.", r"LOCAL.\1.1.norm2."),
-    (r"^temporal_layers\.(\d+)\.lo(?:ca|ac)l_norms\.5\.", r"LOCAL.\1.2.norm2."),
-    (r"^LOCAL\.(\d+)\.(\d)\.", r"local_blocks.\1.thirds.\2."),
-    (r"^temporal_layers\.(\d+)\.cross_temporal\.", r"proxy_blocks.\1."),
-    (r"(blocks\.\d+\.\w+\.\d\.)layer_scale_(\d)$", r"\1scale\2"),
-    (r"(blocks\.\d+\.\w+\.\d\.)mixer\.", r"\1attention."),
-)
-PUBLISHED_IN_PROXY_BLOCKS = {
-    "layer_scale_1": "scale_proxy",
-    "layer_scale_2": "scale_proxy_mlp",
-    "layer_scale_3": "scale_clip",
-    "layer_scale_4": "scale_clip_mlp",
-    "layer_scale_5": "scale_sum",
-    "layer_scale_6": "scale_sum_mlp",
-    "layer_scale_7": "self_block.scale1",
-    "layer_scale_8": "self_block.scale2",
-    "att_weight": "sum_logit",
-    "norm_full": "norm_clip",
-    "norm_center": "norm_proxy",
-    "full_center": "clip_from_proxy",
-    "center_full": "proxy_from_clip",
-    "norm_1": "norm_proxy_mlp",
-    "norm_2": "norm_clip_mlp",
-    "mlp_1": "proxy_mlp",
-    "mlp_2": "clip_mlp",
-    "norm_sa_self": "self_block.norm1",
-    "map_sa_self": "self_block.attention",
-    "norm_mlp_self": "self_block.norm2",
-    "mlp_sa_self": "self_block.mlp",
-    "norm_sa_1": "norm_sum",
-    "norm_sa_2": "norm_sum_mlp",
-    "map_sum": "sum_attention",
-    "mlp_sa": "sum_mlp",
-}
-
-
-def our_name(key):
-    for pattern, name in PUBLISHED:
-        key = re.sub(pattern, name, key)
-    if key.startswith("proxy_blocks."):
-        head, layer, part, *rest = key.split(".")
-        key = ".".join([head, layer, PUBLISHED_IN_PROXY_BLOCKS.get(part, part), *rest])
-    return key
-
-
-def drawn_from_its_name(key, shape):
-    """The tensor that a name stands for, as the data's description says."""
-    rng = np.random.default_rng(zlib.crc32(key.encode()))
-    w = rng.standard_normal(shape).astype(np.float32)
-    norm = key.endswith("norm.weight") or (
-        key.endswith(".weight") and (".norm" in key or "_norms." in key)
-    )
-    if key.endswith(".bias"):
-        w = 0.02 * w
-    elif "layer_scale" in key:
-        w = 0.3 + 0.1 * w
-    elif norm:
-        w = 1 + 0.1 * w
-    elif w.ndim >= 2:
-        w = w / np.sqrt(shape[-1])
-    else:
-        w = 0.5 * w
-    return torch.from_numpy(np.asarray(w, dtype=np.float32))
-
-
-def test_tcpformer_computes_what_the_published_one_does():
-    if not PARITY.is_file():
-        pytest.skip(
-            f"there is no {PARITY}: the published network's answers lie beside the checkout"
-        )
-    with np.load(PARITY) as data:
-        shapes = {
-            str(key): tuple(int(n) for n in str(shape).split(","))
-            for key, shape in zip(data["keys"], data["shapes"], strict=True)
-        }
-        x, y = torch.from_numpy(data["x"]), torch.from_numpy(data["y"])
-    tensors = {key: drawn_from_its_name(key, shape) for key, shape in shapes.items()}
-    trunk = TCPFormer(3, 128, 512, layers=2, frames=27, layer_scale=1e-5, local_branch=True).eval()
-    head = nn.Linear(512, 3)
-    head.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("head.")})
-    loaded = trunk.load_state_dict(
-        {our_name(k): v for k, v in tensors.items() if not k.startswith("head.")}, strict=False
-    )
-    assert not loaded.unexpected_keys
-    # The published code never registered these: they stay at 1e-5.
-    assert loaded.missing_keys and all(
-        re.fullmatch(r"local_blocks\.\d\.thirds\.\d\.scale[12]", k) for k in loaded.missing_keys
-    )
-    with torch.inference_mode():
-        difference = (head(trunk(x)) - y).abs().max()
-    assert difference < 2e-5
 
 
 def test_tcpformer_alone_does_not_know_which_way_time_runs():
@@ -243,9 +61,40 @@ def test_the_local_branch_attends_inside_thirds():
     assert moved.tolist() == [False] * 3 + [True] * 3 + [False] * 3
 
 
-def test_a_clip_without_thirds_is_refused():
-    with pytest.raises(ValueError, match="thirds"):
-        TCPFormer(3, 16, 8, layers=1, frames=2)
+@pytest.mark.parametrize("frames", [3, 4, 5, 7, 8, 9, 27, 81, 243])
+def test_any_length_of_three_or_more_runs(frames):
+    trunk = TCPFormer(3, 8, 4, layers=1, frames=frames, heads=2).eval()
+    assert trunk.proxy.shape[0] == frames // 3
+    assert trunk(keypoints(1, frames)).shape == (1, frames, 17, 4)
+    if frames != 4:
+        local = TCPFormer(3, 8, 4, layers=1, frames=frames, heads=2, local_branch=True).eval()
+        assert local(keypoints(1, frames)).shape == (1, frames, 17, 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"frames": 2}, "3 or more, not 2"),
+        ({"frames": 1}, "3 or more, not 1"),
+        ({"frames": 4, "local_branch": True}, "4 frames do not part into thirds"),
+        ({"frames": 9, "heads": 3}, "dim 16 is no multiple of the 3 heads"),
+    ],
+)
+def test_a_trunk_that_cannot_be_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TCPFormer(3, 16, 8, layers=1, **settings)
+
+
+def test_a_temporal_position_tells_which_way_time_runs():
+    torch.manual_seed(0)
+    trunk = TCPFormer(
+        3, 16, 8, layers=1, frames=9, heads=2, layer_scale=0.5, temporal_position=True
+    ).eval()
+    x = keypoints(1)
+    with torch.inference_mode():
+        assert not torch.allclose(trunk(x.flip(1)).flip(1), trunk(x), atol=1e-3)
+        # A shorter clip takes the newest frames' vectors.
+        assert trunk(keypoints(1, 5)).shape == (1, 5, 17, 8)
 
 
 # ------------------------------------------------------------------------------ lifter
@@ -283,8 +132,74 @@ def test_a_shorter_clip_fits_the_same_weights():
     assert small_lifter()(keypoints(2, frames=5))[0].shape == (2, 5, 17, 3)
 
 
-def test_all_that_is_trained_gets_a_gradient():
-    lifter = small_lifter().train()
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.zeros(9, 17, 3), r"\(B, T, 17, 3\), four dimensions, not \(9, 17, 3\)"),
+        (torch.zeros(1, 9, 16, 3), r"\(B, T, 17, 3\), not \(1, 9, 16, 3\)"),
+        (torch.zeros(1, 9, 17, 2), r"not \(1, 9, 17, 2\)"),
+        (torch.zeros(1, 9, 17, 3, dtype=torch.int32), "floating-point numbers, not torch.int32"),
+        (torch.zeros(1, 2, 17, 3), "3 frames or more, not 2"),
+        (torch.full((1, 9, 17, 3), float("nan")), "finite; 459 of 459 values"),
+        (torch.full((1, 9, 17, 3), float("-inf")), "finite"),
+    ],
+)
+def test_what_is_no_clip_is_refused(x, message):
+    with pytest.raises(ValueError, match=message):
+        small_lifter()(x)
+
+
+def test_the_trunk_alone_refuses_it_too():
+    trunk = TCPFormer(3, 16, 8, layers=1, frames=9, heads=2)
+    for x, message in (
+        (torch.zeros(1, 9, 17, 12), r"the input must be \(B, T, 17, 3\), not \(1, 9, 17, 12\)"),
+        (torch.zeros(1, 2, 17, 3), "3 frames or more"),
+        (torch.full((1, 9, 17, 3), float("nan")), "finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            trunk(x)
+
+
+def test_rivals_of_emf_read_what_their_names_say():
+    x = keypoints(1)
+    assert torch.equal(Lifter(replace(SMALL, features="none")).features(x), x)
+    features = Lifter(replace(SMALL, features="difference")).features(x)
+    assert torch.equal(features[..., :3], x) and (features[:, 0, :, 3:] == 0).all()
+    assert torch.equal(features[:, 1:, :, 3:], x[:, 1:] - x[:, :-1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"features": "flow"}, "features must be one of emf, difference, none, not 'flow'"),
+        ({"position": "none"}, "position must be one of"),
+        ({"normalization": "pixels"}, "normalization must be one of"),
+    ],
+)
+def test_a_lifter_that_cannot_be_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **settings)
+
+
+def test_an_unknown_preset_is_named():
+    with pytest.raises(ValueError, match="unknown preset 'huge'; known: lite, small, base"):
+        get_preset("huge")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"features": "none"},
+        {"features": "difference"},
+        {"features": "none", "temporal_position": True},
+        {"position": "after_embedding"},
+        {"local_branch": True},
+        {"motion": MotionFlowConfig(dim=12, combine="compressed")},
+    ],
+)
+def test_all_that_is_trained_gets_a_gradient(settings):
+    torch.manual_seed(0)
+    lifter = Lifter(replace(SMALL, **settings)).train()
     positions, log_scale = lifter(keypoints(2))
     (positions.square().sum() + log_scale.square().sum()).backward()
     still = [
@@ -346,7 +261,7 @@ def test_a_file_of_another_kind_is_no_weights_file(tmp_path, content):
 @pytest.mark.parametrize("stated", [None, "emf_ros-lifter-0", "pt"])
 def test_weights_of_another_format_are_refused(saved, stated):
     rewrite(saved, format=stated)
-    with pytest.raises(WeightsError, match=f"format {stated!r}.*reads '{FORMAT}'"):
+    with pytest.raises(WeightsError, match=f"format is {stated!r}.*reads '{FORMAT}'"):
         load_weights(saved)
 
 
@@ -393,7 +308,7 @@ def exported(tmp_path_factory):
     pytest.importorskip("onnxruntime")
     path = tmp_path_factory.mktemp("exported") / "small.safetensors"
     save_weights(path, small_lifter())
-    export_onnx(small_lifter(), path.with_suffix(".onnx"))
+    export(small_lifter(), path.with_suffix(".onnx"))
     return path
 
 
@@ -445,7 +360,7 @@ def test_an_onnx_file_of_something_else_is_refused(exported, tmp_path):
     del model.metadata_props[:]
     other = tmp_path / "other.onnx"
     onnx.save(model, str(other))
-    with pytest.raises(EngineError, match="format None"):
+    with pytest.raises(EngineError, match="format is None"):
         OnnxEngine(other, threads=1)
 
 

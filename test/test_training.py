@@ -8,12 +8,18 @@ import pytest
 import torch
 
 from emf_ros.lift.root import solve_root
-from emf_ros.model.checkpoint import load_weights
+from emf_ros.model.checkpoint import load_weights, save_weights
 from emf_ros.model.lifter import Lifter
-from emf_ros.model.presets import LifterConfig
+from emf_ros.model.presets import LifterConfig, MotionFlowConfig
 from emf_ros.skeletons import H36M17
 from emf_ros.train.evaluate import evaluate
-from emf_ros.train.losses import LossWeights, pose_losses, total_loss
+from emf_ros.train.losses import (
+    LossWeights,
+    motion_terms,
+    paper_objective,
+    pose_losses,
+    total_loss,
+)
 from emf_ros.train.metrics import acceleration_error, mpjpe, mpjve, n_mpjpe, p_mpjpe
 from emf_ros.train.mocap import MocapError, WindowSampler, load_mocap
 from emf_ros.train.synthesis import CameraRanges, DetectorErrors, Synthesizer
@@ -21,16 +27,7 @@ from emf_ros.train.trainer import TrainConfig, Trainer
 
 CPU = torch.device("cpu")
 RATE_HZ = 50.0
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Networks this small gain nothing from more, and lose much on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 # A standing person, m, z up, looking along -y.
 STANDING = np.array(
@@ -348,6 +345,52 @@ def test_losses_of_a_hand_computed_example():
     )
 
 
+def test_the_papers_objective_as_printed_by_hand():
+    """The same motion with squared norms: 25; 25, 25, 0; 100, 25 mm^2."""
+    targets = torch.zeros(1, 4, 2, 3)
+    targets[:, :, 1, 2] = torch.tensor([1.0, 2, 3, 4])
+    positions = targets.clone()
+    positions[0, 1, 1, :2] = torch.tensor([0.003, 0.004])
+    terms = motion_terms(positions, targets, "squared")
+    expected = {
+        "position": 25e-6 / 8,
+        "velocity": 50e-6 / 6,
+        "acceleration": 125e-6 / 4,
+        "smoothness": 125e-6 / 4,
+    }
+    # float32 beside positions of metres.
+    assert {k: v.item() for k, v in terms.items()} == pytest.approx(expected, rel=1e-3)
+    total = 25e-6 / 8 + 1.0 * 50e-6 / 6 + 0.5 * 125e-6 / 4 + 0.1 * 125e-6 / 4
+    assert paper_objective(positions, targets).item() == pytest.approx(total, rel=1e-3)
+    weighted = paper_objective(positions, targets, LossWeights(0.0, 0.0, 2.0, distance="squared"))
+    assert weighted.item() == pytest.approx(25e-6 / 8 + 2 * 125e-6 / 4, rel=1e-3)
+
+
+def test_the_objective_of_a_constant_error_is_its_position_alone():
+    targets = torch.randn(2, 5, 17, 3)
+    shifted = targets + torch.tensor([0.0, 0.3, 0.4])
+    terms = motion_terms(shifted, targets, "squared")
+    assert terms["position"].item() == pytest.approx(0.25, rel=1e-5)
+    assert terms["velocity"].item() < 1e-12 and terms["acceleration"].item() < 1e-12
+    assert terms["smoothness"].item() > 1.0
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_clip_too_short_for_a_difference_has_no_term_of_it(frames):
+    positions = torch.ones(1, frames, 3, 3, requires_grad=True)
+    terms = motion_terms(positions, torch.zeros(1, frames, 3, 3), "euclidean")
+    assert terms["acceleration"].item() == 0.0 and terms["smoothness"].item() == 0.0
+    sum(terms.values()).backward()
+    assert positions.grad.isfinite().all()
+
+
+def test_an_objective_of_other_shapes_or_distances_is_refused():
+    with pytest.raises(ValueError, match="not .*4, 17, 3.* and .*5, 17, 3"):
+        paper_objective(torch.zeros(1, 4, 17, 3), torch.zeros(1, 5, 17, 3))
+    with pytest.raises(ValueError, match="euclidean, squared, not 'manhattan'"):
+        motion_terms(torch.zeros(1, 4, 17, 3), torch.zeros(1, 4, 17, 3), "manhattan")
+
+
 def test_smoothness_is_of_the_prediction_and_not_of_the_error():
     jumping = torch.zeros(1, 3, 2, 3)
     jumping[0, 1, 1, 0] = 1.0
@@ -464,6 +507,44 @@ def weights_of(module):
     return torch.cat([p.detach().flatten() for p in module.parameters()])
 
 
+def test_a_run_goes_on_from_given_weights_of_any_size(mocap, tmp_path):
+    torch.manual_seed(0)
+    given = LifterConfig(
+        frames=9, layers=1, dim=8, dim_rep=8, heads=2, motion=MotionFlowConfig(dim=12)
+    )
+    lifter = Lifter(given)
+    save_weights(tmp_path / "given.safetensors", lifter)
+    init = str(tmp_path / "given.safetensors")
+    trainer = Trainer(config(mocap, tmp_path / "run", init=init), "cpu")
+    assert trainer.lifter.config == given and trainer.lifter.training
+    assert torch.equal(weights_of(trainer.lifter), weights_of(lifter))
+    trainer.train_step()
+    save_weights(init, Lifter(replace(given, normalization="image_width")))
+    with pytest.raises(ValueError, match="normalization 'image_width'; training gives"):
+        Trainer(config(mocap, tmp_path / "other", init=init), "cpu")
+
+
+@pytest.mark.parametrize(("scale", "trained"), [(1e-5, False), (0.1, True)])
+def test_published_local_scales_stay_as_they_are(mocap, tmp_path, scale, trained):
+    given = LifterConfig(
+        frames=9,
+        layers=1,
+        dim=8,
+        dim_rep=8,
+        heads=2,
+        motion=MotionFlowConfig(dim=12),
+        local_branch=True,
+        layer_scale=scale,
+    )
+    init = str(tmp_path / "given.safetensors")
+    save_weights(init, Lifter(given))
+    trainer = Trainer(config(mocap, tmp_path / "run", init=init), "cpu")
+    trainer.trained_s = 300.0
+    trainer.train_step()
+    scales = trainer.lifter.trunk.local_blocks[0].scale1
+    assert bool((scales != scale).any()) == trained
+
+
 def test_a_step_trains_and_reports_every_term(mocap, tmp_path):
     trainer = Trainer(config(mocap, tmp_path / "run"), "cpu")
     before = weights_of(trainer.lifter)
@@ -560,7 +641,11 @@ def test_a_spent_budget_is_reported_and_not_overrun(mocap, tmp_path):
 
 def test_evaluation_reports_every_lag_and_repeats_itself(mocap):
     torch.manual_seed(0)
-    lifter = Lifter(LifterConfig(frames=27, layers=1, dim=8, dim_rep=8, heads=2, motion_dim=12))
+    lifter = Lifter(
+        LifterConfig(
+            frames=27, layers=1, dim=8, dim_rep=8, heads=2, motion=MotionFlowConfig(dim=12)
+        )
+    )
     clips = load_mocap(mocap, "validation")
     reports = [evaluate(lifter.eval(), clips, CPU, windows=64) for _ in range(2)]
     assert reports[0] == reports[1]

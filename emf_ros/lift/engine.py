@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from ..model.presets import FORMAT, PRESETS, LifterConfig
+from ..model.presets import LifterConfig, get_preset
 from ..paths import share_folder
+from ..skeletons import get_layout
 
 DEVICES = ("auto", "cuda", "cpu")
 
@@ -35,9 +34,33 @@ class Engine(Protocol):
     description: str
 
     def lift(self, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Canonical keypoints (B, T, J, 3) float32 to positions (B, T, J, 3) m and the standard
-        deviation of their error along each axis (B, T, J) m."""
+        """Canonical keypoints (B, T, J, 3) to positions (B, T, J, 3) m and the standard deviation
+        of their error along each axis (B, T, J) m.
+
+        Raises:
+            ValueError: another shape, or keypoints that are not finite.
+        """
         ...
+
+
+def _check_config(path: Path, config: LifterConfig) -> None:
+    """Refuse a model that is no use here, whatever it is good for elsewhere."""
+    if config.normalization != "virtual_camera":
+        raise EngineError(
+            f"{path} takes keypoints normalised by {config.normalization!r}, which gives no metric "
+            "skeletons; what runs here takes 'virtual_camera'"
+        )
+
+
+def _check_keypoints(keypoints: np.ndarray, config: LifterConfig) -> np.ndarray:
+    shape = (config.frames, len(get_layout(config.layout)), 3)
+    if keypoints.ndim != 4 or keypoints.shape[1:] != shape:
+        raise ValueError(
+            f"keypoints must be (B, {', '.join(map(str, shape))}), not {keypoints.shape}"
+        )
+    if not np.isfinite(keypoints).all():
+        raise ValueError("keypoints must be finite")
+    return np.ascontiguousarray(keypoints, dtype=np.float32)
 
 
 def _laplace_stddev(log_scale: np.ndarray) -> np.ndarray:
@@ -60,7 +83,8 @@ class OnnxEngine:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        # Spinning workers answer a little sooner and burn a core while no one is in sight.
+        # Spinning workers answer a tenth sooner on idle cores and take twice as long on busy ones,
+        # as a robot's are; and they burn a core while no one is in sight.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
@@ -69,22 +93,23 @@ class OnnxEngine:
             )
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise EngineError(f"{path} cannot be loaded: {error}") from None
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        if metadata.get("format") != FORMAT:
-            raise EngineError(
-                f"{path} has the format {metadata.get('format')!r}; this version reads {FORMAT!r}"
-            )
         try:
-            stored = json.loads(metadata["config"])
-            known = {f.name for f in fields(LifterConfig)}
-            self.config = LifterConfig(**{k: v for k, v in stored.items() if k in known})
-        except (KeyError, TypeError, ValueError) as error:
-            raise EngineError(f"{path} does not say what it takes: {error}") from None
+            self.config = LifterConfig.from_metadata(
+                self._session.get_modelmeta().custom_metadata_map
+            )
+        except ValueError as error:
+            raise EngineError(f"{path}: {error}") from None
+        _check_config(path, self.config)
+        taken = [(i.name, list(i.shape[1:])) for i in self._session.get_inputs()]
+        wanted = [("keypoints", [self.config.frames, len(get_layout(self.config.layout)), 3])]
+        if taken != wanted:
+            raise EngineError(f"{path} says that it takes {wanted} and takes {taken}")
         self.description = f"onnxruntime {onnxruntime.__version__} on {threads} CPU threads"
 
     def lift(self, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        keypoints = _check_keypoints(keypoints, self.config)
         positions, log_scale = self._session.run(
-            None, {"keypoints": np.ascontiguousarray(keypoints, dtype=np.float32)}
+            ["positions", "log_scale"], {"keypoints": keypoints}
         )
         return positions, _laplace_stddev(log_scale)
 
@@ -96,12 +121,15 @@ class TorchEngine:
         import torch
 
         from ..model.checkpoint import WeightsError, load_weights
+        from ..model.fused import FusedLifter
 
         try:
-            self._lifter = load_weights(path, device)
+            lifter = load_weights(path)
         except WeightsError as error:
             raise EngineError(str(error)) from None
-        self._torch, self.device, self.config = torch, device, self._lifter.config
+        _check_config(path, lifter.config)
+        self._lifter = FusedLifter(lifter).to(device)
+        self._torch, self.device, self.config = torch, device, lifter.config
         if device == "cuda":
             where = torch.cuda.get_device_name()
         else:
@@ -112,7 +140,7 @@ class TorchEngine:
     def lift(self, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         torch = self._torch
         with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(keypoints, dtype=np.float32))
+            batch = torch.from_numpy(_check_keypoints(keypoints, self.config))
             positions, log_scale = self._lifter(batch.to(self.device))
             return positions.cpu().numpy(), _laplace_stddev(log_scale.cpu().numpy())
 
@@ -145,8 +173,10 @@ def make_engine(
     if weights:
         path = Path(weights).expanduser()
     else:
-        if preset not in PRESETS:
-            raise EngineError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+        try:
+            get_preset(preset)
+        except ValueError as error:
+            raise EngineError(str(error)) from None
         models = share_folder("models")
         path = models / f"{preset}.safetensors"
         if not path.is_file():

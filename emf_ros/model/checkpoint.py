@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import fields
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .lifter import Lifter
-from .presets import FORMAT, LifterConfig
+from .presets import LifterConfig
 
 
 class WeightsError(ValueError):
@@ -20,7 +18,7 @@ class WeightsError(ValueError):
 def save_weights(path: str | Path, lifter: Lifter, notes: dict[str, str] | None = None) -> None:
     """Write a lifter's weights with all that is needed to build it again."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in lifter.state_dict().items()}
-    metadata = {"format": FORMAT, "config": json.dumps(lifter.config.as_dict()), **(notes or {})}
+    metadata = {**(notes or {}), **lifter.config.metadata()}
     # Rename last: who reads the path finds the old file or the new one, never half of one.
     temporary = Path(f"{path}.part")
     save_file(tensors, temporary, metadata)
@@ -42,18 +40,10 @@ def load_weights(path: str | Path, device: str = "cpu") -> Lifter:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise WeightsError(f"{path} is no readable safetensors file: {error}") from None
-    if metadata.get("format") != FORMAT:
-        raise WeightsError(
-            f"{path} has the format {metadata.get('format')!r}; this version reads {FORMAT!r}"
-        )
     try:
-        known = {f.name for f in fields(LifterConfig)}
-        stored = json.loads(metadata["config"])
-        if set(stored) - known:
-            raise ValueError(f"unknown settings {sorted(set(stored) - known)}")
-        lifter = Lifter(LifterConfig(**stored))
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} describes no lifter: {error}") from None
+        lifter = Lifter(LifterConfig.from_metadata(metadata))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path}: {error}") from None
     try:
         lifter.load_state_dict(tensors)
     except RuntimeError as error:

@@ -1,44 +1,188 @@
-"""The model as an ONNX file, for runtimes that are not torch."""
+"""The model as a file for runtimes that are not ours: ONNX, TorchScript, torch.export.
+
+Every file takes `keypoints` (B, T, J, 3), any B, and gives `positions` (B, T, J, 3) m and
+`log_scale` (B, T, J) log m, as `Lifter.forward` does, and says in its metadata what it is (see
+`LifterConfig.metadata`). What is inside is the fused twin.
+"""
 
 from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
+from .fused import FusedLifter
 from .lifter import Lifter
-from .presets import FORMAT
 
 OPSET = 17
+#: Formats and the ending of their files.
+FORMATS = {"onnx": ".onnx", "torchscript": ".torchscript", "torch-export": ".pt2"}
+#: Largest difference from torch that an export may show, by whether it is in half precision.
+TOLERANCE = {False: 1e-4, True: 5e-3}
+
+_INPUT, _OUTPUTS = "keypoints", ("positions", "log_scale")
+_METADATA = "metadata.json"
 
 
-def export_onnx(lifter: Lifter, path: str | Path) -> None:
-    """Write input `keypoints` (B, T, J, 3), outputs `positions` (B, T, J, 3) and `log_scale`
-    (B, T, J), float32, any B, with the configuration in the file's metadata."""
-    import onnx
+class ExportError(RuntimeError):
+    """The model cannot be exported so, or the file does not compute what the model does."""
 
-    config = lifter.config
-    example = torch.zeros(2, config.frames, 17, 3)
-    temporary = Path(f"{path}.part")
-    with warnings.catch_warnings():
-        # Tracing is deprecated in favour of an exporter that needs another package; this network
-        # has no control flow, which is all that tracing cannot do.
+
+class _HalfInside(nn.Module):
+    """Half precision between single-precision input and output, so that callers need not care."""
+
+    def __init__(self, lifter: FusedLifter) -> None:
+        super().__init__()
+        self.lifter = lifter.half()
+
+    def forward(self, keypoints: Tensor) -> tuple[Tensor, Tensor]:
+        positions, log_scale = self.lifter(keypoints.half())
+        return positions.float(), log_scale.float()
+
+
+def export(lifter: Lifter, path: str | Path, format: str = "onnx", half: bool = False) -> None:
+    """Write the lifter to a file.
+
+    Args:
+        format: one of `FORMATS`.
+        half: weights and arithmetic in float16; input and output stay float32.
+
+    Raises:
+        ExportError: an unknown format, or what it needs is not installed.
+    """
+    if format not in FORMATS:
+        raise ExportError(f"unknown format {format!r}; known: {', '.join(FORMATS)}")
+    path, config = Path(path), lifter.config
+    fused = FusedLifter(lifter.cpu().eval())
+    model: nn.Module = _HalfInside(fused) if half else fused
+    # More than one, or the exporters would take the batch for a constant.
+    example = torch.zeros(2, config.frames, lifter.joints, config.motion.channels)
+    metadata = {**config.metadata(), "precision": "float16" if half else "float32"}
+    # Rename last: who reads the path finds the old file or the new one, never half of one.
+    temporary = path.with_name(f"{path.name}.part")
+    write: Callable[[nn.Module, Tensor, Path, dict[str, str]], None] = {
+        "onnx": _write_onnx,
+        "torchscript": _write_torchscript,
+        "torch-export": _write_torch_export,
+    }[format]
+    with warnings.catch_warnings(), torch.no_grad():
+        # Tracing is deprecated in favour of an exporter that needs more packages; it cannot follow
+        # control flow that depends on values, and this network has none.
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            lifter.cpu().eval(),
-            (example,),
-            str(temporary),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["keypoints"],
-            output_names=["positions", "log_scale"],
-            dynamic_axes={n: {0: "batch"} for n in ("keypoints", "positions", "log_scale")},
-        )
-    model = onnx.load(str(temporary))
-    onnx.helper.set_model_props(
-        model, {"format": FORMAT, "config": json.dumps(config.as_dict(), sort_keys=True)}
-    )
-    onnx.save(model, str(temporary))
+        write(model, example, temporary, metadata)
     temporary.replace(path)
+
+
+def _write_onnx(model: nn.Module, example: Tensor, path: Path, metadata: dict[str, str]) -> None:
+    try:
+        import onnx
+    except ImportError:
+        raise ExportError("exporting to ONNX needs the package onnx") from None
+    torch.onnx.export(
+        model,
+        (example,),
+        str(path),
+        dynamo=False,
+        opset_version=OPSET,
+        input_names=[_INPUT],
+        output_names=list(_OUTPUTS),
+        dynamic_axes={name: {0: "batch"} for name in (_INPUT, *_OUTPUTS)},
+    )
+    written = onnx.load(str(path))
+    onnx.helper.set_model_props(written, metadata)
+    onnx.checker.check_model(written)
+    onnx.save(written, str(path))
+
+
+def _write_torchscript(
+    model: nn.Module, example: Tensor, path: Path, metadata: dict[str, str]
+) -> None:
+    traced = torch.jit.trace(model.eval(), (example,), check_trace=False)
+    torch.jit.save(torch.jit.freeze(traced), str(path), {_METADATA: json.dumps(metadata)})
+
+
+def _write_torch_export(
+    model: nn.Module, example: Tensor, path: Path, metadata: dict[str, str]
+) -> None:
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
+    # The writer insists on its own ending.
+    archive = path.with_suffix(".pt2")
+    torch.export.save(program, archive, extra_files={_METADATA: json.dumps(metadata)})
+    archive.replace(path)
+
+
+def load_exported(
+    path: str | Path, format: str
+) -> tuple[Callable[[np.ndarray], Sequence[np.ndarray]], dict[str, str]]:
+    """What a file computes, as a function of numpy arrays on the CPU, and its metadata.
+
+    Raises:
+        ExportError: onnxruntime, which runs ONNX, is not installed.
+    """
+    if format == "onnx":
+        try:
+            import onnxruntime
+        except ImportError:
+            raise ExportError("running ONNX needs the package onnxruntime") from None
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+        metadata = dict(session.get_modelmeta().custom_metadata_map)
+        return lambda x: session.run(list(_OUTPUTS), {_INPUT: x}), metadata
+    extra = {_METADATA: ""}
+    if format == "torchscript":
+        module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
+    else:
+        module = torch.export.load(str(path), extra_files=extra).module()
+
+    def run(x: np.ndarray) -> Sequence[np.ndarray]:
+        with torch.no_grad():
+            return [y.numpy() for y in module(torch.from_numpy(x))]
+
+    return run, json.loads(extra[_METADATA])
+
+
+def check_export(
+    lifter: Lifter,
+    path: str | Path,
+    format: str = "onnx",
+    half: bool = False,
+    batches: Sequence[int] = (1, 3, 8),
+) -> float:
+    """Run a file beside the lifter on keypoints that move as a person's do.
+
+    Returns:
+        the largest difference of any output, in m and log m.
+
+    Raises:
+        ExportError: it is beyond `TOLERANCE`.
+    """
+    run, metadata = load_exported(path, format)
+    lifter = lifter.cpu().eval()
+    if lifter.config.from_metadata(metadata) != lifter.config:
+        raise ExportError(f"{path} says that it holds another lifter than was exported")
+    rng, c, worst = np.random.default_rng(0), lifter.config, 0.0
+    for batch in batches:
+        steps = rng.normal(0.0, 0.03, (batch, c.frames, lifter.joints, c.motion.channels))
+        x = (rng.normal(0.0, 0.4, steps[:, :1].shape) + steps.cumsum(axis=1)).astype(np.float32)
+        x[..., 2] = rng.uniform(0.0, 1.0, x.shape[:-1])
+        with torch.inference_mode():
+            expected = [y.numpy() for y in lifter(torch.from_numpy(x))]
+        for mine, theirs in zip(expected, run(x), strict=True):
+            if theirs.shape != mine.shape:
+                raise ExportError(f"{path} gives {theirs.shape} where torch gives {mine.shape}")
+            difference = float(np.abs(mine - theirs).max())
+            worst = max(worst, difference if np.isfinite(difference) else np.inf)
+    if worst > TOLERANCE[half]:
+        raise ExportError(
+            f"{path} differs from torch by {worst:.2g}, more than {TOLERANCE[half]:g}"
+        )
+    return worst

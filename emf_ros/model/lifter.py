@@ -6,50 +6,74 @@ import torch
 from torch import Tensor, nn
 
 from ..skeletons import get_layout
+from .checks import check_clip
 from .motion_flow import EnhancedMotionFlow
 from .presets import LifterConfig
 from .tcpformer import TCPFormer
 
 
 class Lifter(nn.Module):
-    """Canonical 2D keypoints over time to root-relative 3D joints.
+    """2D keypoints over time to root-relative 3D joints.
 
-    H_embed = W_embed (EMF(X) + P), section 3.1.6 of the EMF paper, then TCPFormer's layers.
+    Section 3.1.6 of the EMF paper, equations (7) H^(0) = EMF(X) + P and (8) H_embed = W_embed H^(0)
+    + b_embed, then TCPFormer's layers and our heads.
     """
 
     def __init__(self, config: LifterConfig) -> None:
         super().__init__()
         self.config = config
-        joints = len(get_layout(config.layout))
-        self.motion_flow = EnhancedMotionFlow(config.motion_dim)
-        self.position = nn.Parameter(torch.zeros(1, joints, config.motion_dim))
+        self.joints = len(get_layout(config.layout))
+        emf = config.features == "emf"
+        self.motion_flow = EnhancedMotionFlow(config.motion) if emf else None
+        before = config.position == "before_embedding"
+        self.position = (
+            nn.Parameter(torch.zeros(1, self.joints, config.feature_width)) if before else None
+        )
         self.trunk = TCPFormer(
-            config.motion_dim,
+            config.feature_width,
             config.dim,
             config.dim_rep,
             config.layers,
             config.frames,
-            joints,
+            self.joints,
             config.heads,
             config.mlp_ratio,
             config.layer_scale,
             config.local_branch,
+            config.temporal_position,
         )
-        # P stands in front of W_embed here; a second embedding behind it would only repeat it.
-        self.trunk.joint_position.requires_grad_(False)
+        # P in front of W_embed and one behind it would be the same thing twice.
+        self.trunk.joint_position.requires_grad_(not before)
         self.position_head = nn.Linear(config.dim_rep, 3)
         self.scale_head = nn.Linear(config.dim_rep, 1)
+
+    def features(self, keypoints: Tensor) -> Tensor:
+        """What TCPFormer's embedding reads: (B, T, J, C) -> (B, T, J, feature width)."""
+        if self.motion_flow is not None:
+            features = self.motion_flow(keypoints)
+        elif self.config.features == "difference":
+            before = torch.cat([keypoints[:, :1], keypoints[:, :-1]], dim=1)
+            features = torch.cat([keypoints, keypoints - before], dim=-1)
+        else:
+            features = keypoints
+        return features if self.position is None else features + self.position  # (7)
 
     def forward(self, keypoints: Tensor) -> tuple[Tensor, Tensor]:
         """
         Args:
-            keypoints: (B, T, J, 3) as of `canonical_window`.
+            keypoints: (B, T, J, 3) as of `canonical_window`. T may differ from the configuration's,
+                which is what accuracy was measured at.
 
         Returns:
             positions (B, T, J, 3) m, relative to the pelvis, in the virtual camera's frame, and the
             logarithm of the Laplace scale of their error (B, T, J), log m.
+
+        Raises:
+            ValueError: another rank, number of joints or channels or type, fewer than 3 frames, or
+                values that are not finite (looked at on the CPU only, see `check_clip`).
         """
-        features = self.trunk(self.motion_flow(keypoints) + self.position)
-        positions = self.position_head(features)
+        check_clip(keypoints, self.config.motion.channels, self.joints, 3)
+        representation = self.trunk(self.features(keypoints))  # (8) and what follows it
+        positions = self.position_head(representation)
         positions = positions - positions[:, :, :1]
-        return positions, self.scale_head(features).squeeze(-1)
+        return positions, self.scale_head(representation).squeeze(-1)

@@ -1,93 +1,229 @@
 """Enhanced Motion Flow (EMF): multi-scale motion features from keypoints over time.
 
-Section numbers are those of the EMF paper.
+Sections and equations are those of the EMF paper, whose displayed equations of section 3.1 are
+counted in order: (1) M_s, (2) F_s, (3) F_motion, (4) F_orig, (5) F_enhanced, (6) F_output, which is
+the number by which the paper itself refers to the last.
+
+Shapes: B clips, T frames, J joints, C channels (x, y, score), D features, S scales.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .checks import check_clip
+from .presets import MotionFlowConfig
+
+
+def pad_time(x: Tensor, before: int, after: int, padding: str) -> Tensor:
+    """(B, T, J, C) -> (B, before + T + after, J, C), by a padding of `MotionFlowConfig`."""
+    if padding == "zero":
+        return F.pad(x, (0, 0, 0, 0, before, after))
+    first, last = x[:, :1].expand(-1, before, -1, -1), x[:, -1:].expand(-1, after, -1, -1)
+    return torch.cat([first, x, last], dim=1)
 
 
 class MotionKernel(nn.Module):
-    """M^(t) = sum_i K^(i) * X^(t - floor(k/2) + i), one kernel per channel, for all joints (3.1.2).
+    """Equation (1): M_s[t] = sum_i K_s[i] * X[t - floor(k/2) + i], initialised as in 3.4.2.
 
-    The sequence's ends replicate. Initially a finite difference of the paper's sign,
-    x[t-1] - x[t] at scale 1; scales without such a pattern start from Xavier's distribution.
+    Attributes:
+        offsets: of the taps, in frames from t.
+        weight: (k, C), or (k, J, C) where joints have kernels of their own.
     """
 
     PATTERNS = {1: (1.0, -1.0), 2: (-0.5, 0.0, 0.5)}
 
-    def __init__(self, scale: int, channels: int = 3) -> None:
+    def __init__(self, scale: int, config: MotionFlowConfig) -> None:
         super().__init__()
-        self.taps = min(scale + 1, 5)
-        self.first = -(self.taps // 2)
-        self.weight = nn.Parameter(torch.empty(self.taps, channels))
-        if scale in self.PATTERNS:
+        self.padding = config.padding
+        taps = min(scale + 1, config.max_taps)
+        first = -(taps // 2) if config.alignment == "paper" else 1 - taps
+        spacing = scale if config.dilated else 1
+        self.offsets = tuple(spacing * (first + i) for i in range(taps))
+        kernel = torch.empty(taps, config.channels)
+        if scale in self.PATTERNS and len(self.PATTERNS[scale]) == taps:
             pattern = torch.tensor(self.PATTERNS[scale])
-            self.weight.data.copy_(pattern[:, None].expand(-1, channels))
+            if scale == 1 and config.forward_sign:
+                pattern = -pattern
+            kernel.copy_(pattern[:, None])
+            if not config.pattern_score:
+                kernel[:, 2:] = 0.0
         else:
-            nn.init.xavier_uniform_(self.weight)
+            nn.init.xavier_uniform_(kernel)
+        if config.joint_kernels:
+            kernel = kernel[:, None].repeat(1, config.joint_kernels, 1)
+        self.weight = nn.Parameter(kernel)
+
+    @property
+    def look_back(self) -> int:
+        return max(0, -self.offsets[0])
+
+    @property
+    def look_ahead(self) -> int:
+        return max(0, self.offsets[-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, J, C) -> (B, T, J, C)."""
-        length = x.shape[1]
-        before, after = -self.first, self.taps - 1 + self.first
-        padded = torch.cat(
-            [x[:, :1].expand(-1, before, -1, -1), x, x[:, -1:].expand(-1, after, -1, -1)], dim=1
-        )
-        # A sum of shifted views: the loop is over at most five taps, never over time.
-        out = self.weight[0] * padded[:, :length]
-        for i in range(1, self.taps):
-            out = out + self.weight[i] * padded[:, i : i + length]
+        padded = pad_time(x, self.look_back, self.look_ahead, self.padding)
+        return self.slide(padded, self.look_back, x.shape[1])
+
+    def slide(self, padded: Tensor, first: int, length: int) -> Tensor:
+        """Equation (1) for the `length` frames from `first` on; their neighbours are in `padded`.
+
+        A sum of shifted views: the loop is over the five taps at most, never over time.
+        """
+        out = self.weight[0] * padded[:, first + self.offsets[0] :][:, :length]
+        for weight, offset in zip(self.weight[1:], self.offsets[1:], strict=True):
+            out = out + weight * padded[:, first + offset :][:, :length]
         return out
 
 
-def _mlp(width_in: int, hidden: int, width_out: int, dropout: float) -> nn.Sequential:
-    """ReLU(W2 ReLU(W1 x)): f_s, g and h all have this form, the last ReLU included."""
-    return nn.Sequential(
-        nn.Linear(width_in, hidden),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.Linear(hidden, width_out),
-        nn.ReLU(),
-    )
+def _mlp(
+    width_in: int, hidden: int, width_out: int, dropout: float, final_relu: bool
+) -> nn.Sequential:
+    """ReLU(W2 ReLU(W1 x + b1) + b2), the form of f_s (2), g (4) and h (5)."""
+    layers = [nn.Linear(width_in, hidden), nn.ReLU(), nn.Dropout(dropout)]
+    layers.append(nn.Linear(hidden, width_out))
+    if final_relu:
+        layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
 
 
 class EnhancedMotionFlow(nn.Module):
-    """The EMF module of the paper, F_output = g(X) + h(F_motion) (3.1).
+    """The EMF module (3.1): kernels, an encoder per scale, adaptive fusion, residual enhancement.
 
-    Args:
-        dim: D, the width of the features; a multiple of the number of scales.
-        scales: S, the temporal scales.
-        channels: width of the input, x, y and score.
-        dropout: after the first ReLU of f, g and h.
+    Attributes:
+        config: see `MotionFlowConfig`.
+        kernels, encoders: K_s and f_s, one per scale.
+        scale_logits: alpha_raw.
+        original: g, None when `combine` leaves it out.
+        enhance: h.
     """
 
-    def __init__(
-        self,
-        dim: int = 66,
-        scales: Sequence[int] = (1, 2, 4),
-        channels: int = 3,
-        dropout: float = 0.1,
-    ) -> None:
+    def __init__(self, config: MotionFlowConfig | None = None) -> None:
         super().__init__()
-        if dim % len(scales):
-            raise ValueError(f"dim {dim} is no multiple of the {len(scales)} scales")
-        part = dim // len(scales)
-        self.kernels = nn.ModuleList(MotionKernel(s, channels) for s in scales)
-        self.encoders = nn.ModuleList(_mlp(channels, 2 * part, part, dropout) for _ in scales)
-        self.scale_logits = nn.Parameter(torch.zeros(len(scales)))
-        self.original = _mlp(channels, dim, dim, dropout)
-        self.enhance = _mlp(dim, 2 * dim, dim, dropout)
+        self.config = c = config or MotionFlowConfig()
+        part = c.dim // len(c.scales)  # d_s
+        form = (c.dropout, c.final_relu)
+        self.kernels = nn.ModuleList(MotionKernel(s, c) for s in c.scales)
+        self.encoders = nn.ModuleList(_mlp(c.channels, 2 * part, part, *form) for _ in c.scales)
+        self.scale_logits = nn.Parameter(torch.zeros(len(c.scales)))
+        self.original = _mlp(c.channels, c.dim, c.dim, *form) if c.combine == "residual" else None
+        # A correction to coordinates has to be able to be negative: no ReLU at its end.
+        self.enhance = _mlp(
+            c.dim, 2 * c.dim, c.width, c.dropout, c.final_relu and c.combine != "compressed"
+        )
+
+    @property
+    def look_back(self) -> int:
+        """Frames before t that the features of t depend on."""
+        return max(int(kernel.look_back) for kernel in self.kernels)  # type: ignore[arg-type]
+
+    @property
+    def look_ahead(self) -> int:
+        """Frames after t that the features of t depend on: the least delay of a causal use."""
+        return max(int(kernel.look_ahead) for kernel in self.kernels)  # type: ignore[arg-type]
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames that the features of one frame depend on."""
+        return self.look_back + 1 + self.look_ahead
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keypoints (B, T, J, C) -> features (B, T, J, D)."""
+        """Keypoints (B, T, J, C) -> features (B, T, J, D).
+
+        Raises:
+            ValueError: another rank, number of channels or type, an empty clip, or values that are
+                not finite (looked at on the CPU only, see `check_clip`).
+        """
+        check_clip(x, self.config.channels, self.config.joint_kernels or None)
+        return self.fuse(x, [kernel(x) for kernel in self.kernels])
+
+    def fuse(self, x: Tensor, motion: list[Tensor]) -> Tensor:
+        """Equations (2) to (6), which are about one frame and joint at a time.
+
+        Args:
+            x: keypoints (..., C).
+            motion: M_s per scale, each (..., C).
+        """
         alpha = self.scale_logits.softmax(dim=0)
-        motion = [
-            alpha[s] * encode(kernel(x))
-            for s, (kernel, encode) in enumerate(zip(self.kernels, self.encoders, strict=True))
-        ]
-        return self.original(x) + self.enhance(torch.cat(motion, dim=-1))
+        scales = zip(alpha, self.encoders, motion, strict=True)
+        f_motion = torch.cat([a * f(m) for a, f, m in scales], dim=-1)  # (2), (3)
+        f_enhanced: Tensor = self.enhance(f_motion)  # (5)
+        if self.original is not None:
+            return self.original(x) + f_enhanced  # (4), (6)
+        return x + f_enhanced if self.config.combine == "compressed" else f_enhanced
+
+
+class StreamState(NamedTuple):
+    """What a stream remembers: the newest frames (B, receptive_field - 1, J, C), and how many have
+    come so far."""
+
+    frames: Tensor
+    seen: int
+
+
+class StreamingMotionFlow:
+    """EMF one frame at a time: what comes out is what the module gives for the whole clip.
+
+    Each frame's features are computed once, when the last frame that they depend on has come:
+    `look_ahead` frames late. The state holds all there is to remember, so that one object serves
+    any number of streams.
+
+        state, features = None, []
+        for frame in clip:                              # (B, J, C) each
+            now, state = stream.step(frame, state)      # (B, J, D), of the frame look_ahead before
+            features += [] if now is None else [now]
+        features += stream.finish(state).unbind(1)
+    """
+
+    def __init__(self, flow: EnhancedMotionFlow) -> None:
+        self.flow = flow
+
+    def step(
+        self, frame: Tensor, state: StreamState | None = None
+    ) -> tuple[Tensor | None, StreamState]:
+        """
+        Args:
+            frame: keypoints (B, J, C).
+            state: of the last step; None begins a clip.
+
+        Returns:
+            features (B, J, D) of the frame `look_ahead` before this one, None while there is none,
+            and the new state.
+        """
+        if frame.ndim != 3:
+            raise ValueError(f"a frame must be (B, J, C), not {tuple(frame.shape)}")
+        newest = frame[:, None]
+        check_clip(newest, self.flow.config.channels, self.flow.config.joint_kernels or None)
+        if state is None:
+            first = newest if self.flow.config.padding == "replicate" else 0 * newest
+            state = StreamState(first.expand(-1, self.flow.receptive_field - 1, -1, -1), 0)
+        elif state.frames.shape[::2] != newest.shape[::2]:
+            raise ValueError(
+                f"the stream has {state.frames.shape[0]} x {state.frames.shape[2]} joints, "
+                f"the frame {frame.shape[0]} x {frame.shape[1]}"
+            )
+        seen = torch.cat([state.frames, newest], dim=1)
+        now = None
+        if state.seen >= self.flow.look_ahead:
+            now = self._features(seen, 1)[:, 0]
+        return now, StreamState(seen[:, 1:], state.seen + 1)
+
+    def finish(self, state: StreamState) -> Tensor:
+        """Features (B, up to look_ahead, J, D) of the frames that were still waiting at the end."""
+        ahead = self.flow.look_ahead
+        waiting = min(state.seen, ahead)
+        # Those that wait are the last of the state, and `look_back` neighbours lie before them.
+        seen = pad_time(state.frames[:, ahead - waiting :], 0, ahead, self.flow.config.padding)
+        return self._features(seen, waiting)
+
+    def _features(self, seen: Tensor, length: int) -> Tensor:
+        first = self.flow.look_back
+        kernels: Any = self.flow.kernels
+        motion = [kernel.slide(seen, first, length) for kernel in kernels]
+        return self.flow.fuse(seen[:, first : first + length], motion)

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checks import check_clip
+
 
 class Attention(nn.Module):
     """Multi-head attention along one axis of (B, T, J, C).
@@ -139,26 +141,99 @@ class SpatioTemporalBlock(nn.Module):
         return a * weights[..., :1] + b * weights[..., 1:]
 
 
+class StackedLinear(nn.Module):
+    """One linear layer for each third of the clip, applied in one batched product."""
+
+    def __init__(self, dim_in: int, dim_out: int, bias: bool = True) -> None:
+        super().__init__()
+        single = [nn.Linear(dim_in, dim_out, bias) for _ in range(3)]
+        self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in single]))
+        self.bias = (
+            nn.Parameter(torch.stack([layer.bias.detach() for layer in single])) if bias else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(3, N, dim_in) -> (3, N, dim_out)."""
+        if self.bias is None:
+            return torch.bmm(x, self.weight.mT)
+        return torch.baddbmm(self.bias[:, None], x, self.weight.mT)
+
+
+class StackedLayerNorm(nn.Module):
+    """One LayerNorm for each third of the clip."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, dim))
+        self.bias = nn.Parameter(torch.zeros(3, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(3, N, C) -> (3, N, C)."""
+        x = F.layer_norm(x, x.shape[-1:])
+        return torch.addcmul(self.bias[:, None], x, self.weight[:, None])
+
+
 class LocalBlock(nn.Module):
     """Attention over time inside each third of the clip, with weights of its own per third.
 
     In the published code its layer scales are not registered as parameters: they stay at 1e-5 and
-    the branch does next to nothing.
+    the branch does next to nothing. Here they are, and what `load_published` brings keeps them
+    there: see `published.freeze_local_scales`.
+
+    The three go side by side along a leading axis of 3. Where T is no multiple of three the last
+    third is the shorter one, as `torch.chunk` has it, and is filled up with frames that nobody
+    attends to.
     """
 
     def __init__(self, dim: int, heads: int, mlp_ratio: float, scale: float) -> None:
         super().__init__()
-        self.thirds = nn.ModuleList(
-            TransformerBlock(dim, heads, "time", mlp_ratio, scale) for _ in range(3)
-        )
+        self.heads, hidden = heads, int(dim * mlp_ratio)
+        self.norm1 = StackedLayerNorm(dim)
+        self.qkv = StackedLinear(dim, 3 * dim, bias=False)
+        self.proj = StackedLinear(dim, dim)
+        self.scale1 = nn.Parameter(torch.full((3, dim), scale))
+        self.norm2 = StackedLayerNorm(dim)
+        self.fc1 = StackedLinear(dim, hidden)
+        self.fc2 = StackedLinear(hidden, dim)
+        self.scale2 = nn.Parameter(torch.full((3, dim), scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = x.chunk(3, dim=1)
-        return torch.cat([f(part) for f, part in zip(self.thirds, parts, strict=True)], dim=1)
+        """(B, T, J, C) -> (B, T, J, C)."""
+        batch, length, joints, dim = x.shape
+        third = -(-length // 3)
+        if length <= 2 * third:
+            raise ValueError(f"a clip of {length} frames does not part into thirds")
+        mask = None
+        if length < 3 * third:
+            x = F.pad(x, (0, 0, 0, 0, 0, 3 * third - length))
+            frame = torch.arange(3 * third, device=x.device).view(3, 1, 1, 1, third)
+            mask = (frame < length).expand(-1, batch, joints, -1, -1).flatten(0, 2).unsqueeze(1)
+        # (B, 3 S, J, C) -> (3, B S J, C)
+        y = x.view(batch, 3, third, joints, dim).transpose(0, 1).flatten(1, 3)
+        y = y + self.scale1[:, None] * self.proj(self._attend(self.norm1(y), batch, third, mask))
+        y = y + self.scale2[:, None] * self.fc2(F.gelu(self.fc1(self.norm2(y))))
+        y = y.view(3, batch, third, joints, dim).transpose(0, 1).flatten(1, 2)
+        return y[:, :length]
+
+    def _attend(self, x: Tensor, batch: int, third: int, mask: Tensor | None) -> Tensor:
+        """(3, B S J, C) -> the same, before the projection."""
+        # (3, B, S, J, 3, H, C/H) -> three times (3 B J, H, S, C/H)
+        qkv = self.qkv(x).view(3, batch, third, -1, 3, self.heads, x.shape[-1] // self.heads)
+        q, k, v = qkv.permute(4, 0, 1, 3, 5, 2, 6).flatten(1, 3)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        out = out.unflatten(0, (3, batch, -1)).permute(0, 1, 4, 2, 3, 5)
+        return out.flatten(4).flatten(1, 3)
 
 
 class ProxyBlock(nn.Module):
     """Clip and pose proxies exchange what they know; then the clip attends through both."""
+
+    scale_proxy: nn.Parameter
+    scale_proxy_mlp: nn.Parameter
+    scale_clip: nn.Parameter
+    scale_clip_mlp: nn.Parameter
+    scale_sum: nn.Parameter
+    scale_sum_mlp: nn.Parameter
 
     def __init__(self, dim: int, heads: int, mlp_ratio: float, scale: float) -> None:
         super().__init__()
@@ -211,13 +286,14 @@ class TCPFormer(nn.Module):
         dim: C.
         dim_rep: width of the representation.
         layers: depth.
-        frames: T. The number of proxies is T // 3, so a clip may have another length only when the
-            local branch is out.
+        frames: T, any but 1 and 2 (and 4, with the local branch). There are T // 3 proxies; a clip
+            may be of another length than T, the proxies stay as many.
         joints: J.
         heads: attention heads; C must be a multiple.
         mlp_ratio: hidden width of the MLPs over C.
         layer_scale: initial layer scale. 1e-5 in the paper; small networks learn faster from 0.1.
         local_branch: with the branch over thirds that the published checkpoints carry unused.
+        temporal_position: a learned vector per frame behind the embedding; TCPFormer has none.
     """
 
     def __init__(
@@ -232,13 +308,21 @@ class TCPFormer(nn.Module):
         mlp_ratio: float = 4.0,
         layer_scale: float = 1e-5,
         local_branch: bool = False,
+        temporal_position: bool = False,
     ) -> None:
         super().__init__()
         if frames < 3:
-            raise ValueError(f"a clip of {frames} frames has no thirds")
+            raise ValueError(f"frames must be 3 or more, not {frames}: a clip has three thirds")
+        if local_branch and frames == 4:
+            raise ValueError("4 frames do not part into thirds, which the local branch needs")
+        if dim % heads:
+            raise ValueError(f"dim {dim} is no multiple of the {heads} heads")
         block = (dim, heads, mlp_ratio, layer_scale)
         self.embed = nn.Linear(dim_in, dim)
         self.joint_position = nn.Parameter(torch.zeros(1, joints, dim))
+        self.temporal_position = (
+            nn.Parameter(0.02 * torch.randn(1, frames, 1, dim)) if temporal_position else None
+        )
         self.proxy = nn.Parameter(torch.randn(frames // 3, joints, dim))
         self.proxy_joint_position = nn.Parameter(torch.zeros(1, joints, dim))
         self.blocks = nn.ModuleList(SpatioTemporalBlock(*block) for _ in range(layers))
@@ -250,9 +334,17 @@ class TCPFormer(nn.Module):
         self.representation = nn.Linear(dim, dim_rep)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, J, dim_in) -> (B, T, J, dim_rep)."""
+        """(B, T, J, dim_in) -> (B, T, J, dim_rep).
+
+        Raises:
+            ValueError: another rank, number of joints or channels or type, fewer than 3 frames, or
+                values that are not finite (see `check_clip`).
+        """
+        check_clip(x, self.embed.in_features, self.proxy.shape[1], 3, "the input")
         proxy = (self.proxy + self.proxy_joint_position).expand(x.shape[0], -1, -1, -1)
         x = self.embed(x) + self.joint_position
+        if self.temporal_position is not None:
+            x = x + self.temporal_position[:, -x.shape[1] :]
         for i, (block, proxy_block) in enumerate(zip(self.blocks, self.proxy_blocks, strict=True)):
             x = block(x)
             if self.local_blocks:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..model.checkpoint import load_weights, save_weights
-from ..model.export import export_onnx
+from ..model.export import check_export, export
 from .evaluate import LAGS
 from .mocap import VALIDATION_SUBJECTS, load_mocap
 from .trainer import Trainer
@@ -23,7 +23,9 @@ CMU_ACKNOWLEDGEMENT = (
 def finish(trainer: Trainer) -> None:
     """Write the averaged weights, their ONNX twin and the model card into the run's folder."""
     save_weights(trainer.weights_path, trainer.averaged)
-    export_onnx(load_weights(trainer.weights_path), trainer.weights_path.with_suffix(".onnx"))
+    lifter, exported = load_weights(trainer.weights_path), trainer.weights_path.with_suffix(".onnx")
+    export(lifter, exported)
+    check_export(lifter, exported)
     card = model_card(trainer, trainer.validate(windows=1536))
     trainer.weights_path.with_suffix(".md").write_text(card)
 
@@ -53,7 +55,8 @@ def model_card(trainer: Trainer, report: dict[str, Any]) -> str:
         f"{size.frames} frames at {size.rate_hz:g} Hz, {parameters:,} parameters. "
         "2D keypoints of one person over time in, root-relative metres and their spread out.",
         "",
-        f"Trained by `emf-ros train --preset {c.preset} --budget {c.budget_minutes:g}` "
+        f"Trained by `emf-ros train --preset {c.preset} --budget {c.budget_minutes:g}"
+        f"{f' --init {Path(c.init).name}' if c.init else ''}` "
         f"(seed {c.seed}, {trainer.device.type}) at revision {_revision()}: "
         f"{trainer.trained_s / 60:.0f} minutes, {trainer.step:,} steps, {trainer.clips:,} clips.",
         "",

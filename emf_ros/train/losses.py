@@ -7,56 +7,113 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+DISTANCES = ("euclidean", "squared")
+
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the paper's objective (3.2, 3.4.1), and of the confidence head's likelihood."""
+    """Weights of the paper's objective (3.2, 3.4.1), and of the confidence head's likelihood.
+
+    Attributes:
+        velocity, acceleration, smoothness: lambda_v, lambda_a, lambda_s.
+        likelihood: of the confidence head; not in the paper.
+        distance: see `motion_terms`.
+    """
 
     velocity: float = 1.0
     acceleration: float = 0.5
     smoothness: float = 0.1
     likelihood: float = 0.05
+    distance: str = "euclidean"
 
 
-def pose_losses(positions: Tensor, log_scale: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """The terms of L = L_pose + lambda_v L_v + lambda_a L_a + lambda_s L_s (EMF paper, 3.2).
+def motion_terms(positions: Tensor, targets: Tensor, distance: str) -> dict[str, Tensor]:
+    """The four terms of the EMF paper's objective (3.2), unweighted.
 
-    Each is the mean Euclidean norm per joint, as MPJPE is, of the error, of its first and second
-    difference over time, and of the second difference of the prediction itself. `likelihood` is the
-    negative log-likelihood of the errors' components under a Laplace distribution of the predicted
-    scale; the error is held fixed in it, so that confidence never bends the pose.
+    L_pose of the error Y - Y^, L_velocity of its first difference over time, L_acceleration of its
+    second, and L_smoothness of the second difference of the prediction Y^ itself.
+
+    Args:
+        positions: Y^ (B, T, J, 3) m.
+        targets: Y (B, T, J, 3) m.
+        distance: 'squared' is the formula as printed, ||.||^2 per joint; 'euclidean' is what its
+            text calls it, the standard MPJPE, ||.||. Each is the mean over clips, frames and
+            joints, so that a term does not depend on how many there are.
+
+    Returns:
+        'position', 'velocity', 'acceleration', 'smoothness': m, or m^2 when squared. A clip too
+        short to have a difference has 0 there.
+    """
+    if distance not in DISTANCES:
+        raise ValueError(f"distance must be one of {', '.join(DISTANCES)}, not {distance!r}")
+    if positions.shape != targets.shape or positions.ndim != 4:
+        raise ValueError(
+            "positions and targets must both be (B, T, J, 3), not "
+            f"{tuple(positions.shape)} and {tuple(targets.shape)}"
+        )
+
+    def mean(x: Tensor) -> Tensor:
+        if x.shape[1] == 0:
+            return x.sum()
+        squared = x.square().sum(dim=-1)
+        # The square root's slope at zero is infinite; 1e-12 m^2 is a micrometre.
+        return squared.mean() if distance == "squared" else (squared + 1e-12).sqrt().mean()
+
+    error = positions - targets
+    return {
+        "position": mean(error),
+        "velocity": mean(error.diff(dim=1)),
+        "acceleration": mean(error.diff(n=2, dim=1)),
+        "smoothness": mean(positions.diff(n=2, dim=1)),
+    }
+
+
+def paper_objective(
+    positions: Tensor, targets: Tensor, weights: LossWeights | None = None
+) -> Tensor:
+    """L = L_pose + lambda_v L_velocity + lambda_a L_acceleration + lambda_s L_smoothness.
+
+    Equation (9) of the EMF paper (3.2) as printed, with its weights 1.0, 0.5 and 0.1 (3.4.1).
+
+    Args:
+        positions, targets: (B, T, J, 3) m.
+        weights: others than the paper's; `likelihood` has no part in it.
+    """
+    weights = weights or LossWeights(distance="squared")
+    return _weighted(motion_terms(positions, targets, weights.distance), weights)
+
+
+def pose_losses(
+    positions: Tensor, log_scale: Tensor, targets: Tensor, distance: str = "euclidean"
+) -> dict[str, Tensor]:
+    """The terms that we train with: the paper's, and `likelihood`.
+
+    That is the negative log-likelihood of the errors' components under a Laplace distribution of
+    the predicted scale; the error is held fixed in it, so that confidence never bends the pose.
 
     Args:
         positions, targets: (B, T, J, 3) m.
         log_scale: (B, T, J) log m.
+        distance: see `motion_terms`.
     """
-
-    def mean_norm(x: Tensor) -> Tensor:
-        # The square root's slope at zero is infinite; 1e-12 m^2 is a micrometre.
-        return (x.square().sum(dim=-1) + 1e-12).sqrt().mean()
-
-    def difference(x: Tensor) -> Tensor:
-        return x[:, 1:] - x[:, :-1]
-
-    error = positions - targets
-    jolt = difference(difference(positions))
     # The pelvis is the origin by definition and has no error to learn from.
-    off = error[:, :, 1:].detach().abs().sum(dim=-1)
+    off = (positions - targets)[:, :, 1:].detach().abs().sum(dim=-1)
     log_b = log_scale[:, :, 1:].clamp(-8.0, 2.0)
     return {
-        "position": mean_norm(error),
-        "velocity": mean_norm(difference(error)),
-        "acceleration": mean_norm(difference(difference(error))),
-        "smoothness": mean_norm(jolt),
+        **motion_terms(positions, targets, distance),
         "likelihood": (3 * log_b + off * torch.exp(-log_b)).mean(),
     }
 
 
 def total_loss(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
+    """What is minimised: the terms of `pose_losses`, weighted."""
+    return _weighted(terms, weights) + weights.likelihood * terms["likelihood"]
+
+
+def _weighted(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
     return (
         terms["position"]
         + weights.velocity * terms["velocity"]
         + weights.acceleration * terms["acceleration"]
         + weights.smoothness * terms["smoothness"]
-        + weights.likelihood * terms["likelihood"]
     )

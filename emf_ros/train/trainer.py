@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
-from ..model.checkpoint import save_weights
+from ..model.checkpoint import load_weights, save_weights
 from ..model.lifter import Lifter
-from ..model.presets import PRESETS
+from ..model.presets import get_preset
+from ..model.published import freeze_local_scales, published_local_scales
+from ..model.tcpformer import StackedLinear
 from .evaluate import evaluate
 from .losses import LossWeights, pose_losses, total_loss
 from .mocap import MotionClips, WindowSampler, load_mocap
@@ -38,6 +41,8 @@ class TrainConfig:
         warmup: share of the budget spent on the way there.
         weight_decay, clip_norm: as usual.
         ema: decay of the averaged weights, which are the ones that ship.
+        init: weights file to go on from, whose sizes then stand in for the preset's; empty: random
+            weights.
         seed: of weights and data.
         validate_minutes, validate_windows: training time between validations, and their size.
         save_minutes: training time between saved states.
@@ -54,6 +59,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     ema: float = 0.998
+    init: str = ""
     seed: int = 0
     validate_minutes: float = 10.0
     validate_windows: int = 256
@@ -69,18 +75,23 @@ class Trainer:
     def __init__(
         self, config: TrainConfig, device: str = "auto", threads: int | None = None
     ) -> None:
-        if config.preset not in PRESETS:
-            raise ValueError(f"unknown preset {config.preset!r}; known: {', '.join(PRESETS)}")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if threads:
             torch.set_num_threads(threads)
         self.config, self.device = config, torch.device(device)
         torch.manual_seed(config.seed)
-        self.lifter = Lifter(PRESETS[config.preset]).to(self.device)
+        self.lifter = self._new_lifter()
+        self.lifter.to(self.device)
         self.averaged = copy.deepcopy(self.lifter).eval()
-        decayed = [p for p in self.lifter.parameters() if p.requires_grad and p.ndim >= 2]
-        others = [p for p in self.lifter.parameters() if p.requires_grad and p.ndim < 2]
+        matrices = {
+            id(module.weight)
+            for module in self.lifter.modules()
+            if isinstance(module, nn.Linear | StackedLinear)
+        }
+        trained = [p for p in self.lifter.parameters() if p.requires_grad]
+        decayed = [p for p in trained if id(p) in matrices]
+        others = [p for p in trained if id(p) not in matrices]
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": config.weight_decay},
@@ -99,6 +110,21 @@ class Trainer:
         self.step, self.trained_s, self.clips = 0, 0.0, 0
         if self.state_path.exists():
             self.load_state()
+
+    def _new_lifter(self) -> Lifter:
+        config = get_preset(self.config.preset)
+        if not self.config.init:
+            return Lifter(config)
+        lifter = load_weights(self.config.init).train()
+        for name in ("layout", "normalization"):
+            given, wanted = getattr(lifter.config, name), getattr(config, name)
+            if given != wanted:
+                raise ValueError(
+                    f"{self.config.init} has the {name} {given!r}; training gives {wanted!r}"
+                )
+        if published_local_scales(lifter.trunk):
+            freeze_local_scales(lifter.trunk)
+        return lifter
 
     @property
     def state_path(self) -> Path:
@@ -164,7 +190,7 @@ class Trainer:
         self.lifter.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             positions, log_scale = self.lifter(batch.keypoints)
-        terms = pose_losses(positions.float(), log_scale.float(), batch.targets)
+        terms = pose_losses(positions.float(), log_scale.float(), batch.targets, c.loss.distance)
         loss = total_loss(terms, c.loss)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

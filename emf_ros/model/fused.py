@@ -1,0 +1,378 @@
+"""The lifter arranged for speed: the same function with a third of the operations.
+
+`Lifter` is the network to read and to train. This is its twin to run and to export, made from its
+weights, with everything done ahead that does not depend on the input:
+
+- layer scales, the affine part of LayerNorm and 1/sqrt(d) of attention go into the linear layers
+  beside them;
+- linear layers that read the same input are one product: both streams' queries, keys and values;
+  the clip's keys, values and queries for the proxies;
+- the motion kernels are linear, so kernels and first layers of all f_s and g are one product over
+  the frames that EMF sees;
+- the first layer's proxies do not depend on the input, so what they ask is a constant;
+- a softmax over two is a sigmoid of the difference.
+
+The window's length is fixed to the configuration's, so that an exported graph computes no shapes.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .checks import check_clip
+from .lifter import Lifter
+from .motion_flow import EnhancedMotionFlow
+from .presets import MotionFlowConfig
+from .tcpformer import MLP, Attention, ProxyBlock, SpatioTemporalBlock, TransformerBlock
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A linear layer of a given weight (out, in) and bias (out)."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return layer
+
+
+def _after_norm(weight: Tensor, bias: Tensor | None, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+    """W (g n + b) + c = (W g) n + (W b + c): what reads a norm without its affine part."""
+    offset = weight @ norm.bias
+    return weight * norm.weight, offset if bias is None else offset + bias
+
+
+def _scaled(layer: nn.Linear, scale: Tensor) -> nn.Linear:
+    """s (W x + c) as one layer."""
+    return _linear(layer.weight * scale[:, None], layer.bias * scale)
+
+
+def _joined(*parts: tuple[Tensor, Tensor]) -> nn.Linear:
+    """Layers that read the same, as one."""
+    return _linear(torch.cat([w for w, _ in parts]), torch.cat([b for _, b in parts]))
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T) v over (B, N, H, L, C/H); 1/sqrt(C/H) is in the queries already."""
+    if torch.onnx.is_in_onnx_export():
+        # The exporter would scale queries and keys, each by the square root of one.
+        return (q @ k.transpose(-1, -2)).softmax(dim=-1) @ v
+    # The fused kernels take no more than four dimensions.
+    flat = (q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1))
+    return F.scaled_dot_product_attention(*flat, scale=1.0).view(q.shape)
+
+
+class _Axes:
+    """Where tokens lie. Between attentions they are the rows of one matrix (B L J, C), which makes
+    every linear layer a single product with its bias in it.
+
+    Args:
+        length: L, frames of the clip, or proxies.
+    """
+
+    def __init__(self, length: int, joints: int, heads: int, dim: int) -> None:
+        self.length, self.joints, self.heads, self.dim = length, joints, heads, dim
+
+    def split(self, x: Tensor, parts: int, axis: str) -> tuple[Tensor, ...]:
+        """(B L J, parts C) -> parts of (B, J, H, L, C/H) by 'time', of (B, L, H, J, C/H) by
+        'joints'."""
+        x = x.reshape(-1, self.length, self.joints, parts, self.heads, self.dim // self.heads)
+        return x.permute((3, 0, 2, 4, 1, 5) if axis == "time" else (3, 0, 1, 4, 2, 5)).unbind(0)
+
+    def merge(self, x: Tensor, axis: str) -> Tensor:
+        """The way back of one part."""
+        return x.permute((0, 3, 1, 2, 4) if axis == "time" else (0, 1, 3, 2, 4)).reshape(
+            -1, self.dim
+        )
+
+    def clips(self, x: Tensor, width: int) -> Tensor:
+        """(B L J, width) -> (B, L, J, width)."""
+        return x.reshape(-1, self.length, self.joints, width)
+
+
+def _qkv(attention: Attention, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+    """Self-attention's queries (scaled), keys and values, from the normalised input."""
+    weight, bias = _after_norm(attention.qkv.weight, None, norm)
+    dim = weight.shape[1]
+    factor = torch.ones(3 * dim)
+    factor[:dim] = (dim // attention.heads) ** -0.5
+    return weight * factor[:, None], bias * factor
+
+
+class _FusedMLP(nn.Module):
+    """x + s * MLP(norm x)."""
+
+    def __init__(self, norm: nn.LayerNorm, mlp: MLP, scale: Tensor) -> None:
+        super().__init__()
+        self.fc1 = _linear(*_after_norm(mlp.fc1.weight, mlp.fc1.bias, norm))
+        self.fc2 = _scaled(mlp.fc2, scale)
+        self.shape = tuple(norm.normalized_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.fc2(F.gelu(self.fc1(F.layer_norm(x, self.shape))))
+
+
+class _FusedBlock(nn.Module):
+    """A `TransformerBlock`.
+
+    Args:
+        joined: its queries, keys and values come from outside.
+    """
+
+    def __init__(self, block: TransformerBlock, axes: _Axes, joined: bool = False) -> None:
+        super().__init__()
+        self.axis, self.axes = block.attention.axis, axes
+        self.qkv = None if joined else _linear(*_qkv(block.attention, block.norm1))
+        self.proj = _scaled(block.attention.proj, block.scale1)
+        self.mlp = _FusedMLP(block.norm2, block.mlp, block.scale2)
+
+    def forward(self, x: Tensor, qkv: Tensor | None = None) -> Tensor:
+        if self.qkv is not None:
+            qkv = self.qkv(F.layer_norm(x, (self.axes.dim,)))
+        assert qkv is not None
+        read = _attention(*self.axes.split(qkv, 3, self.axis))
+        return self.mlp(x + self.proj(self.axes.merge(read, self.axis)))
+
+
+class _FusedSpatioTemporal(nn.Module):
+    """A `SpatioTemporalBlock`."""
+
+    def __init__(self, block: SpatioTemporalBlock, axes: _Axes) -> None:
+        super().__init__()
+        self.dim = axes.dim
+        a: Any = block.joints_first
+        b: Any = block.time_first
+        self.qkv = _joined(*(_qkv(s[0].attention, s[0].norm1) for s in (a, b)))
+        self.a0, self.b0 = (_FusedBlock(s[0], axes, joined=True) for s in (a, b))
+        self.a1, self.b1 = (_FusedBlock(s[1], axes) for s in (a, b))
+        difference = block.fusion.weight[:1] - block.fusion.weight[1:]
+        self.fusion_a = _linear(difference[:, : self.dim], block.fusion.bias[:1])
+        self.fusion_b = _linear(difference[:, self.dim :], -block.fusion.bias[1:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv_a, qkv_b = self.qkv(F.layer_norm(x, (self.dim,))).split(3 * self.dim, dim=-1)
+        a, b = self.a1(self.a0(x, qkv_a)), self.b1(self.b0(x, qkv_b))
+        return b + (self.fusion_a(a) + self.fusion_b(b)).sigmoid() * (a - b)
+
+
+class _FusedProxyBlock(nn.Module):
+    """A `ProxyBlock`.
+
+    Args:
+        clip, proxies: the axes of the two.
+        proxy: the proxies (P J, C) when they are the same for every input; else None.
+    """
+
+    def __init__(
+        self, block: ProxyBlock, clip: _Axes, proxies: _Axes, proxy: Tensor | None
+    ) -> None:
+        super().__init__()
+        self.clip, self.proxies, self.shape = clip, proxies, (clip.dim,)
+        from_clip, from_proxy = block.proxy_from_clip, block.clip_from_proxy
+        scale = (clip.dim // clip.heads) ** -0.5
+        ask = _after_norm(scale * from_clip.wq.weight, None, block.norm_proxy)
+        self.ask = _linear(*ask) if proxy is None else None
+        asked = None
+        if proxy is not None:
+            (asked,) = proxies.split(F.linear(F.layer_norm(proxy, self.shape), *ask), 1, "time")
+        self.asked: Tensor | None
+        self.register_buffer("asked", asked)
+        # The clip's keys and values for the proxies, and its queries to them.
+        self.clip_side = _joined(
+            _after_norm(from_clip.wk.weight, None, block.norm_clip),
+            _after_norm(from_clip.wv.weight, None, block.norm_clip),
+            _after_norm(scale * from_proxy.wq.weight, None, block.norm_clip),
+        )
+        self.proxy_proj = _scaled(from_clip.proj, block.scale_proxy)
+        self.proxy_mlp = _FusedMLP(block.norm_proxy_mlp, block.proxy_mlp, block.scale_proxy_mlp)
+        self.proxy_side = _joined(
+            _after_norm(from_proxy.wk.weight, None, block.norm_proxy),
+            _after_norm(from_proxy.wv.weight, None, block.norm_proxy),
+        )
+        self.clip_proj = _scaled(from_proxy.proj, block.scale_clip)
+        self.clip_mlp = _FusedMLP(block.norm_clip_mlp, block.clip_mlp, block.scale_clip_mlp)
+        self.self_block = _FusedBlock(block.self_block, clip)
+        self.sum_qkv = _linear(*_qkv(block.sum_attention, block.norm_sum))
+        self.share: Tensor
+        self.register_buffer("share", block.sum_logit.sigmoid())
+        self.sum_proj = _scaled(block.sum_attention.proj, block.scale_sum)
+        self.sum_mlp = _FusedMLP(block.norm_sum_mlp, block.sum_mlp, block.scale_sum_mlp)
+
+    def forward(self, x: Tensor, proxy: Tensor) -> tuple[Tensor, Tensor]:
+        clip, proxies, shape = self.clip, self.proxies, self.shape
+        k1, v1, q2 = clip.split(self.clip_side(F.layer_norm(x, shape)), 3, "time")
+        if self.ask is not None:
+            (q1,) = proxies.split(self.ask(F.layer_norm(proxy, shape)), 1, "time")
+        else:
+            assert self.asked is not None
+            q1 = self.asked
+            if not torch.onnx.is_in_onnx_export():
+                q1 = q1.expand(k1.shape[0], -1, -1, -1, -1)
+        update = self.proxy_proj(proxies.merge(_attention(q1, k1, v1), "time"))
+        # As clips, since at first the proxies are one clip for the whole batch.
+        proxy = proxies.clips(proxy, clip.dim) + proxies.clips(update, clip.dim)
+        proxy = self.proxy_mlp(proxy.reshape(-1, clip.dim))
+
+        k2, v2 = proxies.split(self.proxy_side(F.layer_norm(proxy, shape)), 2, "time")
+        x = x + self.clip_proj(clip.merge(_attention(q2, k2, v2), "time"))
+        x = self.self_block(self.clip_mlp(x))
+
+        q, k, v = clip.split(self.sum_qkv(F.layer_norm(x, shape)), 3, "time")
+        through = _attention(q2, k2, _attention(q1, k1, v))
+        mixed = through + self.share * (_attention(q, k, v) - through)
+        x = x + self.sum_proj(clip.merge(mixed, "time"))
+        return self.sum_mlp(x), proxy
+
+
+class _FusedMotionFlow(nn.Module):
+    """EMF, P and W_embed, of the paper's form with replicated ends: keypoints -> embedding."""
+
+    @staticmethod
+    def fits(config: MotionFlowConfig) -> bool:
+        return (
+            config.combine == "residual"
+            and config.final_relu
+            and config.padding == "replicate"
+            and not config.joint_kernels
+        )
+
+    def __init__(self, flow: EnhancedMotionFlow, embed: nn.Linear, offset: Tensor) -> None:
+        """`offset` (1, T, J, dim): all that is added behind the embedding."""
+        super().__init__()
+        assert flow.original is not None
+        config, frames = flow.config, offset.shape[1]
+        self.offset: Tensor
+        self.dim, self.channels = config.dim, config.channels
+        seen = range(-flow.look_back, flow.look_ahead + 1)
+        self.index: Tensor
+        index = torch.arange(frames)[:, None] + torch.tensor(seen)
+        self.register_buffer("index", index.clamp(0, frames - 1).flatten(), persistent=False)
+        self.seen = len(seen)
+
+        # One row of columns for each frame that is seen: f_s reads its kernel's taps, g reads now.
+        first, bias, second, second_bias = [], [], [], []
+        alphas = flow.scale_logits.softmax(dim=0)
+        kernels: Any = flow.kernels
+        encoders: Any = flow.encoders
+        for alpha, kernel, encoder in zip(alphas, kernels, encoders, strict=True):
+            weight = torch.zeros(encoder[0].out_features, len(seen), config.channels)
+            for tap, at in zip(kernel.weight, kernel.offsets, strict=True):
+                weight[:, at + flow.look_back] = encoder[0].weight * tap
+            first.append(weight.flatten(1))
+            bias.append(encoder[0].bias)
+            # alpha > 0, so alpha ReLU(z) = ReLU(alpha z).
+            second.append(alpha * encoder[3].weight)
+            second_bias.append(alpha * encoder[3].bias)
+        weight = torch.zeros(config.dim, len(seen), config.channels)
+        g: Any = flow.original
+        weight[:, flow.look_back] = g[0].weight
+        first.append(weight.flatten(1))
+        bias.append(g[0].bias)
+        second.append(g[3].weight)
+        second_bias.append(g[3].bias)
+        self.first = _linear(torch.cat(first), torch.cat(bias))
+        self.second = _linear(torch.block_diag(*second), torch.cat(second_bias))
+        h: Any = flow.enhance
+        self.third = _linear(h[0].weight, h[0].bias)
+        self.fourth = _linear(h[3].weight, h[3].bias)
+        self.embed = _linear(embed.weight, torch.zeros(embed.out_features))
+        self.embed.bias = None  # type: ignore[assignment]
+        self.register_buffer("offset", (offset + embed.bias).contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, J, C) -> (B T J, dim)."""
+        _, frames, joints, dim = self.offset.shape
+        # Beside each keypoint those of the same joint in all frames that EMF sees.
+        x = x.index_select(1, self.index).reshape(-1, frames, self.seen, joints, self.channels)
+        x = x.transpose(2, 3).reshape(-1, self.seen * self.channels)
+        x = self.second(self.first(x).relu()).relu()
+        f_motion, f_orig = x.split([self.second.out_features - self.dim, self.dim], dim=-1)
+        x = self.embed(f_orig + self.fourth(self.third(f_motion).relu()).relu())
+        return (x.reshape(-1, frames, joints, dim) + self.offset).reshape(-1, dim)
+
+
+class _PlainFeatures(nn.Module):
+    """The same by the lifter's own modules, for settings of other forms."""
+
+    def __init__(self, lifter: Lifter) -> None:
+        super().__init__()
+        self.lifter = copy.deepcopy(lifter).eval()
+        for name in ("blocks", "local_blocks", "proxy_blocks", "norm", "representation"):
+            delattr(self.lifter.trunk, name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        trunk = self.lifter.trunk
+        x = trunk.embed(self.lifter.features(x)) + trunk.joint_position
+        if trunk.temporal_position is not None:
+            x = x + trunk.temporal_position
+        return x.flatten(0, 2)
+
+
+class FusedLifter(nn.Module):
+    """What `Lifter` computes in evaluation, for windows of exactly its configuration's length.
+
+    Attributes:
+        config: the lifter's.
+    """
+
+    def __init__(self, lifter: Lifter) -> None:
+        super().__init__()
+        self.config = c = lifter.config
+        trunk: Any = lifter.trunk
+        self.joints = lifter.joints
+        with torch.no_grad():
+            if lifter.motion_flow is not None and _FusedMotionFlow.fits(c.motion):
+                offset = trunk.joint_position[:, None]
+                if lifter.position is not None:
+                    offset = offset + F.linear(lifter.position, trunk.embed.weight)[:, None]
+                if trunk.temporal_position is not None:
+                    offset = offset + trunk.temporal_position
+                offset = offset.expand(-1, c.frames, -1, -1)
+                self.embed: nn.Module = _FusedMotionFlow(lifter.motion_flow, trunk.embed, offset)
+            else:
+                self.embed = _PlainFeatures(lifter)
+            self.clip = _Axes(c.frames, self.joints, c.heads, c.dim)
+            proxies = _Axes(trunk.proxy.shape[0], self.joints, c.heads, c.dim)
+            proxy = (trunk.proxy + trunk.proxy_joint_position).flatten(0, 1)
+            self.proxy: Tensor
+            self.register_buffer("proxy", proxy)
+            self.blocks = nn.ModuleList(_FusedSpatioTemporal(b, self.clip) for b in trunk.blocks)
+            self.local_blocks = copy.deepcopy(trunk.local_blocks)
+            self.proxy_blocks = nn.ModuleList(
+                _FusedProxyBlock(b, self.clip, proxies, None if i else proxy)
+                for i, b in enumerate(trunk.proxy_blocks)
+            )
+            self.representation = _linear(
+                *_after_norm(trunk.representation.weight, trunk.representation.bias, trunk.norm)
+            )
+            self.heads = _joined(
+                (lifter.position_head.weight, lifter.position_head.bias),
+                (lifter.scale_head.weight, lifter.scale_head.bias),
+            )
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, keypoints: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Lifter.forward`: (B, T, J, 3) -> positions (B, T, J, 3) m, log scale (B, T, J).
+
+        Raises:
+            ValueError: as there, and for any other number of frames.
+        """
+        check_clip(keypoints, self.config.motion.channels, self.joints, 3)
+        if keypoints.shape[1] != self.config.frames:
+            raise ValueError(
+                f"keypoints must be {self.config.frames} frames, not {keypoints.shape[1]}"
+            )
+        x, proxy, dim = self.embed(keypoints), self.proxy, self.config.dim
+        for i, (block, proxy_block) in enumerate(zip(self.blocks, self.proxy_blocks, strict=True)):
+            x = block(x)
+            if len(self.local_blocks):
+                x = self.local_blocks[i](self.clip.clips(x, dim)).reshape(-1, dim)
+            x, proxy = proxy_block(x, proxy)
+        x = self.representation(F.layer_norm(x, (dim,))).tanh()
+        x = self.clip.clips(self.heads(x), 4)
+        positions = x[..., :3]
+        return positions - positions[:, :, :1], x[..., 3]

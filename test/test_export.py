@@ -1,0 +1,335 @@
+"""The fused twin, exported files, and what runs them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from emf_ros import cli
+from emf_ros.lift.engine import EngineError, OnnxEngine, TorchEngine, make_engine
+from emf_ros.model.checkpoint import save_weights
+from emf_ros.model.export import (
+    FORMATS,
+    OPSET,
+    ExportError,
+    check_export,
+    export,
+    load_exported,
+)
+from emf_ros.model.fused import FusedLifter
+from emf_ros.model.lifter import Lifter
+from emf_ros.model.presets import FORMAT, PRESETS, LifterConfig, MotionFlowConfig
+from emf_ros.model.statistics import macs, parameters
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+SMALL = LifterConfig(
+    frames=9,
+    layers=2,
+    dim=16,
+    dim_rep=24,
+    heads=2,
+    mlp_ratio=2.0,
+    layer_scale=0.5,
+    motion=MotionFlowConfig(dim=12),
+)
+
+
+def lifter_of(config=SMALL, seed=0):
+    """A lifter all of whose weights are random: at their start many are zeros and ones, which would
+    hide what the twin forgets."""
+    torch.manual_seed(seed)
+    lifter = Lifter(config).eval()
+    with torch.no_grad():
+        for p in lifter.parameters():
+            p.add_(0.2 * torch.randn_like(p))
+    return lifter
+
+
+def keypoints(batch, config=SMALL, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, config.frames, 17, 3, generator=generator)
+
+
+# ------------------------------------------------------------------------------ the fused twin
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL,
+        replace(SMALL, layers=1),
+        replace(SMALL, frames=10),
+        replace(SMALL, local_branch=True),
+        replace(SMALL, local_branch=True, frames=11),
+        replace(SMALL, temporal_position=True),
+        replace(SMALL, position="after_embedding"),
+        replace(SMALL, features="none"),
+        replace(SMALL, features="difference", temporal_position=True),
+        replace(SMALL, motion=MotionFlowConfig(dim=12, alignment="causal")),
+        replace(SMALL, motion=MotionFlowConfig(dim=12, dilated=True)),
+        replace(SMALL, motion=MotionFlowConfig(dim=10, scales=(1, 3))),
+        replace(SMALL, motion=MotionFlowConfig(dim=12, padding="zero")),
+        replace(SMALL, motion=MotionFlowConfig(dim=12, joint_kernels=17)),
+        replace(SMALL, motion=MotionFlowConfig(dim=12, final_relu=False)),
+        replace(SMALL, motion=MotionFlowConfig(dim=12, combine="motion_only")),
+        replace(SMALL, motion=MotionFlowConfig(dim=12, combine="compressed")),
+    ],
+)
+def test_the_fused_twin_computes_the_same(config):
+    lifter = lifter_of(config)
+    fused = FusedLifter(lifter)
+    with torch.inference_mode():
+        for batch in (1, 3):
+            x = keypoints(batch, config)
+            for mine, theirs in zip(lifter(x), fused(x), strict=True):
+                assert mine.shape == theirs.shape
+                assert (mine - theirs).abs().max() < 2e-5 * max(1.0, float(mine.abs().max()))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_presets_have_fused_twins(preset):
+    config = replace(PRESETS[preset], layers=2)
+    lifter, x = lifter_of(config), keypoints(1, config)
+    with torch.inference_mode():
+        assert (lifter(x)[0] - FusedLifter(lifter)(x)[0]).abs().max() < 1e-4
+
+
+def test_the_fused_twin_leaves_the_lifter_as_it_was():
+    lifter, x = lifter_of(), keypoints(1)
+    with torch.inference_mode():
+        before = lifter(x)[0]
+        FusedLifter(lifter).half()
+        assert torch.equal(lifter(x)[0], before)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.zeros(1, 8, 17, 3), "9 frames, not 8"),
+        (torch.zeros(1, 9, 16, 3), "not"),
+        (torch.full((1, 9, 17, 3), float("nan")), "finite"),
+    ],
+)
+def test_the_fused_twin_refuses_what_is_no_window(x, message):
+    with pytest.raises(ValueError, match=message):
+        FusedLifter(lifter_of())(x)
+
+
+def test_the_network_compiles_as_one_graph():
+    """No graph breaks: fullgraph raises at the first. Compiled without generating code, which would
+    need minutes and a compiler."""
+    lifter, x = lifter_of(), keypoints(2)
+    for network in (lifter, FusedLifter(lifter)):
+        compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
+        with torch.no_grad():
+            assert torch.allclose(compiled(x)[0], lifter(x)[0], atol=1e-5)
+
+
+def test_a_cuda_graph_captures_the_network():
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    lifter = lifter_of().cuda()
+    static, other = keypoints(2).cuda(), keypoints(2, seed=1).cuda()
+    for network in (lifter, FusedLifter(lifter.cpu()).cuda()):
+        network.cuda()
+        with torch.inference_mode():
+            network(static)
+            torch.cuda.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                positions, _ = network(static)
+            static.copy_(other)
+            graph.replay()
+            assert torch.allclose(positions, network(other)[0], atol=1e-4)
+
+
+# ------------------------------------------------------------------------------ export
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_computes_what_torch_does_at_any_batch(tmp_path, format, half):
+    # As the trained ones are: with weights as wild as `lifter_of`'s, half precision says nothing.
+    torch.manual_seed(0)
+    lifter = Lifter(SMALL).eval()
+    path = tmp_path / f"small{FORMATS[format]}"
+    export(lifter, path, format, half)
+    assert check_export(lifter, path, format, half, batches=(1, 2, 5)) <= (5e-3 if half else 1e-4)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    _, metadata = load_exported(path, format)
+    assert metadata["format"] == FORMAT and metadata["layout"] == "h36m17"
+    assert (metadata["frames"], metadata["rate_hz"]) == ("9", "30")
+    assert metadata["normalization"] == "virtual_camera" and metadata["version"]
+    assert metadata["precision"] == ("float16" if half else "float32")
+    assert LifterConfig.from_metadata(metadata) == SMALL
+
+
+def test_an_export_that_computes_something_else_is_caught(tmp_path):
+    path = tmp_path / "small.onnx"
+    export(lifter_of(seed=1), path)
+    with pytest.raises(ExportError, match="differs from torch by"):
+        check_export(lifter_of(), path)
+    with pytest.raises(ExportError, match="another lifter"):
+        check_export(lifter_of(replace(SMALL, layers=1)), path)
+
+
+def test_an_unknown_format_is_refused(tmp_path):
+    with pytest.raises(ExportError, match="unknown format 'caffe'; known: onnx"):
+        export(lifter_of(), tmp_path / "x", "caffe")
+
+
+#: Operators that TensorRT's ONNX parser takes in these types, by onnx-tensorrt's operator table.
+TENSORRT = set(
+    "Add Cast Concat Constant Div Erf Expand Gather Gemm Identity LayerNormalization MatMul Mul "
+    "Relu Reshape Shape Sigmoid Slice Softmax Split Squeeze Sub Tanh Transpose Unsqueeze".split()
+)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_onnx_graph_holds_only_what_tensorrt_parses(tmp_path, half):
+    path = tmp_path / "lite.onnx"
+    export(lifter_of(PRESETS["lite"]), path, half=half)
+    model = onnx.load(str(path))
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
+    assert {node.op_type for node in model.graph.node} <= TENSORRT
+    assert {node.domain for node in model.graph.node} == {""}
+    batch, *rest = model.graph.input[0].type.tensor_type.shape.dim
+    assert batch.dim_param == "batch" and [d.dim_value for d in rest] == [27, 17, 3]
+    assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+
+
+def test_the_onnx_graph_computes_no_shapes(tmp_path):
+    """Each would cost as much as a small product, and TensorRT dislikes them."""
+    path = tmp_path / "lite.onnx"
+    export(lifter_of(PRESETS["lite"]), path)
+    kinds = [node.op_type for node in onnx.load(str(path)).graph.node]
+    assert not {"Shape", "Expand", "If", "Loop"} & set(kinds)
+
+
+# ------------------------------------------------------------------------------ the runtime
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    path = tmp_path_factory.mktemp("exported") / "small.onnx"
+    export(lifter_of(), path)
+    return path
+
+
+def with_metadata(path, out, **changes):
+    """A copy of an exported file that says something else of itself; None takes an entry away."""
+    model = onnx.load(str(path))
+    kept = {p.key: p.value for p in model.metadata_props} | changes
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {k: v for k, v in kept.items() if v is not None})
+    onnx.save(model, str(out))
+    return out
+
+
+def config_of(**changes):
+    return json.dumps({**SMALL.as_dict(), **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": None}, "format is None"),
+        ({"format": "emf_ros-lifter-1"}, f"'emf_ros-lifter-1'; this version reads '{FORMAT}'"),
+        ({"config": None}, "describes no lifter"),
+        ({"config": "{}"}, "describes no lifter"),
+        ({"config": config_of(wings=2)}, "unknown settings .*wings"),
+        ({"layout": "coco17"}, "says layout 'coco17' and describes a lifter of 'h36m17'"),
+        ({"rate_hz": "25"}, "says rate_hz '25'"),
+        ({"frames": "27"}, "says frames '27'"),
+        ({"normalization": "image_width"}, "says normalization"),
+        (
+            {
+                "normalization": "image_width",
+                "config": config_of(normalization="image_width"),
+            },
+            "no metric skeletons",
+        ),
+        ({"frames": "27", "config": config_of(frames=27)}, "says that it takes .*27.* and takes"),
+    ],
+)
+def test_the_runtime_refuses_a_file_that_does_not_fit(exported, tmp_path, changes, message):
+    path = with_metadata(exported, tmp_path / "other.onnx", **changes)
+    with pytest.raises(EngineError, match=message):
+        OnnxEngine(path, 1)
+
+
+def test_weights_that_give_no_metric_skeletons_are_refused_by_the_engine(tmp_path):
+    path = tmp_path / "imported.safetensors"
+    save_weights(path, lifter_of(replace(SMALL, normalization="image_width")))
+    with pytest.raises(EngineError, match="no metric skeletons"):
+        TorchEngine(path, "cpu", 1)
+
+
+def test_both_engines_refuse_what_is_no_window(exported, tmp_path):
+    weights = tmp_path / "small.safetensors"
+    save_weights(weights, lifter_of())
+    good = keypoints(2).numpy()
+    bad = good.copy()
+    bad[1, 3, 4, 0] = np.nan
+    for engine in (OnnxEngine(exported, 1), make_engine(weights=weights, device="cpu")):
+        with pytest.raises(ValueError, match="must be finite"):
+            engine.lift(bad)
+        with pytest.raises(ValueError, match=r"\(B, 9, 17, 3\), not \(2, 8, 17, 3\)"):
+            engine.lift(good[:, :8])
+        with pytest.raises(ValueError, match=r"not \(9, 17, 3\)"):
+            engine.lift(good[0])
+        assert np.isfinite(engine.lift(good.astype(np.float64))[0]).all()
+
+
+# ------------------------------------------------------------------------------ sizes
+
+
+def test_the_arithmetic_is_that_of_the_published_network():
+    """4.07, 12.4 and 39.1 GMAC a clip at T = 9, 27 and 81 were counted in the published code."""
+    full = replace(PRESETS["base"], local_branch=True)
+    for frames, giga in ((9, 4.07), (27, 12.4), (81, 39.1)):
+        assert macs(replace(full, frames=frames)) / 1e9 == pytest.approx(giga, rel=0.01)
+
+
+def test_parameters_are_counted():
+    assert parameters(SMALL) == sum(p.numel() for p in Lifter(SMALL).parameters())
+
+
+# ------------------------------------------------------------------------------ commands
+
+
+def test_the_command_exports_the_shipped_weights(tmp_path, capsys):
+    assert cli.main(["export", "--out", str(tmp_path), "--threads", "1"]) == 0
+    assert "within" in capsys.readouterr().out
+    assert OnnxEngine(tmp_path / "lite.onnx", 1).config == PRESETS["lite"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "huge"], "unknown preset 'huge'; known: lite, small, base"),
+        (["--weights", "none.safetensors"], "no weights file none.safetensors"),
+        (["--out", "/proc/none/lite.onnx"], "/proc/none"),
+    ],
+)
+def test_the_command_says_what_cannot_be_exported(arguments, message, capsys):
+    assert cli.main(["export", *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_lists_the_presets_as_measured(monkeypatch, capsys):
+    small = {"lite": SMALL, "wide": replace(SMALL, dim=32)}
+    monkeypatch.setattr("emf_ros.model_table.PRESETS", small)
+    assert cli.main(["models", "--seconds", "0.1", "--threads", "1"]) == 0
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
+    for name, config in small.items():
+        assert rows[name][1:4] == ["9", "2", str(config.dim)]
+        assert int(rows[name][4].replace(",", "")) == parameters(config)
+        assert float(rows[name][7]) > 0
+    assert "not trained yet" in " ".join(rows["wide"]) and "not trained" not in " ".join(
+        rows["lite"]
+    )
