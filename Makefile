@@ -39,6 +39,7 @@ test: env
 	@$(PY) -m pytest
 
 bench: env
+	@$(PY) benchmarks/model.py
 	@$(PY) benchmarks/lifter_step.py
 	@$(PY) benchmarks/nodes.py
 

@@ -342,7 +342,7 @@ class TCPFormer(nn.Module):
         """
         check_clip(x, self.embed.in_features, self.proxy.shape[1], 3, "the input")
         proxy = (self.proxy + self.proxy_joint_position).expand(x.shape[0], -1, -1, -1)
-        x = self.embed(x) + self.joint_position
+        x = self.embed(x) + self.joint_position  # (8) of the EMF paper
         if self.temporal_position is not None:
             x = x + self.temporal_position[:, -x.shape[1] :]
         for i, (block, proxy_block) in enumerate(zip(self.blocks, self.proxy_blocks, strict=True)):

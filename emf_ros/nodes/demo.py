@@ -307,7 +307,7 @@ def _report(
     if not listener.messages:
         print("demo: no skeleton message came", file=sys.stderr)
         return 1
-    print(f"wrote {out}/skeletons.npz, overlay.mp4, summary.json")
+    print(f"wrote {out}/skeletons.npz, {'' if args.no_render else 'overlay.mp4, '}summary.json")
     print(
         f"{listener.messages} skeleton messages, {rate:.1f} Hz, p50 {p50:.0f} ms, p95 {p95:.0f} ms"
     )
