@@ -97,7 +97,7 @@ def _qkv(attention: Attention, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
     """Self-attention's queries (scaled), keys and values, from the normalised input."""
     weight, bias = _after_norm(attention.qkv.weight, None, norm)
     dim = weight.shape[1]
-    factor = torch.ones(3 * dim)
+    factor = weight.new_ones(3 * dim)
     factor[:dim] = (dim // attention.heads) ** -0.5
     return weight * factor[:, None], bias * factor
 
@@ -258,7 +258,7 @@ class _FusedMotionFlow(nn.Module):
         kernels: Any = flow.kernels
         encoders: Any = flow.encoders
         for alpha, kernel, encoder in zip(alphas, kernels, encoders, strict=True):
-            weight = torch.zeros(encoder[0].out_features, len(seen), config.channels)
+            weight = kernel.weight.new_zeros(encoder[0].out_features, len(seen), config.channels)
             for tap, at in zip(kernel.weight, kernel.offsets, strict=True):
                 weight[:, at + flow.look_back] = encoder[0].weight * tap
             first.append(weight.flatten(1))
@@ -266,7 +266,7 @@ class _FusedMotionFlow(nn.Module):
             # alpha > 0, so alpha ReLU(z) = ReLU(alpha z).
             second.append(alpha * encoder[3].weight)
             second_bias.append(alpha * encoder[3].bias)
-        weight = torch.zeros(config.dim, len(seen), config.channels)
+        weight = flow.scale_logits.new_zeros(config.dim, len(seen), config.channels)
         g: Any = flow.original
         weight[:, flow.look_back] = g[0].weight
         first.append(weight.flatten(1))
@@ -278,7 +278,7 @@ class _FusedMotionFlow(nn.Module):
         h: Any = flow.enhance
         self.third = _linear(h[0].weight, h[0].bias)
         self.fourth = _linear(h[3].weight, h[3].bias)
-        self.embed = _linear(embed.weight, torch.zeros(embed.out_features))
+        self.embed = _linear(embed.weight, torch.zeros_like(embed.bias))
         self.embed.bias = None  # type: ignore[assignment]
         self.register_buffer("offset", (offset + embed.bias).contiguous())
 
@@ -352,6 +352,8 @@ class FusedLifter(nn.Module):
                 (lifter.position_head.weight, lifter.position_head.bias),
                 (lifter.scale_head.weight, lifter.scale_head.bias),
             )
+            self.scale_offset: Tensor
+            self.register_buffer("scale_offset", lifter.scale_offset.clone())
         self.requires_grad_(False)
         self.eval()
 
@@ -375,4 +377,4 @@ class FusedLifter(nn.Module):
         x = self.representation(F.layer_norm(x, (dim,))).tanh()
         x = self.clip.clips(self.heads(x), 4)
         positions = x[..., :3]
-        return positions - positions[:, :, :1], x[..., 3]
+        return positions - positions[:, :, :1], x[..., 3] + self.scale_offset
