@@ -93,7 +93,7 @@ def test_the_fused_twin_computes_the_same(config):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_presets_have_fused_twins(preset):
-    # In double precision: float32 rounds differently on each CPU, and wide random weights magnify it.
+    # In double precision: float32 rounds differently by CPU, and wide random weights magnify it.
     config = replace(PRESETS[preset], layers=2)
     lifter, x = lifter_of(config).double(), keypoints(1, config).double()
     with torch.inference_mode():
