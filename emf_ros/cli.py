@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
+from .train.formats import FormatError
+from .train.formats.command import add_parser as add_mocap_parser
 
 
 class CommandError(RuntimeError):
@@ -60,29 +62,66 @@ def _lift(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
+    from .model.checkpoint import WeightsError
     from .train.card import finish
     from .train.mocap import MocapError
-    from .train.trainer import TrainConfig, Trainer
+    from .train.trainer import TrainConfig, Trainer, TrainingError
 
-    config = TrainConfig(
-        preset=args.preset,
-        mocap=args.mocap,
-        out=args.out,
-        budget_minutes=args.budget,
-        init=args.init,
-        seed=args.seed,
-    )
     try:
+        config = TrainConfig(
+            preset=args.preset,
+            mocap=args.mocap,
+            out=args.out,
+            validation=tuple(s for s in args.validation.split(",") if s),
+            budget_minutes=args.budget,
+            steps=args.steps,
+            init=args.init,
+            seed=args.seed,
+        ).changed(args.set)
         trainer = Trainer(config, args.device, args.threads)
-        done = trainer.train(args.minutes or args.budget)
-        if done:
+        first = trainer.processes.first
+        if first:
+            print(trainer.summary(), file=sys.stderr)
+        done = trainer.train(args.minutes or float("inf"))
+        if done and first:
             finish(trainer)
             print(f"weights and model card in {args.out}")
-        else:
-            spent = trainer.trained_s / 60
-            print(f"{spent:.1f} of {args.budget:g} minutes; run the same command to go on")
-    except (MocapError, ValueError) as error:
+        elif first:
+            print(f"{100 * trainer.progress():.0f} % done; run the same command to go on")
+    except (MocapError, TrainingError, WeightsError, ValueError) as error:
         raise CommandError(str(error)) from None
+    except OSError as error:
+        raise CommandError(f"cannot write {args.out}: {error}") from None
+
+
+def _eval(args: argparse.Namespace) -> None:
+    import json
+
+    from .model.checkpoint import WeightsError
+    from .paths import share_folder
+    from .train.evaluate import EvaluationError, evaluate_file
+    from .train.mocap import MocapError
+    from .train.report import plots, tables
+
+    weights = args.weights or share_folder("models") / f"{args.preset}.safetensors"
+    subjects = tuple(s for s in args.subjects.split(",") if s)
+    try:
+        report = evaluate_file(
+            weights, args.mocap, subjects, args.trained_too, args.windows, args.device
+        )
+        for line in tables(report):
+            print(line)
+        if args.out:
+            out = Path(args.out)
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "report.json").write_text(json.dumps(report, indent=1))
+            (out / "report.md").write_text("\n".join(tables(report)))
+            names = [path.name for path in plots(report, out)]
+            print(f"{out}: report.json, report.md, {', '.join(names)}", file=sys.stderr)
+    except (EvaluationError, MocapError, WeightsError, ValueError) as error:
+        raise CommandError(str(error)) from None
+    except OSError as error:
+        raise CommandError(f"cannot write {args.out}: {error}") from None
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -185,17 +224,45 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--out", required=True, metavar="FILE.mp4")
     render.set_defaults(run=_render)
 
+    add_mocap_parser(commands)
+
     train = commands.add_parser("train", help="motion capture to weights; goes on where it stopped")
     train.add_argument("--mocap", required=True, metavar="DIR", help="folder of npz files")
     train.add_argument("--out", required=True, metavar="DIR")
     train.add_argument("--preset", default="lite")
     train.add_argument("--budget", type=float, default=60.0, help="minutes of the whole run (60)")
+    train.add_argument("--steps", type=int, default=0, help="length in steps in place of minutes")
     train.add_argument("--minutes", type=float, help="train for so long now, then stop")
+    train.add_argument(
+        "--validation", default="", metavar="SUBJECT,...", help="hold these subjects back"
+    )
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SETTING=VALUE",
+        help="any other setting: learning_rate=1e-3, diversity.tilt=0, lifter.layers=4, ...",
+    )
     train.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"))
     train.add_argument("--threads", type=int, help="CPU threads")
     train.add_argument("--init", default="", metavar="FILE", help="weights to go on from")
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("eval", help="how good weights are on subjects not trained on")
+    evaluate.add_argument("--mocap", required=True, metavar="DIR", help="folder of npz files")
+    evaluate.add_argument("--preset", default="lite", help="which of the shipped weights (lite)")
+    evaluate.add_argument("--weights", metavar="FILE", help="weights in place of the preset's")
+    evaluate.add_argument(
+        "--subjects", default="", metavar="SUBJECT,...", help="these alone (those held back)"
+    )
+    evaluate.add_argument(
+        "--trained-too", action="store_true", help="also on subjects that were trained on"
+    )
+    evaluate.add_argument("--windows", type=int, default=1536, help="per kind of keypoints (1536)")
+    evaluate.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"))
+    evaluate.add_argument("--out", metavar="DIR", help="save the report and its plots")
+    evaluate.set_defaults(run=_eval)
 
     export = commands.add_parser("export", help="weights to ONNX, TorchScript or torch.export")
     export.add_argument("--preset", default="lite", help="which of the shipped weights (lite)")
@@ -226,7 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         args.run(args)
-    except CommandError as error:
+    except (CommandError, FormatError) as error:
         print(f"emf-ros: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

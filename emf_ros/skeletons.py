@@ -200,7 +200,46 @@ BLAZEPOSE33 = Layout(
     {},
 )
 
-LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (H36M17, COCO17, BLAZEPOSE33)}
+# Halpe's body: COCO's joints, then the middle line's and the feet's.
+HALPE26 = Layout(
+    "halpe26",
+    (
+        *COCO17.joints,
+        "head",
+        "neck",
+        "hip",
+        "left_big_toe",
+        "right_big_toe",
+        "left_small_toe",
+        "right_small_toe",
+        "left_heel",
+        "right_heel",
+    ),
+    tuple(bone for bone in _LIMB_BONES if bone[1].split("_")[1] != "hip")
+    + tuple(
+        (f"{side}_{a}", f"{side}_{b}")
+        for side in ("left", "right")
+        for a, b in (("ankle", "heel"), ("ankle", "big_toe"), ("ankle", "small_toe"))
+    )
+    + (
+        ("head", "neck"),
+        ("neck", "hip"),
+        *(
+            (middle, f"{s}_{j}")
+            for middle, j in (("neck", "shoulder"), ("hip", "hip"))
+            for s in ("left", "right")
+        ),
+        ("nose", "left_eye"),
+        ("nose", "right_eye"),
+        ("left_eye", "left_ear"),
+        ("right_eye", "right_ear"),
+    ),
+    {},
+)
+
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout for layout in (H36M17, COCO17, BLAZEPOSE33, HALPE26)
+}
 
 
 def get_layout(name: str) -> Layout:
@@ -232,10 +271,16 @@ _FROM_FACE_AND_LIMBS: dict[str, dict[str, float]] = {
     },
 }
 
-# Joints of H36M17 that a detector of faces and limbs does not see itself, but has as the mean of
-# others. Training forms them the same way, from noisy hips and shoulders.
-DERIVED_IN_H36M17: dict[str, dict[str, float]] = {
-    joint: _FROM_FACE_AND_LIMBS[joint] for joint in ("pelvis", "spine", "thorax")
+# What a source has of its own is taken in place of that.
+_FROM: dict[str, dict[str, dict[str, float]]] = {
+    COCO17.name: _FROM_FACE_AND_LIMBS,
+    BLAZEPOSE33.name: _FROM_FACE_AND_LIMBS,
+    HALPE26.name: {
+        "pelvis": {"hip": 1.0},
+        "spine": {"hip": 0.5, "neck": 0.5},
+        "thorax": {"neck": 1.0},
+        "head_top": {"head": 1.0},
+    },
 }
 
 
@@ -250,11 +295,11 @@ def conversion_matrix(source: Layout, target: Layout) -> np.ndarray:
     """
     if source.name == target.name:
         return np.eye(len(source))
-    if target.name != H36M17.name or source.name not in (COCO17.name, BLAZEPOSE33.name):
+    if target.name != H36M17.name or source.name not in _FROM:
         raise ValueError(f"no conversion from layout {source.name!r} to {target.name!r}")
     weights = np.zeros((len(target), len(source)))
     for row, joint in enumerate(target.joints):
-        for name, weight in _FROM_FACE_AND_LIMBS.get(joint, {joint: 1.0}).items():
+        for name, weight in _FROM[source.name].get(joint, {joint: 1.0}).items():
             weights[row, source.index(name)] = weight
     return weights
 

@@ -7,6 +7,7 @@ from emf_ros.skeletons import (
     BLAZEPOSE33,
     COCO17,
     H36M17,
+    HALPE26,
     LAYOUTS,
     conversion_matrix,
     convert_keypoints,
@@ -26,6 +27,7 @@ def test_layouts_have_the_number_of_joints_that_their_names_say():
         "h36m17": 17,
         "coco17": 17,
         "blazepose33": 33,
+        "halpe26": 26,
     }
 
 
@@ -70,7 +72,7 @@ def test_h36m_is_one_tree_from_the_pelvis():
     assert H36M17.parents[H36M17.index("right_knee")] == H36M17.index("right_hip")
 
 
-@pytest.mark.parametrize("layout", [COCO17, BLAZEPOSE33], ids=lambda layout: layout.name)
+@pytest.mark.parametrize("layout", [COCO17, BLAZEPOSE33, HALPE26], ids=lambda layout: layout.name)
 def test_point_sets_have_no_parents(layout):
     assert set(layout.parents) == {-1}
 
@@ -128,7 +130,27 @@ def test_conversion_to_h36m_on_known_points(source):
     assert joint("right_wrist") == pytest.approx([7, 7, 0.9])
 
 
-@pytest.mark.parametrize("source", [COCO17, BLAZEPOSE33], ids=lambda layout: layout.name)
+def test_halpe_has_the_middle_line_itself():
+    points = standing_person(HALPE26)
+    for joint, place in (
+        ("hip", (102, 195, 0.9)),
+        ("neck", (98, 95, 0.7)),
+        ("head", (99, 30, 0.6)),
+    ):
+        points[HALPE26.index(joint)] = place
+    converted = convert_keypoints(points, HALPE26, H36M17)
+
+    def joint(name):
+        return converted[H36M17.index(name)]
+
+    assert joint("pelvis") == pytest.approx([102, 195, 0.9])
+    assert joint("thorax") == pytest.approx([98, 95, 0.7])
+    assert joint("spine") == pytest.approx([100, 145, 0.7])
+    assert joint("head_top") == pytest.approx([99, 30, 0.6])
+    assert joint("left_hip") == pytest.approx([110, 200, 0.8])
+
+
+@pytest.mark.parametrize("source", [COCO17, BLAZEPOSE33, HALPE26], ids=lambda layout: layout.name)
 def test_conversion_moves_with_the_picture(source):
     rng = np.random.default_rng(1)
     points = np.concatenate(
@@ -143,11 +165,12 @@ def test_conversion_moves_with_the_picture(source):
     assert (a[..., 2] == b[..., 2]).all()
 
 
-def test_conversion_commutes_with_mirroring():
+@pytest.mark.parametrize("source", [COCO17, BLAZEPOSE33, HALPE26], ids=lambda layout: layout.name)
+def test_conversion_commutes_with_mirroring(source):
     rng = np.random.default_rng(2)
-    points = rng.uniform(0.1, 1, (33, 3))
-    mirrored = convert_keypoints(points[list(BLAZEPOSE33.mirror)], BLAZEPOSE33, H36M17)
-    straight = convert_keypoints(points, BLAZEPOSE33, H36M17)
+    points = rng.uniform(0.1, 1, (len(source), 3))
+    mirrored = convert_keypoints(points[list(source.mirror)], source, H36M17)
+    straight = convert_keypoints(points, source, H36M17)
     assert mirrored == pytest.approx(straight[list(H36M17.mirror)])
 
 
@@ -171,7 +194,7 @@ def test_conversion_to_the_same_layout_is_a_copy():
 
 
 def test_conversion_weights_sum_to_one():
-    for source in (COCO17, BLAZEPOSE33):
+    for source in (COCO17, BLAZEPOSE33, HALPE26):
         assert conversion_matrix(source, H36M17).sum(axis=1) == pytest.approx(np.ones(17))
 
 

@@ -1,4 +1,4 @@
-"""Training: motion capture, synthetic views, losses, metrics, and a run that can be resumed."""
+"""Training: motion capture, synthetic views, losses and metrics."""
 
 import math
 from dataclasses import replace
@@ -6,13 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from moving_people import RATE_HZ, STANDING, mocap_folder, smooth_motion, write_mocap
 
 from emf_ros.lift.root import solve_root
-from emf_ros.model.checkpoint import load_weights, save_weights
-from emf_ros.model.lifter import Lifter
-from emf_ros.model.presets import LifterConfig, MotionFlowConfig
 from emf_ros.skeletons import H36M17
-from emf_ros.train.evaluate import evaluate
+from emf_ros.train.detector_model import DetectorErrors
 from emf_ros.train.losses import (
     LossWeights,
     motion_terms,
@@ -21,81 +19,59 @@ from emf_ros.train.losses import (
     total_loss,
 )
 from emf_ros.train.metrics import acceleration_error, mpjpe, mpjve, n_mpjpe, p_mpjpe
-from emf_ros.train.mocap import MocapError, WindowSampler, load_mocap
-from emf_ros.train.synthesis import CameraRanges, DetectorErrors, Synthesizer
-from emf_ros.train.trainer import TrainConfig, Trainer
+from emf_ros.train.mocap import MocapError, WindowSampler, held_back, load_mocap
+from emf_ros.train.synthesis import CameraRanges, Synthesizer
 
 CPU = torch.device("cpu")
-RATE_HZ = 50.0
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
-
-# A standing person, m, z up, looking along -y.
-STANDING = np.array(
-    [
-        *((0, 0, 0.95), (-0.13, 0, 0.93), (-0.13, -0.02, 0.5), (-0.13, 0.03, 0.08)),
-        *((0.13, 0, 0.93), (0.13, -0.02, 0.5), (0.13, 0.03, 0.08), (0, 0, 1.2)),
-        *((0, 0, 1.45), (0, -0.1, 1.6), (0, 0, 1.75), (0.18, 0, 1.42)),
-        *((0.3, 0, 1.15), (0.32, -0.1, 0.95), (-0.18, 0, 1.42), (-0.3, 0, 1.15)),
-        (-0.32, -0.1, 0.95),
-    ]
-)
-
-
-def smooth_motion(frames, seed):
-    """(N, 17, 3) m: a person who walks about and whose joints swing."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(frames)[:, None, None] / RATE_HZ
-    swing = 0.1 * np.sin(2 * math.pi * (rng.uniform(0.3, 1, (17, 3)) * t + rng.random((17, 3))))
-    walk = np.cumsum(0.02 * np.sin(rng.uniform(0, 1, 3) * t + rng.random(3) * 6), axis=0)
-    walk[..., 2] = 0
-    return STANDING + swing + walk
-
-
-def write_mocap(path, clips, fps=RATE_HZ):
-    """Clips as (subject, motion) in the shared format."""
-    lengths = [len(motion) for _, motion in clips]
-    np.savez(
-        path,
-        pos_mm=np.concatenate([np.rint(1000 * m).astype(np.int16) for _, m in clips]),
-        starts=np.cumsum([0, *lengths[:-1]]),
-        lengths=np.array(lengths),
-        subject=np.array([subject for subject, _ in clips]),
-        action=np.array(["walk"] * len(clips)),
-        joints=np.array(H36M17.joints),
-        fps=fps,
-    )
 
 
 @pytest.fixture
 def mocap(tmp_path):
-    folder = tmp_path / "mocap"
-    folder.mkdir()
-    clips = [(s, smooth_motion(150 + 20 * i, i)) for i, s in enumerate(("a", "cmu02", "b"))]
-    write_mocap(folder / "tiny.npz", clips)
-    write_mocap(folder / "other.npz", [("cmu49", smooth_motion(90, 7)), ("c", STANDING[None])])
-    return folder
+    return mocap_folder(tmp_path / "mocap")
 
 
 # ------------------------------------------------------------------------------ motion capture
 
 
-def test_subjects_are_split_and_their_clips_found(mocap):
+def test_mocap_is_split_by_subject_in_metres(mocap):
     train, validation = load_mocap(mocap, "train"), load_mocap(mocap, "validation")
-    assert sorted(train.subjects) == ["a", "b", "c"]
+    assert sorted(train.subjects) == ["a", "b"]
     assert sorted(validation.subjects) == ["cmu02", "cmu49"]
-    assert set(train.sources) == {"tiny", "other"} and train.rate_hz == RATE_HZ
+    assert set(train.sources) == {"tiny"} and set(train.rates) == {RATE_HZ}
+    assert sorted(load_mocap(mocap).subjects) == ["a", "b", "cmu02", "cmu49"]
     for clips, subject, seed, length in ((train, "b", 2, 190), (validation, "cmu49", 7, 90)):
         i = list(clips.subjects).index(subject)
         found = clips.positions[clips.starts[i] : clips.starts[i] + clips.lengths[i]]
         assert found == pytest.approx(smooth_motion(length, seed), abs=6e-4)
 
 
+def test_clips_without_motion_are_left_out_and_counted(mocap):
+    assert load_mocap(mocap, "train").left_out == 1
+    write_mocap(mocap / "none.npz", [("d", STANDING[None][:0]), ("e", smooth_motion(20, 3))])
+    train = load_mocap(mocap, "train")
+    assert train.left_out == 2 and "d" not in train.subjects and "e" in train.subjects
+
+
+def test_a_folder_of_nothing_but_stills_is_refused(tmp_path):
+    write_mocap(tmp_path / "still.npz", [("a", STANDING[None]), ("b", STANDING[None])])
+    with pytest.raises(MocapError, match="no clip of two frames"):
+        load_mocap(tmp_path)
+
+
+def test_minutes_and_clips_of_some_subjects(mocap):
+    clips = load_mocap(mocap)
+    some = clips.of({"a", "cmu49"})
+    assert sorted(some.subjects) == ["a", "cmu49"]
+    assert some.minutes == pytest.approx((150 + 90) / RATE_HZ / 60)
+
+
 def test_sources_that_repeat_themselves_are_drawn_less(mocap):
-    (mocap / "tiny.npz").rename(mocap / "snu_walk.npz")
+    write_mocap(mocap / "snu_walk.npz", [("d", smooth_motion(60, 1))])
     train = load_mocap(mocap, "train")
     share = train.weights / train.lengths
-    assert share[train.sources == "snu_walk"] == pytest.approx(0.15 * np.ones(2))
-    assert share[train.sources == "other"] == pytest.approx(np.ones(1))
+    walk, other = share[train.sources == "snu_walk"], share[train.sources != "snu_walk"]
+    assert walk == pytest.approx(0.15 * other[0] * np.ones(1))
 
 
 def test_what_is_no_motion_capture_is_refused(mocap, tmp_path):
@@ -106,21 +82,81 @@ def test_what_is_no_motion_capture_is_refused(mocap, tmp_path):
     np.savez(mocap / "wrong.npz", positions=np.zeros(3))
     with pytest.raises(MocapError, match="wrong.npz has no .*pos_mm"):
         load_mocap(mocap, "train")
-
-
-def test_files_of_other_shapes_or_rates_are_refused(mocap):
-    write_mocap(mocap / "fast.npz", [("d", smooth_motion(20, 1))], fps=120.0)
-    with pytest.raises(MocapError, match=r"50.0, 120.0"):
+    whole = (mocap / "tiny.npz").read_bytes()
+    (mocap / "wrong.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(MocapError, match="wrong.npz is no readable npz"):
         load_mocap(mocap, "train")
-    write_mocap(mocap / "fast.npz", [("d", smooth_motion(20, 1)[:, :16])])
-    with pytest.raises(MocapError, match="fast.npz.*16"):
+    (mocap / "wrong.npz").write_bytes(b"no zip file")
+    with pytest.raises(MocapError, match="wrong.npz is no readable npz"):
         load_mocap(mocap, "train")
 
 
-def test_a_split_without_clips_is_refused(tmp_path):
-    write_mocap(tmp_path / "only.npz", [("a", smooth_motion(20, 1))])
-    with pytest.raises(MocapError, match="validation"):
-        load_mocap(tmp_path, "validation")
+def spoilt(path, **changes):
+    """The file again with some arrays replaced."""
+    with np.load(path) as data:
+        arrays = {**data, **changes}
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pos_mm": np.zeros((510, 16, 3), np.int16)}, r"\(510, 16, 3\), not \(N, 17, 3\)"),
+        ({"fps": 0.0}, "0.0 is no frame rate"),
+        ({"fps": np.nan}, "nan is no frame rate"),
+        ({"fps": np.array(["fast"])}, "fast.* is no frame rate"),
+        ({"starts": np.array([0, 150, 400])}, "outside of its 510 frames"),
+        ({"lengths": np.array([150, 170])}, "3 starts, 2 lengths"),
+        ({"joints": np.array([*H36M17.joints[:-1], "tail"])}, "missing: right_wrist"),
+        ({"joints": np.array(H36M17.joints[::-1])}, "not those of h36m17 in their order$"),
+        ({"pos_mm": np.full((510, 17, 3), "x")}, "must be numbers"),
+    ],
+)
+def test_a_file_that_contradicts_itself_is_refused(mocap, changes, message):
+    spoilt(mocap / "tiny.npz", **changes)
+    with pytest.raises(MocapError, match=f"tiny.npz.*{message}"):
+        load_mocap(mocap)
+
+
+def test_markers_that_are_not_numbers_are_refused_by_frame(mocap):
+    with np.load(mocap / "tiny.npz") as data:
+        positions = data["pos_mm"].astype(np.float32)
+    positions[37, 4, 1] = np.nan
+    spoilt(mocap / "tiny.npz", pos_mm=positions)
+    with pytest.raises(MocapError, match="tiny.npz: frame 37"):
+        load_mocap(mocap)
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("metres", 0.001), ("feet", 0.00328), ("cm", 0.1), ("10 um", 100.0)]
+)
+def test_other_units_are_refused(mocap, unit, factor):
+    with np.load(mocap / "tiny.npz") as data:
+        positions = data["pos_mm"] * factor
+    spoilt(mocap / "tiny.npz", pos_mm=positions.astype(np.float32))
+    with pytest.raises(MocapError, match="tiny.npz: legs are .* millimetres"):
+        load_mocap(mocap)
+
+
+def test_subjects_are_held_back_by_name_or_every_eighth():
+    assert held_back({"cmu02", "cmu03", "x"}) == {"cmu02"}
+    assert held_back({f"s{i}" for i in range(1, 10)}) == {"s1", "s9"}
+    assert held_back({"a", "b", "c"}) == {"a"}
+    assert held_back({"a", "b", "c"}, ["c", "b"]) == {"b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("subjects", "asked", "message"),
+    [
+        ({"a"}, (), "must not share subjects.*there is a"),
+        ({"cmu02", "cmu07"}, (), "must not share.*there are cmu02, cmu07"),
+        ({"a", "b"}, ("a", "b"), "must not share"),
+        ({"a", "b"}, ("c",), "no clip of the validation subjects c; there are a, b"),
+    ],
+)
+def test_nobody_is_on_both_sides_of_the_split(subjects, asked, message):
+    with pytest.raises(MocapError, match=message):
+        held_back(subjects, asked)
 
 
 def even_motion(speed):
@@ -130,8 +166,15 @@ def even_motion(speed):
     return motion
 
 
-def drawn(folder, rate_hz=30.0, frames=9, batch=32, speed=(1.0, 1.0), seed=0):
-    sampler = WindowSampler(load_mocap(folder, "train"), rate_hz, CPU)
+def test_files_of_other_rates_play_at_the_same_speed(tmp_path):
+    write_mocap(tmp_path / "slow.npz", [("a", even_motion(1.5)[:200])])
+    write_mocap(tmp_path / "fast.npz", [("b", even_motion(0.6)[:200])], fps=125.0)
+    step = drawn(tmp_path, split="all")[..., 0].diff(dim=1)
+    assert torch.allclose(step, torch.full_like(step, 1.5 / 30), atol=2e-3)
+
+
+def drawn(folder, rate_hz=30.0, frames=9, batch=32, speed=(1.0, 1.0), seed=0, split="all"):
+    sampler = WindowSampler(load_mocap(folder, split), rate_hz, CPU)
     return sampler.draw(batch, frames, torch.Generator().manual_seed(seed), speed)
 
 
@@ -143,11 +186,11 @@ def test_windows_have_the_models_rate_and_the_speed_asked_for(tmp_path, speed):
 
 
 def test_windows_never_cross_into_another_clip(tmp_path):
-    clips = [(f"s{i}", np.full((40, 17, 3), float(i))) for i in range(5)]
+    clips = [(f"s{i}", np.repeat(STANDING[None], 40, axis=0) + float(i)) for i in range(5)]
     write_mocap(tmp_path / "steps.npz", clips)
     windows = drawn(tmp_path, frames=27, batch=200)
-    assert (windows == windows[:, :1]).all()
-    assert set(windows[:, 0, 0, 0].tolist()) == {0.0, 1.0, 2.0, 3.0, 4.0}
+    assert torch.allclose(windows, windows[:, :1].expand_as(windows), atol=1e-5)
+    assert set(windows[:, 0, 0, 0].round(decimals=3).tolist()) == {0.0, 1.0, 2.0, 3.0, 4.0}
 
 
 def test_a_clip_shorter_than_the_window_ends_by_standing_still(tmp_path):
@@ -278,35 +321,13 @@ def test_scores_are_scores_and_missing_keypoints_are_zero(noisy):
     assert 0.01 < (scores == 0).float().mean() < 0.3
 
 
-def test_scores_fall_with_the_error():
-    noise_alone = DetectorErrors((0.05, 0.05), bias=0, dropout=0, swap=0, missing_frames=0)
-    batch = Synthesizer(CPU, 0, errors=noise_alone).batch(motion_batch())
-    rays = batch.joints[..., :2] / batch.joints[..., 2:].clamp(min=0.05)
-    size = (rays.amax(dim=2) - rays.amin(dim=2)).norm(dim=-1, keepdim=True)
-    off = (batch.rays - rays).norm(dim=-1) / size
-    ahead = (batch.joints[..., 2] > 0.5).all(dim=-1, keepdim=True)
-    side = torch.tensor([s != "middle" for s in H36M17.sides])  # the others are means of these
-    right, wrong = (batch.scores[ahead & side & chosen] for chosen in (off < 0.02, off > 0.1))
-    assert right.median() > 0.85 and wrong.median() < 0.5
-
-
 def test_some_frames_are_gone_and_some_windows_begin_still(noisy):
     gone = (noisy.scores == 0).all(dim=-1)
     assert 0.03 < gone.any(dim=1).float().mean() < 0.35
     still = (noisy.joints[:, 1] == noisy.joints[:, 0]).all(dim=-1).all(dim=-1)
+    # The live system repeats an observation with its error.
+    assert torch.equal(noisy.rays[still, 0], noisy.rays[still, 1])
     assert 0.05 < still.float().mean() < 0.3
-
-
-def test_no_errors_are_drawn_where_all_are_switched_off():
-    none = DetectorErrors((1e-9, 1e-9), (0.5, 0.5), 0, 0, 0, 0, 0)
-    cameras = replace(CameraRanges(), distance_m=(7.9, 8.0), fov_deg=(99.0, 100.0))
-    batch = Synthesizer(CPU, 0, cameras, none).batch(motion_batch())
-    side = [i for i, s in enumerate(H36M17.sides) if s != "middle"]
-    rays = batch.joints[..., :2] / batch.joints[..., 2:]
-    inside = (batch.scores > 0.6)[..., side]
-    off = (batch.rays - rays)[..., side, :].norm(dim=-1)
-    # Some joints still lie astray on something else, 2 % of them at most.
-    assert (off[inside] < 1e-6).float().mean() > 0.97
 
 
 def test_the_same_seed_gives_the_same_batches():
@@ -494,164 +515,3 @@ def test_acceleration_error_is_in_metres_per_second_squared():
     falling = truth + 0.5 * t**2 * torch.tensor([0, 9.81, 0])
     assert acceleration_error(falling, truth, 30.0).tolist() == pytest.approx([9.81, 9.81])
     assert acceleration_error(truth + 2 * t, truth, 30.0).tolist() == pytest.approx([0, 0])
-
-
-# ------------------------------------------------------------------------------ the trainer
-
-
-def config(mocap, out, **changes):
-    return TrainConfig("lite", str(mocap), str(out), batch=2, **changes)
-
-
-def weights_of(module):
-    return torch.cat([p.detach().flatten() for p in module.parameters()])
-
-
-def test_a_run_goes_on_from_given_weights_of_any_size(mocap, tmp_path):
-    torch.manual_seed(0)
-    given = LifterConfig(
-        frames=9, layers=1, dim=8, dim_rep=8, heads=2, motion=MotionFlowConfig(dim=12)
-    )
-    lifter = Lifter(given)
-    save_weights(tmp_path / "given.safetensors", lifter)
-    init = str(tmp_path / "given.safetensors")
-    trainer = Trainer(config(mocap, tmp_path / "run", init=init), "cpu")
-    assert trainer.lifter.config == given and trainer.lifter.training
-    assert torch.equal(weights_of(trainer.lifter), weights_of(lifter))
-    trainer.train_step()
-    save_weights(init, Lifter(replace(given, normalization="image_width")))
-    with pytest.raises(ValueError, match="normalization 'image_width'; training gives"):
-        Trainer(config(mocap, tmp_path / "other", init=init), "cpu")
-
-
-@pytest.mark.parametrize(("scale", "trained"), [(1e-5, False), (0.1, True)])
-def test_published_local_scales_stay_as_they_are(mocap, tmp_path, scale, trained):
-    given = LifterConfig(
-        frames=9,
-        layers=1,
-        dim=8,
-        dim_rep=8,
-        heads=2,
-        motion=MotionFlowConfig(dim=12),
-        local_branch=True,
-        layer_scale=scale,
-    )
-    init = str(tmp_path / "given.safetensors")
-    save_weights(init, Lifter(given))
-    trainer = Trainer(config(mocap, tmp_path / "run", init=init), "cpu")
-    trainer.trained_s = 300.0
-    trainer.train_step()
-    scales = trainer.lifter.trunk.local_blocks[0].scale1
-    assert bool((scales != scale).any()) == trained
-
-
-def test_a_step_trains_and_reports_every_term(mocap, tmp_path):
-    trainer = Trainer(config(mocap, tmp_path / "run"), "cpu")
-    before = weights_of(trainer.lifter)
-    trainer.trained_s = 300.0  # past the start of the warm-up
-    reported = [trainer.train_step() for _ in range(3)]
-    assert trainer.step == 3 and not torch.equal(before, weights_of(trainer.lifter))
-    for terms in reported:
-        assert set(terms) == {
-            "position",
-            "velocity",
-            "acceleration",
-            "smoothness",
-            "likelihood",
-        }
-        assert all(math.isfinite(v) for v in terms.values())
-    # The averaged weights follow behind.
-    lag = (weights_of(trainer.averaged) - weights_of(trainer.lifter)).abs().sum()
-    assert 0 < lag < (weights_of(trainer.lifter) - before).abs().sum()
-
-
-def test_a_run_learns_what_it_is_shown(mocap, tmp_path):
-    trainer = Trainer(config(mocap, tmp_path / "run", learning_rate=3e-3), "cpu")
-    trainer.trained_s = 300.0
-    position = [trainer.train_step()["position"] for _ in range(16)]
-    assert np.mean(position[-4:]) < 0.8 * position[0]
-
-
-def test_short_windows_come_first_three_times_as_many(mocap, tmp_path):
-    trainer = Trainer(config(mocap, tmp_path / "run", budget_minutes=1.0), "cpu")
-    trainer.train_step()
-    assert trainer.clips == 6
-    trainer.trained_s = 50.0
-    trainer.train_step()
-    assert trainer.clips == 8
-
-
-def test_the_learning_rate_warms_up_and_decays(mocap, tmp_path):
-    trainer = Trainer(
-        config(mocap, tmp_path / "run", budget_minutes=1.0, warmup=0.1, learning_rate=1e-3), "cpu"
-    )
-    rates = []
-    for trainer.trained_s in (0.0, 6.0, 33.0, 60.0, 600.0):
-        rates.append(trainer.learning_rate())
-    assert rates == pytest.approx([2e-5, 1e-3, 5.05e-4, 1e-5, 1e-5])
-
-
-def test_a_resumed_run_goes_on_bit_by_bit(mocap, tmp_path):
-    whole = Trainer(config(mocap, tmp_path / "whole"), "cpu")
-    first = Trainer(config(mocap, tmp_path / "parts"), "cpu")
-    for trainer in (whole, first):
-        trainer.trained_s = 300.0
-        for _ in range(2):
-            torch.manual_seed(trainer.step)  # of dropout, which the state file does not hold
-            trainer.train_step()
-    first.save_state()
-    second = Trainer(config(mocap, tmp_path / "parts"), "cpu")
-    assert (second.step, second.trained_s, second.clips) == (2, 300.0, first.clips)
-    for trainer in (whole, second):
-        torch.manual_seed(trainer.step)
-        trainer.train_step()
-    assert torch.equal(weights_of(whole.lifter), weights_of(second.lifter))
-    assert torch.equal(weights_of(whole.averaged), weights_of(second.averaged))
-
-
-def test_a_state_of_other_settings_is_refused(mocap, tmp_path):
-    Trainer(config(mocap, tmp_path / "run"), "cpu").save_state()
-    for changed, value in (("learning_rate", 0.5), ("errors", DetectorErrors(swap=0.5))):
-        with pytest.raises(ValueError, match=f"other settings .*{changed}"):
-            Trainer(config(mocap, tmp_path / "run", **{changed: value}), "cpu")
-
-
-def test_a_run_may_be_moved_to_other_folders(mocap, tmp_path):
-    Trainer(config(mocap, tmp_path / "run"), "cpu").save_state()
-    (tmp_path / "run").rename(tmp_path / "moved")
-    mocap.rename(tmp_path / "data")
-    Trainer(config(tmp_path / "data", tmp_path / "moved"), "cpu")
-
-
-def test_a_slice_of_time_ends_with_a_state_and_weights(mocap, tmp_path):
-    run = config(mocap, tmp_path / "run", budget_minutes=1.0, validate_windows=64)
-    trainer = Trainer(run, "cpu")
-    assert not trainer.train(0.2 / 60)
-    assert 0.2 <= trainer.trained_s < 60 and trainer.step >= 1
-    assert Trainer(run, "cpu").step == trainer.step
-    saved = load_weights(trainer.weights_path)
-    assert torch.equal(weights_of(saved), weights_of(trainer.averaged))
-
-
-def test_a_spent_budget_is_reported_and_not_overrun(mocap, tmp_path):
-    trainer = Trainer(config(mocap, tmp_path / "run", budget_minutes=1.0), "cpu")
-    trainer.trained_s = 60.0
-    assert trainer.train(5) and trainer.step == 0
-
-
-def test_evaluation_reports_every_lag_and_repeats_itself(mocap):
-    torch.manual_seed(0)
-    lifter = Lifter(
-        LifterConfig(
-            frames=27, layers=1, dim=8, dim_rep=8, heads=2, motion=MotionFlowConfig(dim=12)
-        )
-    )
-    clips = load_mocap(mocap, "validation")
-    reports = [evaluate(lifter.eval(), clips, CPU, windows=64) for _ in range(2)]
-    assert reports[0] == reports[1]
-    for kind in ("exact", "noisy"):
-        report = reports[0][kind]
-        assert list(report["lag"]) == ["0", "1", "2", "4", "8", "13"]
-        for figures in report["lag"].values():
-            assert 0 < figures["p_mpjpe_mm"] < figures["mpjpe_mm"] < 2000
-        assert 0 <= report["inside_one_stddev"] <= 1

@@ -25,6 +25,19 @@ def save_weights(path: str | Path, lifter: Lifter, notes: dict[str, str] | None 
     temporary.replace(path)
 
 
+def load_notes(path: str | Path) -> dict[str, str]:
+    """What a weights file says of itself beside its configuration: the `notes` of `save_weights`.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is no readable safetensors file: {error}") from None
+
+
 def load_weights(path: str | Path, device: str = "cpu") -> Lifter:
     """Build the lifter that a file describes, in evaluation mode.
 

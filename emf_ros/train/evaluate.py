@@ -2,28 +2,133 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..lift.root import solve_root
+from ..model.checkpoint import load_notes, load_weights
 from ..model.lifter import Lifter
-from .metrics import acceleration_error, mpjpe, mpjve, n_mpjpe, p_mpjpe
-from .mocap import MotionClips, WindowSampler
-from .synthesis import CameraRanges, DetectorErrors, Synthesizer
+from ..skeletons import H36M17
+from .detector_model import DetectorErrors, Failure
+from .metrics import acceleration_error, mpjpe, mpjve, n_mpjpe, p_mpjpe, trunk_frame
+from .mocap import MotionClips, WindowSampler, held_back, load_mocap
+from .synthesis import CameraRanges, Synthesizer, TrainingBatch
 
 LAGS = (0, 1, 2, 4, 8)
+SEED = 20260101
+_CHUNK = 64
 
 
-@torch.inference_mode()
-def mean_pose(sampler: WindowSampler, synthesizer: Synthesizer, frames: int) -> torch.Tensor:
-    """(17, 3) m: the mean of the targets, the best that one answer for everyone can do."""
-    batches = [
-        synthesizer.batch(sampler.draw(64, frames, synthesizer.generator, (1.0, 1.0)))
-        for _ in range(8)
-    ]
-    return torch.stack([b.targets.mean(dim=(0, 1)) for b in batches]).mean(dim=0)
+class EvaluationError(ValueError):
+    """There is nothing to evaluate on, or nothing that would tell."""
+
+
+def keypoint_kinds() -> dict[str, DetectorErrors | None]:
+    """What the 2D keypoints of an evaluation may be: exact, with the errors of the simulated
+    detector, and with each limb lost in three frames of ten on top of these."""
+    errors = DetectorErrors()
+    return {
+        "exact": None,
+        "noisy": errors,
+        "dropouts": replace(errors, limb_lost=Failure(0.3, 8.0)),
+    }
+
+
+def lags_of(frames: int) -> tuple[int, ...]:
+    """The lags that are reported for windows of so many frames, the centre's last."""
+    centre = frames // 2
+    return (*(lag for lag in LAGS if lag < centre), centre)
+
+
+def trunk_mean_pose(clips: MotionClips, most: int = 20000) -> np.ndarray:
+    """(17, 3) m: the mean of the joints in the trunk's frame, see `trunk_frame`.
+
+    Clips count by their weights, as in training.
+    """
+    rng = np.random.default_rng(SEED)
+    share = clips.weights / clips.weights.sum()
+    pick = rng.choice(len(share), min(most, int(clips.lengths.sum())), p=share)
+    frames = clips.starts[pick] + (rng.random(len(pick)) * clips.lengths[pick]).astype(int)
+    poses = torch.from_numpy(clips.positions[frames]).double()
+    relative = poses - poses[:, :1]
+    own = torch.einsum("bij,bkj->bki", trunk_frame(relative), relative)
+    return own.mean(dim=0).numpy()
+
+
+class _Columns:
+    """Named values of many windows, gathered batch by batch."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[np.ndarray]] = {}
+
+    def add(self, name: str, values: Tensor) -> None:
+        self._parts.setdefault(name, []).append(values.detach().double().cpu().numpy())
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.concatenate(self._parts[name])
+
+    def mean(self, name: str) -> float:
+        return float(self[name].mean())
+
+
+def evaluate_file(
+    weights: str | Path,
+    mocap: str | Path,
+    subjects: Collection[str] = (),
+    trained_too: bool = False,
+    windows: int = 1536,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Evaluate a weights file on motion capture, on subjects that it was not trained on.
+
+    Args:
+        weights: a .safetensors file; what was trained on is read from its notes.
+        mocap: folder of npz files, or one.
+        subjects: those to evaluate on; empty: all that were not trained on or, where the weights do
+            not tell, those that `mocap.held_back` holds back.
+        trained_too: allow subjects that were trained on.
+
+    Raises:
+        WeightsError, MocapError: from reading the files.
+        EvaluationError: no clip is left to evaluate on, or a subject asked for was trained on.
+    """
+    if windows < 1:
+        raise EvaluationError(f"{windows} windows are none")
+    where = torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    )
+    lifter = load_weights(weights)
+    notes = json.loads(load_notes(weights).get("training", "{}"))
+    trained = set() if trained_too else set(notes.get("subjects", ()))
+    everyone = load_mocap(mocap)
+    there = set(everyone.subjects.tolist())
+    absent = sorted(set(subjects) - there)
+    if absent:
+        raise EvaluationError(f"{mocap} has no clip of {', '.join(absent)}")
+    known = sorted(set(subjects) & trained)
+    if known:
+        raise EvaluationError(
+            f"{weights} was trained on {', '.join(known)}; --trained-too evaluates on them all the "
+            "same"
+        )
+    chosen = set(subjects) or (there - trained if notes else set(held_back(there)))
+    if not chosen:
+        raise EvaluationError(
+            f"{weights} was trained on every subject of {mocap}: {', '.join(sorted(there))}"
+        )
+    clips = everyone.of(chosen)
+    mean_pose = np.array(notes["mean_pose_m"]) if "mean_pose_m" in notes else None
+    if mean_pose is None and there - chosen:
+        mean_pose = trunk_mean_pose(everyone.of(there - chosen))
+    report = evaluate(lifter.to(where), clips, where, windows, mean_pose=mean_pose)
+    return {"weights": str(weights), "mocap": str(mocap), **report}
 
 
 @torch.inference_mode()
@@ -32,63 +137,160 @@ def evaluate(
     clips: MotionClips,
     device: torch.device,
     windows: int = 768,
-    seed: int = 20260101,
+    kinds: tuple[str, ...] = ("exact", "noisy", "dropouts"),
+    mean_pose: np.ndarray | None = None,
+    seed: int = SEED,
 ) -> dict[str, Any]:
-    """Errors on random windows, the same ones at every call, with exact and with noisy keypoints.
+    """Errors on random windows, the same ones at every call.
 
     Body scale and speed are the recorded ones; cameras and detector errors are the training's.
-    Acceleration error is over the whole window of one forward pass.
+
+    Args:
+        lifter: on `device`, in evaluation mode.
+        clips: of subjects that it was not trained on.
+        windows: how many, rounded up to 64s.
+        kinds: of keypoints, see `keypoint_kinds`.
+        mean_pose: (17, 3) m of training, see `trunk_mean_pose`, for the baseline that knows how the
+            trunk is turned and nothing else.
 
     Returns:
-        per kind of keypoints ('exact', 'noisy'): figures per lag, over the window, of the root's
-        position at the newest frame, the share of errors inside one `stddev`, and the error of
-        always answering with the mean pose.
+        what JSON can hold: per kind the errors per lag, per joint and per action at lag 0, over the
+        window, of the root at lag 0, and how honest `stddev` is.
     """
-    size = lifter.config
-    report: dict[str, Any] = {"windows": windows}
+    c = lifter.config
+    windows = -(-windows // _CHUNK) * _CHUNK
+    report: dict[str, Any] = {
+        "windows": windows,
+        "subjects": sorted(set(clips.subjects.tolist())),
+        "frames": c.frames,
+        "rate_hz": c.rate_hz,
+    }
     cameras = CameraRanges(body_scale=(1.0, 1.0), speed=(1.0, 1.0))
-    for kind, errors in (("exact", None), ("noisy", DetectorErrors())):
-        synthesizer = Synthesizer(device, seed, cameras, errors)
-        sampler = WindowSampler(clips, size.rate_hz, device)
-        columns: dict[str, list[np.ndarray]] = {}
-        still = mean_pose(sampler, Synthesizer(device, seed + 1, cameras, errors), size.frames)
-
-        def add(name: str, value: torch.Tensor, columns: dict = columns) -> None:
-            columns.setdefault(name, []).append(value.double().cpu().numpy().ravel())
-
-        for _ in range(0, windows, 64):
-            motion = sampler.draw(64, size.frames, synthesizer.generator, cameras.speed)
+    for kind in kinds:
+        synthesizer = Synthesizer(device, seed, cameras, keypoint_kinds()[kind])
+        sampler = WindowSampler(clips, c.rate_hz, device)
+        columns, actions = _Columns(), []
+        for _ in range(0, windows, _CHUNK):
+            pick = sampler.pick(_CHUNK, synthesizer.generator)
+            motion = sampler.windows(pick, c.frames, synthesizer.generator, cameras.speed)
             batch = synthesizer.batch(motion)
+            actions += clips.actions[pick.cpu().numpy()].tolist()
             predicted, log_scale = lifter(batch.keypoints)
-            truth = batch.targets
-            for lag in (*LAGS, size.frames // 2):
-                frame = size.frames - 1 - lag
-                add(f"mpjpe@{lag}", mpjpe(predicted[:, frame], truth[:, frame]))
-                add(f"p_mpjpe@{lag}", p_mpjpe(predicted[:, frame], truth[:, frame]))
-                add(f"n_mpjpe@{lag}", n_mpjpe(predicted[:, frame], truth[:, frame]))
-            add("mean_pose", mpjpe(still.expand_as(truth[:, -1]), truth[:, -1]))
-            add("mpjve", mpjve(predicted, truth))
-            add("acceleration", acceleration_error(predicted, truth, size.rate_hz))
-            stddev = 2**0.5 * log_scale[:, -1, 1:].exp()
-            off = (predicted - truth)[:, -1, 1:].abs()
-            add("inside", (off < stddev[..., None]).float())
-            joints = torch.einsum("bij,bkj->bki", batch.rotation.mT, predicted[:, -1])
-            solved = solve_root(joints, batch.rays[:, -1], batch.scores[:, -1])
-            wrong = (solved.root - batch.joints[:, -1, 0]).norm(dim=-1)
-            share = wrong / batch.joints[:, -1, 0].norm(dim=-1)
-            add("root", share[solved.valid])
-        mean = {k: float(np.concatenate(v).mean()) for k, v in columns.items()}
-        report[kind] = {
-            "lag": {
-                str(lag): {
-                    f"{m}_mm": 1000 * mean[f"{m}@{lag}"] for m in ("mpjpe", "p_mpjpe", "n_mpjpe")
-                }
-                for lag in (*LAGS, size.frames // 2)
-            },
-            "mean_pose_mpjpe_mm": 1000 * mean["mean_pose"],
-            "mpjve_mm_per_frame": 1000 * mean["mpjve"],
-            "acceleration_error_m_s2": mean["acceleration"],
-            "root_error_share_median": float(np.median(np.concatenate(columns["root"]))),
-            "inside_one_stddev": mean["inside"],
-        }
+            _add_positions(columns, predicted, batch.targets, c.frames, c.rate_hz)
+            _add_root(columns, predicted, batch)
+            _add_confidence(columns, predicted, log_scale, batch.targets)
+            if mean_pose is not None:
+                _add_baseline(columns, batch.targets[:, -1], mean_pose)
+        report[kind] = _summary(columns, np.array(actions), c.frames)
     return report
+
+
+def _add_positions(
+    columns: _Columns, predicted: Tensor, truth: Tensor, frames: int, rate_hz: float
+) -> None:
+    for lag in lags_of(frames):
+        now, then = predicted[:, frames - 1 - lag], truth[:, frames - 1 - lag]
+        columns.add(f"mpjpe@{lag}", mpjpe(now, then))
+        columns.add(f"p_mpjpe@{lag}", p_mpjpe(now, then))
+        columns.add(f"n_mpjpe@{lag}", n_mpjpe(now, then))
+    columns.add("joint", (predicted - truth)[:, -1].norm(dim=-1))
+    columns.add("mpjve", mpjve(predicted, truth))
+    columns.add("acceleration", acceleration_error(predicted, truth, rate_hz))
+
+
+def _add_root(columns: _Columns, predicted: Tensor, batch: TrainingBatch) -> None:
+    """The root's error over its distance, from the predicted pose as it is, and scaled to the true
+    size of the person, which is what knowing a person's height gives."""
+    newest, truth = predicted[:, -1], batch.joints[:, -1, 0]
+    size = _bone_sum(batch.targets[:, -1]) / _bone_sum(newest).clamp(min=1e-6)
+    for name, pose in (("root", newest), ("root_height", newest * size[:, None, None])):
+        joints = torch.einsum("bij,bkj->bki", batch.rotation.mT, pose)
+        solved = solve_root(joints, batch.rays[:, -1], batch.scores[:, -1])
+        share = (solved.root - truth).norm(dim=-1) / truth.norm(dim=-1)
+        columns.add(name, torch.where(solved.valid, share, torch.nan))
+
+
+def _bone_sum(pose: Tensor) -> Tensor:
+    """(B, 17, 3) -> (B,) the bones' lengths together."""
+    ends = torch.tensor(H36M17.edges, device=pose.device)
+    return (pose[:, ends[:, 0]] - pose[:, ends[:, 1]]).norm(dim=-1).sum(dim=-1)
+
+
+def _add_confidence(columns: _Columns, predicted: Tensor, log_scale: Tensor, truth: Tensor) -> None:
+    """At the newest frame, without the pelvis, which is the origin and has no error."""
+    columns.add("stddev", (2**0.5 * log_scale[:, -1, 1:].exp()).expand(3, -1, -1).movedim(0, -1))
+    columns.add("off", (predicted - truth)[:, -1, 1:].abs())
+
+
+def _add_baseline(columns: _Columns, truth: Tensor, mean_pose: np.ndarray) -> None:
+    mean = torch.from_numpy(mean_pose).to(truth)
+    turned = torch.einsum("bji,kj->bki", trunk_frame(truth), mean)
+    columns.add("mean_pose", mpjpe(turned, truth))
+    columns.add("p_mean_pose", p_mpjpe(turned, truth))
+
+
+def _summary(columns: _Columns, actions: np.ndarray, frames: int) -> dict[str, Any]:
+    def mm(name: str) -> float:
+        return 1000 * columns.mean(name)
+
+    newest, aligned = columns["mpjpe@0"], columns["p_mpjpe@0"]
+    out: dict[str, Any] = {
+        "lag": {
+            str(lag): {f"{m}_mm": mm(f"{m}@{lag}") for m in ("mpjpe", "p_mpjpe", "n_mpjpe")}
+            for lag in lags_of(frames)
+        },
+        "joint_mpjpe_mm": dict(
+            zip(H36M17.joints, (1000 * columns["joint"].mean(axis=0)).tolist(), strict=True)
+        ),
+        "action": {
+            str(action): {
+                "windows": int((actions == action).sum()),
+                "mpjpe_mm": float(1000 * newest[actions == action].mean()),
+                "p_mpjpe_mm": float(1000 * aligned[actions == action].mean()),
+            }
+            for action in np.unique(actions)
+        },
+        "mpjve_mm_per_frame": mm("mpjve"),
+        "acceleration_error_m_s2": columns.mean("acceleration"),
+        "root": _root_summary(columns["root"]),
+        "root_of_known_height": _root_summary(columns["root_height"]),
+        "confidence": _confidence_summary(columns["stddev"], columns["off"]),
+    }
+    try:
+        out["baseline_mean_pose"] = {"mpjpe_mm": mm("mean_pose"), "p_mpjpe_mm": mm("p_mean_pose")}
+    except KeyError:
+        out["baseline_mean_pose"] = None
+    return out
+
+
+def _root_summary(shares: np.ndarray) -> dict[str, float | None]:
+    """Shares of the distance; NaN where no root could be solved."""
+    solved = shares[np.isfinite(shares)]
+    middle, high = np.percentile(solved, (50, 90)).tolist() if len(solved) else (None, None)
+    return {"median": middle, "p90": high, "solved": len(solved) / len(shares)}
+
+
+def _confidence_summary(stddev: np.ndarray, off: np.ndarray) -> dict[str, Any]:
+    """How honest `stddev` is: (N, 16, 3) predicted, and the sizes of the errors' components.
+
+    The reliability curve has ten bins of equally many components, by predicted stddev.
+    """
+    order = np.argsort(stddev.ravel(), kind="stable")
+    bins = np.array_split(order, 10)
+    s, e = stddev.ravel(), off.ravel()
+    joints = [j for i, j in enumerate(H36M17.joints) if i]
+    return {
+        "inside_one_stddev": float((e < s).mean()),
+        "inside_two_stddev": float((e < 2 * s).mean()),
+        "inside_one_stddev_per_joint": dict(
+            zip(joints, (off < stddev).mean(axis=(0, 2)).tolist(), strict=True)
+        ),
+        "reliability": [
+            {
+                "stddev_mm": float(1000 * np.median(s[b])),
+                "error_68_mm": float(1000 * np.quantile(e[b], 0.6827)),
+                "error_rms_mm": float(1000 * np.sqrt((e[b] ** 2).mean())),
+            }
+            for b in bins
+        ],
+    }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..skeletons import H36M17
+
 
 def mpjpe(predicted: Tensor, truth: Tensor) -> Tensor:
     """Mean per-joint position error of poses (..., J, 3), in their unit; over J only."""
@@ -43,3 +45,22 @@ def acceleration_error(predicted: Tensor, truth: Tensor, rate_hz: float) -> Tens
     """Mean norm of the acceleration's error of sequences (..., T, J, 3) m, m/s^2."""
     error = (predicted - truth).diff(n=2, dim=-3) * rate_hz**2
     return error.norm(dim=-1).mean(dim=(-1, -2))
+
+
+def trunk_frame(joints: Tensor) -> Tensor:
+    """How the trunk is turned.
+
+    Args:
+        joints: (..., 17, 3) of layout h36m17.
+
+    Returns:
+        (..., 3, 3) R whose rows are the trunk's axes: to its left (the hips' line, square to the
+        last), to its back, and up (pelvis to thorax), so that R @ x is x in the trunk's frame.
+    """
+    up = joints[..., H36M17.index("thorax"), :] - joints[..., H36M17.index("pelvis"), :]
+    left = joints[..., H36M17.index("left_hip"), :] - joints[..., H36M17.index("right_hip"), :]
+    up = up / up.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    left = left - (left * up).sum(dim=-1, keepdim=True) * up
+    left = left / left.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    back = torch.linalg.cross(up, left)
+    return torch.stack([left, back, up], dim=-2)

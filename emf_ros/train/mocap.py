@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,96 +11,217 @@ import torch
 from torch import Tensor
 
 from ..skeletons import H36M17
+from .formats import UNREADABLE
 
-#: Subjects that are never trained on, in whichever source they appear.
+#: Subjects that are never trained on, in whichever source they appear, where nothing else is said.
 VALIDATION_SUBJECTS = frozenset({"cmu02", "cmu07", "cmu08", "cmu49"})
 
 #: Share of the drawn windows per source over its share of the minutes. snu_walk is one subject
 #: walking for half of all the time there is, reactidle is people who stand still.
 SOURCE_WEIGHTS = {"snu_walk": 0.15, "reactidle": 0.4}
 
+#: Hip to knee to ankle, m: a child of one metre has 0.42, a man of 2.3 m 1.25.
+LEG_LENGTHS_M = (0.35, 1.4)
+
 
 class MocapError(ValueError):
-    """A file that is no motion capture of the expected format."""
+    """Motion capture that is missing, broken or not of the expected format."""
 
 
 @dataclass
 class MotionClips:
-    """Clips of one frame rate, one after another in one array.
+    """Clips, one after another in one array.
 
     Attributes:
         positions: (N, 17, 3) m, z up, layout h36m17.
         starts, lengths: (C,) the clips' first frames and numbers of frames.
+        rates: (C,) frames a second.
         weights: (C,) how likely a window comes from the clip.
         subjects, sources, actions: (C,) names.
-        rate_hz: frames a second.
+        left_out: clips of fewer than two frames, which show no motion.
     """
 
     positions: np.ndarray
     starts: np.ndarray
     lengths: np.ndarray
+    rates: np.ndarray
     weights: np.ndarray
     subjects: np.ndarray
     sources: np.ndarray
     actions: np.ndarray
+    left_out: int = 0
+
+    def of(self, subjects: Collection[str]) -> MotionClips:
+        """The clips of some subjects."""
+        kept = np.isin(self.subjects, sorted(subjects))
+        columns = ("starts", "lengths", "rates", "weights", "subjects", "sources", "actions")
+        return replace(self, **{name: getattr(self, name)[kept] for name in columns})
+
+    @property
+    def minutes(self) -> float:
+        return float((self.lengths / self.rates).sum() / 60)
+
+
+@dataclass
+class _File:
+    """One npz, checked."""
+
+    source: str
+    positions: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    subjects: list[str]
+    actions: list[str]
     rate_hz: float
 
 
-def load_mocap(folder: str | Path, split: str) -> MotionClips:
-    """Read every npz of a folder.
+def _short(joint: str) -> str:
+    """'left_hip' and 'lhip' are both in use."""
+    return joint.replace("left_", "l").replace("right_", "r").replace("_", "").lower()
+
+
+def _read(path: Path) -> _File:
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {name: data[name] for name in data.files}
+    except UNREADABLE as error:
+        raise MocapError(f"{path} is no readable npz: {error}") from None
+    missing = {"pos_mm", "starts", "lengths", "subject", "fps"} - set(arrays)
+    if missing:
+        raise MocapError(f"{path} has no {', '.join(sorted(missing))}")
+    positions, starts, lengths = (arrays[k] for k in ("pos_mm", "starts", "lengths"))
+    if positions.ndim != 3 or positions.shape[1:] != (len(H36M17), 3):
+        raise MocapError(f"{path}: pos_mm is {positions.shape}, not (N, {len(H36M17)}, 3)")
+    theirs = [_short(str(j)) for j in arrays.get("joints", H36M17.joints)]
+    if theirs != [_short(j) for j in H36M17.joints]:
+        absent = [j for j in H36M17.joints if _short(j) not in theirs]
+        raise MocapError(
+            f"{path}: its joints are not those of h36m17 in their order"
+            + (f"; missing: {', '.join(absent)}" if absent else "")
+        )
+    if positions.dtype.kind not in "if" or starts.dtype.kind not in "iu":
+        raise MocapError(
+            f"{path}: pos_mm and starts must be numbers, not {positions.dtype} and {starts.dtype}"
+        )
+    subjects = [str(s) for s in arrays["subject"].ravel()]
+    actions = [str(a) for a in arrays["action"].ravel()] if "action" in arrays else []
+    actions = actions or [""] * len(subjects)
+    if not len(starts) == len(lengths) == len(subjects) == len(actions):
+        raise MocapError(
+            f"{path}: {len(starts)} starts, {len(lengths)} lengths, {len(subjects)} subjects and "
+            f"{len(actions)} actions are not one of each per clip"
+        )
+    fps = arrays["fps"]
+    if fps.size != 1 or fps.dtype.kind not in "iuf" or not (np.isfinite(fps) and fps > 0):
+        raise MocapError(f"{path}: {fps} is no frame rate")
+    rate = float(fps)
+    if len(starts) and (
+        starts.min() < 0 or lengths.min() < 0 or (starts + lengths).max() > len(positions)
+    ):
+        raise MocapError(f"{path}: a clip lies outside of its {len(positions)} frames")
+    _check_positions(path, positions)
+    return _File(path.stem, positions, starts, lengths, subjects, actions, rate)
+
+
+def _check_positions(path: Path, positions: np.ndarray) -> None:
+    """NaN markers, and units that are not millimetres."""
+    if not np.isfinite(positions).all():
+        frame = int(np.flatnonzero(~np.isfinite(positions).all(axis=(1, 2)))[0])
+        raise MocapError(f"{path}: frame {frame} holds values that are not finite")
+    if not len(positions):
+        return
+    some = positions[:: max(1, len(positions) // 1000)].astype(np.float64) / 1000.0
+    hip, knee, ankle = (H36M17.index(f"left_{j}") for j in ("hip", "knee", "ankle"))
+    thigh, shank = some[:, knee] - some[:, hip], some[:, ankle] - some[:, knee]
+    leg = float(np.median(np.linalg.norm(thigh, axis=-1) + np.linalg.norm(shank, axis=-1)))
+    low, high = LEG_LENGTHS_M
+    if not low <= leg <= high:
+        raise MocapError(
+            f"{path}: legs are {leg:.3g} m long where a person's are {low:g} to {high:g}; pos_mm "
+            "must be in millimetres"
+        )
+
+
+def held_back(subjects: Collection[str], asked: Collection[str] = ()) -> frozenset[str]:
+    """Which subjects are for validation.
 
     Args:
-        folder: holds files with pos_mm int16 (N, 17, 3), fps, and starts, lengths, subject, source
-            and action per clip.
-        split: 'train' or 'validation', by subject.
+        subjects: all there are.
+        asked: the user's choice; otherwise `VALIDATION_SUBJECTS`, and where none of those is
+            there, every eighth subject by name and one at least.
 
     Raises:
-        MocapError: there is no file, or one does not have that format.
+        MocapError: one of `asked` is not there, or nobody would be left on one of the sides.
     """
-    if split not in ("train", "validation"):
-        raise ValueError(f"split must be 'train' or 'validation', not {split!r}")
-    paths = sorted(Path(folder).glob("*.npz"))
+    everyone = set(subjects)
+    absent = sorted(set(asked) - everyone)
+    if absent:
+        raise MocapError(
+            f"no clip of the validation subjects {', '.join(absent)}; there are "
+            f"{', '.join(sorted(everyone)[:20])}{', ...' if len(everyone) > 20 else ''}"
+        )
+    chosen = frozenset(asked) or VALIDATION_SUBJECTS & everyone
+    if not chosen and len(everyone) > 1:
+        chosen = frozenset(sorted(everyone)[::8])
+    if not chosen or chosen == everyone:
+        raise MocapError(
+            "training and validation must not share subjects, so that at least two are needed; "
+            f"there {'is' if len(everyone) == 1 else 'are'} {', '.join(sorted(everyone)) or 'none'}"
+        )
+    return chosen
+
+
+def load_mocap(
+    source: str | Path, split: str = "all", validation: Collection[str] = ()
+) -> MotionClips:
+    """Read the npz files of a folder, or one file.
+
+    Args:
+        source: files hold pos_mm (N, 17, 3) millimetres, z up, fps, and starts, lengths, subject
+            and, if known, action per clip; `emf-ros mocap import` writes them.
+        split: 'train', 'validation' or 'all'. The split is by subject, never by clip.
+        validation: see `held_back`.
+
+    Raises:
+        MocapError: there is no file, one does not have that format, or the split has no clip.
+    """
+    if split not in ("train", "validation", "all"):
+        raise ValueError(f"split must be 'train', 'validation' or 'all', not {split!r}")
+    source = Path(source)
+    paths = [source] if source.is_file() else sorted(source.glob("*.npz"))
     if not paths:
-        raise MocapError(f"no .npz motion capture in {folder}")
-    parts: list[np.ndarray] = []
-    columns: dict[str, list] = {k: [] for k in ("start", "length", "subject", "source", "action")}
-    rates = set()
-    offset = 0
-    for path in paths:
-        with np.load(path, allow_pickle=False) as data:
-            missing = {"pos_mm", "starts", "lengths", "subject", "fps"} - set(data.files)
-            if missing:
-                raise MocapError(f"{path} has no {', '.join(sorted(missing))}")
-            positions = data["pos_mm"]
-            if positions.ndim != 3 or positions.shape[1:] != (len(H36M17), 3):
-                raise MocapError(f"{path}: pos_mm is {positions.shape}, not (N, 17, 3)")
-            rates.add(float(data["fps"]))
-            for i, subject in enumerate(data["subject"]):
-                if (str(subject) in VALIDATION_SUBJECTS) != (split == "validation"):
-                    continue
-                columns["start"].append(offset + int(data["starts"][i]))
-                columns["length"].append(int(data["lengths"][i]))
-                columns["subject"].append(str(subject))
-                columns["source"].append(path.stem)
-                columns["action"].append(str(data["action"][i]) if "action" in data.files else "")
-            parts.append(positions)
-            offset += len(positions)
-    if len(rates) != 1:
-        raise MocapError(f"the files of {folder} have different frame rates: {sorted(rates)}")
-    if not columns["start"]:
-        raise MocapError(f"{folder} has no clip for the {split} split")
-    lengths = np.array(columns["length"])
-    factor = np.array([SOURCE_WEIGHTS.get(s, 1.0) for s in columns["source"]])
-    return MotionClips(
-        np.concatenate(parts).astype(np.float32) / 1000.0,
-        np.array(columns["start"]),
-        lengths,
-        lengths * factor,
-        np.array(columns["subject"]),
-        np.array(columns["source"]),
-        np.array(columns["action"]),
-        rates.pop(),
-    )
+        raise MocapError(f"no .npz motion capture in {source}")
+    files = [_read(path) for path in paths]
+    kept = {s for f in files for s, n in zip(f.subjects, f.lengths, strict=True) if n >= 2}
+    if not kept:
+        raise MocapError(f"{source} has no clip of two frames or more")
+    back = frozenset() if split == "all" else held_back(kept, validation)
+    columns: dict[str, list] = {}
+    offset, left_out = 0, 0
+    for file in files:
+        clips = zip(
+            file.starts.tolist(), file.lengths.tolist(), file.subjects, file.actions, strict=True
+        )
+        for start, length, subject, action in clips:
+            if split != "all" and (subject in back) != (split == "validation"):
+                continue
+            if length < 2:
+                left_out += 1
+                continue
+            row = {
+                "starts": offset + start,
+                "lengths": length,
+                "rates": file.rate_hz,
+                "weights": length / file.rate_hz * SOURCE_WEIGHTS.get(file.source, 1.0),
+                "subjects": subject,
+                "sources": file.source,
+                "actions": action,
+            }
+            for name, value in row.items():
+                columns.setdefault(name, []).append(value)
+        offset += len(file.positions)
+    positions = np.concatenate([f.positions for f in files]).astype(np.float32) / 1000.0
+    return MotionClips(positions, **{k: np.array(v) for k, v in columns.items()}, left_out=left_out)
 
 
 class WindowSampler:
@@ -112,28 +234,36 @@ class WindowSampler:
     """
 
     def __init__(self, clips: MotionClips, rate_hz: float, device: torch.device) -> None:
-        self.step = clips.rate_hz / rate_hz
-        # Clips too short for the window even when played slowest are replicated at their end.
         self.positions = torch.from_numpy(clips.positions).to(device)
         self.starts = torch.from_numpy(clips.starts).to(device)
+        # Clips too short for the window even when played slowest are replicated at their end.
         self.lengths = torch.from_numpy(clips.lengths).to(device)
+        self.steps = torch.from_numpy(clips.rates / rate_hz).to(device, torch.float32)
         share = np.cumsum(clips.weights / clips.weights.sum())
         self.cumulative = torch.from_numpy(share).to(device)
         self.device = device
 
-    def draw(
-        self, batch: int, frames: int, generator: torch.Generator, speed: tuple[float, float]
+    def pick(self, batch: int, generator: torch.Generator) -> Tensor:
+        """(B,) indices of clips, drawn by their weights."""
+        drawn = torch.rand(batch, generator=generator, device=self.device)
+        pick = torch.searchsorted(self.cumulative, drawn.to(self.cumulative.dtype))
+        return pick.clamp(max=len(self.starts) - 1)
+
+    def windows(
+        self, pick: Tensor, frames: int, generator: torch.Generator, speed: tuple[float, float]
     ) -> Tensor:
-        """(B, T, 17, 3) m, z up; played at a random speed, frames interpolated linearly."""
+        """One window of each of the clips `pick` (B,): (B, T, 17, 3) m, z up.
+
+        It begins at a random time and is played at a random speed from `speed`, frames
+        interpolated linearly.
+        """
 
         def uniform(low: float, high: float) -> Tensor:
-            drawn = torch.rand(batch, generator=generator, device=self.device)
+            drawn = torch.rand(len(pick), generator=generator, device=self.device)
             return low + (high - low) * drawn
 
-        pick = torch.searchsorted(self.cumulative, uniform(0, 1).to(self.cumulative.dtype))
-        pick = pick.clamp(max=len(self.starts) - 1)
         last = (self.lengths[pick] - 1).to(torch.float32)
-        step = self.step * uniform(*speed)
+        step = self.steps[pick] * uniform(*speed)
         begin = uniform(0, 1) * (last - step * (frames - 1)).clamp(min=0)
         time = begin[:, None] + step[:, None] * torch.arange(frames, device=self.device)
         time = time.minimum(last[:, None])
@@ -142,3 +272,9 @@ class WindowSampler:
         index = self.starts[pick][:, None] + low.long()
         after = self.starts[pick][:, None] + (low + 1).minimum(last[:, None]).long()
         return (1 - part) * self.positions[index] + part * self.positions[after]
+
+    def draw(
+        self, batch: int, frames: int, generator: torch.Generator, speed: tuple[float, float]
+    ) -> Tensor:
+        """(B, T, 17, 3) m, z up: windows of clips drawn by their weights, see `windows`."""
+        return self.windows(self.pick(batch, generator), frames, generator, speed)

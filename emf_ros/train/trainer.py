@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 import math
+import os
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+import torch.distributed as dist
+import yaml
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from ..model.checkpoint import load_weights, save_weights
 from ..model.lifter import Lifter
-from ..model.presets import get_preset
+from ..model.presets import LifterConfig, get_preset
 from ..model.published import freeze_local_scales, published_local_scales
 from ..model.tcpformer import StackedLinear
-from .evaluate import evaluate
+from .detector_model import DetectorErrors
+from .diversity import Diversity, DiversityConfig
+from .evaluate import evaluate, trunk_mean_pose
 from .losses import LossWeights, pose_losses, total_loss
-from .mocap import MotionClips, WindowSampler, load_mocap
-from .synthesis import CameraRanges, DetectorErrors, Synthesizer
+from .mocap import MotionClips, WindowSampler, held_back, load_mocap
+from .synthesis import CameraRanges, Synthesizer
+
+
+class TrainingError(RuntimeError):
+    """A run cannot go on; the message says why and what is kept."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +45,12 @@ class TrainConfig:
         preset: the network's size.
         mocap: folder of motion capture.
         out: folder for the resumable state and the weights.
+        lifter: settings of `LifterConfig` in place of the preset's.
+        validation: subjects to hold back, see `mocap.held_back`.
         budget_minutes: length of the whole run in training time; the learning rate follows it.
-        batch: clips a step.
+        steps: length of the run in steps instead; 0 leaves it to the time. Only so are two runs the
+            same, because no two take the same time.
+        batch: clips a step and process.
         short_share: share of the budget spent first on windows a third as long, three times as many
             a step. The network has no sense of the window's length, and the cameras and poses that
             it sees an hour are what counts at first.
@@ -46,12 +63,16 @@ class TrainConfig:
         seed: of weights and data.
         validate_minutes, validate_windows: training time between validations, and their size.
         save_minutes: training time between saved states.
+        loss, diversity, cameras, errors: see there.
     """
 
     preset: str
     mocap: str
     out: str
+    lifter: dict[str, Any] = field(default_factory=dict)
+    validation: tuple[str, ...] = ()
     budget_minutes: float = 60.0
+    steps: int = 0
     batch: int = 8
     short_share: float = 0.6
     learning_rate: float = 1.5e-3
@@ -65,54 +86,196 @@ class TrainConfig:
     validate_windows: int = 256
     save_minutes: float = 3.0
     loss: LossWeights = field(default_factory=LossWeights)
+    diversity: DiversityConfig = field(default_factory=DiversityConfig)
     cameras: CameraRanges = field(default_factory=CameraRanges)
     errors: DetectorErrors = field(default_factory=DetectorErrors)
 
+    def __post_init__(self) -> None:
+        for name in ("batch", "validate_windows"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if self.steps < 0 or not self.budget_minutes > 0:
+            raise ValueError("a run needs a budget: minutes above 0, or a number of steps")
+        if not 0 <= self.short_share <= 1:
+            raise ValueError(f"short_share must be 0 to 1, not {self.short_share}")
+
+    def changed(self, assignments: list[str]) -> TrainConfig:
+        """With settings such as 'learning_rate=1e-3', 'errors.swap=0' or 'lifter.features=none'.
+
+        Raises:
+            ValueError: no such setting, or a value of another type.
+        """
+        config = self
+        for assignment in assignments:
+            path, equals, text = assignment.partition("=")
+            if not equals:
+                raise ValueError(f"{assignment!r} is not SETTING=VALUE")
+            config = _changed(config, path.strip().split("."), text, path.strip())
+        return config
+
+    def differences(self) -> list[tuple[str, str]]:
+        """Settings that `changed` set, by name, with their values as text."""
+        plain = TrainConfig(self.preset, self.mocap, self.out)
+        own = ("preset", "mocap", "out", "validation", "budget_minutes", "steps", "init", "seed")
+        out = []
+        for name, value in _flat(asdict(self)):
+            if name not in own and dict(_flat(asdict(plain))).get(name) != value:
+                out.append((name, json.dumps(value)))
+        return out
+
+    def network(self) -> LifterConfig:
+        """The preset with `lifter`'s changes.
+
+        Raises:
+            ValueError: unknown preset or settings.
+        """
+        preset = get_preset(self.preset)
+        return LifterConfig.from_dict({**preset.as_dict(), **self.lifter})
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested settings as dotted names and values."""
+    out = []
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            out += _flat(value, f"{prefix}{name}.")
+        else:
+            out.append((f"{prefix}{name}", value))
+    return out
+
+
+def _changed(settings: Any, path: list[str], text: str, whole: str) -> Any:
+    """A copy of nested dataclasses and dicts with one value replaced."""
+    name, rest = path[0], path[1:]
+    if isinstance(settings, dict):
+        return {**settings, name: yaml.safe_load(text)}
+    if name not in {f.name for f in dataclasses.fields(settings)}:
+        known = ", ".join(f.name for f in dataclasses.fields(settings))
+        raise ValueError(f"there is no setting {whole!r}; known here: {known}")
+    old = getattr(settings, name)
+    if rest:
+        if not dataclasses.is_dataclass(old) and not isinstance(old, dict):
+            raise ValueError(f"{whole!r}: {name} has no settings of its own")
+        return dataclasses.replace(settings, **{name: _changed(old, rest, text, whole)})
+    value = yaml.safe_load(text)
+    if isinstance(value, str) and isinstance(old, float):
+        with suppress(ValueError):  # YAML takes 1e-3 for text
+            value = float(value)
+    if isinstance(value, int) and not isinstance(value, bool) and isinstance(old, float):
+        value = float(value)
+    if isinstance(value, list) and isinstance(old, tuple):
+        value = tuple(value)
+    if type(value) is not type(old):
+        raise ValueError(f"{whole} is a {type(old).__name__}, as {old!r} is; {text!r} is not")
+    return dataclasses.replace(settings, **{name: value})
+
+
+# ------------------------------------------------------------------------------ processes
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together: one, unless `torchrun` started several."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def join(cls, device: torch.device) -> Processes:
+        """Take part in what `torchrun` describes in the environment, if it does."""
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        if count == 1:
+            return cls()
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def agree(self, value: float, device: torch.device) -> float:
+        """The first process's value."""
+        if self.count == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64, device=device)
+        dist.broadcast(shared, 0)
+        return float(shared)
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """Everyone's tensor, at everyone's."""
+        if self.count == 1:
+            return [tensor]
+        out: list[Any] = [None] * self.count
+        dist.all_gather_object(out, tensor)
+        return out
+
+
+def pick_device(name: str) -> torch.device:
+    """'auto', 'cpu' or 'cuda'; under `torchrun` each process takes a GPU of its own.
+
+    Raises:
+        ValueError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError("there is no CUDA device")
+        if device.index is None:
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    return device
+
+
+# ------------------------------------------------------------------------------ the trainer
+
 
 class Trainer:
-    """One run: built new or from its state file, advanced in slices of time."""
+    """One run: built new or from its state file, advanced in slices of time.
+
+    Raises:
+        MocapError, WeightsError: from the files that are read.
+        ValueError: settings that do not fit each other, the machine or the state file.
+    """
 
     def __init__(
         self, config: TrainConfig, device: str = "auto", threads: int | None = None
     ) -> None:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         if threads:
             torch.set_num_threads(threads)
-        self.config, self.device = config, torch.device(device)
+        self.config, self.device = config, pick_device(device)
+        self.processes = Processes.join(self.device)
         torch.manual_seed(config.seed)
-        self.lifter = self._new_lifter()
-        self.lifter.to(self.device)
+        self.lifter = self._new_lifter().to(self.device)
         self.averaged = copy.deepcopy(self.lifter).eval()
-        matrices = {
-            id(module.weight)
-            for module in self.lifter.modules()
-            if isinstance(module, nn.Linear | StackedLinear)
-        }
-        trained = [p for p in self.lifter.parameters() if p.requires_grad]
-        decayed = [p for p in trained if id(p) in matrices]
-        others = [p for p in trained if id(p) not in matrices]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": config.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=config.learning_rate,
-            betas=(0.9, 0.99),
+        self.optimizer = self._new_optimizer()
+        torch.manual_seed(config.seed + 1000 * self.processes.rank)  # of dropout
+        everyone = load_mocap(config.mocap)
+        subjects = set(everyone.subjects.tolist())
+        self.validation_subjects = held_back(subjects, config.validation)
+        self.training = everyone.of(subjects - self.validation_subjects)
+        self.validation: MotionClips = everyone.of(self.validation_subjects)
+        self.sampler = WindowSampler(self.training, self.lifter.config.rate_hz, self.device)
+        self.synthesizer = Synthesizer(
+            self.device, config.seed + 1000 * self.processes.rank, config.cameras, config.errors
         )
-        size = self.lifter.config
-        train = load_mocap(config.mocap, "train")
-        self.validation: MotionClips = load_mocap(config.mocap, "validation")
-        self.sampler = WindowSampler(train, size.rate_hz, self.device)
-        self.synthesizer = Synthesizer(self.device, config.seed, config.cameras, config.errors)
+        self.diversity = Diversity(
+            config.diversity, self.lifter.config.rate_hz, self.synthesizer.generator
+        )
         self.out = Path(config.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.step, self.trained_s, self.clips = 0, 0.0, 0
         if self.state_path.exists():
             self.load_state()
+        # Its parameters are the lifter's own, so that state, average and optimiser need not know.
+        self._parallel: nn.Module = self.lifter
+        if self.processes.count > 1:
+            self._parallel = DistributedDataParallel(self.lifter)
 
     def _new_lifter(self) -> Lifter:
-        config = get_preset(self.config.preset)
+        config = self.config.network()
         if not self.config.init:
             return Lifter(config)
         lifter = load_weights(self.config.init).train()
@@ -122,9 +285,28 @@ class Trainer:
                 raise ValueError(
                     f"{self.config.init} has the {name} {given!r}; training gives {wanted!r}"
                 )
+        # The calibration of the weights that we come from says nothing of those to come.
+        lifter.scale_offset.zero_()
         if published_local_scales(lifter.trunk):
             freeze_local_scales(lifter.trunk)
         return lifter
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        """AdamW; weight decay is for matrices, not for scales, offsets and kernels."""
+        matrices = {
+            id(module.weight)
+            for module in self.lifter.modules()
+            if isinstance(module, nn.Linear | StackedLinear)
+        }
+        trained = [p for p in self.lifter.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in trained if id(p) in matrices]},
+            {"params": [p for p in trained if id(p) not in matrices], "weight_decay": 0.0},
+        ]
+        c = self.config
+        return torch.optim.AdamW(
+            groups, lr=c.learning_rate, weight_decay=c.weight_decay, betas=(0.9, 0.99)
+        )
 
     @property
     def state_path(self) -> Path:
@@ -134,29 +316,63 @@ class Trainer:
     def weights_path(self) -> Path:
         return self.out / f"{self.config.preset}.safetensors"
 
-    def save_state(self) -> None:
-        temporary = self.state_path.with_suffix(".part")
-        torch.save(
-            {
-                "config": asdict(self.config),
-                "lifter": self.lifter.state_dict(),
-                "averaged": self.averaged.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "generator": self.synthesizer.generator.get_state(),
-                "dropout": torch.get_rng_state(),
-                "step": self.step,
-                "trained_s": self.trained_s,
-                "clips": self.clips,
-            },
-            temporary,
+    def summary(self) -> str:
+        """One line on what is trained on what."""
+        c, data = self.lifter.config, self.training
+        left = f", {data.left_out} clips of one frame or none left out" if data.left_out else ""
+        return (
+            f"{self.config.preset}: {c.layers} layers, d {c.dim}, T {c.frames} on {self.device}; "
+            f"{len(data.lengths)} clips, {data.minutes:.0f} minutes{left}; validation on "
+            f"{', '.join(sorted(self.validation_subjects))}"
         )
-        temporary.replace(self.state_path)
+
+    # ---------------------------------------------------------------------- the state file
+
+    def save_state(self) -> None:
+        """Write all that is needed to go on; every process has to call it.
+
+        Raises:
+            OSError: it cannot be written; the last state is still there.
+        """
+        generators = self.processes.gather(self.synthesizer.generator.get_state())
+        dropout = self.processes.gather(_dropout_state(self.device))
+        if not self.processes.first:
+            return
+        state = {
+            "config": asdict(self.config),
+            "lifter": self.lifter.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generators": generators,
+            "dropout": dropout,
+            "step": self.step,
+            "trained_s": self.trained_s,
+            "clips": self.clips,
+        }
+        temporary = self.state_path.with_suffix(".part")
+        try:
+            with temporary.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                # A state that is renamed before it is on the disk may be empty after a power cut.
+                os.fsync(file.fileno())
+            temporary.replace(self.state_path)
+        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as the latter
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise OSError(f"cannot save {self.state_path}: {error}") from None
 
     def load_state(self) -> None:
-        state = torch.load(self.state_path, map_location=self.device, weights_only=True)
-        theirs = {k: v for k, v in state["config"].items() if k not in ("out", "mocap")}
-        ours = {k: v for k, v in asdict(self.config).items() if k not in ("out", "mocap")}
-        changed = sorted(k for k in ours if ours[k] != theirs.get(k))
+        try:
+            state = torch.load(self.state_path, map_location=self.device, weights_only=True)
+            theirs = dict(state["config"])
+        except Exception as error:  # torch.load raises whatever a broken file leads to
+            raise ValueError(f"{self.state_path} is no state of a run: {error}") from None
+        places = ("out", "mocap")
+        ours = asdict(self.config)
+        changed = sorted(
+            k for k in {*ours, *theirs} - {*places} if _plain(ours.get(k)) != _plain(theirs.get(k))
+        )
         if changed:
             raise ValueError(
                 f"{self.state_path} was made with other settings ({', '.join(changed)}); "
@@ -165,83 +381,220 @@ class Trainer:
         self.lifter.load_state_dict(state["lifter"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.synthesizer.generator.set_state(state["generator"].cpu())
-        torch.set_rng_state(state["dropout"].cpu())
         self.step, self.trained_s, self.clips = state["step"], state["trained_s"], state["clips"]
+        rank = self.processes.rank
+        if len(state["generators"]) == self.processes.count:
+            self.synthesizer.generator.set_state(state["generators"][rank].cpu())
+            _set_dropout_state(self.device, state["dropout"][rank].cpu())
+        else:
+            # Of another number of processes: new random numbers, which never came before.
+            self.synthesizer.generator.manual_seed(self.config.seed + 1000 * rank + self.step)
+
+    # ---------------------------------------------------------------------- training
+
+    def progress(self) -> float:
+        """How much of the budget is spent, 0 to 1."""
+        c = self.config
+        done = self.step / c.steps if c.steps else self.trained_s / (60 * c.budget_minutes)
+        return min(1.0, done)
 
     def learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine down to a hundredth, over the budget of time."""
-        done = min(1.0, self.trained_s / (60 * self.config.budget_minutes))
-        if done < self.config.warmup:
-            return self.config.learning_rate * (0.02 + 0.98 * done / self.config.warmup)
-        rest = (done - self.config.warmup) / (1 - self.config.warmup)
-        return self.config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * rest)))
+        """Linear warm-up, then half a cosine down to a hundredth, over the budget."""
+        c, done = self.config, self.progress()
+        if done < c.warmup:
+            return c.learning_rate * (0.02 + 0.98 * done / c.warmup)
+        rest = (done - c.warmup) / (1 - c.warmup)
+        return c.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * rest)))
 
-    def train_step(self) -> dict[str, float]:
-        """One optimiser step on a fresh batch; returns the loss terms."""
+    def synthesize(self) -> tuple[Tensor, Tensor]:
+        """A fresh batch: keypoints (B, T, 17, 3), targets (B, T, 17, 3) m."""
+        c = self.config
+        frames, clips = self.lifter.config.frames, c.batch
+        if self.progress() < c.short_share:
+            frames, clips = max(3, frames // 3), 3 * clips
+        generator = self.synthesizer.generator
+        motion = self.sampler.draw(clips, frames, generator, c.cameras.speed)
+        batch = self.synthesizer.batch(self.diversity(motion))
+        return batch.keypoints, batch.targets
+
+    def train_step(self) -> dict[str, Tensor]:
+        """One optimiser step on a fresh batch; returns the loss terms, on the device."""
         c = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
-        frames, clips = self.lifter.config.frames, c.batch
-        if self.trained_s < c.short_share * 60 * c.budget_minutes:
-            frames, clips = frames // 3, 3 * clips
-        motion = self.sampler.draw(clips, frames, self.synthesizer.generator, c.cameras.speed)
-        batch = self.synthesizer.batch(motion)
-        self.lifter.train()
+        keypoints, targets = self.synthesize()
+        self._parallel.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            positions, log_scale = self.lifter(batch.keypoints)
-        terms = pose_losses(positions.float(), log_scale.float(), batch.targets, c.loss.distance)
+            positions, log_scale = self._parallel(keypoints)
+        terms = pose_losses(positions.float(), log_scale.float(), targets, c.loss.distance)
         loss = total_loss(terms, c.loss)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.lifter.parameters(), c.clip_norm)
+        nn.utils.clip_grad_norm_(self.lifter.parameters(), c.clip_norm)
         self.optimizer.step()
         self.step += 1
-        self.clips += clips
+        self.clips += len(keypoints) * self.processes.count
         # The average starts short, or it would remember the random beginning for ever.
         decay = min(c.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for mean, new in zip(self.averaged.parameters(), self.lifter.parameters(), strict=True):
                 mean.lerp_(new, 1 - decay)
-        return {k: float(v.detach()) for k, v in terms.items()}
+        return {k: v.detach() for k, v in terms.items()}
 
     def validate(self, windows: int | None = None) -> dict[str, Any]:
         windows = windows or self.config.validate_windows
-        return evaluate(self.averaged, self.validation, self.device, windows)
+        return evaluate(self.averaged, self.validation, self.device, windows, ("noisy",))
+
+    def save_weights(self) -> None:
+        """The averaged weights, with what an evaluation has to know of their training."""
+        notes = {
+            "training": json.dumps(
+                {
+                    "subjects": sorted(set(self.training.subjects.tolist())),
+                    "validation": sorted(self.validation_subjects),
+                    "mean_pose_m": trunk_mean_pose(self.training).round(4).tolist(),
+                }
+            )
+        }
+        save_weights(self.weights_path, self.averaged, notes)
 
     def train(self, minutes: float) -> bool:
         """Go on for so many minutes of training time, or to the end of the budget.
 
         Returns:
             whether the budget is spent.
+
+        Raises:
+            TrainingError: the loss is no number any more, or the state cannot be saved at the end
+                of the slice; what was saved last is still there.
         """
-        c = self.config
-        end_s = min(60 * c.budget_minutes, self.trained_s + 60 * minutes)
-        bar = tqdm(total=round(end_s), initial=round(self.trained_s), unit="s", dynamic_ncols=True)
+        c, end_s = self.config, self.trained_s + 60 * minutes
+        log = _Log(self)
         next_validation = self.trained_s + 60 * c.validate_minutes
         next_save = self.trained_s + 60 * c.save_minutes
-        while self.trained_s < end_s:
+        while self.progress() < 1 and self.trained_s < end_s:
             begin = time.perf_counter()
             terms = self.train_step()
-            self.trained_s += time.perf_counter() - begin
-            bar.n = round(self.trained_s)
-            bar.set_postfix_str(
-                f"step {self.step} position {1000 * terms['position']:.0f} mm", refresh=False
-            )
-            bar.update(0)
-            if self.trained_s >= next_save:
+            log.step(terms)
+            spent = self.processes.agree(time.perf_counter() - begin, self.device)
+            self.trained_s += spent
+            last = self.progress() >= 1 or self.trained_s >= end_s
+            if self.trained_s >= next_save or last:
                 next_save = self.trained_s + 60 * c.save_minutes
-                self.save_state()
-            if self.trained_s >= next_validation or self.trained_s >= end_s:
+                self._try_to_save(last)
+            if self.trained_s >= next_validation or last:
                 next_validation = self.trained_s + 60 * c.validate_minutes
-                self.save_state()
-                report = self.validate()
-                newest = report["noisy"]["lag"]["0"]
-                tqdm.write(
-                    f"{self.trained_s / 60:.1f} min, step {self.step}, {self.clips} clips: "
-                    f"validation at lag 0 MPJPE {newest['mpjpe_mm']:.1f} mm, "
-                    f"P-MPJPE {newest['p_mpjpe_mm']:.1f} mm"
+                if self.processes.first:
+                    log.validation(self.validate())
+        log.close()
+        return self.progress() >= 1
+
+    def _try_to_save(self, last: bool) -> None:
+        """A full disk may be emptied while a run of hours goes on."""
+        try:
+            self.save_state()
+            if self.processes.first:
+                self.save_weights()
+        except OSError as error:
+            if last:
+                raise TrainingError(f"{error}; the state before it is kept") from None
+            tqdm.write(f"{error}; going on, and trying again later")
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from a file, where tuples may have become lists."""
+    return json.loads(json.dumps(value))
+
+
+def _dropout_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_dropout_state(device: torch.device, state: Tensor) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
+
+
+class _Log:
+    """Progress bar and TensorBoard scalars, of the first process alone.
+
+    Loss terms are added up on the device and fetched now and then: each look at them would make the
+    host wait for the GPU.
+    """
+
+    EVERY = 20
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.sums: dict[str, Tensor] = {}
+        self.added = 0
+        c = trainer.config
+        self.bar = tqdm(
+            total=c.steps or round(60 * c.budget_minutes),
+            initial=self._position(),
+            unit="step" if c.steps else "s",
+            dynamic_ncols=True,
+            disable=not trainer.processes.first,
+        )
+        self.writer = _tensorboard(trainer.out) if trainer.processes.first else None
+
+    def _position(self) -> int:
+        trainer = self.trainer
+        return trainer.step if trainer.config.steps else round(trainer.trained_s)
+
+    def step(self, terms: dict[str, Tensor]) -> None:
+        self.sums = {k: self.sums[k] + v if k in self.sums else v for k, v in terms.items()}
+        self.added += 1
+        self.bar.update(self._position() - self.bar.n)
+        trainer, enough = self.trainer, self.added >= self.EVERY
+        if not enough and trainer.device.type != "cpu":
+            return
+        means = {k: float(v) / self.added for k, v in self.sums.items()}
+        if not all(math.isfinite(v) for v in means.values()):
+            raise TrainingError(
+                f"the loss is no number at step {trainer.step}: {means}; the last saved state is "
+                "from before; a lower learning rate may help"
+            )
+        if not enough:
+            return
+        self.sums, self.added = {}, 0
+        self.bar.set_postfix_str(f"position {1000 * means['position']:.0f} mm", refresh=False)
+        if self.writer is not None:
+            for name, value in means.items():
+                self.writer.add_scalar(f"loss/{name}", value, trainer.step)
+            self.writer.add_scalar("learning_rate", trainer.learning_rate(), trainer.step)
+            if trainer.trained_s:
+                self.writer.add_scalar(
+                    "clips_per_second", trainer.clips / trainer.trained_s, trainer.step
                 )
-                save_weights(self.weights_path, self.averaged)
-        bar.close()
-        return self.trained_s >= 60 * c.budget_minutes
+
+    def validation(self, report: dict[str, Any]) -> None:
+        trainer, newest = self.trainer, report["noisy"]["lag"]["0"]
+        tqdm.write(
+            f"{trainer.trained_s / 60:.1f} min, step {trainer.step}, {trainer.clips} clips: "
+            f"validation at lag 0 MPJPE {newest['mpjpe_mm']:.1f} mm, "
+            f"P-MPJPE {newest['p_mpjpe_mm']:.1f} mm"
+        )
+        if self.writer is not None:
+            for name, value in newest.items():
+                self.writer.add_scalar(f"validation/{name}", value, trainer.step)
+            acceleration = report["noisy"]["acceleration_error_m_s2"]
+            self.writer.add_scalar("validation/acceleration_m_s2", acceleration, trainer.step)
+            self.writer.flush()
+
+    def close(self) -> None:
+        self.bar.close()
+        if self.writer is not None:
+            self.writer.close()
+
+
+def _tensorboard(folder: Path) -> Any:
+    """A writer of scalars, or None where TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        tqdm.write("no TensorBoard scalars: pip install tensorboard")
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))

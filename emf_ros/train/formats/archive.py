@@ -1,0 +1,139 @@
+"""The npz that training reads: clips of h36m17, one after another in one array."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...skeletons import H36M17
+from . import UNREADABLE, FormatError
+
+
+@dataclass
+class Clip:
+    """One clip.
+
+    Attributes:
+        name: unique in its file.
+        subject: who moves; training and validation share none.
+        action: what is done.
+        positions: (N, 17, 3) m, z up, floor near z = 0.
+        source: where it comes from.
+    """
+
+    name: str
+    subject: str
+    action: str
+    positions: np.ndarray
+    source: str
+
+
+@dataclass
+class Archive:
+    """A file's clips, and what holds for all of them."""
+
+    clips: list[Clip]
+    rate_hz: float
+    licence: str = ""
+    note: str = ""
+
+
+def write_archive(path: str | Path, archive: Archive) -> None:
+    """Write the file; an existing one is replaced only when the new one is complete.
+
+    Raises:
+        FormatError: there are no clips, or a position does not fit into 16 bits of millimetres.
+        OSError: the file cannot be written.
+    """
+    path, clips = Path(path), archive.clips
+    if not clips:
+        raise FormatError("there are no clips to be written")
+    millimetres = np.rint(1000 * np.concatenate([c.positions for c in clips]))
+    limit = np.iinfo(np.int16).max
+    if not (np.abs(millimetres) <= limit).all():
+        raise FormatError(f"positions must be finite and within {limit / 1000:g} m of the origin")
+    lengths = np.array([len(c.positions) for c in clips], dtype=np.int64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    with open(temporary, "wb") as file:
+        np.savez_compressed(
+            file,
+            pos_mm=millimetres.astype(np.int16),
+            starts=np.cumsum(lengths) - lengths,
+            lengths=lengths,
+            clip=np.array([c.name for c in clips]),
+            subject=np.array([c.subject for c in clips]),
+            action=np.array([c.action for c in clips]),
+            source=np.array([c.source for c in clips]),
+            joints=np.array(H36M17.joints),
+            parents=np.array(H36M17.parents, dtype=np.int64),
+            fps=np.float64(archive.rate_hz),
+            up=np.array("z"),
+            licence=np.array(archive.licence),
+            note=np.array(archive.note),
+        )
+    os.replace(temporary, path)
+
+
+def _plain(joint: str) -> str:
+    return joint.replace("left", "l").replace("right", "r").replace("_", "")
+
+
+def read_archive(path: str | Path) -> Archive:
+    """Read a file.
+
+    Raises:
+        FormatError: it is damaged, lacks an array, or is not in h36m17's order with z up.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {name: data[name] for name in data.files}
+    except UNREADABLE as error:
+        raise FormatError(f"is no readable npz: {error}") from None
+    missing = {"pos_mm", "starts", "lengths", "subject", "fps"} - set(arrays)
+    if missing:
+        raise FormatError(f"has no {', '.join(sorted(missing))}")
+    positions = arrays["pos_mm"]
+    if positions.ndim != 3 or positions.shape[1:] != (17, 3) or positions.dtype.kind not in "if":
+        raise FormatError(f"pos_mm is {positions.dtype} {positions.shape}, not (N, 17, 3) numbers")
+    joints = [_plain(str(j)) for j in arrays.get("joints", np.array(H36M17.joints)).ravel()]
+    if joints != [_plain(j) for j in H36M17.joints]:
+        raise FormatError("its joints are not those of h36m17 in their order")
+    if str(arrays.get("up", "z")) != "z":
+        raise FormatError(f"has {arrays['up']} up, not z")
+    fps = arrays["fps"]
+    if fps.size != 1 or fps.dtype.kind not in "iuf" or not 0 < fps.item() < np.inf:
+        raise FormatError(f"fps is {fps}, no frame rate")
+    clips = _clips(path, arrays)
+    about = {name: str(arrays.get(name, "")) for name in ("licence", "note")}
+    return Archive(clips, float(fps.item()), **about)
+
+
+def _clips(path: Path, arrays: dict[str, np.ndarray]) -> list[Clip]:
+    starts, lengths = arrays["starts"].ravel(), arrays["lengths"].ravel()
+    count, frames = len(starts), len(arrays["pos_mm"])
+    unnamed = {
+        "clip": np.array([f"{path.stem}_{i}" for i in range(count)]),
+        "action": np.array([""] * count),
+        "source": np.array([path.stem] * count),
+    }
+    texts = [
+        [str(value) for value in {**unnamed, **arrays}[name].ravel()]
+        for name in ("clip", "subject", "action", "source")
+    ]
+    if starts.dtype.kind not in "iu" or lengths.dtype.kind not in "iu":
+        raise FormatError("starts and lengths must be whole numbers")
+    if {len(lengths), *map(len, texts)} != {count}:
+        raise FormatError("starts, lengths, clip, subject, action and source must be of one length")
+    if count and (starts.min() < 0 or lengths.min() < 0 or (starts + lengths).max() > frames):
+        raise FormatError(f"a clip lies outside of its {frames} frames")
+    metres = arrays["pos_mm"].astype(np.float64) / 1000.0
+    spans = zip(starts.tolist(), lengths.tolist(), strict=True)
+    return [
+        Clip(name, subject, action, metres[first : first + length], source)
+        for (first, length), name, subject, action, source in zip(spans, *texts, strict=True)
+    ]

@@ -1,0 +1,192 @@
+"""Units, axes and proportions: whether what a file shows is a person, and how large."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...skeletons import H36M17
+from . import FormatError
+from .joints import JointMap, body_size, standing_rest
+from .skeleton import Motion
+
+#: Metres for one unit. 'cmu' is that of the CMU database, inch / 0.45, and of its BVH conversions.
+UNITS = {
+    "m": 1.0,
+    "cm": 0.01,
+    "mm": 0.001,
+    "inch": 0.0254,
+    "foot": 0.3048,
+    "cmu": 0.0254 / 0.45,
+}
+
+#: Trunk and leg, m, of people of 1.0 to 2.25 m: 0.78 of the height.
+SIZES_M = (0.78, 1.75)
+
+#: Trunk and leg over the height: hip to knee 0.245, knee to ankle 0.246 and hip to shoulder 0.288
+#: (Drillis and Contini 1966, after Winter, Biomechanics and Motor Control of Human Movement).
+_SIZE_SHARE = 0.779
+
+#: Length over body height of the bone that ends at each joint. The means are Winter's (thigh 0.245,
+#: shank 0.246, upper arm 0.186, forearm 0.146); the bounds are wide, since rigs put joints
+#: elsewhere than anatomy does and the height is itself an estimate.
+BONE_SHARES = {
+    "hip": (0.025, 0.11),
+    "knee": (0.17, 0.36),
+    "ankle": (0.17, 0.36),
+    "spine": (0.04, 0.25),
+    "thorax": (0.07, 0.28),
+    "nose": (0.04, 0.20),
+    "head_top": (0.03, 0.17),
+    "shoulder": (0.04, 0.17),
+    "elbow": (0.11, 0.28),
+    "wrist": (0.085, 0.24),
+}
+
+#: Bones that neither bend nor slide on others, so that their length must not change.
+_RIGID = ("hip", "knee", "ankle", "elbow", "wrist")
+
+#: How much longer the bone of one side may be than that of the other, and the longest than the
+#: shortest over time (5th to 95th percentile over the median).
+ASYMMETRY, VARIATION = 0.25, 0.15
+
+_HEIGHTS_M = (1.0, 2.2)
+
+#: The ankle over the floor of an adult who stands, m, and the adult's trunk and leg.
+_ANKLE_M, _ADULT_M = 0.08, 1.38
+
+
+def find_unit(size: float, asked: str = "auto") -> float:
+    """Metres for one unit of a file.
+
+    Args:
+        size: trunk and leg in the file's unit, see `joints.body_size`.
+        asked: 'auto', or one of `UNITS`.
+
+    Raises:
+        FormatError: with 'auto', no unit or several make this a person.
+    """
+    if asked != "auto":
+        if asked not in UNITS:
+            raise FormatError(f"unknown unit {asked!r}; known: auto, {', '.join(UNITS)}")
+        return UNITS[asked]
+    low, high = SIZES_M
+    fitting = [name for name, metres in UNITS.items() if low <= size * metres <= high]
+    if len(fitting) == 1:
+        return UNITS[fitting[0]]
+    tried = ", ".join(f"{size * metres:.3g} m if in {name}" for name, metres in UNITS.items())
+    raise FormatError(
+        f"trunk and leg are {size:.4g} units long: {tried}. A person's are {low:g} to {high:g} m: "
+        + (f"{' or '.join(fitting)}? " if fitting else "none fits. ")
+        + "Give --unit"
+    )
+
+
+def find_up(motion: Motion, found: JointMap, pose: np.ndarray, asked: str = "auto") -> str:
+    """The axis that points up, 'y' or 'z'.
+
+    What the format prescribes; else the rest pose if a person stands in it, since people in the
+    motion may lie; else the mean direction of the trunk.
+
+    Args:
+        motion: the file.
+        found: its joints.
+        pose: (N, 17, 3) the same as h36m17.
+        asked: 'auto', 'y' or 'z'.
+
+    Raises:
+        FormatError: with 'auto', it cannot be told.
+    """
+    if asked in ("y", "z"):
+        return asked
+    if asked != "auto":
+        raise FormatError(f"the up axis is auto, y or z, not {asked!r}")
+    if motion.up:
+        return motion.up
+    rest = standing_rest(motion, found)
+    trunk = pose[:, H36M17.index("thorax")] - pose[:, H36M17.index("pelvis")]
+    trunk /= np.maximum(np.linalg.norm(trunk, axis=-1, keepdims=True), 1e-12)
+    mean = np.nanmean(trunk, axis=0)
+    for direction, least in ((rest, 0.8), (mean, 0.7)):
+        if direction is None:
+            continue
+        for axis, name in ((1, "y"), (2, "z")):
+            if direction[axis] >= least:
+                return name
+    shown = ", ".join(f"{v:.2f}" for v in mean)
+    raise FormatError(
+        f"no axis is up: the trunk points along ({shown}) on average and the rest pose does not "
+        "stand. Give --up"
+    )
+
+
+def to_z_up(positions: np.ndarray, up: str) -> np.ndarray:
+    """Turn (..., 3) with y up to z up, right-handed; z up stays."""
+    if up == "z":
+        return positions
+    x, y, z = np.moveaxis(positions, -1, 0)
+    return np.stack([x, -z, y], axis=-1)
+
+
+def put_on_floor(positions: np.ndarray) -> np.ndarray:
+    """Shift (N, 17, 3) m, z up, so that the floor is at z = 0.
+
+    The lowest ankles, but for outliers, are taken to stand on it. Nothing is tilted.
+    """
+    size = body_size(_by_joint(positions))
+    ankles = positions[:, [H36M17.index("left_ankle"), H36M17.index("right_ankle")], 2]
+    lowest = ankles.min(axis=1)
+    floor = np.percentile(lowest[np.isfinite(lowest)], 2) - _ANKLE_M * size / _ADULT_M
+    return positions - np.array([0.0, 0.0, floor])
+
+
+def _by_joint(positions: np.ndarray) -> dict[str, np.ndarray]:
+    return {joint: positions[:, i] for i, joint in enumerate(H36M17.joints)}
+
+
+def check_bones(positions: np.ndarray) -> None:
+    """Refuse what is no person.
+
+    Args:
+        positions: (N, 17, 3) m; frames with NaN are passed over.
+
+    Raises:
+        FormatError: a bone is too short or too long for a person of this size, longer on one side
+            than on the other, or changes its length; names the bone.
+    """
+    positions = positions[np.isfinite(positions).all(axis=(1, 2))]
+    if not len(positions):
+        raise FormatError("has no frame in which all joints are known")
+    height = body_size(_by_joint(positions)) / _SIZE_SHARE
+    height = float(np.clip(height, *_HEIGHTS_M))
+    medians: dict[str, float] = {}
+    for joint, parent in H36M17.parent_of.items():
+        bone, kind = f"{parent} to {joint}", joint.removeprefix("left_").removeprefix("right_")
+        steps = positions[:, H36M17.index(joint)] - positions[:, H36M17.index(parent)]
+        lengths = np.linalg.norm(steps, axis=-1)
+        medians[joint] = median = float(np.median(lengths))
+        low, high = (share * height for share in BONE_SHARES[kind])
+        if not low <= median <= high:
+            raise FormatError(
+                f"{bone} is {median:.3g} m long; it is {low:.3f} to {high:.3f} m on a person of "
+                f"about {height:.2f} m, as trunk and legs say"
+            )
+        shortest, longest = np.percentile(lengths, (5, 95))
+        if kind in _RIGID and longest - shortest > VARIATION * median:
+            raise FormatError(
+                f"{bone} changes its length from {shortest:.3f} to {longest:.3f} m; bones may "
+                f"change by {100 * VARIATION:.0f} %"
+            )
+    _check_sides(medians)
+
+
+def _check_sides(lengths: dict[str, float]) -> None:
+    for joint, left in lengths.items():
+        if not joint.startswith("left_"):
+            continue
+        right = lengths[joint.replace("left_", "right_")]
+        if max(left, right) > (1 + ASYMMETRY) * min(left, right):
+            kind = joint.removeprefix("left_")
+            raise FormatError(
+                f"the bone that ends at the {kind} is {left:.3f} m long on the left and "
+                f"{right:.3f} m on the right; they may differ by {100 * ASYMMETRY:.0f} %"
+            )

@@ -1,0 +1,116 @@
+"""The commands `emf-ros mocap import` and `emf-ros mocap show`."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import FormatError
+
+#: Those of `body.UNITS`, here so that the command starts without numpy.
+_UNITS = ("auto", "m", "cm", "mm", "inch", "foot", "cmu")
+
+
+def import_command(args: argparse.Namespace) -> None:
+    """`mocap import`.
+
+    Raises:
+        FormatError: nothing could be imported.
+    """
+    from .importer import ImportOptions, import_mocap
+
+    options = ImportOptions(
+        source=args.source,
+        subject_pattern=args.subject_pattern,
+        unit=args.unit,
+        up=args.up,
+        joints=args.joints,
+        body_model=args.body_model,
+        joint_regressor=args.joint_regressor,
+        rate_hz=args.rate,
+        licence=args.licence,
+        note=args.note,
+    )
+    try:
+        report = import_mocap(args.paths, args.out, options)
+    except OSError as error:
+        raise FormatError(f"cannot write {args.out}: {error}") from None
+    for path, why in report.refused:
+        print(f"refused {path}: {why}", file=sys.stderr)
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(
+        f"{report.out}: {report.clips} clips, {report.minutes:.1f} minutes, "
+        f"{len(report.subjects)} subjects, of {report.files} files; {len(report.refused)} "
+        f"refused, {report.scraps} pieces too short"
+    )
+
+
+def show_command(args: argparse.Namespace) -> None:
+    """`mocap show`.
+
+    Raises:
+        FormatError: the file cannot be read, no clip fits, or a picture cannot be written.
+    """
+    from .archive import read_archive
+    from .plot import plot_clips
+
+    if args.limit < 1:
+        raise FormatError(f"--limit must be 1 or more, not {args.limit}")
+    try:
+        archive = read_archive(args.file)
+    except FormatError as error:
+        raise FormatError(f"{args.file} {error}") from None
+    fitting = [c for c in archive.clips if fnmatch.fnmatch(c.name, args.clip) and len(c.positions)]
+    if not fitting:
+        some = ", ".join(c.name for c in archive.clips[:10]) or "none"
+        raise FormatError(f"{args.file} has no clip {args.clip!r}; its clips begin with {some}")
+    try:
+        for picture in plot_clips(fitting[: args.limit], archive.rate_hz, args.out):
+            print(picture)
+    except OSError as error:
+        raise FormatError(f"cannot write to {args.out}: {error}") from None
+    left = len(fitting) - args.limit
+    if left > 0:
+        print(f"{left} more; see --limit and --clip", file=sys.stderr)
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command `mocap`.
+
+    Args:
+        commands: what `ArgumentParser.add_subparsers` returned. `run` of the parsed arguments is
+            the function to be called with them; it raises FormatError.
+    """
+    mocap = commands.add_parser("mocap", help="motion capture to train on: import it, look at it")
+    actions = mocap.add_subparsers(dest="action", required=True)
+
+    read = actions.add_parser("import", help="BVH, ASF/AMC, AMASS or npz files to one npz")
+    read.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
+    read.add_argument("--out", required=True, type=Path, metavar="FILE.npz")
+    read.add_argument("--source", default="", metavar="NAME", help="collection (the output's name)")
+    read.add_argument(
+        "--subject-pattern",
+        default="",
+        metavar="RE",
+        help="expression whose group in a file's path is the subject (the folder's name)",
+    )
+    read.add_argument("--unit", default="auto", choices=_UNITS, help="of lengths (auto)")
+    read.add_argument("--up", default="auto", choices=("auto", "y", "z"), help="axis (auto)")
+    read.add_argument("--rate", type=float, metavar="HZ", help="of AMC files (120)")
+    read.add_argument("--joints", metavar="YAML", help="joints of h36m17 to the files' names")
+    read.add_argument("--body-model", metavar="FILE.npz", help="SMPL, SMPL-H or SMPL-X, for AMASS")
+    read.add_argument("--joint-regressor", metavar="FILE.npy", help="(17, V), vertices to h36m17")
+    read.add_argument("--licence", default="", metavar="TEXT", help="stored with the data")
+    read.add_argument("--note", default="", metavar="TEXT", help="stored with the data")
+    read.set_defaults(run=import_command)
+
+    show = actions.add_parser("show", help="clips of an npz as pictures")
+    show.add_argument("file", metavar="FILE.npz")
+    show.add_argument("--clip", default="*", metavar="PATTERN", help="names with * and ? (all)")
+    show.add_argument("--limit", type=int, default=12, metavar="N", help="of pictures (12)")
+    show.add_argument("--out", required=True, metavar="DIR")
+    show.set_defaults(run=show_command)

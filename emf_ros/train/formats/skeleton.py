@@ -1,0 +1,152 @@
+"""Trees of named joints, and where the joints are once the tree is posed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from . import FormatError
+
+#: What a point's name stands for: the joint where the bone of that name begins (BVH, SMPL), the
+#: point where it ends (Acclaim), or a joint of h36m17 itself.
+Naming = Literal["joints", "bone ends", "h36m17"]
+
+
+def axis_rotation(axis: int, angle: np.ndarray) -> np.ndarray:
+    """Rotations about a coordinate axis.
+
+    Args:
+        axis: 0, 1 or 2 for x, y or z.
+        angle: (...) rad, right-handed.
+
+    Returns:
+        (..., 3, 3), to be multiplied onto columns.
+    """
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    matrix = np.zeros((*np.shape(angle), 3, 3))
+    matrix[..., axis, axis] = 1.0
+    matrix[..., i, i] = matrix[..., j, j] = np.cos(angle)
+    matrix[..., j, i] = np.sin(angle)
+    matrix[..., i, j] = -np.sin(angle)
+    return matrix
+
+
+def euler_rotation(axes: Sequence[int], angles: np.ndarray) -> np.ndarray:
+    """Rotations about axes that turn along: the product in the order written.
+
+    Args:
+        axes: the C axes, each 0, 1 or 2.
+        angles: (..., C) rad.
+
+    Returns:
+        (..., 3, 3).
+    """
+    matrix = np.broadcast_to(np.eye(3), (*angles.shape[:-1], 3, 3))
+    for column, axis in enumerate(axes):
+        matrix = matrix @ axis_rotation(axis, angles[..., column])
+    return matrix
+
+
+def rotation_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Rotation vectors (..., 3) rad to matrices (..., 3, 3), by Rodrigues' formula."""
+    angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
+    x, y, z = np.moveaxis(vectors / np.maximum(angle[..., 0], 1e-12), -1, 0)
+    zero = np.zeros_like(x)
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*x.shape, 3, 3)
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A tree of joints.
+
+    Attributes:
+        names: (J,) the joints, parents before their children.
+        parents: (J,) the parent's index, -1 for a root.
+        offsets: (J, 3) from the parent to the joint, in the parent's frame, in any unit.
+
+    Raises:
+        FormatError: at construction, when a joint comes before its parent or an offset is missing.
+    """
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    offsets: np.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.parents) != len(self.names) or self.offsets.shape != (len(self.names), 3):
+            raise FormatError("a skeleton needs one parent and one offset for each joint")
+        if not self.names:
+            raise FormatError("the skeleton has no joints")
+        for joint, parent in enumerate(self.parents):
+            if not -1 <= parent < joint:
+                raise FormatError(f"joint {self.names[joint]} comes before its parent")
+        if not np.isfinite(self.offsets).all():
+            joint = int(np.flatnonzero(~np.isfinite(self.offsets).all(axis=1))[0])
+            raise FormatError(f"the offset of joint {self.names[joint]} is not finite")
+
+    def rest(self) -> np.ndarray:
+        """(J, 3): where the joints are while nothing is rotated, the root at its offset."""
+        still = np.broadcast_to(np.eye(3), (1, len(self.names), 3, 3))
+        return self.pose(still)[0][0]
+
+    def pose(
+        self, rotations: np.ndarray, translations: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Forward kinematics.
+
+        Args:
+            rotations: (N, J, 3, 3) of each joint in its parent's frame.
+            translations: (N, J, 3) in place of the offsets, in the same unit and frames.
+
+        Returns:
+            (N, J, 3) positions and (N, J, 3, 3) orientations, both in the world's frame.
+        """
+        frames = len(rotations)
+        if translations is None:
+            translations = np.broadcast_to(self.offsets, (frames, *self.offsets.shape))
+        positions = np.empty((frames, len(self.names), 3))
+        orientations = np.empty((frames, len(self.names), 3, 3))
+        for joint, parent in enumerate(self.parents):
+            if parent < 0:
+                positions[:, joint] = translations[:, joint]
+                orientations[:, joint] = rotations[:, joint]
+                continue
+            frame = orientations[:, parent]
+            offset = np.einsum("nij,nj->ni", frame, translations[:, joint])
+            positions[:, joint] = positions[:, parent] + offset
+            orientations[:, joint] = frame @ rotations[:, joint]
+        return positions, orientations
+
+
+@dataclass
+class Motion:
+    """What a file holds: named points over time, in the file's own unit and axes.
+
+    Attributes:
+        names: (P,) the points, parents before their children.
+        parents: (P,) the parent's index, -1 for a root.
+        positions: (N, P, 3); NaN where a point was not captured.
+        orientations: (N, P, 3, 3), of the body part at each point, relative to the rest pose.
+        rest: (P, 3) the pose in which nothing is rotated.
+        rate_hz: frames a second.
+        naming: what the names stand for.
+        unit_m: metres for one unit, where the format prescribes it.
+        up: the axis that points up, 'y' or 'z', where the format prescribes it. The rest pose may
+            have another, as SMPL's has.
+        notes: what the reader had to assume, for the user.
+    """
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    positions: np.ndarray
+    orientations: np.ndarray
+    rest: np.ndarray
+    rate_hz: float
+    naming: Naming = "joints"
+    unit_m: float | None = None
+    up: str | None = None
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,425 @@
+"""The trainer: a run that learns, can be killed and resumed, and shared among processes."""
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from moving_people import MODEL_RATE_HZ, mocap_folder, windows, write_mocap
+
+from emf_ros.model.checkpoint import load_notes, load_weights, save_weights
+from emf_ros.model.lifter import Lifter
+from emf_ros.model.presets import LifterConfig, MotionFlowConfig
+from emf_ros.train.detector_model import DetectorErrors
+from emf_ros.train.diversity import DiversityConfig
+from emf_ros.train.evaluate import evaluate
+from emf_ros.train.losses import LossWeights
+from emf_ros.train.trainer import TrainConfig, Trainer, TrainingError
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+#: A network that learns in seconds.
+TINY = {"frames": 9, "layers": 1, "dim": 32, "dim_rep": 32, "heads": 2}
+
+
+@pytest.fixture
+def mocap(tmp_path):
+    return mocap_folder(tmp_path / "mocap")
+
+
+def config(mocap, out, **changes):
+    return TrainConfig("lite", str(mocap), str(out), batch=2, **changes)
+
+
+def weights_of(module):
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def test_a_run_goes_on_from_given_weights_of_any_size(mocap, tmp_path):
+    torch.manual_seed(0)
+    given = LifterConfig(
+        frames=9, layers=1, dim=8, dim_rep=8, heads=2, motion=MotionFlowConfig(dim=12)
+    )
+    lifter = Lifter(given)
+    save_weights(tmp_path / "given.safetensors", lifter)
+    init = str(tmp_path / "given.safetensors")
+    trainer = Trainer(config(mocap, tmp_path / "run", init=init), "cpu")
+    assert trainer.lifter.config == given and trainer.lifter.training
+    assert torch.equal(weights_of(trainer.lifter), weights_of(lifter))
+    trainer.train_step()
+    save_weights(init, Lifter(replace(given, normalization="image_width")))
+    with pytest.raises(ValueError, match="normalization 'image_width'; training gives"):
+        Trainer(config(mocap, tmp_path / "other", init=init), "cpu")
+
+
+@pytest.mark.parametrize(("scale", "trained"), [(1e-5, False), (0.1, True)])
+def test_published_local_scales_stay_as_they_are(mocap, tmp_path, scale, trained):
+    given = LifterConfig(
+        frames=9,
+        layers=1,
+        dim=8,
+        dim_rep=8,
+        heads=2,
+        motion=MotionFlowConfig(dim=12),
+        local_branch=True,
+        layer_scale=scale,
+    )
+    init = str(tmp_path / "given.safetensors")
+    save_weights(init, Lifter(given))
+    trainer = Trainer(config(mocap, tmp_path / "run", init=init), "cpu")
+    trainer.trained_s = 300.0
+    trainer.train_step()
+    scales = trainer.lifter.trunk.local_blocks[0].scale1
+    assert bool((scales != scale).any()) == trained
+
+
+def test_a_step_trains_and_reports_every_term(mocap, tmp_path):
+    trainer = Trainer(config(mocap, tmp_path / "run"), "cpu")
+    before = weights_of(trainer.lifter)
+    trainer.trained_s = 300.0  # past the start of the warm-up
+    reported = [trainer.train_step() for _ in range(3)]
+    assert trainer.step == 3 and not torch.equal(before, weights_of(trainer.lifter))
+    for terms in reported:
+        assert set(terms) == {
+            "position",
+            "velocity",
+            "acceleration",
+            "smoothness",
+            "likelihood",
+        }
+        assert all(math.isfinite(v) for v in terms.values())
+    # The averaged weights follow behind.
+    lag = (weights_of(trainer.averaged) - weights_of(trainer.lifter)).abs().sum()
+    assert 0 < lag < (weights_of(trainer.lifter) - before).abs().sum()
+
+
+def test_a_run_learns_what_it_is_shown(mocap, tmp_path):
+    trainer = Trainer(config(mocap, tmp_path / "run", learning_rate=3e-3), "cpu")
+    trainer.trained_s = 300.0
+    position = [float(trainer.train_step()["position"]) for _ in range(16)]
+    assert np.mean(position[-4:]) < 0.8 * position[0]
+
+
+def test_short_windows_come_first_three_times_as_many(mocap, tmp_path):
+    trainer = Trainer(config(mocap, tmp_path / "run", budget_minutes=1.0), "cpu")
+    trainer.train_step()
+    assert trainer.clips == 6
+    trainer.trained_s = 50.0
+    trainer.train_step()
+    assert trainer.clips == 8
+
+
+def test_the_learning_rate_warms_up_and_decays(mocap, tmp_path):
+    trainer = Trainer(
+        config(mocap, tmp_path / "run", budget_minutes=1.0, warmup=0.1, learning_rate=1e-3), "cpu"
+    )
+    rates = []
+    for trainer.trained_s in (0.0, 6.0, 33.0, 60.0, 600.0):
+        rates.append(trainer.learning_rate())
+    assert rates == pytest.approx([2e-5, 1e-3, 5.05e-4, 1e-5, 1e-5])
+
+
+def test_a_state_of_other_settings_is_refused(mocap, tmp_path):
+    Trainer(config(mocap, tmp_path / "run"), "cpu").save_state()
+    for changed, value in (("learning_rate", 0.5), ("errors", DetectorErrors(bias=0.5))):
+        with pytest.raises(ValueError, match=f"other settings .*{changed}"):
+            Trainer(config(mocap, tmp_path / "run", **{changed: value}), "cpu")
+
+
+def test_a_run_may_be_moved_to_other_folders(mocap, tmp_path):
+    Trainer(config(mocap, tmp_path / "run"), "cpu").save_state()
+    (tmp_path / "run").rename(tmp_path / "moved")
+    mocap.rename(tmp_path / "data")
+    Trainer(config(tmp_path / "data", tmp_path / "moved"), "cpu")
+
+
+def test_a_slice_of_time_ends_with_a_state_and_weights(mocap, tmp_path):
+    run = config(mocap, tmp_path / "run", budget_minutes=1.0, validate_windows=64)
+    trainer = Trainer(run, "cpu")
+    assert not trainer.train(0.2 / 60)
+    assert 0.2 <= trainer.trained_s < 60 and trainer.step >= 1
+    assert Trainer(run, "cpu").step == trainer.step
+    saved = load_weights(trainer.weights_path)
+    assert torch.equal(weights_of(saved), weights_of(trainer.averaged))
+
+
+def test_a_spent_budget_is_reported_and_not_overrun(mocap, tmp_path):
+    trainer = Trainer(config(mocap, tmp_path / "run", budget_minutes=1.0), "cpu")
+    trainer.trained_s = 60.0
+    assert trainer.train(5) and trainer.step == 0
+
+
+# ------------------------------------------------------------------------------ settings
+
+
+def test_settings_are_changed_by_name():
+    plain = TrainConfig("lite", "m", "o")
+    changed = plain.changed(
+        [
+            "learning_rate=1e-3",
+            "batch=4",
+            "loss.distance=squared",
+            "cameras.distance_m=[1, 2]",
+            "lifter.features=none",
+            "lifter.layers=3",
+            "errors.bias=0",
+        ]
+    )
+    assert changed == replace(
+        plain,
+        learning_rate=1e-3,
+        batch=4,
+        loss=LossWeights(distance="squared"),
+        cameras=replace(plain.cameras, distance_m=(1, 2)),
+        lifter={"features": "none", "layers": 3},
+        errors=replace(plain.errors, bias=0.0),
+    )
+    assert (changed.network().features, changed.network().layers) == ("none", 3)
+    assert dict(changed.differences())["lifter.features"] == '"none"'
+    assert plain.differences() == []
+    again = plain.changed([f"{name}={value}" for name, value in changed.differences()])
+    assert again == changed
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("batch", "'batch' is not SETTING=VALUE"),
+        ("bach=3", "no setting 'bach'; known here: preset, "),
+        ("loss.speed=3", "no setting 'loss.speed'; known here: velocity"),
+        ("batch.size=3", "batch has no settings"),
+        ("batch=many", "batch is a int, as 8 is; 'many' is not"),
+        ("batch=2.5", "batch is a int"),
+        ("batch=0", "batch must be 1 or more"),
+    ],
+)
+def test_settings_that_do_not_exist_or_fit_are_refused(assignment, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        TrainConfig("lite", "m", "o").changed([assignment])
+
+
+def test_a_network_that_cannot_be_is_refused(mocap, tmp_path):
+    for changes, message in (({"frames": 2}, "frames must be"), ({"depth": 2}, "unknown settings")):
+        with pytest.raises(ValueError, match=message):
+            Trainer(config(mocap, tmp_path / "run", lifter=changes), "cpu")
+
+
+# ------------------------------------------------------------------------------ interruptions
+
+STEPS = 40
+
+
+def command(mocap, out, *more):
+    words = ["--preset", "lite", "--mocap", mocap, "--out", out, "--steps", STEPS, "--threads", 1]
+    small = [f"lifter.{name}={value}" for name, value in TINY.items()]
+    small += ["batch=2", "save_minutes=0.001", "validate_windows=64"]
+    for setting in small:
+        words += ["--set", setting]
+    return [sys.executable, "-m", "emf_ros.cli", "train", *map(str, words), *more]
+
+
+def small_run(mocap, out):
+    run = TrainConfig("lite", str(mocap), str(out), steps=STEPS)
+    settings = [f"lifter.{k}={v}" for k, v in TINY.items()]
+    return run.changed([*settings, "batch=2", "save_minutes=0.001", "validate_windows=64"])
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(mocap, tmp_path):
+    """Killed without warning, probably while saving, of which it does little else."""
+    whole = Trainer(small_run(mocap, tmp_path / "whole"), "cpu")
+    assert whole.train(60.0)
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        command(mocap, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    state = out / "lite.state.pt"
+    end = time.monotonic() + 60
+    while not state.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    second = Trainer(small_run(mocap, out), "cpu")
+    assert 0 < second.step <= STEPS
+    killed_at = second.step
+    assert second.train(60.0)
+    assert second.step == whole.step == STEPS
+    difference = (weights_of(second.lifter) - weights_of(whole.lifter)).abs().max()
+    assert difference < 1e-6, f"killed at step {killed_at}"
+    assert (weights_of(second.averaged) - weights_of(whole.averaged)).abs().max() < 1e-6
+
+
+def test_a_resumed_run_goes_on_bit_by_bit(mocap, tmp_path):
+    # One after the other: dropout draws from torch's own generator, which is the process's.
+    whole = Trainer(small_run(mocap, tmp_path / "whole"), "cpu")
+    for _ in range(4):
+        whole.train_step()
+    first = Trainer(small_run(mocap, tmp_path / "parts"), "cpu")
+    for _ in range(3):
+        first.train_step()
+    first.save_state()
+    second = Trainer(small_run(mocap, tmp_path / "parts"), "cpu")
+    assert (second.step, second.clips) == (3, first.clips)
+    second.train_step()
+    assert torch.equal(weights_of(whole.lifter), weights_of(second.lifter))
+    assert torch.equal(weights_of(whole.averaged), weights_of(second.averaged))
+
+
+def test_a_full_disk_loses_nothing(mocap, tmp_path):
+    trainer = Trainer(small_run(mocap, tmp_path / "run"), "cpu")
+    trainer.train_step()
+    trainer.save_state()
+    kept = trainer.state_path.read_bytes()
+    part = trainer.state_path.with_suffix(".part")
+    part.symlink_to("/dev/full")  # every write fails for want of space
+    trainer.train_step()
+    with pytest.raises(OSError, match="cannot save .*lite.state.pt.*(space|file)"):
+        trainer.save_state()
+    assert trainer.state_path.read_bytes() == kept and not part.is_symlink()
+    part.symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match="the state before it is kept"):
+        trainer._try_to_save(last=True)
+    part.symlink_to("/dev/full")
+    trainer._try_to_save(last=False)  # says so and goes on
+    trainer._try_to_save(last=False)
+    assert Trainer(small_run(mocap, tmp_path / "run"), "cpu").step == 2
+
+
+def test_a_broken_state_is_refused_by_name(mocap, tmp_path):
+    trainer = Trainer(small_run(mocap, tmp_path / "run"), "cpu")
+    trainer.state_path.write_bytes(b"half of a file")
+    with pytest.raises(ValueError, match=r"lite.state.pt is no state of a run"):
+        Trainer(small_run(mocap, tmp_path / "run"), "cpu")
+
+
+def test_a_loss_that_is_no_number_ends_the_run(mocap, tmp_path):
+    trainer = Trainer(small_run(mocap, tmp_path / "run"), "cpu")
+    with torch.no_grad():
+        trainer.lifter.position_head.bias.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="the loss is no number at step 1:"):
+        trainer.train(60.0)
+
+
+# ------------------------------------------------------------------------------ its files
+
+
+def test_the_command_leaves_weights_a_card_and_scalars(mocap, tmp_path):
+    out = tmp_path / "run"
+    done = subprocess.run(
+        command(mocap, out), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    notes = json.loads(load_notes(out / "lite.safetensors")["training"])
+    assert notes["subjects"] == ["a", "b"] and notes["validation"] == ["cmu02", "cmu49"]
+    assert np.array(notes["mean_pose_m"]).shape == (17, 3)
+    lifter = load_weights(out / "lite.safetensors")
+    assert (lifter.scale_offset[1:] != 0).all() and lifter.scale_offset[0] == 0
+    card = (out / "lite.md").read_text()
+    assert f"--steps {STEPS}" in card and "--set lifter.layers=1" in card and "cmu49" in card
+    assert (out / "lite.onnx").stat().st_size > 1000
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    scalars = EventAccumulator(str(out / "tensorboard"))
+    scalars.Reload()
+    assert {"loss/position", "learning_rate", "validation/mpjpe_mm"} <= set(
+        scalars.Tags()["scalars"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("--preset", "huge"), "unknown preset 'huge'"),
+        (("--mocap", "/nowhere"), "no .npz motion capture in /nowhere"),
+        (("--validation", "nobody"), "no clip of the validation subjects nobody"),
+        (("--init", "/nowhere.safetensors"), "there is no weights file"),
+        (("--set", "lerning_rate=1"), "no setting 'lerning_rate'"),
+        (("--out", "/dev/null/run"), "cannot write /dev/null/run"),
+    ],
+)
+def test_the_command_says_what_is_wrong_in_one_line(mocap, tmp_path, capsys, change, message):
+    from emf_ros.cli import main
+
+    arguments = command(mocap, tmp_path / "run", *change)[3:]
+    assert main(arguments) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("emf-ros: ") and message in error
+
+
+# ------------------------------------------------------------------------------ several processes
+
+
+def curve(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return np.array([e.value for e in events.Scalars("loss/position")])
+
+
+def test_two_processes_learn_as_one_with_the_doubled_batch(mocap, tmp_path):
+    steps = ("--steps", "140", "--set", "save_minutes=1")
+    two = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port"]
+    port = str(29500 + os.getpid() % 1000)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for words in (
+        [*two, port, "-m", *command(mocap, tmp_path / "two", *steps)[2:]],
+        command(mocap, tmp_path / "one", *steps, "--set", "batch=4"),
+    ):
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=300, check=False, env=environment
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, both = curve(tmp_path / "one"), curve(tmp_path / "two")
+    assert len(one) == len(both) == 7
+    # Other random batches: the curves agree within their noise, and both fall.
+    assert np.abs(np.log(both[2:] / one[2:])).mean() < 0.12
+    assert both[-1] < 0.85 * both[0]
+    cards = [(tmp_path / name / "lite.md").read_text() for name in ("one", "two")]
+    clips = [re.search(r"([\d,]+) clips", card).group(1) for card in cards]
+    assert clips[0] == clips[1]
+
+
+# ------------------------------------------------------------------------------ learning
+
+
+def test_training_from_scratch_lowers_the_validation_error_steadily(tmp_path):
+    """Half a minute of a small network, through cameras, canonical windows, loss and metric.
+
+    Where input and truth do not belong together (a broken projection, mirror or frame) or the loss
+    does not pull the right way, no more can be learned than the mean pose, 187 mm off here.
+    """
+    people = windows(120, 60, seed=3).numpy()
+    (tmp_path / "mocap").mkdir()
+    clips = [(f"s{i % 12}", motion) for i, motion in enumerate(people)]
+    write_mocap(tmp_path / "mocap" / "people.npz", clips, fps=MODEL_RATE_HZ)
+    none = DiversityConfig(0, halves=0, keys=0, rotations=0, lengths=0, tilt=0)
+    run = TrainConfig(
+        "lite",
+        str(tmp_path / "mocap"),
+        str(tmp_path / "run"),
+        lifter={**TINY, "layer_scale": 1.0},
+        steps=400,
+        batch=16,
+        short_share=0.0,
+        learning_rate=4e-3,
+        ema=0.98,
+        errors=DetectorErrors.none(),
+        diversity=none,
+    )
+    trainer, errors = Trainer(run, "cpu"), []
+    for _ in range(5):
+        report = evaluate(trainer.averaged, trainer.validation, trainer.device, 192, ("exact",))
+        errors.append(report["exact"]["lag"]["0"]["mpjpe_mm"])
+        for _ in range(100 if len(errors) < 5 else 0):
+            trainer.train_step()
+    assert errors == sorted(errors, reverse=True), errors
+    assert errors[-1] < 174, errors
