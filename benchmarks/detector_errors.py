@@ -633,9 +633,10 @@ def print_tables(rows: list[tuple[str, Statistics]]) -> None:
         cells = [f"{s.correlation[pair]:.2f}" for pair in NEIGHBOURS]
         print(f"| {name} | " + " | ".join(cells) + " |")
     print(
-        f"\n| condition | over {100 * ASTRAY:g} % off | score < 0.5 | legs swapped | arms | lost |"
+        f"\n| condition | over {100 * ASTRAY:g} % off | score < 0.5 | legs swapped | arms | both "
+        "| lost |"
     )
-    print("|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|")
     for name, s in rows:
         swaps = " | ".join(s.swaps[limb] for limb in ("legs", "arms", "both"))
         print(f"| {name} | {s.astray} | {s.low_score} | {swaps} | {s.lost} |")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,6 +121,8 @@ def _eval(args: argparse.Namespace) -> None:
             print(f"{out}: report.json, report.md, {', '.join(names)}", file=sys.stderr)
     except (EvaluationError, MocapError, WeightsError, ValueError) as error:
         raise CommandError(str(error)) from None
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise CommandError(f"cannot write {args.out}: {error}") from None
 
@@ -298,6 +301,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Who reads has seen enough, as `head` does; nothing more may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
 
 
