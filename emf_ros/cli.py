@@ -84,6 +84,7 @@ def _train(args: argparse.Namespace) -> None:
         if first:
             print(trainer.summary(), file=sys.stderr)
         done = trainer.train(args.minutes or float("inf"))
+        trainer.processes.leave()
         if done and first:
             finish(trainer)
             print(f"weights and model card in {args.out}")
@@ -104,6 +105,9 @@ def _eval(args: argparse.Namespace) -> None:
     from .train.mocap import MocapError
     from .train.report import plots, tables
 
+    if args.video:
+        _eval_video(args)
+        return
     weights = args.weights or share_folder("models") / f"{args.preset}.safetensors"
     subjects = tuple(s for s in args.subjects.split(",") if s)
     try:
@@ -125,6 +129,36 @@ def _eval(args: argparse.Namespace) -> None:
         raise
     except OSError as error:
         raise CommandError(f"cannot write {args.out}: {error}") from None
+
+
+def _eval_video(args: argparse.Namespace) -> None:
+    import json
+
+    from .camera import Camera, CameraError
+    from .lift.engine import EngineError, make_engine
+    from .train.evaluate import EvaluationError
+    from .train.video import Truth, evaluate_video, video_table
+    from .video import VideoError, open_source
+
+    try:
+        truth = Truth.load(args.truth) if args.truth else None
+        engine = make_engine(args.preset, args.weights, args.device)
+        source = open_source(args.video)
+        if args.camera_info:
+            camera = Camera.from_yaml(args.camera_info).scaled_to(*source.size)
+        else:
+            camera = Camera.from_fov(*source.size, args.fov)
+        report = evaluate_video(source, camera, engine, args.lag, variant=args.variant, truth=truth)
+    except (CameraError, EngineError, EvaluationError, VideoError) as error:
+        raise CommandError(str(error)) from None
+    for line in video_table(report):
+        print(line)
+    if args.out:
+        try:
+            Path(args.out).mkdir(parents=True, exist_ok=True)
+            (Path(args.out) / "video.json").write_text(json.dumps(report, indent=1))
+        except OSError as error:
+            raise CommandError(f"cannot write {args.out}: {error}") from None
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -253,7 +287,14 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
 
     evaluate = commands.add_parser("eval", help="how good weights are on subjects not trained on")
-    evaluate.add_argument("--mocap", required=True, metavar="DIR", help="folder of npz files")
+    what = evaluate.add_mutually_exclusive_group(required=True)
+    what.add_argument("--mocap", metavar="DIR", help="folder of npz files")
+    what.add_argument("--video", help="a video of people, beside MediaPipe's own 3D points")
+    evaluate.add_argument("--truth", metavar="FILE.npz", help="joints of the video's person")
+    evaluate.add_argument("--fov", type=float, default=60.0, help="of the video, degrees (60)")
+    evaluate.add_argument("--camera-info", metavar="YAML", help="intrinsics of the video")
+    evaluate.add_argument("--variant", default="full", help="of the video's detector (full)")
+    evaluate.add_argument("--lag", type=int, default=0, help="of the video's poses (0)")
     evaluate.add_argument("--preset", default="lite", help="which of the shipped weights (lite)")
     evaluate.add_argument("--weights", metavar="FILE", help="weights in place of the preset's")
     evaluate.add_argument(

@@ -21,10 +21,13 @@ class Detection:
     Attributes:
         keypoints: (K, 3) px, px, score 0..1, in the detector's layout.
         score: of the person, 0..1.
+        world: (K, 3) m, the detector's own 3D points, relative to the hips' middle, axes as the
+            camera's optical frame; None where it has none. Only to be compared with.
     """
 
     keypoints: np.ndarray
     score: float
+    world: np.ndarray | None = None
 
     def box(self, min_score: float = 0.0) -> np.ndarray:
         """(4,) x, y, width, height, px, around the keypoints of this score; NaN for none."""

@@ -68,7 +68,9 @@ class MediaPipeDetector:
         result = self._landmarker.detect_for_video(picture, self._clock_ms)
         height, width = image.shape[:2]
         found = []
-        for landmarks in result.pose_landmarks:
+        for landmarks, world in zip(
+            result.pose_landmarks, result.pose_world_landmarks, strict=True
+        ):
             keypoints = np.array(
                 [(p.x * width - 0.5, p.y * height - 0.5, p.visibility) for p in landmarks]
             )
@@ -77,7 +79,8 @@ class MediaPipeDetector:
             keypoints[:, 2] = keypoints[:, 2].clip(0.0, 1.0)
             score = float(keypoints[self._body, 2].mean())
             if score >= self._min_score:
-                found.append(Detection(keypoints, score))
+                points = np.array([(p.x, p.y, p.z) for p in world])
+                found.append(Detection(keypoints, score, points))
         return without_doubles(found)
 
     def close(self) -> None:

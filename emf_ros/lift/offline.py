@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 from ..camera import Camera
-from ..detect.base import DetectorError, make_detector
+from ..detect.base import Detection, DetectorError, make_detector
 from ..recording import Recording, RecordingError, RecordingWriter
 from ..skeletons import Layout
 from ..track import Tracker
@@ -61,6 +62,7 @@ def lift_video(
     people: int = 2,
     variant: str = "full",
     progress: bool = True,
+    watch: Callable[[int, list[tuple[int, Detection]]], None] | None = None,
 ) -> tuple[Recording, Counter[str]]:
     """Detect, track and lift every frame of a video.
 
@@ -72,6 +74,7 @@ def lift_video(
         people: how many are looked for.
         variant: of the detector.
         progress: show a bar.
+        watch: is told each frame's number, and whom the detector found, with their ids.
 
     Returns:
         the recording, and what was refused, by reason.
@@ -96,6 +99,8 @@ def lift_video(
             found = tracker.update(
                 detector.detect(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), stamp_ns), stamp_ns
             )
+            if watch is not None:
+                watch(index, found)
             frame = KeypointFrame(
                 stamp_ns,
                 "",

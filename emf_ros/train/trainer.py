@@ -190,6 +190,11 @@ class Processes:
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return cls(dist.get_rank(), dist.get_world_size())
 
+    def leave(self) -> None:
+        """Part from the others, at the end of the run."""
+        if self.count > 1:
+            dist.destroy_process_group()
+
     @property
     def first(self) -> bool:
         return self.rank == 0

@@ -1,0 +1,113 @@
+"""Weights on a real video, beside MediaPipe's own 3D points."""
+
+import json
+
+import numpy as np
+import pytest
+
+from emf_ros.camera import Camera
+from emf_ros.cli import main
+from emf_ros.lift.engine import make_engine
+from emf_ros.lift.offline import lift_video
+from emf_ros.train.evaluate import EvaluationError
+from emf_ros.train.video import MEDIAPIPE, OURS, Truth, evaluate_video, video_table
+
+
+class Frames:
+    """Pictures in memory as a video."""
+
+    live = False
+
+    def __init__(self, pictures, rate_hz=30.0):
+        self.pictures, self.rate_hz, self.count = list(pictures), rate_hz, len(pictures)
+        self.size = (pictures[0].shape[1], pictures[0].shape[0])
+
+    def read(self):
+        return self.pictures.pop(0) if self.pictures else None
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def pictures(demo_frames):
+    return demo_frames[:40]
+
+
+@pytest.fixture(scope="module")
+def camera(pictures):
+    return Camera.from_fov(pictures[0].shape[1], pictures[0].shape[0], 60.0)
+
+
+def test_both_methods_are_measured_on_real_people(pictures, camera):
+    report = evaluate_video(Frames(pictures), camera, make_engine("lite", None, "cpu"))
+    assert report["people"] >= 1 and report["frames"] >= 15
+    for name in (OURS, MEDIAPIPE):
+        figures = report[name]
+        assert 0.005 < figures["bone_variation"] < 0.5
+        assert 0.5 < figures["acceleration_m_s2"] < 500
+        assert figures["flips_a_minute"] >= 0 and figures["mpjpe_mm"] is None
+    # What a window of frames is for.
+    assert report[OURS]["acceleration_m_s2"] < 0.5 * report[MEDIAPIPE]["acceleration_m_s2"]
+    assert "MPJPE" not in "".join(video_table(report))
+
+
+def test_with_the_truth_errors_are_errors(pictures, camera):
+    """The lifter's own poses for the truth: it has no error then, and MediaPipe has."""
+    engine = make_engine("lite", None, "cpu")
+    recording, _ = lift_video(Frames(pictures), camera, engine, progress=False)
+    ids, counts = np.unique(recording.track_id, return_counts=True)
+    mine = recording.track_id == ids[counts.argmax()]
+    mine &= np.isfinite(recording.joints_3d).all(axis=(1, 2))
+    truth = Truth(recording.stamp[mine], recording.joints_3d[mine].astype(float))
+    report = evaluate_video(Frames(pictures), camera, engine, truth=truth)
+    assert report["people"] == 1
+    assert report[OURS]["mpjpe_mm"] < 0.1 and report[OURS]["acceleration_error_m_s2"] < 0.2
+    assert 20 < report[MEDIAPIPE]["p_mpjpe_mm"] < report[MEDIAPIPE]["mpjpe_mm"] < 500
+    assert "P-MPJPE" in "".join(video_table(report))
+    elsewhere = Truth(truth.stamp + 1000, truth.joints)
+    with pytest.raises(EvaluationError, match="where there is truth"):
+        evaluate_video(Frames(pictures), camera, engine, truth=elsewhere)
+
+
+def test_the_truth_is_taken_from_the_nearest_stamp():
+    truth = Truth(np.array([0.0, 0.1, 0.2]), np.arange(3.0)[:, None, None] * np.ones((3, 17, 3)))
+    found = truth.at(np.array([-0.01, 0.04, 0.06, 0.19, 0.5]), within_s=0.05)[:, 0, 0]
+    assert found[:4].tolist() == [0, 0, 1, 2] and np.isnan(found[4])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"stamp": np.arange(3.0)}, "is no npz with stamp"),
+        ({"stamp": np.arange(3.0), "joints": np.zeros((3, 16, 3))}, r"\(3, 16, 3\)"),
+        ({"stamp": np.array([0, 2.0, 1]), "joints": np.zeros((3, 17, 3))}, "do not rise"),
+    ],
+)
+def test_what_is_no_truth_is_refused(tmp_path, arrays, message):
+    np.savez(tmp_path / "truth.npz", **arrays)
+    with pytest.raises(EvaluationError, match=message):
+        Truth.load(tmp_path / "truth.npz")
+    with pytest.raises(EvaluationError, match="is no npz"):
+        Truth.load(tmp_path / "none.npz")
+
+
+def test_the_command_compares_on_a_video(tmp_path, pictures, capsys):
+    import cv2
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i, picture in enumerate(pictures):
+        cv2.imwrite(str(folder / f"{i:03d}.png"), picture)
+    out = tmp_path / "report"
+    assert main(["eval", "--video", str(folder), "--out", str(out), "--device", "cpu"]) == 0
+    assert "left/right flips a minute" in capsys.readouterr().out
+    assert json.loads((out / "video.json").read_text())["people"] >= 1
+    assert main(["eval", "--video", "/no/such.mp4"]) == 1
+    assert "/no/such.mp4" in capsys.readouterr().err
+    black = tmp_path / "black"
+    black.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(black / f"{i}.png"), 0 * pictures[0])
+    assert main(["eval", "--video", str(black)]) == 1
+    assert "nobody was lifted in 15 frames" in capsys.readouterr().err
