@@ -11,7 +11,7 @@ import numpy as np
 from ..model.checkpoint import load_weights
 from ..model.export import check_export, export
 from .confidence import calibrate
-from .evaluate import evaluate, trunk_mean_pose
+from .evaluate import evaluate
 from .report import tables
 from .trainer import Trainer
 
@@ -42,7 +42,7 @@ def finish(trainer: Trainer) -> None:
         trainer.validation,
         trainer.device,
         windows=1536,
-        mean_pose=trunk_mean_pose(trainer.training),
+        mean_pose=trainer.mean_pose,
     )
     card = model_card(trainer, report, expected)
     trainer.weights_path.with_suffix(".md").write_text(card)
@@ -72,6 +72,8 @@ def command_of(trainer: Trainer) -> str:
     words.append(f"--steps {c.steps}" if c.steps else f"--budget {c.budget_minutes:g}")
     if c.init:
         words.append(f"--init {Path(c.init).name}")
+    if c.validation:
+        words.append(f"--validation {','.join(c.validation)}")
     words.append(f"--seed {c.seed}")
     words += [f"--set {name}={value}" for name, value in c.differences()]
     return " ".join(words)

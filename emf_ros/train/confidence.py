@@ -15,12 +15,10 @@ import torch
 
 from ..model.lifter import Lifter
 from .detector_model import DetectorErrors
-from .evaluate import lags_of
-from .mocap import MotionClips, WindowSampler
-from .synthesis import CameraRanges, Synthesizer
+from .evaluate import held_back_batches, lags_of
+from .mocap import MotionClips
 
 ONE_SIGMA = 0.6827
-_CHUNK = 64
 
 
 @torch.inference_mode()
@@ -33,20 +31,15 @@ def error_ratios(
         (N, lags, 17, 3) ratios of the newest and the published lags' frames, and (N,) subjects.
     """
     frames = lifter.config.frames
-    cameras = CameraRanges(body_scale=(1.0, 1.0), speed=(1.0, 1.0))
-    synthesizer = Synthesizer(device, seed, cameras, DetectorErrors())
-    sampler = WindowSampler(clips, lifter.config.rate_hz, device)
     at = torch.tensor([frames - 1 - lag for lag in lags_of(frames)], device=device)
     ratios, subjects = [], []
-    for _ in range(0, windows, _CHUNK):
-        pick = sampler.pick(_CHUNK, synthesizer.generator)
-        motion = sampler.windows(pick, frames, synthesizer.generator, cameras.speed)
-        batch = synthesizer.batch(motion)
+    batches = held_back_batches(clips, lifter.config, device, windows, DetectorErrors(), seed)
+    for pick, batch in batches:
         predicted, log_scale = lifter(batch.keypoints)
         off = (predicted - batch.targets)[:, at].abs()
         stddev = 2**0.5 * log_scale[:, at].exp()
         ratios.append((off / stddev[..., None]).cpu().numpy())
-        subjects += clips.subjects[pick.cpu().numpy()].tolist()
+        subjects += clips.subjects[pick].tolist()
     return np.concatenate(ratios), np.array(subjects)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..lift.root import solve_root
 from ..model.checkpoint import load_notes, load_weights
 from ..model.lifter import Lifter
+from ..model.presets import LifterConfig
 from ..skeletons import H36M17
 from .detector_model import DetectorErrors, Failure
 from .metrics import acceleration_error, mpjpe, mpjve, n_mpjpe, p_mpjpe, trunk_frame
@@ -60,6 +61,30 @@ def trunk_mean_pose(clips: MotionClips, most: int = 20000) -> np.ndarray:
     relative = poses - poses[:, :1]
     own = torch.einsum("bij,bkj->bki", trunk_frame(relative), relative)
     return own.mean(dim=0).numpy()
+
+
+def held_back_batches(
+    clips: MotionClips,
+    size: LifterConfig,
+    device: torch.device,
+    windows: int,
+    errors: DetectorErrors | None,
+    seed: int,
+) -> Iterator[tuple[np.ndarray, TrainingBatch]]:
+    """Random windows, the same ones at every call, 64 at a time until there are `windows`.
+
+    Body scale and speed are the recorded ones; cameras are the training's.
+
+    Yields:
+        (64,) the clips' indices, and the batch.
+    """
+    cameras = CameraRanges(body_scale=(1.0, 1.0), speed=(1.0, 1.0))
+    synthesizer = Synthesizer(device, seed, cameras, errors)
+    sampler = WindowSampler(clips, size.rate_hz, device)
+    for _ in range(0, windows, _CHUNK):
+        pick = sampler.pick(_CHUNK, synthesizer.generator)
+        motion = sampler.windows(pick, size.frames, synthesizer.generator, cameras.speed)
+        yield pick.cpu().numpy(), synthesizer.batch(motion)
 
 
 class _Columns:
@@ -165,16 +190,11 @@ def evaluate(
         "frames": c.frames,
         "rate_hz": c.rate_hz,
     }
-    cameras = CameraRanges(body_scale=(1.0, 1.0), speed=(1.0, 1.0))
     for kind in kinds:
-        synthesizer = Synthesizer(device, seed, cameras, keypoint_kinds()[kind])
-        sampler = WindowSampler(clips, c.rate_hz, device)
         columns, actions = _Columns(), []
-        for _ in range(0, windows, _CHUNK):
-            pick = sampler.pick(_CHUNK, synthesizer.generator)
-            motion = sampler.windows(pick, c.frames, synthesizer.generator, cameras.speed)
-            batch = synthesizer.batch(motion)
-            actions += clips.actions[pick.cpu().numpy()].tolist()
+        errors = keypoint_kinds()[kind]
+        for pick, batch in held_back_batches(clips, c, device, windows, errors, seed):
+            actions += clips.actions[pick].tolist()
             predicted, log_scale = lifter(batch.keypoints)
             _add_positions(columns, predicted, batch.targets, c.frames, c.rate_hz)
             _add_root(columns, predicted, batch)

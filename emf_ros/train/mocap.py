@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..skeletons import H36M17
-from .formats import UNREADABLE
+from .formats import FormatError
+from .formats.archive import RawArchive, read_arrays
 
 #: Subjects that are never trained on, in whichever source they appear, where nothing else is said.
 VALIDATION_SUBJECTS = frozenset({"cmu02", "cmu07", "cmu08", "cmu49"})
@@ -62,65 +63,13 @@ class MotionClips:
         return float((self.lengths / self.rates).sum() / 60)
 
 
-@dataclass
-class _File:
-    """One npz, checked."""
-
-    source: str
-    positions: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
-    subjects: list[str]
-    actions: list[str]
-    rate_hz: float
-
-
-def _short(joint: str) -> str:
-    """'left_hip' and 'lhip' are both in use."""
-    return joint.replace("left_", "l").replace("right_", "r").replace("_", "").lower()
-
-
-def _read(path: Path) -> _File:
+def _read(path: Path) -> RawArchive:
     try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in data.files}
-    except UNREADABLE as error:
-        raise MocapError(f"{path} is no readable npz: {error}") from None
-    missing = {"pos_mm", "starts", "lengths", "subject", "fps"} - set(arrays)
-    if missing:
-        raise MocapError(f"{path} has no {', '.join(sorted(missing))}")
-    positions, starts, lengths = (arrays[k] for k in ("pos_mm", "starts", "lengths"))
-    if positions.ndim != 3 or positions.shape[1:] != (len(H36M17), 3):
-        raise MocapError(f"{path}: pos_mm is {positions.shape}, not (N, {len(H36M17)}, 3)")
-    theirs = [_short(str(j)) for j in arrays.get("joints", H36M17.joints)]
-    if theirs != [_short(j) for j in H36M17.joints]:
-        absent = [j for j in H36M17.joints if _short(j) not in theirs]
-        raise MocapError(
-            f"{path}: its joints are not those of h36m17 in their order"
-            + (f"; missing: {', '.join(absent)}" if absent else "")
-        )
-    if positions.dtype.kind not in "if" or starts.dtype.kind not in "iu":
-        raise MocapError(
-            f"{path}: pos_mm and starts must be numbers, not {positions.dtype} and {starts.dtype}"
-        )
-    subjects = [str(s) for s in arrays["subject"].ravel()]
-    actions = [str(a) for a in arrays["action"].ravel()] if "action" in arrays else []
-    actions = actions or [""] * len(subjects)
-    if not len(starts) == len(lengths) == len(subjects) == len(actions):
-        raise MocapError(
-            f"{path}: {len(starts)} starts, {len(lengths)} lengths, {len(subjects)} subjects and "
-            f"{len(actions)} actions are not one of each per clip"
-        )
-    fps = arrays["fps"]
-    if fps.size != 1 or fps.dtype.kind not in "iuf" or not (np.isfinite(fps) and fps > 0):
-        raise MocapError(f"{path}: {fps} is no frame rate")
-    rate = float(fps)
-    if len(starts) and (
-        starts.min() < 0 or lengths.min() < 0 or (starts + lengths).max() > len(positions)
-    ):
-        raise MocapError(f"{path}: a clip lies outside of its {len(positions)} frames")
-    _check_positions(path, positions)
-    return _File(path.stem, positions, starts, lengths, subjects, actions, rate)
+        file = read_arrays(path)
+    except FormatError as error:
+        raise MocapError(f"{path} {error}") from None
+    _check_positions(path, file.pos_mm)
+    return file
 
 
 def _check_positions(path: Path, positions: np.ndarray) -> None:
@@ -192,15 +141,15 @@ def load_mocap(
     if not paths:
         raise MocapError(f"no .npz motion capture in {source}")
     files = [_read(path) for path in paths]
-    kept = {s for f in files for s, n in zip(f.subjects, f.lengths, strict=True) if n >= 2}
+    kept = {s for f in files for s, n in zip(f.subject, f.lengths, strict=True) if n >= 2}
     if not kept:
         raise MocapError(f"{source} has no clip of two frames or more")
     back = frozenset() if split == "all" else held_back(kept, validation)
     columns: dict[str, list] = {}
     offset, left_out = 0, 0
-    for file in files:
+    for path, file in zip(paths, files, strict=True):
         clips = zip(
-            file.starts.tolist(), file.lengths.tolist(), file.subjects, file.actions, strict=True
+            file.starts.tolist(), file.lengths.tolist(), file.subject, file.action, strict=True
         )
         for start, length, subject, action in clips:
             if split != "all" and (subject in back) != (split == "validation"):
@@ -212,15 +161,15 @@ def load_mocap(
                 "starts": offset + start,
                 "lengths": length,
                 "rates": file.rate_hz,
-                "weights": length / file.rate_hz * SOURCE_WEIGHTS.get(file.source, 1.0),
+                "weights": length / file.rate_hz * SOURCE_WEIGHTS.get(path.stem, 1.0),
                 "subjects": subject,
-                "sources": file.source,
+                "sources": path.stem,
                 "actions": action,
             }
             for name, value in row.items():
                 columns.setdefault(name, []).append(value)
-        offset += len(file.positions)
-    positions = np.concatenate([f.positions for f in files]).astype(np.float32) / 1000.0
+        offset += len(file.pos_mm)
+    positions = np.concatenate([f.pos_mm for f in files]).astype(np.float32) / 1000.0
     return MotionClips(positions, **{k: np.array(v) for k, v in columns.items()}, left_out=left_out)
 
 

@@ -10,9 +10,11 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import yaml
@@ -115,13 +117,13 @@ class TrainConfig:
 
     def differences(self) -> list[tuple[str, str]]:
         """Settings that `changed` set, by name, with their values as text."""
-        plain = TrainConfig(self.preset, self.mocap, self.out)
+        plain = dict(_flat(asdict(TrainConfig(self.preset, self.mocap, self.out))))
         own = ("preset", "mocap", "out", "validation", "budget_minutes", "steps", "init", "seed")
-        out = []
-        for name, value in _flat(asdict(self)):
-            if name not in own and dict(_flat(asdict(plain))).get(name) != value:
-                out.append((name, json.dumps(value)))
-        return out
+        return [
+            (name, json.dumps(value))
+            for name, value in _flat(asdict(self))
+            if name not in own and plain.get(name) != value
+        ]
 
     def network(self) -> LifterConfig:
         """The preset with `lifter`'s changes.
@@ -450,6 +452,11 @@ class Trainer:
         windows = windows or self.config.validate_windows
         return evaluate(self.averaged, self.validation, self.device, windows, ("noisy",))
 
+    @cached_property
+    def mean_pose(self) -> np.ndarray:
+        """(17, 3) m, see `trunk_mean_pose`."""
+        return trunk_mean_pose(self.training)
+
     def save_weights(self) -> None:
         """The averaged weights, with what an evaluation has to know of their training."""
         notes = {
@@ -457,7 +464,7 @@ class Trainer:
                 {
                     "subjects": sorted(set(self.training.subjects.tolist())),
                     "validation": sorted(self.validation_subjects),
-                    "mean_pose_m": trunk_mean_pose(self.training).round(4).tolist(),
+                    "mean_pose_m": self.mean_pose.round(4).tolist(),
                 }
             )
         }

@@ -79,14 +79,40 @@ def write_archive(path: str | Path, archive: Archive) -> None:
 
 
 def _plain(joint: str) -> str:
-    return joint.replace("left", "l").replace("right", "r").replace("_", "")
+    """'left_hip' and 'lhip' are both in use."""
+    return joint.replace("left_", "l").replace("right_", "r").replace("_", "").lower()
 
 
-def read_archive(path: str | Path) -> Archive:
-    """Read a file.
+@dataclass
+class RawArchive:
+    """A file's arrays, checked but not cut into clips.
+
+    Attributes:
+        pos_mm: (N, 17, 3) mm, z up, any numeric type; it may hold NaN.
+        starts, lengths: (C,) whole numbers.
+        clip, subject, action, source: (C,) names.
+        rate_hz: frames a second.
+        licence, note: empty where the file has none.
+    """
+
+    pos_mm: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    clip: list[str]
+    subject: list[str]
+    action: list[str]
+    source: list[str]
+    rate_hz: float
+    licence: str
+    note: str
+
+
+def read_arrays(path: str | Path) -> RawArchive:
+    """Read a file as it is.
 
     Raises:
-        FormatError: it is damaged, lacks an array, or is not in h36m17's order with z up.
+        FormatError: it is damaged, lacks an array, contradicts itself, or is not in h36m17's order
+            with z up. The message goes on where the file's name ends.
     """
     path = Path(path)
     try:
@@ -98,42 +124,77 @@ def read_archive(path: str | Path) -> Archive:
     if missing:
         raise FormatError(f"has no {', '.join(sorted(missing))}")
     positions = arrays["pos_mm"]
-    if positions.ndim != 3 or positions.shape[1:] != (17, 3) or positions.dtype.kind not in "if":
-        raise FormatError(f"pos_mm is {positions.dtype} {positions.shape}, not (N, 17, 3) numbers")
-    joints = [_plain(str(j)) for j in arrays.get("joints", np.array(H36M17.joints)).ravel()]
-    if joints != [_plain(j) for j in H36M17.joints]:
-        raise FormatError("its joints are not those of h36m17 in their order")
+    if positions.ndim != 3 or positions.shape[1:] != (len(H36M17), 3):
+        raise FormatError(f"has pos_mm of {positions.shape}, not (N, {len(H36M17)}, 3)")
+    if positions.dtype.kind not in "if":
+        raise FormatError(f"has pos_mm of {positions.dtype}, which must be numbers")
+    theirs = [_plain(str(j)) for j in np.ravel(arrays.get("joints", H36M17.joints))]
+    if theirs != [_plain(j) for j in H36M17.joints]:
+        absent = [j for j in H36M17.joints if _plain(j) not in theirs]
+        raise FormatError(
+            "has joints that are not those of h36m17 in their order"
+            + (f"; missing: {', '.join(absent)}" if absent else "")
+        )
     if str(arrays.get("up", "z")) != "z":
         raise FormatError(f"has {arrays['up']} up, not z")
     fps = arrays["fps"]
     if fps.size != 1 or fps.dtype.kind not in "iuf" or not 0 < fps.item() < np.inf:
-        raise FormatError(f"fps is {fps}, no frame rate")
-    clips = _clips(path, arrays)
-    about = {name: str(arrays.get(name, "")) for name in ("licence", "note")}
-    return Archive(clips, float(fps.item()), **about)
-
-
-def _clips(path: Path, arrays: dict[str, np.ndarray]) -> list[Clip]:
+        raise FormatError(f"has a wrong fps: {fps} is no frame rate")
     starts, lengths = arrays["starts"].ravel(), arrays["lengths"].ravel()
-    count, frames = len(starts), len(arrays["pos_mm"])
+    if starts.dtype.kind not in "iu" or lengths.dtype.kind not in "iu":
+        raise FormatError("has starts and lengths that must be whole numbers")
+    count = len(starts)
     unnamed = {
         "clip": np.array([f"{path.stem}_{i}" for i in range(count)]),
         "action": np.array([""] * count),
         "source": np.array([path.stem] * count),
     }
-    texts = [
-        [str(value) for value in {**unnamed, **arrays}[name].ravel()]
+    names = {
+        name: [str(value) for value in {**unnamed, **arrays}[name].ravel()]
         for name in ("clip", "subject", "action", "source")
-    ]
-    if starts.dtype.kind not in "iu" or lengths.dtype.kind not in "iu":
-        raise FormatError("starts and lengths must be whole numbers")
-    if {len(lengths), *map(len, texts)} != {count}:
-        raise FormatError("starts, lengths, clip, subject, action and source must be of one length")
-    if count and (starts.min() < 0 or lengths.min() < 0 or (starts + lengths).max() > frames):
-        raise FormatError(f"a clip lies outside of its {frames} frames")
-    metres = arrays["pos_mm"].astype(np.float64) / 1000.0
-    spans = zip(starts.tolist(), lengths.tolist(), strict=True)
-    return [
+    }
+    numbers = {"starts": count, "lengths": len(lengths)}
+    numbers.update({f"{name}s": len(values) for name, values in names.items()})
+    if set(numbers.values()) != {count}:
+        having = ", ".join(f"{number} {name}" for name, number in numbers.items())
+        raise FormatError(f"has {having}, which must be of one length")
+    if count and (
+        starts.min() < 0 or lengths.min() < 0 or (starts + lengths).max() > len(positions)
+    ):
+        raise FormatError(f"has a clip outside of its {len(positions)} frames")
+    return RawArchive(
+        positions,
+        starts,
+        lengths,
+        names["clip"],
+        names["subject"],
+        names["action"],
+        names["source"],
+        float(fps.item()),
+        str(arrays.get("licence", "")),
+        str(arrays.get("note", "")),
+    )
+
+
+def read_archive(path: str | Path) -> Archive:
+    """Read a file's clips.
+
+    Raises:
+        FormatError: see `read_arrays`.
+    """
+    raw = read_arrays(path)
+    metres = raw.pos_mm.astype(np.float64) / 1000.0
+    rows = zip(
+        raw.starts.tolist(),
+        raw.lengths.tolist(),
+        raw.clip,
+        raw.subject,
+        raw.action,
+        raw.source,
+        strict=True,
+    )
+    clips = [
         Clip(name, subject, action, metres[first : first + length], source)
-        for (first, length), name, subject, action, source in zip(spans, *texts, strict=True)
+        for first, length, name, subject, action, source in rows
     ]
+    return Archive(clips, raw.rate_hz, raw.licence, raw.note)
