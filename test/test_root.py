@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from emf_ros.lift.root import solve_root
+from emf_ros.lift.root import solve_root, steady_root
 
 
 def people(count, seed=0, near=1.5, far=8.0):
@@ -167,3 +167,72 @@ def test_torch_equals_numpy(precision):
     assert theirs.covariance.numpy() == pytest.approx(
         ours.covariance, rel=1e-2, abs=tolerance, nan_ok=True
     )
+
+
+# ------------------------------------------------------------------------------ over time
+
+RATE_HZ = 30.0
+
+
+def walk(velocity, start=(0.5, 0.2, 4.0), frames=27, frame=26):
+    """Roots of someone who walks, at `start` in `frame`."""
+    t = (np.arange(frames) - frame) / RATE_HZ
+    return np.array(start) + t[:, None] * np.array(velocity)
+
+
+def shaken(roots, share, rng):
+    """The roots with errors of the distance alone."""
+    return roots * (1 + share * rng.standard_normal((len(roots), 1)))
+
+
+def test_a_line_is_steadier_than_a_frame_and_no_further_off():
+    rng = np.random.default_rng(0)
+    truth = walk((0.3, 0.0, -1.2))
+    before, after, velocities = [], [], []
+    for _ in range(300):
+        noisy = shaken(truth, 0.06, rng)
+        root, velocity = steady_root(noisy, 26, RATE_HZ)
+        before.append(np.linalg.norm(noisy[26] - truth[26]))
+        after.append(np.linalg.norm(root - truth[26]))
+        velocities.append(velocity)
+    assert np.mean(after) < 0.7 * np.mean(before)
+    assert np.std(after) < 0.6 * np.std(before)
+    # Across the ray the velocity is as exact as the pixels; along it, it is drawn to zero.
+    across = np.mean(velocities, axis=0)[0]
+    assert np.isclose(across, 0.3, atol=0.15)
+
+
+def test_standing_still_is_a_mean():
+    rng = np.random.default_rng(1)
+    truth = walk((0.0, 0.0, 0.0))
+    off = [
+        np.linalg.norm(steady_root(shaken(truth, 0.06, rng), 26, RATE_HZ)[0] - truth[26])
+        for _ in range(300)
+    ]
+    assert np.sqrt(np.mean(np.square(off))) < 0.45 * 0.06 * np.linalg.norm(truth[26])
+
+
+@pytest.mark.parametrize("frame", [26, 22, 13])
+def test_the_direction_is_the_frame_s_own(frame):
+    roots = walk((0.4, -0.1, 0.5), frame=frame)
+    root, velocity = steady_root(roots, frame, RATE_HZ)
+    assert np.allclose(np.cross(root, roots[frame]), 0, atol=1e-9)
+    assert np.linalg.norm(root - roots[frame]) < 0.3
+    assert np.isfinite(velocity).all()
+
+
+def test_near_people_are_followed_closely():
+    """The nearer, the smaller the distance's error, and the more the slope is believed."""
+    near = walk((0.0, 0.0, -1.0), start=(0.0, 0.0, 1.0))
+    root, velocity = steady_root(near, 26, RATE_HZ)
+    assert abs(root[2] - 1.0) < 0.12 and -1.0 < velocity[2] < -0.7
+
+
+def test_unknown_frames_are_left_out_and_few_give_no_velocity():
+    roots = walk((0.0, 0.0, 0.0))
+    roots[:20] = np.nan
+    root, velocity = steady_root(roots, 26, RATE_HZ)
+    assert np.allclose(root, roots[26]) and np.allclose(velocity, 0, atol=1e-9)
+    roots[:24] = np.nan
+    root, velocity = steady_root(roots, 26, RATE_HZ)
+    assert np.array_equal(root, roots[26]) and np.isnan(velocity).all()

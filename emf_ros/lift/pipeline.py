@@ -11,8 +11,9 @@ import numpy as np
 
 from ..camera import Camera, CameraError, canonical_window
 from ..skeletons import H36M17, Layout, conversion_matrix, convert_keypoints, get_layout
+from .bones import BoneMemory, with_bone_lengths
 from .engine import Engine
-from .root import solve_root
+from .root import solve_root, steady_root
 from .window import NANOSECONDS, KeypointHistory
 
 WARMING_UP, TRACKED, COASTING, ENDED = range(4)
@@ -20,11 +21,6 @@ WARMING_UP, TRACKED, COASTING, ENDED = range(4)
 #: Without intrinsics the window needs some camera to be made canonical with; the pose hardly
 #: depends on it, the distance entirely, which is why the root is then not given.
 UNKNOWN_CAMERA_FOV_DEG = 60.0
-
-#: Frames up to the described one that the root's distance and velocity are taken from: long enough
-#: that the noise of the distance does not drown a walk.
-ROOT_FRAMES = 9
-MIN_FRAMES_FOR_LINE = 4
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,8 @@ class PipelineConfig:
         max_gap_s: keypoints further apart are not interpolated between.
         min_score: a keypoint under it does not show its joint, and does not weigh on the root.
         joint_timeout_s: a joint not shown for this long is unknown.
+        bone_memory_s: how long a person's bones are remembered, see `bones.BoneMemory`; 0: each
+            pose has the bones that the model gives it.
         jump_back_s: stamps further back than this restart everything, as a looped bag does; nearer
             ones are late messages.
     """
@@ -51,6 +49,7 @@ class PipelineConfig:
     max_gap_s: float = 0.4
     min_score: float = 0.2
     joint_timeout_s: float = 0.5
+    bone_memory_s: float = 10.0
     jump_back_s: float = 0.5
 
 
@@ -157,6 +156,7 @@ class LiftResult:
 @dataclass
 class _Track:
     history: KeypointHistory
+    bones: BoneMemory | None
     score: float = 1.0
 
 
@@ -336,7 +336,11 @@ class LiftPipeline:
                 continue
             track = self._tracks.get(person.track_id)
             if track is None:
-                track = _Track(KeypointHistory(self._span_s, self.config.max_gap_s))
+                memory_s = self.config.bone_memory_s
+                track = _Track(
+                    KeypointHistory(self._span_s, self.config.max_gap_s),
+                    BoneMemory(memory_s) if memory_s else None,
+                )
                 self._tracks[person.track_id] = track
             track.score = float(np.clip(person.score, 0, 1)) if np.isfinite(person.score) else 0.0
             track.history.add(
@@ -384,16 +388,19 @@ class LiftPipeline:
         canonical = canonical_window(rays, scores)
         positions, stddev = self.engine.lift(canonical.keypoints.astype(np.float32))
 
-        recent = slice(max(0, frame - ROOT_FRAMES + 1), frame + 1)
         turned = np.einsum(
-            "bij,btkj->btki", canonical.rotation.swapaxes(1, 2), positions[:, recent].astype(float)
+            "bij,btkj->btki", canonical.rotation.swapaxes(1, 2), positions.astype(float)
         )
-        solved_rays, solved_scores = rays[:, recent], scores[:, recent]
-        solved_scores = np.where(solved_scores >= self.config.min_score, solved_scores, 0.0)
+        usable = canonical.valid & np.isfinite(turned).all(axis=(1, 2, 3))
+        for row, track in enumerate(tracks.values()):
+            if usable[row] and track.bones is not None:
+                lengths = track.bones.add(turned[row], stddev[row], described_ns)
+                turned[row] = with_bone_lengths(turned[row], lengths)
+        solved_scores = np.where(scores >= self.config.min_score, scores, 0.0)
         people, frames = turned.shape[:2]
         solved = solve_root(
             turned.reshape(people * frames, -1, 3),
-            solved_rays.reshape(people * frames, -1, 2),
+            rays.reshape(people * frames, -1, 2),
             solved_scores.reshape(people * frames, -1),
         )
         roots = solved.root.reshape(people, frames, 3)
@@ -402,12 +409,11 @@ class LiftPipeline:
         out = []
         for row, (track_id, track) in enumerate(tracks.items()):
             history = track.history
-            valid = bool(canonical.valid[row]) and bool(np.isfinite(positions[row]).all())
             coasting = history.newest_ns < described_ns
             state = TRACKED if history.observed >= self.config.min_frames else WARMING_UP
             if coasting:
                 state = COASTING
-            if not valid:
+            if not usable[row]:
                 # Who has been out of sight for as long as the window has nothing left in it.
                 self.counts["no_pose"] += 1
                 out.append(Person3D.unknown(track_id, state))
@@ -416,12 +422,12 @@ class LiftPipeline:
             fresh = (seen >= 0) & (described_ns - seen <= self.config.joint_timeout_s * NANOSECONDS)
             # The pelvis is the frame that all others are given in: it is known while any is.
             fresh[0] |= fresh.any()
-            joints = np.where(fresh[:, None], turned[row, -1], np.nan)
-            root, covariance = roots[row, -1], covariances[row, -1]
+            joints = np.where(fresh[:, None], turned[row, frame], np.nan)
+            root, covariance = roots[row, frame], covariances[row, frame]
             root_valid = self._camera_known and not coasting and bool(np.isfinite(root).all())
             velocity = np.full(3, np.nan)
             if root_valid:
-                root, velocity = self._steady(roots[row])
+                root, velocity = steady_root(roots[row], frame, size.rate_hz)
                 joints = joints + root
             else:
                 root, covariance = np.full(3, np.nan), np.full((3, 3), np.nan)
@@ -440,31 +446,3 @@ class LiftPipeline:
                 )
             )
         return out
-
-    def _steady(self, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The newest of recent roots, and the velocity.
-
-        One picture fixes the direction to a person to a centimetre and the distance to a tenth of
-        it, so the distance is taken from a least-squares line through the recent ones: no lag, and
-        on validation motion two thirds of the jitter.
-
-        Args:
-            roots: (N, 3) m at the model's rate, the newest last and known; NaN where unknown.
-
-        Returns:
-            (3,) m and (3,) m/s; the velocity is NaN where too few are known.
-        """
-        newest = roots[-1]
-        known = np.isfinite(roots).all(axis=-1)
-        if known.sum() < MIN_FRAMES_FOR_LINE:
-            return newest, np.full(3, np.nan)
-        t = (np.flatnonzero(known) - (len(roots) - 1)) / self.engine.config.rate_hz
-        middle, t0 = roots[known].mean(axis=0), t.mean()
-        spread = ((t - t0) ** 2).sum()
-        velocity = ((t - t0)[:, None] * (roots[known] - middle)).sum(axis=0) / spread
-        distances = np.linalg.norm(roots[known], axis=-1)
-        slope = ((t - t0) * (distances - distances.mean())).sum() / spread
-        distance = distances.mean() - slope * t0
-        if not distance > 0:
-            return newest, velocity
-        return newest / np.linalg.norm(newest) * distance, velocity
