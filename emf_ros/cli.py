@@ -137,26 +137,42 @@ def _eval_video(args: argparse.Namespace) -> None:
     from .camera import Camera, CameraError
     from .lift.engine import EngineError, make_engine
     from .train.evaluate import EvaluationError
-    from .train.video import Truth, evaluate_video, video_table
+    from .train.video import VARIATIONS, Truth, VariedSource, evaluate_video, video_table
     from .video import VideoError, open_source
 
     try:
         truth = Truth.load(args.truth) if args.truth else None
         engine = make_engine(args.preset, args.weights, args.device)
-        source = open_source(args.video)
-        if args.camera_info:
-            camera = Camera.from_yaml(args.camera_info).scaled_to(*source.size)
-        else:
-            camera = Camera.from_fov(*source.size, args.fov)
-        report = evaluate_video(source, camera, engine, args.lag, variant=args.variant, truth=truth)
+        reports = {}
+        for name in VARIATIONS if args.varied else ("as it is",):
+            source = open_source(args.video)
+            if args.camera_info:
+                camera = Camera.from_yaml(args.camera_info).scaled_to(*source.size)
+            else:
+                camera = Camera.from_fov(*source.size, args.fov)
+            varied = VariedSource(source, VARIATIONS[name])
+            reports[name] = evaluate_video(
+                varied,
+                VARIATIONS[name].camera(camera),
+                engine,
+                args.lag,
+                variant=args.variant,
+                truth=truth,
+            )
     except (CameraError, EngineError, EvaluationError, VideoError) as error:
         raise CommandError(str(error)) from None
-    for line in video_table(report):
-        print(line)
+    for name, report in reports.items():
+        if args.varied:
+            print(f"{name}:\n")
+        for line in video_table(report):
+            print(line)
+        if args.varied:
+            print()
     if args.out:
         try:
             Path(args.out).mkdir(parents=True, exist_ok=True)
-            (Path(args.out) / "video.json").write_text(json.dumps(report, indent=1))
+            text = json.dumps(reports if args.varied else report, indent=1)
+            (Path(args.out) / "video.json").write_text(text)
         except OSError as error:
             raise CommandError(f"cannot write {args.out}: {error}") from None
 
@@ -291,6 +307,11 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--mocap", metavar="DIR", help="folder of npz files")
     what.add_argument("--video", help="a video of people, beside MediaPipe's own 3D points")
     evaluate.add_argument("--truth", metavar="FILE.npz", help="joints of the video's person")
+    evaluate.add_argument(
+        "--varied",
+        action="store_true",
+        help="the video also mirrored, cropped, slowed and shrunk",
+    )
     evaluate.add_argument("--fov", type=float, default=60.0, help="of the video, degrees (60)")
     evaluate.add_argument("--camera-info", metavar="YAML", help="intrinsics of the video")
     evaluate.add_argument("--variant", default="full", help="of the video's detector (full)")

@@ -9,8 +9,20 @@ from emf_ros.camera import Camera
 from emf_ros.cli import main
 from emf_ros.lift.engine import make_engine
 from emf_ros.lift.offline import lift_video
+from emf_ros.skeletons import H36M17
 from emf_ros.train.evaluate import EvaluationError
-from emf_ros.train.video import MEDIAPIPE, OURS, Truth, evaluate_video, video_table
+from emf_ros.train.video import (
+    MEDIAPIPE,
+    OURS,
+    VARIATIONS,
+    Truth,
+    VariedSource,
+    _flips,
+    _height,
+    _still,
+    evaluate_video,
+    video_table,
+)
 
 
 class Frames:
@@ -47,8 +59,13 @@ def test_both_methods_are_measured_on_real_people(pictures, camera):
         assert 0.005 < figures["bone_variation"] < 0.5
         assert 0.5 < figures["acceleration_m_s2"] < 500
         assert figures["flips_a_minute"] >= 0 and figures["mpjpe_mm"] is None
+        assert figures["bone_variation_worst"] >= figures["bone_variation"]
+        assert figures["upside_down"] == 0 and 0.002 < figures["reprojection"] < 0.06
+        assert len(figures["heights_m"]) == report["people"]
+        assert all(1.0 < height < 2.0 for height in figures["heights_m"])
     # What a window of frames is for.
-    assert report[OURS]["acceleration_m_s2"] < 0.5 * report[MEDIAPIPE]["acceleration_m_s2"]
+    for shaking in ("acceleration_m_s2", "bone_variation", "distance_speed_m_s"):
+        assert report[OURS][shaking] < 0.6 * report[MEDIAPIPE][shaking]
     assert "MPJPE" not in "".join(video_table(report))
 
 
@@ -68,6 +85,74 @@ def test_with_the_truth_errors_are_errors(pictures, camera):
     elsewhere = Truth(truth.stamp + 1000, truth.joints)
     with pytest.raises(EvaluationError, match="where there is truth"):
         evaluate_video(Frames(pictures), camera, engine, truth=elsewhere)
+
+
+@pytest.mark.parametrize("name", list(VARIATIONS))
+def test_a_varied_video_shows_the_same_through_its_camera(name, camera):
+    """A point of the picture stays a point of the same direction, mirrored where that is asked."""
+    width, height = camera.size
+    picture = np.zeros((height, width, 3), np.uint8)
+    at = np.array([0.3 * width, 0.4 * height]).round().astype(int)
+    picture[at[1] - 8 : at[1] + 9, at[0] - 8 : at[0] + 9] = 255
+    variation = VARIATIONS[name]
+    source = VariedSource(Frames([picture]), variation)
+    seen, there = source.read(), variation.camera(camera)
+    assert (seen.shape[1], seen.shape[0]) == source.size == there.size
+    weight = seen[..., 0].astype(float)
+    centre = [(weight.sum(axis=0) * np.arange(seen.shape[1])).sum() / weight.sum()]
+    centre += [(weight.sum(axis=1) * np.arange(seen.shape[0])).sum() / weight.sum()]
+    before, after = camera.rays(at), there.rays(np.array(centre))
+    sign = -1 if variation.mirror else 1
+    assert np.allclose(after, before * [sign, 1], atol=1e-3)
+    assert source.read() is None
+    assert source.rate_hz == 30.0 / variation.slower
+
+
+def test_a_lens_cannot_be_mirrored(camera):
+    lens = Camera(camera.matrix, camera.size, np.array([0.1, 0, 0, 0]))
+    with pytest.raises(EvaluationError, match="rectify"):
+        VARIATIONS["mirrored"].camera(lens)
+
+
+def facing(signs):
+    """Poses whose left hip is at +x, or at -x."""
+    poses = np.zeros((len(signs), 17, 3))
+    poses[:, H36M17.index("left_hip"), 0] = 0.15 * np.array(signs)
+    poses[:, H36M17.index("right_hip"), 0] = -0.15 * np.array(signs)
+    return poses
+
+
+def test_flips_are_counted_and_timed():
+    signs = np.ones(60)
+    signs[20:23] = signs[40] = -1
+    jumps, longest = _flips(facing(signs), 30.0)
+    assert jumps.sum() == 4 and longest == 3
+    assert _flips(facing(np.ones(40)), 30.0)[1] == 0
+    # Someone who turns round for good has turned once, and is not wrong thereafter.
+    jumps, longest = _flips(facing([1] * 30 + [-1] * 30), 30.0)
+    assert jumps.sum() == 1 and longest == 0
+
+
+def test_who_stands_still_is_found_by_the_keypoints():
+    rng = np.random.default_rng(0)
+    points = np.tile(rng.uniform(0, 300, (17, 3)), (30, 1, 1))
+    moving = points + np.arange(30)[:, None, None] * 4.0
+    poses = rng.normal(scale=0.01, size=(30, 17, 3))
+    shaking = 1000 * np.sqrt(_still(poses, points).mean())
+    assert np.isclose(shaking, 10 * np.sqrt(3), rtol=0.1)
+    assert len(_still(poses, moving)) == 0
+
+
+def test_the_height_is_that_of_the_bones():
+    pose = np.zeros((1, 17, 3))
+    for side, x in (("left", 0.1), ("right", -0.1)):
+        pose[0, H36M17.index(f"{side}_hip")] = (x, 0, 0)
+        pose[0, H36M17.index(f"{side}_knee")] = (x, 0.4, 0)
+        pose[0, H36M17.index(f"{side}_ankle")] = (x, 0.4, 0.4)
+    pose[0, H36M17.index("spine")] = (0, -0.25, 0)
+    pose[0, H36M17.index("thorax")] = (0, -0.5, 0)
+    pose[0, H36M17.index("head_top")] = (0, -0.75, 0)
+    assert np.isclose(_height(pose), 0.8 + 0.5 + 0.25)
 
 
 def test_the_truth_is_taken_from_the_nearest_stamp():
@@ -103,6 +188,10 @@ def test_the_command_compares_on_a_video(tmp_path, pictures, capsys):
     assert main(["eval", "--video", str(folder), "--out", str(out), "--device", "cpu"]) == 0
     assert "left/right flips a minute" in capsys.readouterr().out
     assert json.loads((out / "video.json").read_text())["people"] >= 1
+    assert main(["eval", "--video", str(folder), "--varied", "--out", str(out)]) == 0
+    assert json.loads((out / "video.json").read_text()).keys() == VARIATIONS.keys()
+    printed = capsys.readouterr().out
+    assert all(f"{name}:" in printed for name in VARIATIONS)
     assert main(["eval", "--video", "/no/such.mp4"]) == 1
     assert "/no/such.mp4" in capsys.readouterr().err
     black = tmp_path / "black"

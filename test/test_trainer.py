@@ -60,6 +60,52 @@ def test_a_run_goes_on_from_given_weights_of_any_size(mocap, tmp_path):
         Trainer(config(mocap, tmp_path / "other", init=init), "cpu")
 
 
+def test_a_network_grows_from_given_weights(mocap, tmp_path):
+    torch.manual_seed(0)
+    given = LifterConfig(
+        frames=9, layers=1, dim=8, dim_rep=8, heads=2, motion=MotionFlowConfig(dim=12)
+    )
+    init = str(tmp_path / "given.safetensors")
+    save_weights(init, Lifter(given))
+    settings = {"layers": 2, "temporal_position": True}
+    grown = Trainer(config(mocap, tmp_path / "run", init=init, lifter=settings), "cpu").lifter
+    assert grown.config == replace(given, **settings)
+    old, new = load_weights(init).state_dict(), grown.state_dict()
+    for name, value in old.items():
+        assert torch.equal(new[name], value), name
+    added = set(new) - set(old)
+    assert any("blocks.1." in name for name in added)
+    assert "trunk.temporal_position" in added
+
+
+def test_muon_takes_what_maps_features_to_features(mocap, tmp_path):
+    trainer = Trainer(config(mocap, tmp_path / "run", optimizer="muon"), "cpu")
+    adamw, muon = trainer.optimizers
+    theirs = {id(p) for group in muon.param_groups for p in group["params"]}
+    names = {name for name, p in trainer.lifter.named_parameters() if id(p) in theirs}
+    assert names and all("blocks." in n and n.endswith(".weight") for n in names)
+    assert not any("norm" in n or "fusion" in n for n in names)
+    assert any(".qkv." in n for n in names) and any(".fc1." in n for n in names)
+    rest = [p for group in adamw.param_groups for p in group["params"]]
+    everything = [p for p in trainer.lifter.parameters() if p.requires_grad]
+    assert len(rest) + len(theirs) == len(everything)
+    assert theirs.isdisjoint({id(p) for p in rest})
+    before = {n: p.detach().clone() for n, p in trainer.lifter.named_parameters() if n in names}
+    trainer.trained_s = 300.0  # past the start of the warm-up
+    trainer.train_step()
+    rate = muon.param_groups[0]["lr"]
+    for name, p in trainer.lifter.named_parameters():
+        if name in names:
+            # Every singular value of the update is about one, times 0.2 sqrt(the longer side).
+            change = torch.linalg.svdvals(p - before[name]) / (0.2 * rate * max(p.shape) ** 0.5)
+            assert 0.4 < change.median() < 1.4, name
+
+
+def test_an_unknown_optimizer_is_refused(mocap, tmp_path):
+    with pytest.raises(ValueError, match="optimizer must be one of adamw, muon, not 'sgd'"):
+        config(mocap, tmp_path / "run", optimizer="sgd")
+
+
 @pytest.mark.parametrize(("scale", "trained"), [(1e-5, False), (0.1, True)])
 def test_published_local_scales_stay_as_they_are(mocap, tmp_path, scale, trained):
     given = LifterConfig(

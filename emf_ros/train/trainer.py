@@ -34,6 +34,8 @@ from .losses import LossWeights, pose_losses, total_loss
 from .mocap import MotionClips, WindowSampler, held_back, load_mocap
 from .synthesis import CameraRanges, Synthesizer
 
+OPTIMIZERS = ("adamw", "muon")
+
 
 class TrainingError(RuntimeError):
     """A run cannot go on; the message says why and what is kept."""
@@ -56,12 +58,16 @@ class TrainConfig:
         short_share: share of the budget spent first on windows a third as long, three times as many
             a step. The network has no sense of the window's length, and the cameras and poses that
             it sees an hour are what counts at first.
+        optimizer: 'adamw', or 'muon' for the matrices inside the trunk's blocks (Jordan et al.
+            2024; updates as large as AdamW's, Liu et al. 2025, so that the learning rate means the
+            same) and AdamW for all else.
         learning_rate: its peak.
         warmup: share of the budget spent on the way there.
         weight_decay, clip_norm: as usual.
         ema: decay of the averaged weights, which are the ones that ship.
-        init: weights file to go on from, whose sizes then stand in for the preset's; empty: random
-            weights.
+        init: weights file to go on from; empty: random weights. Its sizes stand in for the
+            preset's; with settings in `lifter` the network grows: what the file holds under the
+            same name and shape is taken over, all else begins at random.
         seed: of weights and data.
         validate_minutes, validate_windows: training time between validations, and their size.
         save_minutes: training time between saved states.
@@ -77,6 +83,7 @@ class TrainConfig:
     steps: int = 0
     batch: int = 8
     short_share: float = 0.6
+    optimizer: str = "adamw"
     learning_rate: float = 1.5e-3
     warmup: float = 0.03
     weight_decay: float = 0.01
@@ -98,6 +105,10 @@ class TrainConfig:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if self.steps < 0 or not self.budget_minutes > 0:
             raise ValueError("a run needs a budget: minutes above 0, or a number of steps")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(
+                f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}"
+            )
         if not 0 <= self.short_share <= 1:
             raise ValueError(f"short_share must be 0 to 1, not {self.short_share}")
 
@@ -257,7 +268,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.lifter = self._new_lifter().to(self.device)
         self.averaged = copy.deepcopy(self.lifter).eval()
-        self.optimizer = self._new_optimizer()
+        self.optimizers = self._new_optimizers()
         torch.manual_seed(config.seed + 1000 * self.processes.rank)  # of dropout
         everyone = load_mocap(config.mocap)
         subjects = set(everyone.subjects.tolist())
@@ -285,35 +296,64 @@ class Trainer:
         config = self.config.network()
         if not self.config.init:
             return Lifter(config)
-        lifter = load_weights(self.config.init).train()
+        given = load_weights(self.config.init)
+        config = LifterConfig.from_dict({**given.config.as_dict(), **self.config.lifter})
         for name in ("layout", "normalization"):
-            given, wanted = getattr(lifter.config, name), getattr(config, name)
-            if given != wanted:
+            has, wanted = getattr(given.config, name), getattr(get_preset(self.config.preset), name)
+            if has != wanted:
                 raise ValueError(
-                    f"{self.config.init} has the {name} {given!r}; training gives {wanted!r}"
+                    f"{self.config.init} has the {name} {has!r}; training gives {wanted!r}"
                 )
+        lifter = Lifter(config)
+        state = lifter.state_dict()
+        state.update(
+            (name, value)
+            for name, value in given.state_dict().items()
+            if name in state and value.shape == state[name].shape
+        )
+        lifter.load_state_dict(state)
         # The calibration of the weights that we come from says nothing of those to come.
         lifter.scale_offset.zero_()
         if published_local_scales(lifter.trunk):
             freeze_local_scales(lifter.trunk)
         return lifter
 
-    def _new_optimizer(self) -> torch.optim.Optimizer:
-        """AdamW; weight decay is for matrices, not for scales, offsets and kernels."""
+    def _new_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Weight decay is for matrices, not for scales, offsets and kernels."""
+        c = self.config
         matrices = {
             id(module.weight)
             for module in self.lifter.modules()
             if isinstance(module, nn.Linear | StackedLinear)
         }
+        # Muon is for what maps features to features; 'fusion' gives two weights, no features.
+        hidden = {
+            id(p)
+            for name, p in self.lifter.trunk.named_parameters()
+            if "blocks." in name and ".fusion." not in name and p.ndim == 2
+        } & matrices
         trained = [p for p in self.lifter.parameters() if p.requires_grad]
+        by_muon = [p for p in trained if id(p) in hidden] if c.optimizer == "muon" else []
+        rest = [p for p in trained if c.optimizer != "muon" or id(p) not in hidden]
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in trained if id(p) in matrices]},
-            {"params": [p for p in trained if id(p) not in matrices], "weight_decay": 0.0},
+            {"params": [p for p in rest if id(p) in matrices]},
+            {"params": [p for p in rest if id(p) not in matrices], "weight_decay": 0.0},
         ]
-        c = self.config
-        return torch.optim.AdamW(
-            groups, lr=c.learning_rate, weight_decay=c.weight_decay, betas=(0.9, 0.99)
-        )
+        optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                groups, lr=c.learning_rate, weight_decay=c.weight_decay, betas=(0.9, 0.99)
+            )
+        ]
+        if by_muon:
+            optimizers.append(
+                torch.optim.Muon(
+                    by_muon,
+                    lr=c.learning_rate,
+                    weight_decay=c.weight_decay,
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
+        return optimizers
 
     @property
     def state_path(self) -> Path:
@@ -349,7 +389,7 @@ class Trainer:
             "config": asdict(self.config),
             "lifter": self.lifter.state_dict(),
             "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "generators": generators,
             "dropout": dropout,
             "step": self.step,
@@ -387,7 +427,8 @@ class Trainer:
             )
         self.lifter.load_state_dict(state["lifter"])
         self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.step, self.trained_s, self.clips = state["step"], state["trained_s"], state["clips"]
         rank = self.processes.rank
         if len(state["generators"]) == self.processes.count:
@@ -427,18 +468,20 @@ class Trainer:
     def train_step(self) -> dict[str, Tensor]:
         """One optimiser step on a fresh batch; returns the loss terms, on the device."""
         c = self.config
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate()
         keypoints, targets = self.synthesize()
         self._parallel.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             positions, log_scale = self._parallel(keypoints)
         terms = pose_losses(positions.float(), log_scale.float(), targets, c.loss.distance)
         loss = total_loss(terms, c.loss)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.lifter.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.lifter.parameters(), c.clip_norm)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
         self.clips += len(keypoints) * self.processes.count
         # The average starts short, or it would remember the random beginning for ever.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -18,7 +19,8 @@ from ..camera import Camera
 from ..detect.base import Detection
 from ..lift.engine import Engine
 from ..lift.offline import lift_video
-from ..skeletons import BLAZEPOSE33, H36M17, conversion_matrix
+from ..lift.root import solve_root
+from ..skeletons import BLAZEPOSE33, H36M17, conversion_matrix, convert_keypoints
 from ..video import FrameSource
 from .evaluate import EvaluationError
 from .metrics import mpjpe, p_mpjpe
@@ -27,10 +29,92 @@ OURS, MEDIAPIPE = "lifter", "MediaPipe world landmarks"
 
 #: The hips' line cannot turn by more from one frame to the next, degrees.
 FLIP_DEG = 90.0
+#: Seconds around a frame whose mean facing tells which side is left.
+FACING_S = 1.0
 #: People who are seen in fewer frames than this tell nothing of constancy.
 FEWEST_FRAMES = 15
 #: Poses that differ by more after alignment are of somebody else.
 SAME_PERSON_M = 0.25
+#: Someone stands still for this many frames when the keypoints stay within this share of the
+#: person's size in the image, root mean square about their mean: a detector's own noise.
+STILL_FRAMES, STILL_SHARE = 15, 0.012
+#: Keypoints that the reprojection is compared with, and that the root is solved from.
+MIN_SCORE = 0.5
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A video made from a video, so that one recording tells more than one thing.
+
+    Attributes:
+        mirror: left and right exchanged.
+        keep: shares of the width and of the height that are kept, from the upper left corner.
+        scale: factor on the resolution.
+        slower: factor on the time between pictures.
+    """
+
+    mirror: bool = False
+    keep: tuple[float, float] = (1.0, 1.0)
+    scale: float = 1.0
+    slower: float = 1.0
+
+    def picture(self, picture: np.ndarray) -> np.ndarray:
+        """(H, W, 3) -> what this variation makes of it."""
+        height, width = picture.shape[:2]
+        picture = picture[: round(height * self.keep[1]), : round(width * self.keep[0])]
+        if self.mirror:
+            picture = picture[:, ::-1]
+        if self.scale != 1:
+            size = (round(picture.shape[1] * self.scale), round(picture.shape[0] * self.scale))
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(picture)
+
+    def camera(self, camera: Camera) -> Camera:
+        """The intrinsics of those pictures."""
+        width, height = (round(n * k) for n, k in zip(camera.size, self.keep, strict=True))
+        matrix = camera.matrix.copy()
+        if self.mirror:
+            if camera.distortion.any():
+                raise EvaluationError(
+                    "a mirrored lens has no distortion model: use a rectified one"
+                )
+            matrix[0, 2] = width - 1 - matrix[0, 2]
+        cut = Camera(matrix, (width, height), camera.distortion, camera.model)
+        return cut.scaled_to(round(width * self.scale), round(height * self.scale))
+
+
+VARIATIONS: dict[str, Variation] = {
+    "as it is": Variation(),
+    "mirrored": Variation(mirror=True),
+    "cropped": Variation(keep=(0.75, 0.85)),
+    "slowed": Variation(slower=2.0),
+    "shrunk": Variation(scale=0.36),
+}
+
+
+class VariedSource:
+    """A video through a `Variation`: a `FrameSource` itself."""
+
+    def __init__(self, source: FrameSource, variation: Variation) -> None:
+        self._source, self._variation = source, variation
+        first = np.zeros((source.size[1], source.size[0], 3), np.uint8)
+        height, width = variation.picture(first).shape[:2]
+        self.size = (width, height)
+        self.rate_hz = source.rate_hz / variation.slower
+        self.count, self.live = source.count, source.live
+
+    def read(self) -> np.ndarray | None:
+        picture = self._source.read()
+        return None if picture is None else self._variation.picture(picture)
+
+    def skip(self) -> bool:
+        return self._source.skip()
+
+    def rewind(self) -> bool:
+        return self._source.rewind()
+
+    def close(self) -> None:
+        self._source.close()
 
 
 @dataclass
@@ -123,10 +207,19 @@ def evaluate_video(
             MEDIAPIPE: np.stack([worlds[f, int(track_id)] for f in frames]),
         }
         relative = {name: p - p[:, :1] for name, p in poses.items()}
+        keypoints = np.stack(
+            [convert_keypoints(k, recording.layout, H36M17) for k in recording.keypoints_2d[rows]]
+        ).astype(np.float64)
+        rays = camera.rays(keypoints[..., :2])
+        # MediaPipe gives no root; its pose gets the one that fits its keypoints best.
+        score = np.where(np.isfinite(rays).all(axis=-1), keypoints[..., 2], 0.0)
+        score = np.where(score >= MIN_SCORE, score, 0.0)
+        solved = solve_root(relative[MEDIAPIPE], np.nan_to_num(rays), score)
+        roots = {OURS: recording.root[rows].astype(np.float64), MEDIAPIPE: solved.root}
         true = None
         if truth is not None:
             true = truth.at(recording.stamp[rows], 0.5 / rate_hz)
-        tracks.append(_Track(frames, relative, true))
+        tracks.append(_Track(frames, relative, roots, keypoints, camera, true))
     if truth is not None:
         tracks = _of_the_truth(tracks)
     if not tracks:
@@ -144,10 +237,22 @@ def evaluate_video(
 
 @dataclass
 class _Track:
-    """One person: (N,) frames, (N, 17, 3) m per method relative to the pelvis, and the truth."""
+    """One person.
+
+    Attributes:
+        frames: (N,).
+        poses: (N, 17, 3) m per method, relative to the pelvis.
+        roots: (N, 3) m per method, in the camera's frame; NaN where unknown.
+        keypoints: (N, 17, 3) px, px, score.
+        camera: that saw them.
+        truth: (N, 17, 3) m or None.
+    """
 
     frames: np.ndarray
     poses: dict[str, np.ndarray]
+    roots: dict[str, np.ndarray]
+    keypoints: np.ndarray
+    camera: Camera
     truth: np.ndarray | None
 
     def runs(self) -> list[np.ndarray]:
@@ -179,53 +284,140 @@ def _of_the_truth(tracks: list[_Track]) -> list[_Track]:
     return taken
 
 
-def _figures(tracks: list[_Track], name: str, rate_hz: float) -> dict[str, float | None]:
-    """Of all people together:
+def _figures(tracks: list[_Track], name: str, rate_hz: float) -> dict[str, Any]:
+    """Of all people together, unless said otherwise:
 
     - bone_variation: standard deviation of the bones' lengths over their mean, mean over bones;
+      bone_variation_worst: of the bone that is worst;
     - acceleration_m_s2: mean size of the joints' accelerations, relative to the pelvis;
     - flips_a_minute: turns of the hips' line by more than FLIP_DEG from one frame to the next;
+    - longest_flip_frames: frames on end in which it points against its mean over FACING_S;
+    - upside_down: share of the frames in which the ankles' middle is above the head;
+    - reprojection: distance of the joints, put where the root is, from the keypoints, as a share of
+      the person's size in the image, median;
+    - still_mm: deviation of the joints from their mean while the keypoints stand still, root mean
+      square; None where nobody stands still;
+    - distance_speed_m_s: 95th percentile of the rate at which the root's distance changes;
+    - heights_m: per person, ankles to the top of the head along the bones, median;
     - mpjpe_mm, p_mpjpe_mm, acceleration_error_m_s2: against the truth, None without.
     """
+    parts: dict[str, list[np.ndarray]] = {}
+
+    def add(key: str, values: np.ndarray) -> None:
+        parts.setdefault(key, []).append(np.asarray(values, np.float64).ravel())
+
+    def values(key: str) -> np.ndarray:
+        found = np.concatenate(parts.get(key, [np.array([])]))
+        return found[np.isfinite(found)]
+
+    def mean(key: str, factor: float = 1.0) -> float | None:
+        return float(factor * values(key).mean()) if len(values(key)) else None
+
     ends = np.array(H36M17.edges)
-    variation, acceleration, flips, pairs = [], [], 0, 0
-    errors: dict[str, list[np.ndarray]] = {"mpjpe": [], "p_mpjpe": [], "acceleration": []}
+    longest = 0
     for track in tracks:
         pose = track.poses[name]
         lengths = np.linalg.norm(pose[:, ends[:, 0]] - pose[:, ends[:, 1]], axis=-1)
-        variation.append((lengths.std(axis=0) / lengths.mean(axis=0)).mean())
+        add("bones", lengths.std(axis=0) / lengths.mean(axis=0))
+        add("upside_down", _above(pose, "right_ankle", "left_ankle") < _above(pose, "head_top"))
+        add("reprojection", _reprojection(track, name))
         for run in track.runs():
             second = np.diff(pose[run], n=2, axis=0) * rate_hz**2
-            acceleration.append(np.linalg.norm(second[:, 1:], axis=-1).ravel())
-            hips = pose[run, H36M17.index("left_hip")] - pose[run, H36M17.index("right_hip")]
-            unit = hips / np.linalg.norm(hips, axis=-1, keepdims=True).clip(1e-6)
-            turned = (unit[1:] * unit[:-1]).sum(axis=-1)
-            flips += int((turned < np.cos(np.deg2rad(FLIP_DEG))).sum())
-            pairs += len(turned)
+            add("acceleration", np.linalg.norm(second[:, 1:], axis=-1))
+            flips, length = _flips(pose[run], rate_hz)
+            add("flips", flips)
+            longest = max(longest, length)
+            add("still", _still(pose[run], track.keypoints[run]))
+            distance = np.linalg.norm(track.roots[name][run], axis=-1)
+            add("distance_speed", np.abs(np.diff(distance)) * rate_hz)
             if track.truth is not None:
                 truth = track.truth[run] - track.truth[run][:, :1]
                 wrong = np.diff(pose[run] - truth, n=2, axis=0) * rate_hz**2
-                errors["acceleration"].append(np.linalg.norm(wrong, axis=-1).mean(axis=-1))
+                add("acceleration_error", np.linalg.norm(wrong, axis=-1).mean(axis=-1))
         if track.truth is not None:
             known = np.isfinite(track.truth).all(axis=(1, 2))
             a = torch.from_numpy(pose[known])
             b = torch.from_numpy(track.truth[known] - track.truth[known][:, :1])
-            errors["mpjpe"].append(mpjpe(a, b).numpy())
-            errors["p_mpjpe"].append(p_mpjpe(a, b).numpy())
+            add("mpjpe", mpjpe(a, b).numpy())
+            add("p_mpjpe", p_mpjpe(a, b).numpy())
 
-    def mean(parts: list[np.ndarray], factor: float = 1.0) -> float | None:
-        values = np.concatenate(parts) if parts else np.array([])
-        values = values[np.isfinite(values)]
-        return float(factor * values.mean()) if len(values) else None
-
+    speeds, bent = values("distance_speed"), values("reprojection")
+    flips_a_frame, still = mean("flips"), mean("still")
     return {
-        "bone_variation": float(np.mean(variation)),
-        "acceleration_m_s2": mean(acceleration),
-        "flips_a_minute": flips / pairs * rate_hz * 60 if pairs else None,
-        "mpjpe_mm": mean(errors["mpjpe"], 1000),
-        "p_mpjpe_mm": mean(errors["p_mpjpe"], 1000),
-        "acceleration_error_m_s2": mean(errors["acceleration"]),
+        "bone_variation": mean("bones"),
+        "bone_variation_worst": float(
+            np.max([b.reshape(-1) for b in parts["bones"]], axis=0).max()
+        ),
+        "acceleration_m_s2": mean("acceleration"),
+        "flips_a_minute": None if flips_a_frame is None else flips_a_frame * rate_hz * 60,
+        "longest_flip_frames": longest,
+        "upside_down": mean("upside_down"),
+        "reprojection": float(np.median(bent)) if len(bent) else None,
+        "still_mm": None if still is None else 1000 * still**0.5,
+        "distance_speed_m_s": float(np.percentile(speeds, 95)) if len(speeds) else None,
+        "heights_m": [_height(t.poses[name]) for t in tracks],
+        "mpjpe_mm": mean("mpjpe", 1000),
+        "p_mpjpe_mm": mean("p_mpjpe", 1000),
+        "acceleration_error_m_s2": mean("acceleration_error"),
     }
+
+
+def _above(pose: np.ndarray, *joints: str) -> np.ndarray:
+    """(N, 17, 3) -> (N,) y of the joints' middle, which grows downwards."""
+    return pose[:, [H36M17.index(j) for j in joints], 1].mean(axis=1)
+
+
+def _bone(pose: np.ndarray, a: str, b: str) -> np.ndarray:
+    return np.linalg.norm(pose[:, H36M17.index(a)] - pose[:, H36M17.index(b)], axis=-1)
+
+
+def _height(pose: np.ndarray) -> float:
+    """(N, 17, 3) m -> m; the way along the bones, whatever the pose. The ankles' height over the
+    ground is not in it."""
+    legs = [
+        _bone(pose, f"{s}_hip", f"{s}_knee") + _bone(pose, f"{s}_knee", f"{s}_ankle")
+        for s in ("left", "right")
+    ]
+    trunk = _bone(pose, "pelvis", "spine") + _bone(pose, "spine", "thorax")
+    return float(np.median(np.mean(legs, axis=0) + trunk + _bone(pose, "thorax", "head_top")))
+
+
+def _flips(pose: np.ndarray, rate_hz: float) -> tuple[np.ndarray, int]:
+    """Of poses (N, 17, 3) of consecutive frames: (N - 1,) whether the hips' line jumps, and the
+    longest run of frames in which it points against its mean over the time around."""
+    hips = pose[:, H36M17.index("left_hip")] - pose[:, H36M17.index("right_hip")]
+    unit = hips / np.linalg.norm(hips, axis=-1, keepdims=True).clip(1e-6)
+    jumps = (unit[1:] * unit[:-1]).sum(axis=-1) < np.cos(np.deg2rad(FLIP_DEG))
+    half = max(1, round(0.5 * FACING_S * rate_hz))
+    longest = length = 0
+    for i in range(len(unit)):
+        around = unit[max(0, i - half) : i + half + 1].mean(axis=0)
+        length = length + 1 if unit[i] @ around < 0 else 0
+        longest = max(longest, length)
+    return jumps, longest
+
+
+def _size(keypoints: np.ndarray) -> np.ndarray:
+    """(N, 17, 3) px -> (N,) px: the diagonal of the box around the keypoints."""
+    return np.linalg.norm(np.ptp(keypoints[..., :2], axis=1), axis=-1).clip(1.0)
+
+
+def _reprojection(track: _Track, name: str) -> np.ndarray:
+    """Distances (N * 17,) of joints from keypoints of some score, over the person's size."""
+    at = track.camera.project(track.poses[name] + track.roots[name][:, None])
+    apart = np.linalg.norm(at - track.keypoints[..., :2], axis=-1) / _size(track.keypoints)[:, None]
+    return np.where(track.keypoints[..., 2] >= MIN_SCORE, apart, np.nan)
+
+
+def _still(pose: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    """Mean squared deviations, m^2, of the joints in the stretches in which nobody moves."""
+    out = []
+    for begin in range(0, len(pose) - STILL_FRAMES + 1, STILL_FRAMES):
+        part = slice(begin, begin + STILL_FRAMES)
+        points = keypoints[part, :, :2] / _size(keypoints[part]).mean()
+        if np.sqrt(points.var(axis=0).sum(axis=-1).mean()) < STILL_SHARE:
+            out.append(pose[part].var(axis=0).sum(axis=-1).mean())
+    return np.array(out)
 
 
 def video_table(report: dict[str, Any]) -> Iterator[str]:
@@ -235,8 +427,14 @@ def video_table(report: dict[str, Any]) -> Iterator[str]:
         ("P-MPJPE, mm", "p_mpjpe_mm", 1.0, ".1f"),
         ("acceleration error, m/s²", "acceleration_error_m_s2", 1.0, ".1f"),
         ("bone lengths vary by, %", "bone_variation", 100.0, ".1f"),
+        ("the same, worst bone, %", "bone_variation_worst", 100.0, ".1f"),
         ("acceleration, m/s²", "acceleration_m_s2", 1.0, ".1f"),
+        ("shaking while standing still, mm", "still_mm", 1.0, ".1f"),
         ("left/right flips a minute", "flips_a_minute", 1.0, ".1f"),
+        ("longest flip, frames", "longest_flip_frames", 1, "d"),
+        ("feet above the head, % of frames", "upside_down", 100.0, ".1f"),
+        ("reprojection error, % of the size", "reprojection", 100.0, ".1f"),
+        ("distance changes by, m/s, 95 %", "distance_speed_m_s", 1.0, ".2f"),
     )
     yield f"| {report['frames']} poses of {report['people']} people | {OURS} | {MEDIAPIPE} |"
     yield "| --- | --- | --- |"
@@ -245,3 +443,5 @@ def video_table(report: dict[str, Any]) -> Iterator[str]:
         if any(v is not None for v in values):
             cells = ["-" if v is None else format(factor * v, form) for v in values]
             yield f"| {title} | {' | '.join(cells)} |"
+    heights = [", ".join(f"{h:.2f}" for h in report[n]["heights_m"]) for n in (OURS, MEDIAPIPE)]
+    yield f"| people's heights, m | {' | '.join(heights)} |"
