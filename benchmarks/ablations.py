@@ -41,7 +41,14 @@ VARIANTS: dict[str, list[str]] = {
         for name in ("limbs", "halves", "keys", "rotations", "lengths", "tilt")
     ],
 }
-BASE = ["lifter.temporal_position=false"]
+#: What all have in common, whatever the defaults are.
+BASE = [
+    "optimizer=muon",
+    "learning_rate=2e-3",
+    "short_share=0.5",
+    "lifter.layer_scale=1.0",
+    "lifter.temporal_position=false",
+]
 
 
 def run(args: argparse.Namespace, name: str, settings: list[str], seed: int) -> dict[str, Any]:

@@ -96,9 +96,10 @@ def test_muon_takes_what_maps_features_to_features(mocap, tmp_path):
     rate = muon.param_groups[0]["lr"]
     for name, p in trainer.lifter.named_parameters():
         if name in names:
-            # Every singular value of the update is about one, times 0.2 sqrt(the longer side).
+            # The singular values of an update are made alike: about one, times 0.2 sqrt(the
+            # longer side). AdamW's largest would be several times that.
             change = torch.linalg.svdvals(p - before[name]) / (0.2 * rate * max(p.shape) ** 0.5)
-            assert 0.4 < change.median() < 1.4, name
+            assert 0.6 < change.max() < 1.4, name
 
 
 def test_an_unknown_optimizer_is_refused(mocap, tmp_path):

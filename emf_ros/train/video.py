@@ -75,9 +75,7 @@ class Variation:
         matrix = camera.matrix.copy()
         if self.mirror:
             if camera.distortion.any():
-                raise EvaluationError(
-                    "a mirrored lens has no distortion model: use a rectified one"
-                )
+                raise EvaluationError("a distorted video cannot be mirrored: rectify it first")
             matrix[0, 2] = width - 1 - matrix[0, 2]
         cut = Camera(matrix, (width, height), camera.distortion, camera.model)
         return cut.scaled_to(round(width * self.scale), round(height * self.scale))
