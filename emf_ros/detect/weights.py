@@ -1,11 +1,12 @@
-"""Fetches the weights of BlazePose, and the demo video, into a cache folder.
+"""Fetches the weights of BlazePose, and videos of people, into a cache folder.
 
 The 2D detector needs weights that are too large for this repository and that current mediapipe
-wheels no longer carry. Three published packages hold what is needed, under free licences:
+wheels no longer carry. Four published packages hold what is needed, under free licences:
 
     PyPI  mediapipe 0.10.21 (Apache-2.0)               the person detector, the "full" landmarks
     npm   @mediapipe/pose 0.5.1675469404 (Apache-2.0)  the "lite" and the "heavy" landmarks
     PyPI  sports2d 0.8.34 (BSD-3-Clause)               the demo video: two people, 1768x994, 30 fps
+    PyPI  pose2sim 0.10.49 (BSD-3-Clause)              one person, four calibrated cameras, 60 fps
 
 Each is downloaded with its index's own client, pip or npm, and only when something in it is asked
 for: npm is needed for "lite" and "heavy" alone. Packages are only opened as archives, never
@@ -45,6 +46,7 @@ __all__ = [
     "available_variants",
     "cache_folder",
     "ensure_demo_video",
+    "ensure_four_cameras",
     "ensure_pose_task",
     "ensure_tflite",
 ]
@@ -87,6 +89,14 @@ class Package:
 _DETECTOR = "pose_detection.tflite"
 _POSE_FOLDER = "blazepose"
 _DEMO_VIDEO = "demo/demo.mp4"
+_FOUR_CAMERAS = "four_cameras"
+_CALIBRATION = f"{_FOUR_CAMERAS}/Calib.qca.txt"
+_CAMERA_VIDEOS = {
+    "cam01": "cf4f2816c86bea4bfbea255333d8626ff32a3ecabdab8b0fb147cea9167fde3a",
+    "cam02": "94ff87cf978b8406e8aa36ab3c5362e72848994e87652f0dc7a33c315e8e0442",
+    "cam03": "b8b329f832f178f27ecb78d024d5026b96c6adb36c387bfe2c0af85eab8a11ca",
+    "cam04": "b5c0e7863fd70d008e7178d3c556b045b0ea5f78fcd61ca548a0b2e807e641f7",
+}
 
 _PACKAGES = (
     Package(
@@ -140,6 +150,24 @@ _PACKAGES = (
                 "Sports2D/Demo/demo.mp4",
                 "d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039",
             ),
+        },
+    ),
+    Package(
+        client="pip",
+        requirement="pose2sim==0.10.49",
+        sha256="403e0dc4065898ba6a595e72a8970950310979253d60e24c2e00b16b36bf21e1",
+        megabytes=51,
+        files={
+            _CALIBRATION: Member(
+                "Pose2Sim/Demo_SinglePerson/calibration/Calib.qca.txt",
+                "fd90e4bbae3278ef1dc0cdd42a34ee06bf88286f628a02c00a29407aa39e34c5",
+            ),
+            **{
+                f"{_FOUR_CAMERAS}/{name}.mp4": Member(
+                    f"Pose2Sim/Demo_SinglePerson/videos/{name}.mp4", sha256
+                )
+                for name, sha256 in _CAMERA_VIDEOS.items()
+            },
         },
     ),
 )
@@ -247,6 +275,12 @@ def ensure_tflite(name: str) -> Path:
 def ensure_demo_video() -> Path:
     """Return the path of the demo video; fetch it (9 MB) when needed."""
     return _ensure(_DEMO_VIDEO)
+
+
+def ensure_four_cameras() -> tuple[Path, tuple[Path, ...]]:
+    """Return the calibration and the videos of four cameras; fetch them (51 MB) when needed."""
+    videos = tuple(_ensure(f"{_FOUR_CAMERAS}/{name}.mp4") for name in _CAMERA_VIDEOS)
+    return _ensure(_CALIBRATION), videos
 
 
 # ---------------------------------------------------------------------------------- fetching

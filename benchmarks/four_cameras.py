@@ -1,0 +1,260 @@
+"""One camera's 3D against the truth of four: a lifter beside MediaPipe's world landmarks.
+
+python benchmarks/four_cameras.py [--weights FILE] [--lags 0 4 8]
+
+A person balances and staggers before four calibrated and synchronised cameras (Pose2Sim's
+demonstration, BSD-3-Clause, fetched from PyPI; 100 pictures at 60 Hz each). The truth is
+triangulated from BlazePose "heavy" in all four, and smoothed; each camera alone is then lifted as
+the live system would, from every --every-th picture, and compared in that camera's frame with what
+MediaPipe makes of the same pictures.
+
+What the truth is worth: its rays miss one another by 5 to 15 px, 1 to 3 cm at the person, and its
+joints are where BlazePose marks them, not where a motion capture's markers would put them. That is
+fair to both: they see the same detector's keypoints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from emf_ros.camera import Camera
+from emf_ros.detect.base import make_detector
+from emf_ros.detect.weights import cache_folder, ensure_four_cameras
+from emf_ros.lift.engine import make_engine
+from emf_ros.machine import machine
+from emf_ros.skeletons import BLAZEPOSE33, H36M17, conversion_matrix
+from emf_ros.train.video import MEDIAPIPE, OURS, Truth, evaluate_video
+from emf_ros.video import FrameSource, frames_of, open_source
+
+#: Rays that miss the point which the others agree on by more, m, are left out.
+OUTLIER_M = 0.08
+#: Standard deviation of the Gaussian that smooths the truth over time, s: a person's joints have
+#: little over 6 Hz, where it halves.
+SMOOTHING_S = 0.03
+
+
+@dataclass
+class View:
+    """One of the cameras.
+
+    Attributes:
+        video: its file.
+        camera: intrinsics.
+        rotation: (3, 3) from the world to its optical frame.
+        position: (3,) m in the world.
+    """
+
+    video: Path
+    camera: Camera
+    rotation: np.ndarray
+    position: np.ndarray
+
+    def from_world(self, points: np.ndarray) -> np.ndarray:
+        """(..., 3) m in the world -> in the camera's optical frame."""
+        return (points - self.position) @ self.rotation.T
+
+
+def read_views() -> list[View]:
+    """The recording's cameras, from Qualisys's calibration file.
+
+    It gives sixty-fourths of pixels and millimetres; its camera looks along -z with y up.
+    """
+    calibration, videos = ensure_four_cameras()
+    out = []
+    cameras = ElementTree.parse(calibration).getroot().iter("camera")
+    for video, element in zip(videos, cameras, strict=True):
+
+        def numbers(tag: str, *names: str, element: Any = element) -> list[float]:
+            return [float(element.find(tag).attrib[name]) for name in names]
+
+        fu, fv, cu, cv = numbers(
+            "intrinsic", "focalLengthU", "focalLengthV", "centerPointU", "centerPointV"
+        )
+        lens = numbers(
+            "intrinsic",
+            *("radialDistortion1", "radialDistortion2"),
+            *("tangentalDistortion1", "tangentalDistortion2", "radialDistortion3"),
+        )
+        turn = np.array(numbers("transform", *(f"r{i}{j}" for i in "123" for j in "123")))
+        source = open_source(video)
+        source.close()
+        matrix = np.array([[fu / 64, 0, cu / 64], [0, fv / 64, cv / 64], [0, 0, 1]])
+        out.append(
+            View(
+                video,
+                Camera(matrix, source.size, np.array(lens)),
+                np.diag([1.0, -1.0, -1.0]) @ turn.reshape(3, 3),
+                np.array(numbers("transform", "x", "y", "z")) / 1000,
+            )
+        )
+    return out
+
+
+class EveryNth:
+    """A video of which only every n-th picture is taken: a `FrameSource` itself."""
+
+    live = False
+
+    def __init__(self, source: FrameSource, n: int) -> None:
+        self._source, self._n, self._begun = source, n, False
+        self.size, self.rate_hz, self.count = source.size, source.rate_hz / n, source.count // n
+
+    def read(self) -> np.ndarray | None:
+        passed = all(self._source.skip() for _ in range(self._n - 1)) if self._begun else True
+        self._begun = True
+        return self._source.read() if passed else None
+
+    def skip(self) -> bool:
+        return self.read() is not None
+
+    def rewind(self) -> bool:
+        self._begun = False
+        return self._source.rewind()
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def keypoints(view: View, variant: str) -> np.ndarray:
+    """(N, 33, 3) px, px, score of the largest person in each picture; NaN where nobody is."""
+    source = open_source(view.video)
+    detector = make_detector("mediapipe", variant, 2, 0.3)
+    out = []
+    for _, stamp, picture in frames_of(source):
+        found = detector.detect(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), round(stamp * 1e9))
+        found.sort(key=lambda d: -np.ptp(d.keypoints[:, :2], axis=0).prod())
+        nobody = np.full((len(BLAZEPOSE33), 3), np.nan)
+        out.append(found[0].keypoints if found else nobody)
+    detector.close()
+    source.close()
+    return np.stack(out)
+
+
+def triangulate(views: list[View], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The points in the world that are nearest to the cameras' rays.
+
+    The point nearest to lines minimises the sum of squared distances across them, a 3x3 linear
+    system. Rays are weighed by their scores, and left out one by one while one misses by more than
+    OUTLIER_M and three or more are left.
+
+    Args:
+        points: (V, N, K, 3) px, px, score.
+
+    Returns:
+        (N, K, 3) m, NaN where fewer than two rays are left, and (V, N, K) m, how far each ray
+        passes, NaN for those left out.
+    """
+    rays = np.stack([v.camera.rays(p[..., :2]) for v, p in zip(views, points, strict=True)])
+    lines = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1)
+    lines = np.stack([line @ v.rotation for line, v in zip(lines, views, strict=True)])
+    lines /= np.linalg.norm(lines, axis=-1, keepdims=True)
+    across = np.eye(3) - lines[..., :, None] * lines[..., None, :]
+    starts = np.stack([v.position for v in views])
+    known = np.isfinite(lines).all(axis=-1)
+    weight = np.where(known, points[..., 2], 0.0)
+    across = np.where(known[..., None, None], across, 0.0)
+    shift = np.einsum("vnkij,vj->vnki", across, starts)
+    while True:
+        normal = (weight[..., None, None] * across).sum(axis=0)
+        enough = (weight > 0).sum(axis=0) >= 2
+        normal = np.where(enough[..., None, None], normal, np.eye(3))
+        found = np.linalg.solve(normal, (weight[..., None] * shift).sum(axis=0)[..., None])[..., 0]
+        found = np.where(enough[..., None], found, np.nan)
+        miss = np.linalg.norm(
+            np.einsum("vnkij,vnkj->vnki", across, found[None] - starts[:, None, None]), axis=-1
+        )
+        miss = np.where(weight > 0, miss, np.nan)
+        worst = np.nan_to_num(miss).argmax(axis=0)
+        worst_miss = np.take_along_axis(np.nan_to_num(miss), worst[None], axis=0)[0]
+        drop = (worst_miss > OUTLIER_M) & ((weight > 0).sum(axis=0) > 2)
+        if not drop.any():
+            return found, miss
+        keep = np.take_along_axis(weight, worst[None], axis=0)[0]
+        np.put_along_axis(weight, worst[None], np.where(drop, 0.0, keep)[None], axis=0)
+
+
+def smooth(positions: np.ndarray, rate_hz: float) -> np.ndarray:
+    """(N, ...) by a Gaussian over time; NaN counts for nothing."""
+    step = np.arange(len(positions)) / rate_hz
+    kernel = np.exp(-0.5 * ((step[:, None] - step) / SMOOTHING_S) ** 2)
+    known = np.isfinite(positions)
+    total = np.tensordot(kernel, np.where(known, positions, 0.0), axes=1)
+    return total / np.tensordot(kernel, known.astype(float), axes=1)
+
+
+def world_truth(views: list[View], cached: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Stamps (N,) s and joints (N, 17, 3) m in the world; detected once and kept."""
+    if not cached.is_file():
+        seen = np.stack([keypoints(view, "heavy") for view in views])
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        np.save(cached, seen)
+    points, miss = triangulate(views, np.load(cached))
+    joints = conversion_matrix(BLAZEPOSE33, H36M17) @ points
+    source = open_source(views[0].video)
+    source.close()
+    used = [i for i, row in enumerate(conversion_matrix(BLAZEPOSE33, H36M17).T) if row.any()]
+    print(
+        f"truth: rays miss by {1000 * np.nanmedian(miss[:, :, used]):.0f} mm in the median, "
+        f"{100 * np.isnan(miss[:, :, used]).mean():.1f} % left out"
+    )
+    return np.arange(len(joints)) / source.rate_hz, smooth(joints, source.rate_hz)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="lite")
+    parser.add_argument("--weights", help="in place of the preset's")
+    parser.add_argument("--variant", default="full", help="of the detector that is lifted (full)")
+    parser.add_argument("--lags", type=int, nargs="*", default=[0, 4, 8], help="(0 4 8)")
+    parser.add_argument("--every", type=int, default=2, help="picture is taken (2: 30 Hz)")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", help="a JSON file for all figures")
+    args = parser.parse_args()
+    views = read_views()
+    stamps, world = world_truth(views, cache_folder() / "four_cameras" / "heavy.npy")
+    engine = make_engine(args.preset, args.weights, args.device)
+    print(f"{machine()}; {engine.description}; BlazePose {args.variant}\n")
+    head = ("camera", "method", "MPJPE, mm", "P-MPJPE, mm", "acceleration error, m/s²")
+    more = ("acceleration, m/s²", "bones vary by, %", "frames")
+    print(f"| {' | '.join((*head, *more))} |\n|{' --- |' * len((*head, *more))}")
+    reports: dict[str, dict[str, Any]] = {}
+    rows: dict[str, list[list[float]]] = {}
+    for view in views:
+        for lag in args.lags:
+            report = evaluate_video(
+                EveryNth(open_source(view.video), args.every),
+                view.camera,
+                engine,
+                lag,
+                variant=args.variant,
+                truth=Truth(stamps, view.from_world(world)),
+            )
+            reports[f"{view.video.stem}, lag {lag}"] = report
+            for method in (MEDIAPIPE, OURS) if lag == args.lags[0] else (OURS,):
+                name = f"{method}, lag {lag}" if method == OURS else method
+                figures = report[method]
+                row = [figures[k] for k in ("mpjpe_mm", "p_mpjpe_mm", "acceleration_error_m_s2")]
+                row += [figures["acceleration_m_s2"], 100 * figures["bone_variation"]]
+                rows.setdefault(name, []).append(row)
+                cells = [view.video.stem, name, *(f"{value:.1f}" for value in row)]
+                print(f"| {' | '.join(cells)} | {report['frames']} |", flush=True)
+    for name, all_of in rows.items():
+        cells = ["mean", name, *(f"{value:.1f}" for value in np.mean(all_of, axis=0))]
+        print(f"| {' | '.join(cells)} | |")
+    still = np.linalg.norm(np.diff(world[:: args.every], n=2, axis=0), axis=-1)[:, 1:].mean()
+    rate = 1 / (stamps[1] * args.every)
+    print(f"\nThe truth's own acceleration, in the world: {still * rate**2:.1f} m/s².")
+    if args.out:
+        Path(args.out).write_text(json.dumps(reports, indent=1))
+
+
+if __name__ == "__main__":
+    main()
