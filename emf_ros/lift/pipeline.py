@@ -14,6 +14,7 @@ from ..skeletons import H36M17, Layout, conversion_matrix, convert_keypoints, ge
 from .bones import BoneMemory, with_bone_lengths
 from .engine import Engine
 from .root import solve_root, steady_root
+from .sides import SideKeeper
 from .window import NANOSECONDS, KeypointHistory
 
 WARMING_UP, TRACKED, COASTING, ENDED = range(4)
@@ -38,6 +39,7 @@ class PipelineConfig:
         joint_timeout_s: a joint not shown for this long is unknown.
         bone_memory_s: how long a person's bones are remembered, see `bones.BoneMemory`; 0: each
             pose has the bones that the model gives it.
+        keep_sides: put right what the detector takes for the other side, see `sides.SideKeeper`.
         jump_back_s: stamps further back than this restart everything, as a looped bag does; nearer
             ones are late messages.
     """
@@ -50,6 +52,7 @@ class PipelineConfig:
     min_score: float = 0.2
     joint_timeout_s: float = 0.5
     bone_memory_s: float = 10.0
+    keep_sides: bool = True
     jump_back_s: float = 0.5
 
 
@@ -157,6 +160,7 @@ class LiftResult:
 class _Track:
     history: KeypointHistory
     bones: BoneMemory | None
+    sides: SideKeeper | None
     score: float = 1.0
 
 
@@ -340,14 +344,17 @@ class LiftPipeline:
                 track = _Track(
                     KeypointHistory(self._span_s, self.config.max_gap_s),
                     BoneMemory(memory_s) if memory_s else None,
+                    SideKeeper() if self.config.keep_sides else None,
                 )
                 self._tracks[person.track_id] = track
             track.score = float(np.clip(person.score, 0, 1)) if np.isfinite(person.score) else 0.0
-            track.history.add(
-                stamp_ns,
-                np.where(known[:, None], rays, 0.0),
-                np.where(known, keypoints[:, 2], 0.0),
-            )
+            rays = np.where(known[:, None], rays, 0.0)
+            scores = np.where(known, keypoints[:, 2], 0.0)
+            if track.sides is not None:
+                rays, scores, exchanged = track.sides.keep(stamp_ns, rays, scores)
+                if exchanged:
+                    self.counts["sides_exchanged"] += 1
+            track.history.add(stamp_ns, rays, scores)
 
     def _described_stamp(self, newest_ns: int) -> int:
         """The newest image at least `lag` model frames old: poses are given at stamps of images."""
