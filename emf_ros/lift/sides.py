@@ -97,7 +97,7 @@ class SideKeeper:
         as_it_is = ((rays - expected) ** 2).sum(axis=-1)
         exchanged = ((rays[_MIRROR] - expected) ** 2).sum(axis=-1)
         apart = ((expected - expected[_MIRROR]) ** 2).sum(axis=-1)
-        # What was exchanged goes on to be while that fits far better, however near some joints come.
+        # What was exchanged goes on to be while that fits far better, though some joints come near.
         going_on = self._chosen & both
         if going_on.any() and exchanged[going_on].sum() < BETTER * as_it_is[going_on].sum():
             return self._chosen
