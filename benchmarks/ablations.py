@@ -34,6 +34,7 @@ VARIANTS: dict[str, list[str]] = {
     "with EMF, temporal embedding": ["lifter.temporal_position=true"],
     "with EMF, MPJPE + velocity": ["loss.acceleration=0", "loss.smoothness=0"],
     "with EMF, MPJPE": ["loss.velocity=0", "loss.acceleration=0", "loss.smoothness=0"],
+    "with EMF, no dropout": ["lifter.motion.dropout=0"],
     "with EMF, AdamW": ["optimizer=adamw"],
     "with EMF, layer scale 0.1": ["lifter.layer_scale=0.1"],
     "with EMF, no made-up motion": [

@@ -216,6 +216,7 @@ def test_settings_are_changed_by_name():
             "loss.distance=squared",
             "cameras.distance_m=[1, 2]",
             "lifter.features=none",
+            "lifter.motion.dropout=0.2",
             "lifter.layers=3",
             "errors.bias=0",
         ]
@@ -226,10 +227,12 @@ def test_settings_are_changed_by_name():
         batch=4,
         loss=LossWeights(distance="squared"),
         cameras=replace(plain.cameras, distance_m=(1, 2)),
-        lifter={"features": "none", "layers": 3},
+        lifter={"features": "none", "motion": {"dropout": 0.2}, "layers": 3},
         errors=replace(plain.errors, bias=0.0),
     )
-    assert (changed.network().features, changed.network().layers) == ("none", 3)
+    network = changed.network()
+    assert (network.features, network.layers) == ("none", 3)
+    assert network.motion == replace(plain.network().motion, dropout=0.2)
     assert dict(changed.differences())["lifter.features"] == '"none"'
     assert plain.differences() == []
     again = plain.changed([f"{name}={value}" for name, value in changed.differences()])

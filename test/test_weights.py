@@ -17,6 +17,7 @@ from emf_ros.detect.weights import (
     available_variants,
     cache_folder,
     ensure_demo_video,
+    ensure_four_cameras,
     ensure_pose_task,
     ensure_tflite,
 )
@@ -215,3 +216,8 @@ def test_where_the_cache_lies(monkeypatch, variables, folder):
 def test_a_missing_demo_video_says_which_package_has_it(cache):
     with pytest.raises(ModelUnavailable, match="sports2d==0.8.34"):
         ensure_demo_video()
+
+
+def test_missing_four_cameras_say_which_package_has_them(cache):
+    with pytest.raises(ModelUnavailable, match="pose2sim==0.10.49"):
+        ensure_four_cameras()

@@ -142,8 +142,18 @@ class TrainConfig:
         Raises:
             ValueError: unknown preset or settings.
         """
-        preset = get_preset(self.preset)
-        return LifterConfig.from_dict({**preset.as_dict(), **self.lifter})
+        return _resized(get_preset(self.preset), self.lifter)
+
+
+def _resized(config: LifterConfig, settings: dict[str, Any]) -> LifterConfig:
+    """With other settings, those of `motion` one by one.
+
+    Raises:
+        ValueError: unknown or impossible ones.
+    """
+    was = config.as_dict()
+    motion = {**was["motion"], **settings.get("motion", {})}
+    return LifterConfig.from_dict({**was, **settings, "motion": motion})
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -161,7 +171,9 @@ def _changed(settings: Any, path: list[str], text: str, whole: str) -> Any:
     """A copy of nested dataclasses and dicts with one value replaced."""
     name, rest = path[0], path[1:]
     if isinstance(settings, dict):
-        return {**settings, name: yaml.safe_load(text)}
+        inside = settings.get(name, {})
+        value = _changed(inside, rest, text, whole) if rest else yaml.safe_load(text)
+        return {**settings, name: value}
     if name not in {f.name for f in dataclasses.fields(settings)}:
         known = ", ".join(f.name for f in dataclasses.fields(settings))
         raise ValueError(f"there is no setting {whole!r}; known here: {known}")
@@ -297,7 +309,7 @@ class Trainer:
         if not self.config.init:
             return Lifter(config)
         given = load_weights(self.config.init)
-        config = LifterConfig.from_dict({**given.config.as_dict(), **self.config.lifter})
+        config = _resized(given.config, self.config.lifter)
         for name in ("layout", "normalization"):
             has, wanted = getattr(given.config, name), getattr(get_preset(self.config.preset), name)
             if has != wanted:
