@@ -129,6 +129,10 @@ def world_truth(views: list[View], cached: Path) -> tuple[np.ndarray, np.ndarray
     return np.arange(len(joints)) / source.rate_hz, smooth(joints, source.rate_hz)
 
 
+def cell(value: float) -> str:
+    return f"{value:.1f}" if np.isfinite(value) else "-"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="lite")
@@ -144,8 +148,9 @@ def main() -> None:
     engine = make_engine(args.preset, args.weights, args.device)
     print(f"{machine()}; {engine.description}; BlazePose {args.variant}\n")
     head = ("camera", "method", "MPJPE, mm", "P-MPJPE, mm", "acceleration error, m/s²")
-    more = ("acceleration, m/s²", "bones vary by, %", "frames")
-    print(f"| {' | '.join((*head, *more))} |\n|{' --- |' * len((*head, *more))}")
+    more = ("acceleration, m/s²", "bones vary by, %", "root's error, %", "inside one stddev, %")
+    head = (*head, *more, "frames")
+    print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
     reports: dict[str, dict[str, Any]] = {}
     rows: dict[str, list[list[float]]] = {}
     for view in views:
@@ -164,11 +169,13 @@ def main() -> None:
                 figures = report[method]
                 row = [figures[k] for k in ("mpjpe_mm", "p_mpjpe_mm", "acceleration_error_m_s2")]
                 row += [figures["acceleration_m_s2"], 100 * figures["bone_variation"]]
+                inside = figures["inside_stddev"]
+                row += [100 * figures["root_error"], np.nan if inside is None else 100 * inside]
                 rows.setdefault(name, []).append(row)
-                cells = [view.video.stem, name, *(f"{value:.1f}" for value in row)]
+                cells = [view.video.stem, name, *map(cell, row)]
                 print(f"| {' | '.join(cells)} | {report['frames']} |", flush=True)
     for name, all_of in rows.items():
-        cells = ["mean", name, *(f"{value:.1f}" for value in np.mean(all_of, axis=0))]
+        cells = ["mean", name, *map(cell, np.mean(all_of, axis=0))]
         print(f"| {' | '.join(cells)} | |")
     still = np.linalg.norm(np.diff(world[:: args.every], n=2, axis=0), axis=-1)[:, 1:].mean()
     rate = 1 / (stamps[1] * args.every)

@@ -81,6 +81,8 @@ def test_with_the_truth_errors_are_errors(pictures, camera):
     report = evaluate_video(Frames(pictures), camera, engine, truth=truth)
     assert report["people"] == 1
     assert report[OURS]["mpjpe_mm"] < 0.1 and report[OURS]["acceleration_error_m_s2"] < 0.2
+    assert report[OURS]["inside_stddev"] == 1.0 and report[MEDIAPIPE]["inside_stddev"] is None
+    assert report[OURS]["root_error"] < 1e-4 < report[MEDIAPIPE]["root_error"]
     assert 20 < report[MEDIAPIPE]["p_mpjpe_mm"] < report[MEDIAPIPE]["mpjpe_mm"] < 500
     assert "P-MPJPE" in "".join(video_table(report))
     elsewhere = Truth(truth.stamp + 1000, truth.joints)

@@ -217,7 +217,8 @@ def evaluate_video(
         true = None
         if truth is not None:
             true = truth.at(recording.stamp[rows], 0.5 / rate_hz)
-        tracks.append(_Track(frames, relative, roots, keypoints, camera, true))
+        stddev = recording.joint_stddev[rows].astype(np.float64)
+        tracks.append(_Track(frames, relative, roots, keypoints, camera, stddev, true))
     if truth is not None:
         tracks = _of_the_truth(tracks)
     if not tracks:
@@ -243,7 +244,8 @@ class _Track:
         roots: (N, 3) m per method, in the camera's frame; NaN where unknown.
         keypoints: (N, 17, 3) px, px, score.
         camera: that saw them.
-        truth: (N, 17, 3) m or None.
+        stddev: (N, 17) m, the lifter's own.
+        truth: (N, 17, 3) m in the camera's frame, or None.
     """
 
     frames: np.ndarray
@@ -251,6 +253,7 @@ class _Track:
     roots: dict[str, np.ndarray]
     keypoints: np.ndarray
     camera: Camera
+    stddev: np.ndarray
     truth: np.ndarray | None
 
     def runs(self) -> list[np.ndarray]:
@@ -297,7 +300,9 @@ def _figures(tracks: list[_Track], name: str, rate_hz: float) -> dict[str, Any]:
       square; None where nobody stands still;
     - distance_speed_m_s: 95th percentile of the rate at which the root's distance changes;
     - heights_m: per person, ankles to the top of the head along the bones, median;
-    - mpjpe_mm, p_mpjpe_mm, acceleration_error_m_s2: against the truth, None without.
+    - mpjpe_mm, p_mpjpe_mm, acceleration_error_m_s2: against the truth, None without;
+    - root_error: distance of the root from the true one, as a share of the true distance, median;
+    - inside_stddev: share of the joints' errors along an axis inside one `stddev`.
     """
     parts: dict[str, list[np.ndarray]] = {}
 
@@ -334,12 +339,18 @@ def _figures(tracks: list[_Track], name: str, rate_hz: float) -> dict[str, Any]:
                 add("acceleration_error", np.linalg.norm(wrong, axis=-1).mean(axis=-1))
         if track.truth is not None:
             known = np.isfinite(track.truth).all(axis=(1, 2))
-            a = torch.from_numpy(pose[known])
-            b = torch.from_numpy(track.truth[known] - track.truth[known][:, :1])
-            add("mpjpe", mpjpe(a, b).numpy())
-            add("p_mpjpe", p_mpjpe(a, b).numpy())
+            true_root = track.truth[known][:, :1]
+            a, b = pose[known], track.truth[known] - true_root
+            add("mpjpe", mpjpe(torch.from_numpy(a), torch.from_numpy(b)).numpy())
+            add("p_mpjpe", p_mpjpe(torch.from_numpy(a), torch.from_numpy(b)).numpy())
+            off = np.linalg.norm(track.roots[name][known] - true_root[:, 0], axis=-1)
+            add("root_error", off / np.linalg.norm(true_root[:, 0], axis=-1))
+            if name == OURS:
+                add("inside", np.abs(a - b)[:, 1:] < track.stddev[known][:, 1:, None])
 
-    speeds, bent = values("distance_speed"), values("reprojection")
+    def middle(key: str, percent: float = 50.0) -> float | None:
+        return float(np.percentile(values(key), percent)) if len(values(key)) else None
+
     flips_a_frame, still = mean("flips"), mean("still")
     return {
         "bone_variation": mean("bones"),
@@ -350,13 +361,15 @@ def _figures(tracks: list[_Track], name: str, rate_hz: float) -> dict[str, Any]:
         "flips_a_minute": None if flips_a_frame is None else flips_a_frame * rate_hz * 60,
         "longest_flip_frames": longest,
         "upside_down": mean("upside_down"),
-        "reprojection": float(np.median(bent)) if len(bent) else None,
+        "reprojection": middle("reprojection"),
         "still_mm": None if still is None else 1000 * still**0.5,
-        "distance_speed_m_s": float(np.percentile(speeds, 95)) if len(speeds) else None,
+        "distance_speed_m_s": middle("distance_speed", 95.0),
         "heights_m": [_height(t.poses[name]) for t in tracks],
         "mpjpe_mm": mean("mpjpe", 1000),
         "p_mpjpe_mm": mean("p_mpjpe", 1000),
         "acceleration_error_m_s2": mean("acceleration_error"),
+        "root_error": middle("root_error"),
+        "inside_stddev": mean("inside"),
     }
 
 
@@ -424,6 +437,8 @@ def video_table(report: dict[str, Any]) -> Iterator[str]:
         ("MPJPE, mm", "mpjpe_mm", 1.0, ".1f"),
         ("P-MPJPE, mm", "p_mpjpe_mm", 1.0, ".1f"),
         ("acceleration error, m/s²", "acceleration_error_m_s2", 1.0, ".1f"),
+        ("root's error, % of its distance", "root_error", 100.0, ".1f"),
+        ("errors inside one stddev, %", "inside_stddev", 100.0, ".0f"),
         ("bone lengths vary by, %", "bone_variation", 100.0, ".1f"),
         ("the same, worst bone, %", "bone_variation_worst", 100.0, ".1f"),
         ("acceleration, m/s²", "acceleration_m_s2", 1.0, ".1f"),
