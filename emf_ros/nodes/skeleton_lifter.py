@@ -51,6 +51,14 @@ PARAMS = (
     Param("max_people", 8, "how many people are lifted, best scores first", low=1, high=64),
     Param("min_frames", 5, "images until a person's state is TRACKED", low=1, high=100),
     Param("coast_s", 1.0, "how long a person outlives the last keypoints, s", low=0.0, high=5.0),
+    Param("keep_sides", True, "put right what the detector takes for the other side of the body"),
+    Param(
+        "bone_memory_s",
+        10.0,
+        "how long a person's bones are remembered, s; 0: each pose has its own",
+        low=0.0,
+        high=3600.0,
+    ),
     Param("publish_tf", False, "publish each person's pelvis as a TF frame (needs tf2_msgs)"),
 )
 
@@ -86,6 +94,8 @@ class SkeletonLifter(BaseNode):
                 max_people=self.value("max_people"),
                 min_frames=self.value("min_frames"),
                 coast_s=self.value("coast_s"),
+                keep_sides=self.value("keep_sides"),
+                bone_memory_s=self.value("bone_memory_s"),
             )
             self._pipeline = LiftPipeline(engine, config, self.counts)
             self._pipeline.warm_up()
