@@ -26,8 +26,8 @@ _CHOICES = (_LEGS, _ARMS, _LEGS | _ARMS, _LEGS | _ARMS | _joints("hip", "shoulde
 
 _KINDS = tuple(_joints(kind) for kind in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist"))
 
-#: Beyond this from one observation to the next nothing can be foretold, s.
-MAX_STEP_S = 0.15
+#: Beyond this from one observation to the next a fast limb may really have crossed, s.
+MAX_STEP_S = 0.08
 #: Keypoints that are this near to where they are expected, root mean square, as a share of the
 #: person's size, are left alone; so are those whose two sides were not twice as far apart, as of
 #: legs that cross: which is which, the last picture does not tell then.
