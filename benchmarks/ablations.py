@@ -49,6 +49,7 @@ BASE = [
     "short_share=0.5",
     "lifter.layer_scale=1.0",
     "lifter.temporal_position=false",
+    "lifter.motion.dropout=0.1",
 ]
 
 

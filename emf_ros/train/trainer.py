@@ -82,9 +82,9 @@ class TrainConfig:
     budget_minutes: float = 60.0
     steps: int = 0
     batch: int = 8
-    short_share: float = 0.6
-    optimizer: str = "adamw"
-    learning_rate: float = 1.5e-3
+    short_share: float = 0.5
+    optimizer: str = "muon"
+    learning_rate: float = 2e-3
     warmup: float = 0.03
     weight_decay: float = 0.01
     clip_norm: float = 1.0
