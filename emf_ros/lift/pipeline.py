@@ -11,7 +11,7 @@ import numpy as np
 
 from ..camera import Camera, CameraError, canonical_window
 from ..skeletons import H36M17, Layout, conversion_matrix, convert_keypoints, get_layout
-from .bones import BoneMemory, with_bone_lengths
+from .bones import BoneMemory, bone_lengths, with_bone_lengths
 from .engine import Engine
 from .root import solve_root, steady_root
 from .sides import SideKeeper
@@ -395,14 +395,16 @@ class LiftPipeline:
         canonical = canonical_window(rays, scores)
         positions, stddev = self.engine.lift(canonical.keypoints.astype(np.float32))
 
+        usable = canonical.valid & np.isfinite(positions).all(axis=(1, 2, 3))
         turned = np.einsum(
             "bij,btkj->btki", canonical.rotation.swapaxes(1, 2), positions.astype(float)
         )
-        usable = canonical.valid & np.isfinite(turned).all(axis=(1, 2, 3))
-        for row, track in enumerate(tracks.values()):
-            if usable[row] and track.bones is not None:
-                lengths = track.bones.add(turned[row], stddev[row], described_ns)
-                turned[row] = with_bone_lengths(turned[row], lengths)
+        if self.config.bone_memory_s:
+            lengths = bone_lengths(turned)[:, :1]
+            for row, track in enumerate(tracks.values()):
+                if usable[row] and track.bones is not None:
+                    lengths[row] = track.bones.add(positions[row], stddev[row], described_ns)
+            turned = with_bone_lengths(turned, lengths)
         solved_scores = np.where(scores >= self.config.min_score, scores, 0.0)
         people, frames = turned.shape[:2]
         solved = solve_root(
@@ -412,7 +414,6 @@ class LiftPipeline:
         )
         roots = solved.root.reshape(people, frames, 3)
         covariances = solved.covariance.reshape(people, frames, 3, 3)
-
         out = []
         for row, (track_id, track) in enumerate(tracks.items()):
             history = track.history

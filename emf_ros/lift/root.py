@@ -23,15 +23,15 @@ HEIGHT_SPREAD = 0.07
 MAX_DISTANCE_M = 60.0
 
 #: What the slope of a line through a window's distances is held against: the spread of people's
-#: speed along the ray, m/s, and the distances' errors as a share of them, and for how many frames
-#: on end they are alike. Measured on validation motion: 6 to 7 %, errors that last. The speed at
+#: speed along the ray, m/s, and the distances' errors as a share of them, and for how long
+#: they are alike, s. Measured on validation motion: 6 to 7 %, errors that last. The speed at
 #: which the distance changes (95th percentile; true: 0.85 m/s) is 10.5 m/s frame by frame, 5.1 by a
 #: line through nine frames and 2.2 by this one, at the same error of the root.
-SPEED_SPREAD, DISTANCE_ERROR, ALIKE_FRAMES = 1.5, 0.06, 10.0
+SPEED_SPREAD, DISTANCE_ERROR, ALIKE_S = 1.5, 0.06, 1 / 3
 
-#: Frames up to the described one that the turning of the ray to the root is taken from; with fewer
-#: than so many known ones there is no velocity.
-TURN_FRAMES, FEWEST_FRAMES = 9, 4
+#: Seconds up to the described frame that the turning of the ray to the root is taken from; with
+#: fewer than so many known frames in it there is no velocity.
+TURN_S, FEWEST_FRAMES = 0.28, 4
 
 
 @dataclass
@@ -148,14 +148,13 @@ def steady_root(roots: np.ndarray, frame: int, rate_hz: float) -> tuple[np.ndarr
         (3,) m, and the velocity (3,) m/s, NaN where too few frames are known.
     """
     known = np.isfinite(roots).all(axis=-1)
-    recent = known.copy()
-    recent[: max(0, frame - TURN_FRAMES + 1)] = recent[frame + 1 :] = False
+    t = (np.arange(len(roots)) - frame) / rate_hz
+    recent = known & (t <= 0) & (t > -TURN_S)
     if recent.sum() < FEWEST_FRAMES:
         return roots[frame], np.full(3, np.nan)
-    t = (np.arange(len(roots)) - frame) / rate_hz
     distances = np.linalg.norm(roots, axis=-1)
     mean = distances[known].mean()
-    noise = (DISTANCE_ERROR * mean) ** 2 * ALIKE_FRAMES
+    noise = (DISTANCE_ERROR * mean) ** 2 * ALIKE_S * rate_hz
     slope = _slope(t[known], distances[known], noise / SPEED_SPREAD**2)
     distance = mean - slope * t[known].mean()
     if not distance > 0:
