@@ -140,6 +140,9 @@ def _eval_video(args: argparse.Namespace) -> None:
     from .train.video import VARIATIONS, Truth, VariedSource, evaluate_video, video_table
     from .video import VideoError, open_source
 
+    if args.varied and args.truth:
+        # Mirrored, slowed or cut, the video shows another motion than the truth.
+        raise CommandError("--truth is of the video as it is: leave out --varied")
     try:
         truth = Truth.load(args.truth) if args.truth else None
         engine = make_engine(args.preset, args.weights, args.device)

@@ -195,6 +195,8 @@ def test_the_command_compares_on_a_video(tmp_path, pictures, capsys):
     assert json.loads((out / "video.json").read_text()).keys() == VARIATIONS.keys()
     printed = capsys.readouterr().out
     assert all(f"{name}:" in printed for name in VARIATIONS)
+    assert main(["eval", "--video", str(folder), "--varied", "--truth", "any.npz"]) == 1
+    assert "leave out --varied" in capsys.readouterr().err
     assert main(["eval", "--video", "/no/such.mp4"]) == 1
     assert "/no/such.mp4" in capsys.readouterr().err
     black = tmp_path / "black"

@@ -17,6 +17,7 @@ import torch
 
 from ..camera import Camera
 from ..detect.base import Detection
+from ..lift.bones import bone_lengths
 from ..lift.engine import Engine
 from ..lift.offline import lift_video
 from ..lift.root import solve_root
@@ -316,11 +317,10 @@ def _figures(tracks: list[_Track], name: str, rate_hz: float) -> dict[str, Any]:
     def mean(key: str, factor: float = 1.0) -> float | None:
         return float(factor * values(key).mean()) if len(values(key)) else None
 
-    ends = np.array(H36M17.edges)
     longest = 0
     for track in tracks:
         pose = track.poses[name]
-        lengths = np.linalg.norm(pose[:, ends[:, 0]] - pose[:, ends[:, 1]], axis=-1)
+        lengths = bone_lengths(pose)
         add("bones", lengths.std(axis=0) / lengths.mean(axis=0))
         add("upside_down", _above(pose, "right_ankle", "left_ankle") < _above(pose, "head_top"))
         add("reprojection", _reprojection(track, name))
