@@ -7,7 +7,13 @@ from test_sides import exchange, walker
 from emf_ros.camera import Camera
 from emf_ros.lift.bones import bone_lengths
 from emf_ros.lift.engine import make_engine
-from emf_ros.lift.pipeline import KeypointFrame, LiftPipeline, Person2D, PipelineConfig
+from emf_ros.lift.pipeline import (
+    KeypointFrame,
+    LiftPipeline,
+    Person2D,
+    PipelineConfig,
+    lift_together,
+)
 from emf_ros.lift.window import NANOSECONDS
 
 CAMERA = Camera.from_fov(1280, 720, 70.0)
@@ -67,3 +73,193 @@ def test_the_same_input_gives_the_same_output(engine):
     rays = walker(45)
     first, second = (lift(engine, rays)[0] for _ in range(2))
     assert np.array_equal(first, second)
+
+
+def frame_of(rays, stamp_ns, track_ids=(1,), frame_id="", scores=None):
+    """Keypoints of people (P, 17, 2) on the plane z = 1."""
+    scores = np.ones(len(rays)) if scores is None else scores
+    people = []
+    for track_id, points, score in zip(track_ids, rays, scores, strict=True):
+        flat = np.concatenate([points, np.ones((17, 1))], axis=-1)
+        keypoints = np.concatenate([CAMERA.project(flat), np.ones((17, 1))], axis=-1)
+        people.append(Person2D(track_id, keypoints, float(score)))
+    return KeypointFrame(round(stamp_ns), frame_id, "h36m17", CAMERA.size, people)
+
+
+def pipeline_of(engine, **settings):
+    pipeline = LiftPipeline(engine, PipelineConfig(**settings))
+    pipeline.set_camera(CAMERA)
+    return pipeline
+
+
+def by_id(result):
+    return {person.track_id: person for person in result.people}
+
+
+STEP = NANOSECONDS / 30
+
+
+class TestTogether:
+    def test_cameras_in_one_pass_are_as_they_are_alone(self, engine):
+        cameras = [walker(40, turned=0.4 * k) for k in range(3)]
+        alone = []
+        for rays in cameras:
+            pipeline = pipeline_of(engine)
+            for t, points in enumerate(rays):
+                result = pipeline.update(frame_of([points], STEP * (t + 30)))
+            alone.append(result.people[0])
+        together = [pipeline_of(engine) for _ in cameras]
+        for t in range(40):
+            for pipeline, rays in zip(together, cameras, strict=True):
+                assert pipeline.observe(frame_of([rays[t]], STEP * (t + 30)))
+            results = lift_together(together)
+        for result, person in zip(results, alone, strict=True):
+            (mine,) = result.people
+            assert np.allclose(mine.joints, person.joints, atol=1e-5)
+            assert np.allclose(mine.root, person.root, atol=1e-5)
+        assert len({round(r.people[0].joints[3, 0], 3) for r in results}) == 3
+
+    def test_who_is_alone_and_who_is_among_31_others(self, engine):
+        rays = walker(30)
+        others = [walker(30, turned=0.1 * k) for k in range(31)]
+        alone, crowd = pipeline_of(engine), pipeline_of(engine, max_people=32)
+        for t in range(30):
+            single = alone.update(frame_of([rays[t]], STEP * (t + 30)))
+            everyone = [rays[t], *(other[t] for other in others)]
+            many = crowd.update(frame_of(everyone, STEP * (t + 30), range(1, 33)))
+        assert len(many.people) == 32
+        assert np.allclose(by_id(many)[1].joints, single.people[0].joints, atol=1e-5)
+
+    def test_a_camera_with_nothing_new_is_left_out(self, engine):
+        busy, idle = pipeline_of(engine), pipeline_of(engine)
+        assert lift_together([busy, idle]) == [None, None]
+        idle.observe(frame_of([walker(1)[0]], NANOSECONDS))
+        assert lift_together([idle])[0] is not None
+        busy.observe(frame_of([walker(1)[0]], NANOSECONDS))
+        first, second = lift_together([busy, idle])
+        assert len(first.people) == 1 and second is None
+
+    def test_an_image_without_people_is_answered(self, engine):
+        result = pipeline_of(engine).update(frame_of([], NANOSECONDS, ()))
+        assert result.people == [] and result.stamp_ns == NANOSECONDS
+
+
+class TestRates:
+    @pytest.mark.parametrize("rate_hz", [5, 10, 15, 25, 60, 120])
+    def test_the_pose_hardly_depends_on_the_cameras_rate(self, engine, rate_hz):
+        """The same motion up to the same moment, seen more or less often, at wavering stamps."""
+        fine = walker(240, rate_hz=120).reshape(240, -1)
+
+        def pose(times_s):
+            pipeline = pipeline_of(engine, max_gap_s=0.5)
+            for t in times_s:
+                seen = np.array([np.interp(120 * t, np.arange(240), column) for column in fine.T])
+                shown = frame_of([seen.reshape(17, 2)], NANOSECONDS * (1 + t))
+                result = pipeline.update(shown)
+            (person,) = result.people
+            return person.joints - person.root
+
+        end = 1.9
+        steady = np.arange(end, 0, -1 / rate_hz)[::-1]
+        waver = np.random.default_rng(1).uniform(-0.25, 0.25, len(steady)) / rate_hz
+        waver[[0, -1]] = 0.0
+        reference = pose(np.arange(end, 0, -1 / 30)[::-1])
+        apart = np.linalg.norm(pose(steady + waver) - reference, axis=-1).mean()
+        # A walker takes a step in half a second: five images a second miss some of it.
+        assert apart < (0.03 if rate_hz >= 10 else 0.1)
+
+
+class TestLag:
+    def test_poses_are_those_of_the_image_so_far_back(self, engine):
+        pipeline = pipeline_of(engine, lag=4)
+        results = [
+            pipeline.update(frame_of([points], STEP * (t + 30)))
+            for t, points in enumerate(walker(20))
+        ]
+        stamps = [r.stamp_ns for r in results if r is not None]
+        # Once each, in order; the first image until it is old enough.
+        assert stamps == [round(STEP * (t + 30)) for t in [0, *range(1, 16)]]
+        assert results[-1].lag_ns == pytest.approx(4 * STEP, abs=2)
+
+    def test_a_larger_lag_describes_no_image_twice(self, engine):
+        pipeline, stamps = pipeline_of(engine), []
+        for t, points in enumerate(walker(60)):
+            pipeline.lag = {0: 0, 20: 6, 40: 2}.get(t, pipeline.lag)
+            result = pipeline.update(frame_of([points], STEP * (t + 30)))
+            if result is not None:
+                stamps.append(result.stamp_ns)
+        assert (np.diff(stamps) > 0).all()
+        assert stamps[-1] == round(STEP * (59 - 2 + 30))
+
+    def test_it_has_to_lie_in_the_window(self, engine):
+        pipeline = pipeline_of(engine)
+        for lag in (-1, 27):
+            with pytest.raises(ValueError, match="lag"):
+                pipeline.lag = lag
+        with pytest.raises(ValueError, match="lag"):
+            pipeline_of(engine, lag=27)
+
+    def test_a_track_that_ends_while_nothing_is_due_is_told_of_later(self, engine):
+        pipeline = pipeline_of(engine, lag=10, coast_s=0.2)
+        rays = walker(60)
+        told = []
+        for t in range(60):
+            shown = [rays[t]] if t < 30 else []
+            result = pipeline.update(frame_of(shown, STEP * (t + 30), (1,)[: len(shown)]))
+            if result is not None:
+                told += [p.state for p in result.people if p.track_id == 1]
+        assert told.count(3) == 1 and told[-1] == 3
+
+
+class TestWhoIsWho:
+    def test_keypoints_of_another_camera_are_refused(self, engine):
+        pipeline, rays = pipeline_of(engine), walker(60)
+        for t in range(0, 20):
+            assert pipeline.observe(frame_of([rays[t]], STEP * (t + 30), frame_id="front"))
+            other = frame_of([rays[t]], STEP * (t + 30.5), frame_id="rear")
+            assert not pipeline.observe(other)
+        assert pipeline.counts["other_frame_id"] == 20
+        # The first one falls silent: after a second the other one is taken.
+        later = STEP * 50 + 1.1 * NANOSECONDS
+        result = pipeline.update(frame_of([rays[20]], later, frame_id="rear"))
+        assert pipeline.counts["frame_id_changed"] == 1
+        states = sorted(person.state for person in result.people)
+        assert states == [0, 3]
+
+    def test_an_id_that_goes_to_somebody_else_starts_anew(self, engine):
+        pipeline, rays = pipeline_of(engine), walker(60)
+        beside = rays + (0.6, 0.0)
+        for t in range(30):
+            pipeline.update(frame_of([rays[t], beside[t]], STEP * (t + 30), (1, 2)))
+        swapped = pipeline.update(frame_of([rays[30], beside[30]], STEP * 60, (2, 1)))
+        assert pipeline.counts["track_jumped"] == 2
+        assert all(person.state == 0 for person in swapped.people)
+        # What is published at once is the new person's own pose, not one between the two.
+        alone = pipeline_of(engine).update(frame_of([rays[30]], STEP * 60, (2,)))
+        assert np.allclose(by_id(swapped)[2].joints, alone.people[0].joints, atol=1e-4)
+
+    def test_nobody_is_taken_for_another_who_only_moves_fast(self, engine):
+        """A sprint across the picture, at 5 images a second."""
+        pipeline, rays = pipeline_of(engine), walker(60)
+        extent = np.ptp(rays[0, :, 1])
+        for t in range(12):
+            across = rays[5 * t % 60] + (8.0 / 1.7 * extent * t * 0.2 - 0.5, 0.0)
+            pipeline.update(frame_of([across], NANOSECONDS * (1 + 0.2 * t)))
+        assert pipeline.counts["track_jumped"] == 0
+
+    def test_too_many_people_the_near_ones_go_first_and_stay(self, engine):
+        pipeline, near = pipeline_of(engine, max_people=3), walker(8)
+        sizes = (0.2, 1.0, 0.5, 0.9, 0.3)
+        for t in range(8):
+            waver = 1 + 0.1 * (-1) ** t * np.array([0, 0, 1, 0, -1])
+            crowd = [near[t] * size * w for size, w in zip(sizes, waver, strict=True)]
+            result = pipeline.update(frame_of(crowd, STEP * (t + 30), range(5)))
+            assert set(by_id(result)) == {1, 2, 3}
+        assert pipeline.counts["over_max_people"] == 16
+
+    def test_two_hundred_people(self, engine):
+        pipeline, rays = pipeline_of(engine, max_people=200), walker(3)
+        for t in range(3):
+            crowd = [rays[t] * (0.5 + k / 400) for k in range(200)]
+            result = pipeline.update(frame_of(crowd, STEP * (t + 30), range(200)))
+        assert len(result.people) == 200 and all(p.root_valid for p in result.people)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..camera import Camera, CameraError, canonical_window
+from ..camera import Camera, CameraError, CanonicalWindow, canonical_window
 from ..skeletons import H36M17, Layout, conversion_matrix, convert_keypoints, get_layout
 from .bones import BoneMemory, bone_lengths, with_bone_lengths
 from .engine import Engine
@@ -23,14 +23,25 @@ WARMING_UP, TRACKED, COASTING, ENDED = range(4)
 #: depends on it, the distance entirely, which is why the root is then not given.
 UNKNOWN_CAMERA_FOV_DEG = 60.0
 
+#: What being followed already is worth where there are too many people: without it two of about the
+#: same size would take turns, and neither would have a window.
+KEPT = 1.5
+
+#: Nobody's keypoints move by more than a share of their extent at once and so many extents a second
+#: (10 m/s, of a man of 1.7 m); beyond it the id has gone to somebody else.
+JUMP, JUMP_PER_S = 0.5, 6.0
+
 
 @dataclass(frozen=True)
 class PipelineConfig:
     """What decides which poses come out.
 
     Attributes:
-        lag: how many frames of the model behind the newest keypoints the published pose is.
-        max_people: the best-scored ones are lifted, the others are counted.
+        lag: how many frames of the model behind the newest keypoints the published pose is, at
+            first: `LiftPipeline.lag` changes it.
+        max_people: so many are lifted, the others are counted: who is sure to be there and near,
+            as score times size in the picture, comes first, and who is followed already goes
+            before others by `KEPT`.
         min_frames: observations until a track counts as TRACKED.
         coast_s: how long a track outlives its last keypoints; as long as the tracker remembers
             one, or an id would end and live again.
@@ -42,6 +53,8 @@ class PipelineConfig:
         keep_sides: put right what the detector takes for the other side, see `sides.SideKeeper`.
         jump_back_s: stamps further back than this restart everything, as a looped bag does; nearer
             ones are late messages.
+        silence_s: images of another frame are refused until those of the one that was there first
+            have stayed away for so long: two cameras on one topic would make a window of both.
     """
 
     lag: int = 0
@@ -54,6 +67,7 @@ class PipelineConfig:
     bone_memory_s: float = 10.0
     keep_sides: bool = True
     jump_back_s: float = 0.5
+    silence_s: float = 1.0
 
 
 @dataclass
@@ -165,13 +179,40 @@ class _Track:
 
 
 @dataclass
+class Windows:
+    """What one camera's people look like to the model: P windows of T frames.
+
+    Attributes:
+        stamp_ns: of the image to be described.
+        lag_ns: how much older it is than the newest.
+        frame: of the window, that describes it.
+        tracks: whose they are, by id.
+        rays: (P, T, 17, 2), scores: (P, T, 17).
+        canonical: the same as the model takes them.
+    """
+
+    stamp_ns: int
+    lag_ns: int
+    frame: int
+    tracks: dict[int, _Track]
+    rays: np.ndarray
+    scores: np.ndarray
+    canonical: CanonicalWindow
+
+
+@dataclass
 class LiftPipeline:
     """The stateful core of the lifter: one camera, any number of people.
+
+    An image's keypoints are taken in by `observe`; `lift` describes the newest state, which is
+    all that is lost when images come faster than it is called. Several cameras' people go through
+    the model in one pass by `lift_together`.
 
     Attributes:
         engine: runs the model.
         config: see there.
         counts: of everything that was refused, dropped or restarted, by reason. Only grows.
+        lag: frames of the model behind the newest; may be changed at any time.
     """
 
     engine: Engine
@@ -180,23 +221,30 @@ class LiftPipeline:
 
     def __post_init__(self) -> None:
         size = self.engine.config
-        if not 0 <= self.config.lag < size.frames:
-            raise ValueError(f"lag must be in 0..{size.frames - 1}, is {self.config.lag}")
+        self.lag = self.config.lag
         self._target = get_layout(size.layout)
         self._step_ns = NANOSECONDS / size.rate_hz
         # A described image may be older than the lag, by what a slow camera takes for one.
         self._span_s = (size.frames + 1) / size.rate_hz + 0.3
         self._tracks: dict[int, _Track] = {}
         self._stamps: deque[int] = deque(maxlen=512)
+        self._described_ns = -1
+        self._frame_id = ""
         self._camera: Camera | None = None
         self._camera_known = False
-        # Tracks that a restart ended between updates; the next result tells of them.
-        self._pending: list[Person3D] = []
+        # Tracks that ended since the last result, which the next one tells of.
+        self._ended: list[Person3D] = []
 
-    def warm_up(self) -> None:
-        """Run the model once, so that the first person does not wait for its set-up."""
-        size = self.engine.config
-        self.engine.lift(np.zeros((1, size.frames, len(self._target), 3), dtype=np.float32))
+    @property
+    def lag(self) -> int:
+        return self._lag
+
+    @lag.setter
+    def lag(self, lag: int) -> None:
+        frames = self.engine.config.frames
+        if not 0 <= lag < frames:
+            raise ValueError(f"lag must be in 0..{frames - 1}, is {lag}")
+        self._lag = lag
 
     @property
     def active(self) -> tuple[int, ...]:
@@ -207,6 +255,12 @@ class LiftPipeline:
     def newest_ns(self) -> int:
         """The stamp of the newest image that was taken in, ns; 0 before the first."""
         return self._stamps[-1] if self._stamps else 0
+
+    @property
+    def period_ms(self) -> float:
+        """The median time from image to image, of the last ones; NaN where there are none."""
+        stamps = list(self._stamps)[-17:]
+        return float(np.median(np.diff(stamps))) / 1e6 if len(stamps) > 1 else float("nan")
 
     def set_camera(self, camera: Camera | None) -> None:
         """Intrinsics of the images to come; None when they are not known. A change restarts all
@@ -230,27 +284,35 @@ class LiftPipeline:
             self._camera, self._camera_known = camera, True
 
     def end_all(self) -> list[Person3D]:
-        """End every track, as when the images have stopped."""
-        ended = [Person3D.unknown(track_id, ENDED) for track_id in self._tracks]
-        self._tracks.clear()
+        """End every track, as when the images have stopped; those that ended since the last result
+        are among them."""
+        self._end(self._tracks)
+        return self._take_ended()
+
+    def _end(self, track_ids: Iterable[int]) -> None:
+        for track_id in list(track_ids):
+            del self._tracks[track_id]
+            self._ended.append(Person3D.unknown(track_id, ENDED))
+
+    def _take_ended(self) -> list[Person3D]:
+        ended, self._ended = self._ended, []
         return ended
 
     def _restart(self, reason: str) -> None:
         self.counts[reason] += 1
-        self._pending.extend(self.end_all())
+        self._end(self._tracks)
         self._stamps.clear()
-
-    def _take_pending(self) -> list[Person3D]:
-        pending, self._pending = self._pending, []
-        return pending
+        self._described_ns = -1
 
     def update(self, frame: KeypointFrame) -> LiftResult | None:
-        """Take in one image's keypoints and lift everyone; None when they were refused."""
+        """Take in one image's keypoints and lift everyone; None when they were refused, or when no
+        image is `lag` old that has not been described yet."""
         begin = time.perf_counter()
         if not self.observe(frame):
             return None
         result = self.lift()
-        result.lift_ms = 1000 * (time.perf_counter() - begin)
+        if result is not None:
+            result.lift_ms = 1000 * (time.perf_counter() - begin)
         return result
 
     def observe(self, frame: KeypointFrame) -> bool:
@@ -265,28 +327,56 @@ class LiftPipeline:
         except ValueError:
             self.counts["unknown_layout"] += 1
             return False
-        if self._stamps and frame.stamp_ns <= self._stamps[-1]:
-            if self._stamps[-1] - frame.stamp_ns <= self.config.jump_back_s * NANOSECONDS:
+        newest_ns = self.newest_ns
+        if self._stamps and frame.frame_id != self._frame_id:
+            if abs(frame.stamp_ns - newest_ns) <= self.config.silence_s * NANOSECONDS:
+                self.counts["other_frame_id"] += 1
+                return False
+            self._restart("frame_id_changed")
+        elif self._stamps and frame.stamp_ns <= newest_ns:
+            if newest_ns - frame.stamp_ns <= self.config.jump_back_s * NANOSECONDS:
                 self.counts["stamp_not_newer"] += 1
                 return False
             self._restart("stamp_jumped_back")
         camera = self._camera_for(frame.image_size)
         if camera is None:
             return False
+        self._frame_id = frame.frame_id
         self._observe(frame.stamp_ns, layout, camera, frame.people)
         self._stamps.append(frame.stamp_ns)
         return True
 
-    def lift(self) -> LiftResult:
-        """The poses of everyone in the newest image, or as many frames behind it as `lag` says."""
-        begin = time.perf_counter()
-        newest_ns = self._stamps[-1]
-        described_ns = self._described_stamp(newest_ns)
-        gone = self._take_pending()
-        gone += self._end_lost_tracks(described_ns)
-        people = self._lift(described_ns)
-        elapsed_ms = 1000 * (time.perf_counter() - begin)
-        return LiftResult(described_ns, newest_ns - described_ns, people + gone, elapsed_ms)
+    def lift(self) -> LiftResult | None:
+        """The poses of everyone in the newest image, or as many frames behind it as `lag` says;
+        None where that one has been described already."""
+        return lift_together([self])[0]
+
+    def windows(self) -> Windows | None:
+        """The windows to be lifted; None where no new image is to be described."""
+        if not self._stamps:
+            return None
+        newest_ns = self.newest_ns
+        stamp_ns = self._due_stamp(newest_ns)
+        if stamp_ns <= self._described_ns:
+            return None
+        coast_ns = self.config.coast_s * NANOSECONDS
+        self._end(
+            track_id
+            for track_id, track in self._tracks.items()
+            if stamp_ns - track.history.newest_ns > coast_ns
+        )
+        # A track younger than the described image has nothing to say about it yet.
+        tracks = {i: t for i, t in self._tracks.items() if t.history.first_ns <= stamp_ns}
+        frames = self.engine.config.frames
+        frame = frames - 1 - self.lag
+        steps = np.round((np.arange(frames) - frame) * self._step_ns).astype(np.int64)
+        times = np.minimum(stamp_ns + steps, newest_ns)
+        rays = np.zeros((len(tracks), frames, len(self._target), 2))
+        scores = np.zeros(rays.shape[:-1])
+        for row, track in enumerate(tracks.values()):
+            rays[row], scores[row] = track.history.resample(times)
+        canonical = canonical_window(rays, scores)
+        return Windows(stamp_ns, newest_ns - stamp_ns, frame, tracks, rays, scores, canonical)
 
     def _camera_for(self, image_size: tuple[int, int]) -> Camera | None:
         width, height = image_size
@@ -310,19 +400,8 @@ class LiftPipeline:
         self, stamp_ns: int, layout: Layout, camera: Camera, people: Sequence[Person2D]
     ) -> None:
         """Check the people and append their rays to their tracks."""
-        chosen: dict[int, Person2D] = {}
-        for person in sorted(people, key=lambda p: -p.score if np.isfinite(p.score) else np.inf):
-            keypoints = np.asarray(person.keypoints, dtype=np.float64)
-            if keypoints.shape != (len(layout), 3):
-                self.counts["wrong_keypoint_count"] += 1
-            elif person.track_id in chosen:
-                self.counts["repeated_track_id"] += 1
-            elif len(chosen) >= self.config.max_people:
-                self.counts["over_max_people"] += 1
-            else:
-                chosen[person.track_id] = person
         reach = 10 * max(camera.size)
-        for person in chosen.values():
+        for person in self._chosen(layout, people):
             keypoints = np.array(person.keypoints, dtype=np.float64)
             scores = keypoints[:, 2]
             # A NaN with score 0 is how a missing keypoint is written; that is no fault.
@@ -338,63 +417,79 @@ class LiftPipeline:
             if known.sum() < 6:
                 self.counts["too_few_keypoints"] += 1
                 continue
-            track = self._tracks.get(person.track_id)
-            if track is None:
-                memory_s = self.config.bone_memory_s
-                track = _Track(
-                    KeypointHistory(self._span_s, self.config.max_gap_s),
-                    BoneMemory(memory_s) if memory_s else None,
-                    SideKeeper() if self.config.keep_sides else None,
-                )
-                self._tracks[person.track_id] = track
-            track.score = float(np.clip(person.score, 0, 1)) if np.isfinite(person.score) else 0.0
             rays = np.where(known[:, None], rays, 0.0)
             scores = np.where(known, keypoints[:, 2], 0.0)
+            track = self._tracks.get(person.track_id)
+            if track is not None and _is_jump(track.history, stamp_ns, rays, scores):
+                self.counts["track_jumped"] += 1
+                track = None
+            if track is None:
+                track = self._tracks[person.track_id] = self._new_track()
+            track.score = float(np.clip(person.score, 0, 1)) if np.isfinite(person.score) else 0.0
             if track.sides is not None:
                 rays, scores, exchanged = track.sides.keep(stamp_ns, rays, scores)
                 if exchanged:
                     self.counts["sides_exchanged"] += 1
             track.history.add(stamp_ns, rays, scores)
 
-    def _described_stamp(self, newest_ns: int) -> int:
+    def _new_track(self) -> _Track:
+        memory_s = self.config.bone_memory_s
+        return _Track(
+            KeypointHistory(self._span_s, self.config.max_gap_s),
+            BoneMemory(memory_s) if memory_s else None,
+            SideKeeper() if self.config.keep_sides else None,
+        )
+
+    def _chosen(self, layout: Layout, people: Sequence[Person2D]) -> list[Person2D]:
+        """Those who are lifted; the others are counted."""
+        shaped = [p for p in people if np.shape(p.keypoints) == (len(layout), 3)]
+        refused = Counter(wrong_keypoint_count=len(people) - len(shaped))
+        chosen: dict[int, Person2D] = {}
+        for person in sorted(shaped, key=self._importance, reverse=True):
+            if person.track_id in chosen:
+                refused["repeated_track_id"] += 1
+            elif len(chosen) >= self.config.max_people:
+                refused["over_max_people"] += 1
+            else:
+                chosen[person.track_id] = person
+        self.counts.update({reason: n for reason, n in refused.items() if n})
+        return list(chosen.values())
+
+    def _importance(self, person: Person2D) -> float:
+        keypoints = np.asarray(person.keypoints, dtype=float)
+        seen = np.isfinite(keypoints).all(axis=-1) & (keypoints[:, 2] > 0)
+        if not np.isfinite(person.score) or not seen.any():
+            return 0.0
+        size = float(np.hypot(*np.ptp(keypoints[seen, :2], axis=0)))
+        return person.score * size * (KEPT if person.track_id in self._tracks else 1.0)
+
+    def _due_stamp(self, newest_ns: int) -> int:
         """The newest image at least `lag` model frames old: poses are given at stamps of images."""
         # Half a frame of tolerance, or a jittering stamp would double the lag now and then.
-        latest = newest_ns - round((self.config.lag - 0.5) * self._step_ns)
-        if self.config.lag == 0:
+        latest = newest_ns - round((self.lag - 0.5) * self._step_ns)
+        if self.lag == 0:
             return newest_ns
         for stamp in reversed(self._stamps):
             if stamp <= latest:
                 return stamp
         return self._stamps[0]
 
-    def _end_lost_tracks(self, now_ns: int) -> list[Person3D]:
-        coast_ns = self.config.coast_s * NANOSECONDS
-        lost = [
-            track_id
-            for track_id, track in self._tracks.items()
-            if now_ns - track.history.newest_ns > coast_ns
-        ]
-        for track_id in lost:
-            del self._tracks[track_id]
-        return [Person3D.unknown(track_id, ENDED) for track_id in lost]
+    def poses(self, windows: Windows, positions: np.ndarray, stddev: np.ndarray) -> LiftResult:
+        """What the model says of the windows, put into the camera's frame.
 
-    def _lift(self, described_ns: int) -> list[Person3D]:
-        size, lag = self.engine.config, self.config.lag
-        # A track younger than the described image has nothing to say about it yet.
-        tracks = {i: t for i, t in self._tracks.items() if t.history.first_ns <= described_ns}
-        if not tracks:
-            return []
-        frame = size.frames - 1 - lag
-        times = described_ns + np.round((np.arange(size.frames) - frame) * self._step_ns).astype(
-            np.int64
-        )
-        newest = self._stamps[-1]
-        windows = [t.history.resample(np.minimum(times, newest)) for t in tracks.values()]
-        rays = np.stack([w[0] for w in windows])
-        scores = np.stack([w[1] for w in windows])
-        canonical = canonical_window(rays, scores)
-        positions, stddev = self.engine.lift(canonical.keypoints.astype(np.float32))
+        Args:
+            windows: the last that `windows` gave.
+            positions, stddev: (P, T, 17, 3) m and (P, T, 17) m, see `Engine.lift`.
+        """
+        self._described_ns = windows.stamp_ns
+        people = self._poses(windows, positions, stddev) if windows.tracks else []
+        people += self._take_ended()
+        return LiftResult(windows.stamp_ns, windows.lag_ns, people, float("nan"))
 
+    def _poses(self, windows: Windows, positions: np.ndarray, stddev: np.ndarray) -> list[Person3D]:
+        size, frame, described_ns = self.engine.config, windows.frame, windows.stamp_ns
+        tracks, rays, scores = windows.tracks, windows.rays, windows.scores
+        canonical = windows.canonical
         usable = canonical.valid & np.isfinite(positions).all(axis=(1, 2, 3))
         turned = np.einsum(
             "bij,btkj->btki", canonical.rotation.swapaxes(1, 2), positions.astype(float)
@@ -454,3 +549,55 @@ class LiftPipeline:
                 )
             )
         return out
+
+
+def _is_jump(history: KeypointHistory, stamp_ns: int, rays: np.ndarray, scores: np.ndarray) -> bool:
+    """Whether these keypoints are too far from a track's last ones to be the same person's.
+
+    The median over the joints of how far they went, which takes more than half of them to go
+    wrong together, against their extent.
+    """
+    last_ns, last_rays, last_scores = history.newest
+    both = (scores > 0) & (last_scores > 0)
+    if both.sum() < 4 or stamp_ns <= last_ns:
+        return False
+    extent = max(np.hypot(*np.ptp(points[both], axis=0)) for points in (rays, last_rays))
+    apart = np.median(np.linalg.norm(rays[both] - last_rays[both], axis=-1))
+    elapsed_s = (stamp_ns - last_ns) / NANOSECONDS
+    return bool(apart > (JUMP + JUMP_PER_S * elapsed_s) * extent)
+
+
+def lift_together(pipelines: Sequence[LiftPipeline]) -> list[LiftResult | None]:
+    """Lift the people of several cameras in one pass through the model.
+
+    Args:
+        pipelines: of one engine.
+
+    Returns:
+        one result per camera, None for those with nothing new; `lift_ms` is the whole pass's time
+        in each.
+    """
+    begin = time.perf_counter()
+    due = [pipeline.windows() for pipeline in pipelines]
+    batches = [w.canonical.keypoints for w in due if w is not None and len(w.tracks)]
+    if batches:
+        engine = pipelines[0].engine
+        positions, stddev = engine.lift(np.concatenate(batches).astype(np.float32))
+    results: list[LiftResult | None] = []
+    first = 0
+    for pipeline, windows in zip(pipelines, due, strict=True):
+        if windows is None:
+            results.append(None)
+            continue
+        rows = slice(first, first + len(windows.tracks))
+        first = rows.stop
+        if windows.tracks:
+            results.append(pipeline.poses(windows, positions[rows], stddev[rows]))
+        else:
+            nothing = np.zeros((0, 0, 0, 3))
+            results.append(pipeline.poses(windows, nothing, nothing[..., 0]))
+    elapsed_ms = 1000 * (time.perf_counter() - begin)
+    for result in results:
+        if result is not None:
+            result.lift_ms = elapsed_ms
+    return results

@@ -24,6 +24,11 @@ class KeypointHistory:
         self.observed = 0
 
     @property
+    def newest(self) -> tuple[int, np.ndarray, np.ndarray]:
+        """Stamp in ns, rays (J, 2) and scores (J,) of the last observation."""
+        return self._entries[-1]
+
+    @property
     def newest_ns(self) -> int:
         return self._entries[-1][0]
 

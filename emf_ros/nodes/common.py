@@ -24,9 +24,22 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.publisher import Publisher
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_policy_name_from_kind,
+)
+from rclpy.subscription import Subscription
 
 from ..paths import share_folder
+
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+except ImportError:  # as it was called up to Humble
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 #: For reading sensors: the newest counts, a lost one is not sent again.
 SENSOR_QOS = QoSProfile(
@@ -43,6 +56,9 @@ LATCHED_QOS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
+
+#: For replaying in full: every message, in its order.
+EVERY_QOS = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
 
 #: For images: only the newest one, so that who has been busy does not get an old one.
 IMAGE_QOS = QoSProfile(
@@ -64,6 +80,7 @@ class Param:
         name, default, description: as shown by `ros2 param describe`.
         low, high: inclusive range of a number.
         choices: the values that a string may have.
+        words: that may stand in place of a number.
         live: may be changed while the node runs.
     """
 
@@ -73,10 +90,33 @@ class Param:
     low: float | None = None
     high: float | None = None
     choices: Sequence[str] = ()
+    words: Sequence[str] = ()
     live: bool = False
+
+    def refusal(self, value: Any) -> str:
+        """What is wrong with a value, for all that rclpy does not look at; empty: nothing."""
+        if self.choices and value not in self.choices:
+            return f"it must be one of {', '.join(self.choices)}"
+        # With words, rclpy is told to take any type.
+        if self.words and value not in self.words:
+            number = type(value) is int or (type(value) is float and type(self.default) is float)
+            if not number:
+                kind = "a whole number" if isinstance(self.default, int) else "a number"
+                return f"it must be {kind} or {' or '.join(map(repr, self.words))}"
+            if (self.low is not None and value < self.low) or (
+                self.high is not None and value > self.high
+            ):
+                return f"it must be in {self.low}..{self.high}"
+        return ""
 
     def descriptor(self) -> ParameterDescriptor:
         described = ParameterDescriptor(description=self.description, read_only=not self.live)
+        if self.words:
+            described.dynamic_typing = True
+            described.additional_constraints = (
+                f"{self.low} to {self.high}, or one of: {', '.join(self.words)}"
+            )
+            return described
         if self.choices:
             described.additional_constraints = "one of: " + ", ".join(self.choices)
         if self.low is not None and self.high is not None:
@@ -120,11 +160,9 @@ class BaseNode(Node):
                 value = self.declare_parameter(param.name, param.default, param.descriptor()).value
             except (InvalidParameterTypeException, InvalidParameterValueException) as error:
                 raise NodeError(f"parameter '{param.name}' is refused: {error}") from None
-            if param.choices and value not in param.choices:
-                raise NodeError(
-                    f"parameter '{param.name}' is {value!r}; it must be one of "
-                    f"{', '.join(param.choices)}"
-                )
+            refusal = param.refusal(value)
+            if refusal:
+                raise NodeError(f"parameter '{param.name}' is {value!r}; {refusal}")
         # rclpy drops overrides that nobody declares without a word; a mistyped name must not pass.
         given = getattr(self, "_parameter_overrides", {})
         unknown = [
@@ -138,16 +176,58 @@ class BaseNode(Node):
     def _check_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
             known = self._params.get(parameter.name)
-            if known and known.choices and parameter.value not in known.choices:
+            refusal = known.refusal(parameter.value) if known else ""
+            if refusal:
                 return SetParametersResult(
-                    successful=False,
-                    reason=f"{parameter.name} must be one of {', '.join(known.choices)}",
+                    successful=False, reason=f"{parameter.name} is refused: {refusal}"
                 )
         return SetParametersResult(successful=True)
 
     def value(self, name: str) -> Any:
         """A parameter's present value."""
         return self.get_parameter(name).value
+
+    def publish_on(self, kind: type, topic: str, qos: QoSProfile) -> Publisher:
+        """A publisher that says so when a subscriber asks for more than it offers."""
+        return self.create_publisher(
+            kind,
+            topic,
+            qos,
+            event_callbacks=PublisherEventCallbacks(
+                incompatible_qos=lambda event: self._incompatible(
+                    event.last_policy_kind,
+                    topic,
+                    f"a subscriber asks for more than is offered; subscribe with {_spelled(qos)}",
+                )
+            ),
+        )
+
+    def listen_to(
+        self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile, **more: Any
+    ) -> Subscription:
+        """A subscription that says so when a publisher offers less than it asks for."""
+        return self.create_subscription(
+            kind,
+            topic,
+            callback,
+            qos,
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=lambda event: self._incompatible(
+                    event.last_policy_kind,
+                    topic,
+                    f"a publisher offers less than is asked for; publish with {_spelled(qos)}",
+                )
+            ),
+            **more,
+        )
+
+    def _incompatible(self, policy: int, topic: str, remedy: str) -> None:
+        name = qos_policy_name_from_kind(policy).lower()
+        self.refuse(
+            "incompatible_qos",
+            f"no messages pass on {self.resolve_topic_name(topic)}: its QoS does not match "
+            f"({name}); {remedy}",
+        )
 
     def refuse(self, reason: str, detail: str) -> None:
         """Count something that was not used, and say so once in a while."""
@@ -177,11 +257,20 @@ class BaseNode(Node):
             message=text,
             hardware_id="emf_ros",
         )
-        for key, value in {**values, **{k: str(v) for k, v in sorted(self.counts.items())}}.items():
+        counts = dict(self.counts)  # a worker may be adding to it
+        for key, value in {**values, **{k: str(v) for k, v in sorted(counts.items())}}.items():
             status.values.append(KeyValue(key=key, value=value))
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+
+def _spelled(qos: QoSProfile) -> str:
+    """A profile's two policies that others trip over, in the words of `ros2 topic`."""
+    return (
+        f"reliability {qos.reliability.name.lower()}, durability {qos.durability.name.lower()} "
+        "and neither deadline nor lifespan"
+    )
 
 
 class WhenIdle(CallbackGroup):

@@ -209,8 +209,8 @@ def _skeleton_msg(person: Person3D) -> Skeleton3D:
     )
 
 
-def tf_msg(message_type: type, people: list[Person3D], header: Header) -> Any:
-    """A tf2_msgs/TFMessage with the pelvis of everyone whose place is known.
+def tf_msg(message_type: type, people: list[Person3D], header: Header, prefix: str) -> Any:
+    """A tf2_msgs/TFMessage with the pelvis of everyone whose place is known, as PREFIXperson_ID.
 
     The frames keep the camera's axes: a pose has no single orientation to give them.
     """
@@ -218,7 +218,9 @@ def tf_msg(message_type: type, people: list[Person3D], header: Header) -> Any:
     for person in people:
         if person.root_valid and person.state != ENDED:
             x, y, z = person.root.tolist()
-            made = TransformStamped(header=header, child_frame_id=f"person_{person.track_id}")
+            made = TransformStamped(
+                header=header, child_frame_id=f"{prefix}person_{person.track_id}"
+            )
             made.transform.translation = Vector3(x=x, y=y, z=z)
             made.transform.rotation.w = 1.0
             transforms.append(made)

@@ -14,13 +14,14 @@ from std_msgs.msg import Header
 
 from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
-from ..detect.base import BACKENDS, Detection, DetectorError, make_detector
+from ..detect.base import BACKENDS, Detection, Detector, DetectorError, make_detector
 from ..images import ImageError
 from ..lift.pipeline import KeypointFrame, Person2D
 from ..render import draw_keypoints
 from ..track import Tracker
 from . import conversions
 from .common import (
+    EVERY_QOS,
     IMAGE_QOS,
     LATCHED_QOS,
     RELIABLE_QOS,
@@ -54,6 +55,11 @@ PARAMS = (
         "raw: sensor_msgs/Image on 'image'; compressed: CompressedImage on 'image/compressed'",
         choices=("raw", "compressed"),
     ),
+    Param(
+        "synchronous",
+        False,
+        "look at every image in its order, however long it takes: for bags and tests",
+    ),
 )
 
 
@@ -67,6 +73,7 @@ class KeypointDetector(BaseNode):
 
     #: None until the node is built: one that could not be is destroyed all the same.
     _worker: threading.Thread | None = None
+    _detector: Detector | None = None
 
     def __init__(
         self,
@@ -89,9 +96,9 @@ class KeypointDetector(BaseNode):
         self._people = 0
         self._detect_ms = float("nan")
 
-        self._keypoints = self.create_publisher(Skeleton2DArray, "keypoints", RELIABLE_QOS)
-        self._overlay = self.create_publisher(Image, "overlay", RELIABLE_QOS)
-        self._layout = self.create_publisher(SkeletonLayout, "keypoint_layout", LATCHED_QOS)
+        self._keypoints = self.publish_on(Skeleton2DArray, "keypoints", RELIABLE_QOS)
+        self._overlay = self.publish_on(Image, "overlay", RELIABLE_QOS)
+        self._layout = self.publish_on(SkeletonLayout, "keypoint_layout", LATCHED_QOS)
         self._layout.publish(conversions.layout_msg(self._detector.layout))
 
         self._slot: Image | CompressedImage | None = None
@@ -99,15 +106,18 @@ class KeypointDetector(BaseNode):
         self._stopping = False
         self._gate = WhenIdle(self._is_wanted)
         compressed = self.value("image_transport") == "compressed"
-        self.create_subscription(
+        synchronous = self.value("synchronous")
+        self.listen_to(
             CompressedImage if compressed else Image,
             "image/compressed" if compressed else "image",
-            self._take,
-            IMAGE_QOS,
+            # In the executor's own thread the next image waits for this one.
+            self._look if synchronous else self._take,
+            EVERY_QOS if synchronous else IMAGE_QOS,
             callback_group=self._gate,
         )
-        self._worker = threading.Thread(target=self._work, name="detect", daemon=True)
-        self._worker.start()
+        if not synchronous:
+            self._worker = threading.Thread(target=self._work, name="detect", daemon=True)
+            self._worker.start()
         self.get_logger().info(
             f"{self.value('detector')} {self.value('variant')}, up to "
             f"{self.value('max_people')} people, {self.value('image_transport')} images"
@@ -134,18 +144,20 @@ class KeypointDetector(BaseNode):
                     return
                 message, self._slot = self._slot, None
             assert message is not None
-            try:
-                self._process(message)
-            except ImageError as error:
-                self.refuse("bad_image", f"image refused: {error}")
-            except Exception as error:
-                # Whatever one image does to a library, the next one must still be looked at.
-                if self._stopping or self.going_down:
-                    return
-                self.refuse("detector_failed", f"the detector failed on an image: {error!r}")
+            self._look(message)
             self._gate.busy = False
             if self.executor is not None:
                 self.executor.wake()
+
+    def _look(self, message: Image | CompressedImage) -> None:
+        try:
+            self._process(message)
+        except ImageError as error:
+            self.refuse("bad_image", f"image refused: {error}")
+        except Exception as error:
+            # Whatever one image does to a library, the next one must still be looked at.
+            if not (self._stopping or self.going_down):
+                self.refuse("detector_failed", f"the detector failed on an image: {error!r}")
 
     def _process(self, message: Image | CompressedImage) -> None:
         begin = time.perf_counter()
@@ -211,6 +223,7 @@ class KeypointDetector(BaseNode):
                 self._stopping = True
                 self._arrived.notify()
             self._worker.join(timeout=5.0)
+        if self._detector is not None:
             self._detector.close()
         super().destroy_node()
 

@@ -1,13 +1,18 @@
-"""2D keypoints to metric 3D skeletons."""
+"""2D keypoints to metric 3D skeletons, of one camera or several."""
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -16,12 +21,21 @@ from visualization_msgs.msg import MarkerArray
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray, SkeletonLayout
 
 from ..camera import CameraError
-from ..lift.engine import DEVICES, EngineError, make_engine
-from ..lift.pipeline import KeypointFrame, LiftPipeline, LiftResult, PipelineConfig
+from ..lift.engine import DEVICES, ENGINES, EngineError, make_engine
+from ..lift.lag import AutoLag
+from ..lift.pipeline import (
+    ENDED,
+    KeypointFrame,
+    LiftPipeline,
+    LiftResult,
+    PipelineConfig,
+    lift_together,
+)
 from ..model.presets import PRESETS
-from ..skeletons import get_layout
+from ..skeletons import Layout, get_layout
 from . import conversions
 from .common import (
+    EVERY_QOS,
     LATCHED_QOS,
     RELIABLE_QOS,
     SENSOR_QOS,
@@ -38,19 +52,52 @@ PARAMS = (
     Param(
         "device", "auto", "where the model runs; auto takes a GPU if there is one", choices=DEVICES
     ),
+    Param(
+        "engine", "auto", "what runs the model; auto takes the fastest there is", choices=ENGINES
+    ),
     Param("require_gpu", False, "refuse to start where the model would run on the CPU"),
     Param("threads", 0, "CPU threads of the model; 0 chooses", low=0, high=64),
     Param(
+        "cameras",
+        [""],
+        "names of the cameras whose people are lifted in one pass: each has the topics "
+        "NAME/keypoints, NAME/camera_info, NAME/skeletons and NAME/markers; empty: one camera, "
+        "whose topics have no name before them",
+    ),
+    Param(
         "lag",
         0,
-        "frames of the model (30 Hz) that the pose is behind the newest image; a few "
-        "make it more exact",
+        "frames of the model (30 Hz) that the pose is behind the newest image; a few make it more "
+        "exact; auto: as many as latency_budget_ms allows",
         low=0,
         high=26,
+        words=("auto",),
     ),
-    Param("max_people", 8, "how many people are lifted, best scores first", low=1, high=64),
+    Param(
+        "latency_budget_ms",
+        150.0,
+        "with lag auto: the age that poses may have when they are published",
+        low=1.0,
+        high=2000.0,
+    ),
+    Param(
+        "synchronous",
+        False,
+        "take in every keypoint message in its order and lift each, however long it takes: for "
+        "bags and tests",
+    ),
+    Param(
+        "max_people", 8, "how many people of each camera are lifted, best first", low=1, high=256
+    ),
     Param("min_frames", 5, "images until a person's state is TRACKED", low=1, high=100),
     Param("coast_s", 1.0, "how long a person outlives the last keypoints, s", low=0.0, high=5.0),
+    Param(
+        "max_gap_s",
+        0.4,
+        "keypoints further apart are not interpolated between, s; more than two images' time",
+        low=0.01,
+        high=2.0,
+    ),
     Param("keep_sides", True, "put right what the detector takes for the other side of the body"),
     Param(
         "bone_memory_s",
@@ -62,11 +109,189 @@ PARAMS = (
     Param("publish_tf", False, "publish each person's pelvis as a TF frame (needs tf2_msgs)"),
 )
 
-#: Without keypoints for this long, wall time, every track ends.
+#: Without keypoints for this long, wall time, every track of a camera ends.
 SILENCE_S = 1.0
 
 #: How often is looked whether anyone listens.
 LAZY_PERIOD_S = 0.2
+
+#: Keypoints that wait for the worker, per camera: two seconds of a fast one.
+QUEUE = 64
+
+#: A pose older than this when it is published has a stamp of another clock.
+OLDEST_MS = 60_000.0
+
+_CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*")
+
+
+class CameraFeed:
+    """One camera: its topics, its pipeline, and the keypoints that wait for the worker.
+
+    Args:
+        node: that it belongs to.
+        name: in front of its topics; empty for a node with one.
+        pipeline: its people.
+        auto_lag: None where the lag stays what it is.
+
+    Attributes:
+        last_heard: when keypoints came last, s, monotonic.
+        info: the newest camera_info, None before the first.
+        camera_text: what is wrong with it; empty: nothing.
+    """
+
+    def __init__(
+        self,
+        node: SkeletonLifter,
+        name: str,
+        pipeline: LiftPipeline,
+        auto_lag: AutoLag | None,
+    ) -> None:
+        self.node, self.name, self.pipeline, self.auto_lag = node, name, pipeline, auto_lag
+        self.queue: deque[tuple[KeypointFrame, float]] = deque(maxlen=QUEUE)
+        self.info: CameraInfo | None = None
+        self._info_used: CameraInfo | None = None
+        self.last_heard = time.monotonic()
+        self.camera_text = "no camera_info yet"
+        self.rate = RateMeter()
+        self.people = 0
+        self._frame_id = ""
+        self._shown: set[int] = set()
+        self._ages_ms: deque[float] = deque(maxlen=256)
+        self._skeletons = node.publish_on(Skeleton3DArray, self.topic("skeletons"), RELIABLE_QOS)
+        self._markers = node.publish_on(MarkerArray, self.topic("markers"), RELIABLE_QOS)
+        node.listen_to(CameraInfo, self.topic("camera_info"), self._take_info, SENSOR_QOS)
+        self.subscription: Subscription | None = None
+        self._unwanted = 0
+
+    def topic(self, name: str) -> str:
+        return f"{self.name}/{name}" if self.name else name
+
+    def _take_info(self, message: CameraInfo) -> None:
+        self.info = message
+
+    # ------------------------------------------------------------------ who listens to whom
+
+    def is_wanted(self) -> bool:
+        """Whether anyone listens."""
+        return (
+            self.node.publishes_tf
+            or self._skeletons.get_subscription_count() > 0
+            or self._markers.get_subscription_count() > 0
+        )
+
+    def subscribe(self, qos: QoSProfile) -> None:
+        """Listen to keypoints."""
+        if self.subscription is None:
+            self.subscription = self.node.listen_to(
+                Skeleton2DArray,
+                self.topic("keypoints"),
+                lambda message: self.node.submit(conversions.keypoint_frame(message), self),
+                qos,
+            )
+
+    def subscribe_when_wanted(self) -> None:
+        """Listen to keypoints only while someone listens to us: the detector rests meanwhile."""
+        if self.is_wanted():
+            self._unwanted = 0
+            self.subscribe(SENSOR_QOS)
+        elif self.subscription is not None:
+            # A listener that restarts should not restart the tracks.
+            self._unwanted += 1
+            if self._unwanted * LAZY_PERIOD_S > SILENCE_S:
+                self.node.destroy_subscription(self.subscription)
+                self.subscription = None
+
+    # ------------------------------------------------------------------ the worker's part
+
+    def take_in(
+        self, batch: list[tuple[KeypointFrame, float]]
+    ) -> tuple[KeypointFrame, float] | None:
+        """Have the pipeline observe what has come; the newest that was of use, or None."""
+        if self.info is not None and self.info is not self._info_used:
+            self._info_used = self.info
+            self._use_info(self.info)
+        counts = self.node.counts
+        before = Counter(counts)
+        used = None
+        for frame, received in batch:
+            if self.pipeline.observe(frame):
+                if used is not None:
+                    counts["coalesced"] += 1
+                used = (frame, received)
+        for reason, number in (counts - before).items():
+            if reason not in ("coalesced", "sides_exchanged"):
+                self.node.say_now_and_then(
+                    reason,
+                    f"{self.topic('keypoints')} refused: {reason} "
+                    f"({before[reason] + number} so far)",
+                )
+        if used is not None:
+            self._frame_id = used[0].frame_id
+        return used
+
+    def _use_info(self, info: CameraInfo) -> None:
+        topic = self.topic("camera_info")
+        try:
+            camera = conversions.camera_from_info(info)
+        except CameraError as error:
+            self.node.refuse("bad_camera_info", f"{topic} refused: {error}")
+            self.camera_text = f"{topic} refused: {error}"
+            camera = None
+        else:
+            if camera is None:
+                self.camera_text = f"{topic} has no intrinsics (K is zero): no root"
+                self.node.say_now_and_then("no_intrinsics", self.camera_text)
+            else:
+                self.camera_text = ""
+        self.pipeline.set_camera(camera)
+
+    def end_all(self) -> None:
+        """End everyone, and say so."""
+        # The stamps may be of another clock than ours: the stream's own last one fits it.
+        newest_ns = max(self.pipeline.newest_ns, 0)
+        ended = self.pipeline.end_all()
+        unknown = math.nan
+        self.publish(LiftResult(newest_ns, 0, ended, unknown), unknown, unknown)
+
+    def publish(self, result: LiftResult, detect_ms: float, queue_ms: float) -> None:
+        """Send out a result, and choose the lag of the next one."""
+        newest_ns = result.stamp_ns + result.lag_ns
+        own_ms = (self.node.get_clock().now().nanoseconds - newest_ns) / 1e6
+        if not 0 <= own_ms < OLDEST_MS:
+            own_ms = math.nan
+        self.people = sum(person.state != ENDED for person in result.people)
+        self.rate.tick()
+        self._ages_ms.append(own_ms + result.lag_ns / 1e6)
+        header = Header(stamp=conversions.time_msg(result.stamp_ns), frame_id=self._frame_id)
+        if self._skeletons.get_subscription_count() > 0:
+            self._skeletons.publish(
+                conversions.skeletons_msg(
+                    result, self._frame_id, self.node.layout.name, detect_ms, queue_ms, own_ms
+                )
+            )
+        if self._markers.get_subscription_count() > 0:
+            markers = conversions.markers_msg(result.people, header, self.node.layout, self._shown)
+            if markers.markers:
+                self._markers.publish(markers)
+        self.node.publish_tf(result, header, self.name)
+        if self.auto_lag is not None:
+            # Stamps of another clock tell no age; then what was measured here has to do.
+            known_ms = np.nansum([detect_ms, queue_ms, result.lift_ms])
+            spent_ms = own_ms if math.isfinite(own_ms) else float(known_ms)
+            self.pipeline.lag = self.auto_lag.update(spent_ms, self.pipeline.period_ms)
+
+    def values(self) -> dict[str, str]:
+        """For the diagnostics."""
+        ages = [age for age in list(self._ages_ms) if math.isfinite(age)]
+        self._ages_ms.clear()
+        age_p50, age_p95 = np.percentile(ages, [50, 95]) if ages else (math.nan, math.nan)
+        return {
+            "rate_hz": f"{self.rate.read():.1f}",
+            "people": str(self.people),
+            "lag_frames": str(self.pipeline.lag),
+            "latency_ms_p50": f"{age_p50:.0f}",
+            "latency_ms_p95": f"{age_p95:.0f}",
+        }
 
 
 class SkeletonLifter(BaseNode):
@@ -74,6 +299,9 @@ class SkeletonLifter(BaseNode):
 
     Args:
         subscribe: listen to the topic `keypoints`; in composed mode `submit` is called instead.
+
+    Attributes:
+        layout: of the joints.
     """
 
     #: None until the node is built: one that could not be is destroyed all the same.
@@ -81,56 +309,89 @@ class SkeletonLifter(BaseNode):
 
     def __init__(self, subscribe: bool = True) -> None:
         super().__init__("skeleton_lifter", PARAMS)
+        lag = self.value("lag")
+        names = self._camera_names()
+        if not subscribe and names != [""]:
+            raise NodeError(
+                "in composed mode there is one camera; the parameter 'cameras' names others"
+            )
         try:
-            engine = make_engine(
+            self._engine = make_engine(
                 self.value("preset"),
                 self.value("weights") or None,
                 self.value("device"),
                 self.value("require_gpu"),
                 self.value("threads") or None,
+                self.value("engine"),
+                say=self._engine_says,
+                counts=self.counts,
             )
             config = PipelineConfig(
-                lag=self.value("lag"),
-                max_people=self.value("max_people"),
-                min_frames=self.value("min_frames"),
-                coast_s=self.value("coast_s"),
-                keep_sides=self.value("keep_sides"),
-                bone_memory_s=self.value("bone_memory_s"),
+                lag=0 if lag == "auto" else lag,
+                **{
+                    name: self.value(name)
+                    for name in (
+                        "max_people",
+                        "min_frames",
+                        "coast_s",
+                        "max_gap_s",
+                        "keep_sides",
+                        "bone_memory_s",
+                    )
+                },
             )
-            self._pipeline = LiftPipeline(engine, config, self.counts)
-            self._pipeline.warm_up()
+            pipelines = [LiftPipeline(self._engine, config, self.counts) for _ in names]
+            self._engine.warm_up(len(names) * min(config.max_people, 8))
         except (EngineError, ValueError) as error:
             raise NodeError(str(error)) from None
-        self._engine = engine
-        self._target = get_layout(engine.config.layout)
-        self._rate = RateMeter()
-        self._people = 0
-        self._lift_ms = float("nan")
-        self._camera_text = "no camera_info yet"
-        self._shown: set[int] = set()
-        self._frame_id = ""
-
-        self._skeletons = self.create_publisher(Skeleton3DArray, "skeletons", RELIABLE_QOS)
-        self._markers = self.create_publisher(MarkerArray, "markers", RELIABLE_QOS)
-        self._layout = self.create_publisher(SkeletonLayout, "layout", LATCHED_QOS)
-        self._layout.publish(conversions.layout_msg(self._target))
+        size = self._engine.config
+        self.layout: Layout = get_layout(size.layout)
+        self._lift_ms = math.nan
         self._tf, self._tf_type = self._tf_publisher()
+        self._feeds = [
+            CameraFeed(
+                self,
+                name,
+                pipeline,
+                AutoLag(self.value("latency_budget_ms"), 1000 / size.rate_hz, size.frames // 2)
+                if lag == "auto"
+                else None,
+            )
+            for name, pipeline in zip(names, pipelines, strict=True)
+        ]
+        self._layout = self.publish_on(SkeletonLayout, "layout", LATCHED_QOS)
+        self._layout.publish(conversions.layout_msg(self.layout))
 
-        # Shared with the worker, under the lock.
-        self._queue: deque[tuple[KeypointFrame, float]] = deque(maxlen=64)
-        self._info: CameraInfo | None = None
+        # Guards the queues.
         self._arrived = threading.Condition()
         self._stopping = False
-        self._last_heard = time.monotonic()
-
-        self.create_subscription(CameraInfo, "camera_info", self._take_info, SENSOR_QOS)
-        self._subscription: Subscription | None = None
-        if subscribe:
-            self._unwanted = 0
+        self._synchronous = self.value("synchronous")
+        if subscribe and self._synchronous:
+            for feed in self._feeds:
+                feed.subscribe(EVERY_QOS)
+        elif subscribe:
             self.create_timer(LAZY_PERIOD_S, self._subscribe_when_wanted)
-        self._worker = threading.Thread(target=self._work, name="lift", daemon=True)
-        self._worker.start()
-        self.get_logger().info(f"lag {config.lag}, {engine.description}")
+        if not self._synchronous:
+            self._worker = threading.Thread(target=self._work, name="lift", daemon=True)
+            self._worker.start()
+        self.get_logger().info(f"lag {lag}, {self._engine.description}")
+
+    def _camera_names(self) -> list[str]:
+        names = list(self.value("cameras")) or [""]
+        if names != [""]:
+            for name in names:
+                if not _CAMERA_NAME.fullmatch(name):
+                    raise NodeError(
+                        f"parameter 'cameras' has {name!r}, which cannot stand in a topic's name"
+                    )
+        if len(set(names)) < len(names):
+            raise NodeError(f"parameter 'cameras' names one twice: {', '.join(names)}")
+        return names
+
+    def _engine_says(self, text: str) -> None:
+        self.get_logger().error(text)
+
+    # ---------------------------------------------------------------------- transforms
 
     def _tf_publisher(self) -> tuple[Any, Any]:
         if not self.value("publish_tf"):
@@ -141,146 +402,111 @@ class SkeletonLifter(BaseNode):
             raise NodeError(
                 "publish_tf needs the package tf2_msgs, which is not installed"
             ) from None
-        return self.create_publisher(TFMessage, "/tf", RELIABLE_QOS), TFMessage
+        return self.publish_on(TFMessage, "/tf", RELIABLE_QOS), TFMessage
+
+    @property
+    def publishes_tf(self) -> bool:
+        return self._tf is not None
+
+    def publish_tf(self, result: LiftResult, header: Header, camera: str) -> None:
+        """Each person's pelvis as a frame, if that is wanted."""
+        if self._tf is not None:
+            prefix = camera.replace("/", "_") + "_" if camera else ""
+            self._tf.publish(conversions.tf_msg(self._tf_type, result.people, header, prefix))
+
+    # ---------------------------------------------------------------------- keypoints
 
     def is_wanted(self) -> bool:
         """Whether anyone listens."""
-        return (
-            self._tf is not None
-            or self._skeletons.get_subscription_count() > 0
-            or self._markers.get_subscription_count() > 0
-        )
+        return self._synchronous or any(feed.is_wanted() for feed in self._feeds)
 
     def _subscribe_when_wanted(self) -> None:
-        """Listen to keypoints only while someone listens to us: the detector rests meanwhile."""
-        if self.is_wanted():
-            self._unwanted = 0
-            if self._subscription is None:
-                self._subscription = self.create_subscription(
-                    Skeleton2DArray,
-                    "keypoints",
-                    lambda message: self.submit(conversions.keypoint_frame(message)),
-                    SENSOR_QOS,
-                )
-        elif self._subscription is not None:
-            # A listener that restarts should not restart the tracks.
-            self._unwanted += 1
-            if self._unwanted * LAZY_PERIOD_S > SILENCE_S:
-                self.destroy_subscription(self._subscription)
-                self._subscription = None
+        for feed in self._feeds:
+            feed.subscribe_when_wanted()
 
-    def _take_info(self, message: CameraInfo) -> None:
-        with self._arrived:
-            self._info = message
+    def submit(self, frame: KeypointFrame, feed: CameraFeed | None = None) -> None:
+        """Hand over one image's keypoints, from any thread.
 
-    def submit(self, frame: KeypointFrame) -> None:
-        """Hand over one image's keypoints, from any thread."""
+        Args:
+            frame: the keypoints.
+            feed: whose; None for a node's only camera.
+        """
+        feed = feed or self._feeds[0]
+        item = (frame, time.perf_counter())
         with self._arrived:
-            if len(self._queue) == self._queue.maxlen:
-                self.counts["keypoints_overrun"] += 1
-            self._queue.append((frame, time.perf_counter()))
-            self._last_heard = time.monotonic()
-            self._arrived.notify()
+            feed.last_heard = time.monotonic()
+            if not self._synchronous:
+                if len(feed.queue) == feed.queue.maxlen:
+                    self.counts["keypoints_overrun"] += 1
+                feed.queue.append(item)
+                self._arrived.notify()
+                return
+            # One at a time, in the thread that they come in: who sends has to wait.
+            self._safely(lambda: self._process([(feed, [item])]))
 
     def _work(self) -> None:
-        info_seen: CameraInfo | None = None
         while True:
             with self._arrived:
-                self._arrived.wait_for(lambda: self._queue or self._stopping, timeout=SILENCE_S / 2)
+                self._arrived.wait_for(
+                    lambda: self._stopping or any(feed.queue for feed in self._feeds),
+                    timeout=SILENCE_S / 2,
+                )
                 if self._stopping:
                     return
-                batch, info = list(self._queue), self._info
-                self._queue.clear()
-                silent = time.monotonic() - self._last_heard > SILENCE_S
-            try:
-                if info is not None and info is not info_seen:
-                    info_seen = info
-                    self._use_info(info)
-                if batch:
-                    self._process(batch)
-                elif silent and self._pipeline.active:
-                    self._end_all()
-            except Exception as error:
-                # One bad moment must not end the stream; it is said and counted.
-                if self._stopping or self.going_down:
-                    return
+                batches = [(feed, list(feed.queue)) for feed in self._feeds]
+                for feed in self._feeds:
+                    feed.queue.clear()
+                now = time.monotonic()
+                silent = [f for f in self._feeds if now - f.last_heard > SILENCE_S]
+            self._safely(lambda batches=batches: self._process(batches))
+            for feed in silent:
+                if feed.pipeline.active:
+                    self._safely(feed.end_all)
+
+    def _safely(self, action: Callable[[], None]) -> None:
+        """One bad moment must not end the stream; it is said and counted."""
+        try:
+            action()
+        except Exception as error:
+            if not (self._stopping or self.going_down):
                 self.refuse("lifter_failed", f"lifting failed: {error!r}")
 
-    def _use_info(self, info: CameraInfo) -> None:
-        try:
-            camera = conversions.camera_from_info(info)
-        except CameraError as error:
-            self.refuse("bad_camera_info", f"camera_info refused: {error}")
-            self._camera_text = f"camera_info refused: {error}"
-            camera = None
-        else:
-            if camera is None:
-                self._camera_text = "camera_info has no intrinsics (K is zero): no root"
-                self.say_now_and_then("no_intrinsics", self._camera_text)
-            else:
-                self._camera_text = ""
-        self._pipeline.set_camera(camera)
-
-    def _process(self, batch: list[tuple[KeypointFrame, float]]) -> None:
-        before = Counter(self.counts)
-        used = None
-        for frame, received in batch:
-            if self._pipeline.observe(frame):
-                if used is not None:
-                    self.counts["coalesced"] += 1
-                used = (frame, received)
-        for reason, number in (self.counts - before).items():
-            if reason != "coalesced":
-                self.say_now_and_then(
-                    reason, f"keypoints refused: {reason} ({before[reason] + number} so far)"
-                )
-        if used is None:
+    def _process(self, batches: list[tuple[CameraFeed, list[tuple[KeypointFrame, float]]]]) -> None:
+        """Everything that has come, of all cameras: taken in, lifted in one pass, published."""
+        due = [(feed, newest) for feed, batch in batches if (newest := feed.take_in(batch))]
+        if not due:
             return
-        frame, received = used
-        queue_ms = 1000 * (time.perf_counter() - received)
-        result = self._pipeline.lift()
-        self._frame_id = frame.frame_id
-        self._lift_ms, self._people = result.lift_ms, len(result.people)
-        self._publish(result, frame.detect_ms, queue_ms)
+        begin = time.perf_counter()
+        results = lift_together([feed.pipeline for feed, _ in due])
+        for (feed, (frame, received)), result in zip(due, results, strict=True):
+            if result is not None:
+                self._lift_ms = result.lift_ms
+                feed.publish(result, frame.detect_ms, 1000 * (begin - received))
 
-    def _end_all(self) -> None:
-        # The stamps may be of another clock than ours: the stream's own last one fits it.
-        newest_ns = self._pipeline.newest_ns
-        ended = self._pipeline.end_all()
-        self._people = 0
-        self._publish(LiftResult(newest_ns, 0, ended, float("nan")), float("nan"), float("nan"))
-
-    def _publish(self, result: LiftResult, detect_ms: float, queue_ms: float) -> None:
-        total_ms = (self.get_clock().now().nanoseconds - result.stamp_ns) / 1e6
-        if not 0 <= total_ms < 60_000:
-            # The stamps are of another clock than ours.
-            total_ms = float("nan")
-        self._rate.tick()
-        header = Header(stamp=conversions.time_msg(result.stamp_ns), frame_id=self._frame_id)
-        if self._skeletons.get_subscription_count() > 0:
-            self._skeletons.publish(
-                conversions.skeletons_msg(
-                    result, self._frame_id, self._target.name, detect_ms, queue_ms, total_ms
-                )
-            )
-        if self._markers.get_subscription_count() > 0:
-            markers = conversions.markers_msg(result.people, header, self._target, self._shown)
-            if markers.markers:
-                self._markers.publish(markers)
-        if self._tf is not None:
-            self._tf.publish(conversions.tf_msg(self._tf_type, result.people, header))
+    # ---------------------------------------------------------------------- diagnostics
 
     def diagnose(self) -> tuple[bool, str, dict[str, str]]:
-        rate = self._rate.read()
         values = {
-            "rate_hz": f"{rate:.1f}",
-            "people": str(self._people),
             "lift_ms": f"{self._lift_ms:.1f}",
             "device": self._engine.device,
             "engine": self._engine.description,
         }
-        if self._camera_text:
-            return False, self._camera_text, values
+        rate, troubles = 0.0, []
+        for feed in self._feeds:
+            own = feed.values()
+            rate += float(own["rate_hz"])
+            values |= {feed.topic(key).replace("/", "."): value for key, value in own.items()}
+            if feed.camera_text:
+                troubles.append(feed.camera_text)
+            if feed.subscription is not None:
+                topic = feed.subscription.topic_name
+                publishers = self.count_publishers(topic)
+                if publishers > 1:
+                    troubles.append(
+                        f"{publishers} publishers on {topic}: their people would get mixed up"
+                    )
+        if troubles:
+            return False, "; ".join(troubles), values
         return True, f"{rate:.1f} skeleton messages/s", values
 
     def destroy_node(self) -> None:
