@@ -1,6 +1,7 @@
-"""Lift people from one camera: 2D keypoints, then metric 3D skeletons.
+"""Lift people from a camera, or from several: 2D keypoints, then metric 3D skeletons.
 
 ros2 launch emf_ros lift.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info
+ros2 launch emf_ros lift.launch.py cameras:=front,rear image:=image_raw
 """
 
 import tempfile
@@ -10,7 +11,7 @@ import yaml
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.conditions import IfCondition, UnlessCondition
+from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -25,14 +26,22 @@ def generate_launch_description() -> LaunchDescription:
             "namespace", default_value="", description="Namespace of the nodes and their topics"
         ),
         DeclareLaunchArgument(
+            "cameras",
+            default_value="",
+            description="Names of several cameras, with commas between: a detector for each, one "
+            "lifter for all, and each one's topics under its name; empty: one camera",
+        ),
+        DeclareLaunchArgument(
             "image",
             default_value="image",
-            description="Topic of the camera's images (sensor_msgs/Image)",
+            description="Topic of the camera's images (sensor_msgs/Image); with several cameras "
+            "under each one's name",
         ),
         DeclareLaunchArgument(
             "camera_info",
             default_value="camera_info",
-            description="Topic of the camera's intrinsics (sensor_msgs/CameraInfo)",
+            description="Topic of the camera's intrinsics (sensor_msgs/CameraInfo); with several "
+            "cameras under each one's name",
         ),
         DeclareLaunchArgument(
             "image_transport",
@@ -64,7 +73,13 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             "lag",
             default_value="0",
-            description="Frames (at 30 Hz) that the pose is behind the newest image, 0 to 26",
+            description="Frames (at 30 Hz) that the pose is behind the newest image, 0 to 26; "
+            "auto: as many as latency_budget_ms allows",
+        ),
+        DeclareLaunchArgument(
+            "latency_budget_ms",
+            default_value="150.0",
+            description="With lag auto: the age that poses may have when they are published",
         ),
         DeclareLaunchArgument(
             "composed",
@@ -88,7 +103,7 @@ def generate_launch_description() -> LaunchDescription:
         ),
     ]
 
-    def typed(name: str, kind: type) -> ParameterValue:
+    def typed(name: str, kind: type | None) -> ParameterValue:
         return ParameterValue(LaunchConfiguration(name), value_type=kind)
 
     sim_time = {"use_sim_time": typed("use_sim_time", bool)}
@@ -101,44 +116,19 @@ def generate_launch_description() -> LaunchDescription:
     lifter = {
         "preset": typed("preset", str),
         "device": typed("device", str),
-        "lag": typed("lag", int),
+        "lag": typed("lag", None),  # a number or a word
+        "latency_budget_ms": typed("latency_budget_ms", float),
     }
-    params_file = LaunchConfiguration("params_file")
-    image, camera_info = LaunchConfiguration("image"), LaunchConfiguration("camera_info")
-    image_remaps = [("image", image), ("image/compressed", [image, "/compressed"])]
-    common = {"package": "emf_ros", "namespace": LaunchConfiguration("namespace")}
-    composed = LaunchConfiguration("composed")
     return LaunchDescription(
         [
             *arguments,
-            Node(
-                **common,
-                executable="keypoint_detector",
-                parameters=[params_file, detector, sim_time],
-                remappings=image_remaps,
-                condition=UnlessCondition(composed),
-                output="screen",
-            ),
-            Node(
-                **common,
-                executable="skeleton_lifter",
-                parameters=[params_file, lifter, sim_time],
-                remappings=[("camera_info", camera_info)],
-                condition=UnlessCondition(composed),
-                output="screen",
-            ),
             OpaqueFunction(
-                function=_composed,
+                function=_nodes,
                 kwargs={
-                    "parameters_of": dict(keypoint_detector=detector, skeleton_lifter=lifter),
-                    "node": dict(
-                        **common,
-                        remappings=[*image_remaps, ("camera_info", camera_info)],
-                        output="screen",
-                    ),
-                    "first_parameters": [params_file, sim_time],
+                    "of_the_detector": detector,
+                    "of_the_lifter": lifter,
+                    "of_both": [LaunchConfiguration("params_file"), sim_time],
                 },
-                condition=IfCondition(composed),
             ),
             Node(
                 package="rviz2",
@@ -152,23 +142,70 @@ def generate_launch_description() -> LaunchDescription:
     )
 
 
-def _composed(
+def _nodes(
     context: LaunchContext,
-    parameters_of: dict[str, dict[str, ParameterValue]],
-    node: dict,
-    first_parameters: list,
+    of_the_detector: dict[str, ParameterValue],
+    of_the_lifter: dict[str, ParameterValue],
+    of_both: list,
 ) -> list[Node]:
-    """One process, two nodes.
+    """The nodes, for one camera or for several; their parameters are given."""
 
-    Parameters given as a dictionary would go to both, and each refuses what it does not know; so
-    the arguments go into a file that says whose they are, in any namespace.
+    def text(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    namespace, image, camera_info = text("namespace"), text("image"), text("camera_info")
+    cameras = [name for name in text("cameras").replace(",", " ").split() if name]
+    images = [("image", image), ("image/compressed", f"{image}/compressed")]
+    composed = IfCondition(LaunchConfiguration("composed")).evaluate(context)
+    if not cameras and composed:
+        owned = {"keypoint_detector": of_the_detector, "skeleton_lifter": of_the_lifter}
+        return [
+            Node(
+                package="emf_ros",
+                executable="composed",
+                namespace=namespace,
+                parameters=[*of_both, _parameters_file(context, owned)],
+                remappings=[*images, ("camera_info", camera_info)],
+                output="screen",
+            )
+        ]
+    if composed:
+        raise RuntimeError("composed:=true is for one camera; leave it out with cameras:=...")
+    infos = [(f"{name}/camera_info", f"{name}/{camera_info}") for name in cameras]
+    lifter = Node(
+        package="emf_ros",
+        executable="skeleton_lifter",
+        namespace=namespace,
+        parameters=[*of_both, of_the_lifter, *([{"cameras": cameras}] if cameras else [])],
+        remappings=infos or [("camera_info", camera_info)],
+        output="screen",
+    )
+    detectors = [
+        Node(
+            package="emf_ros",
+            executable="keypoint_detector",
+            namespace="/".join(part for part in (namespace.rstrip("/"), name) if part),
+            parameters=[*of_both, of_the_detector],
+            remappings=images,
+            output="screen",
+        )
+        for name in cameras or [""]
+    ]
+    return [*detectors, lifter]
+
+
+def _parameters_file(context: LaunchContext, owned: dict[str, dict[str, ParameterValue]]) -> str:
+    """Parameters of two nodes in one process, as a file.
+
+    Given as a dictionary they would go to both, and each refuses what it does not know; so the file
+    says whose they are, in any namespace.
     """
-    owned = {
-        f"/**/{name}": {
+    content = {
+        f"/**/{node}": {
             "ros__parameters": {key: value.evaluate(context) for key, value in mine.items()}
         }
-        for name, mine in parameters_of.items()
+        for node, mine in owned.items()
     }
     with tempfile.NamedTemporaryFile("w", prefix="emf_ros_", suffix=".yaml", delete=False) as file:
-        yaml.safe_dump(owned, file)
-    return [Node(**node, executable="composed", parameters=[*first_parameters, file.name])]
+        yaml.safe_dump(content, file)
+    return file.name

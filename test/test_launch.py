@@ -108,7 +108,7 @@ def test_arguments_are_described_and_used(path: Path) -> None:
     # Used: as a configuration, or by a helper that makes one of its name.
     used = {
         call.args[0].value
-        for function in ("LaunchConfiguration", "typed")
+        for function in ("LaunchConfiguration", "typed", "text")
         for call in calls(tree, function)
         if call.args and isinstance(call.args[0], ast.Constant)
     }
@@ -127,8 +127,8 @@ def test_executables_and_parameters_exist(path: Path) -> None:
     for table in ast.walk(tree):
         if isinstance(table, ast.Dict):
             names = {k.value for k in table.keys if isinstance(k, ast.Constant)}
-            other = {"package", "namespace", "ros__parameters"}
-            other |= {"parameters_of", "node", "first_parameters"}
+            other = {"ros__parameters", "of_the_detector", "of_the_lifter", "of_both"}
+            other |= {"keypoint_detector", "skeleton_lifter"}
             assert names <= known | other, names - known - other
 
 
@@ -172,7 +172,7 @@ def test_the_description_is_built(path: Path) -> None:
 
 
 def commands(path: Path, **arguments: str) -> dict[str, list[str]]:
-    """What launch would start, with these arguments: command lines by executable."""
+    """What launch would start, with these arguments: command lines by [namespace/]executable."""
     from launch import LaunchContext
     from launch.actions import DeclareLaunchArgument
     from launch.utilities import perform_substitutions
@@ -182,7 +182,7 @@ def commands(path: Path, **arguments: str) -> dict[str, list[str]]:
     # What Node.execute fills in; the parameters, which we look at, are not among it.
     context.extend_locals({"ros_specific_arguments": {"name": "", "ns": "", "remaps": [""] * 20}})
     context.launch_configurations.update(arguments)
-    found = {}
+    found: dict[str, list[str]] = {}
 
     def visit(entities: list[Any]) -> None:
         for entity in entities:
@@ -194,6 +194,10 @@ def commands(path: Path, **arguments: str) -> dict[str, list[str]]:
                     if not isinstance(name, str):
                         name = perform_substitutions(context, name)
                     entity._perform_substitutions(context)
+                    namespace = entity.expanded_node_namespace.lstrip("/")
+                    if namespace:
+                        name = f"{namespace}/{name}"
+                    assert name not in found
                     found[name] = [perform_substitutions(context, part) for part in entity.cmd[1:]]
             else:
                 visit(entity.visit(context) or [])
@@ -207,7 +211,8 @@ def given_parameters(command: list[str]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for flag, value in zip(command, command[1:], strict=False):
         if flag == "--params-file":
-            for node in yaml.safe_load(Path(value).read_text()).values():
+            # launch_ros writes lists as Python's tuples; ROS's own parser does not mind.
+            for node in yaml.full_load(Path(value).read_text()).values():
                 out.update(node["ros__parameters"])
         elif flag == "-p":
             name, text = value.split(":=", 1)
@@ -232,6 +237,20 @@ def test_two_processes_or_one() -> None:
         assert given <= both, executable
 
 
+@with_launch
+def test_several_cameras_share_a_lifter() -> None:
+    path = ROOT / "launch" / "lift.launch.py"
+    found = executed(path, cameras="front, rear", namespace="robot", lag="auto", image="image_raw")
+    detectors = {f"robot/{name}/keypoint_detector" for name in ("front", "rear")}
+    assert set(found) == {*detectors, "robot/skeleton_lifter"}
+    set_to = given_parameters(found["robot/skeleton_lifter"])
+    assert list(set_to["cameras"]) == ["front", "rear"] and set_to["lag"] == "auto"
+    for name in detectors:
+        assert "cameras" not in given_parameters(found[name])
+    with pytest.raises(RuntimeError, match="composed"):
+        executed(path, cameras="front", composed="true")
+
+
 def executed(path: Path, **arguments: str) -> dict[str, list[str]]:
     """`commands`, or a skip where this launch_ros has other insides than those we look at."""
     try:
@@ -254,7 +273,7 @@ def test_parameter_files_fit_the_nodes(path: Path) -> None:
                 continue
             assert name in known[node], f"{node} has no parameter {name}"
             param = known[node][name]
-            assert type(value) is type(param.default), f"{node}: {name}"
+            assert type(value) is type(param.default) or value in param.words, f"{node}: {name}"
             if param.choices:
                 assert value in param.choices
             if param.low is not None:

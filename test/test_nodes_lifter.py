@@ -33,7 +33,9 @@ class Lifter:
     merged, however slow the machine.
     """
 
-    def __init__(self, ros: Any, process: Any, diagnostics: Any, keypoints: list) -> None:
+    def __init__(
+        self, ros: Any, process: Any, diagnostics: Any, keypoints: list, camera: str = ""
+    ) -> None:
         from sensor_msgs.msg import CameraInfo
         from visualization_msgs.msg import MarkerArray
 
@@ -41,10 +43,11 @@ class Lifter:
 
         self.process, self.ros, self._recorded = process, ros, keypoints
         self.diagnostics = diagnostics(process.topic("skeleton_lifter"))
-        self.skeletons = ros.listen(Skeleton3DArray, process.topic("skeletons"))
-        self.markers = ros.listen(MarkerArray, process.topic("markers"))
-        self._keypoints = ros.publisher(Skeleton2DArray, process.topic("keypoints"))
-        self._info = ros.publisher(CameraInfo, process.topic("camera_info"))
+        prefix = f"{camera}/" if camera else ""
+        self.skeletons = ros.listen(Skeleton3DArray, process.topic(f"{prefix}skeletons"))
+        self.markers = ros.listen(MarkerArray, process.topic(f"{prefix}markers"))
+        self._keypoints = ros.publisher(Skeleton2DArray, process.topic(f"{prefix}keypoints"))
+        self._info = ros.publisher(CameraInfo, process.topic(f"{prefix}camera_info"))
         self.now = time.time_ns() // SECOND * SECOND
         self.index = 0
         self._ids = iter(range(100, 1_000_000, 10))
@@ -679,7 +682,12 @@ def _truncated(tmp_path: Any, name: str) -> str:
         pytest.param({"lags": 3}, ["lags", "unknown"], id="unknown name"),
         pytest.param({"lag": 27}, ["lag", "27"], id="out of range"),
         pytest.param({"coast_s": -0.1}, ["coast_s"], id="negative time"),
-        pytest.param({"lag": 1.5}, ["lag", "INTEGER"], id="float for int"),
+        pytest.param({"lag": 1.5}, ["lag", "whole number", "auto"], id="float for int"),
+        pytest.param({"lag": "most"}, ["lag", "most", "auto"], id="another word"),
+        pytest.param({"min_frames": 1.5}, ["min_frames", "INTEGER"], id="float for int only"),
+        pytest.param({"cameras": ["front", "1st"]}, ["cameras", "1st"], id="no topic's name"),
+        pytest.param({"cameras": ["a", "b", "a"]}, ["cameras", "twice"], id="repeated camera"),
+        pytest.param({"engine": "tpu"}, ["engine", "tpu", "torch"], id="no such engine"),
         pytest.param({"max_people": "many"}, ["max_people"], id="text for int"),
         pytest.param({"preset": "huge"}, ["preset", "huge", "lite"], id="no such preset"),
         pytest.param({"device": "tpu"}, ["device", "tpu", "cpu"], id="no such device"),

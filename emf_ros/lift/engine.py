@@ -14,6 +14,7 @@ from ..paths import share_folder
 from ..skeletons import get_layout
 
 DEVICES = ("auto", "cuda", "cpu")
+ENGINES = ("auto", "torch", "onnxruntime")
 
 
 class EngineError(RuntimeError):
@@ -106,6 +107,9 @@ class OnnxEngine:
             raise EngineError(f"{path} says that it takes {wanted} and takes {taken}")
         self.description = f"onnxruntime {onnxruntime.__version__} on {threads} CPU threads"
 
+    def warm_up(self, n):
+        self.lift(np.zeros((n, self.config.frames, 17, 3)))
+
     def lift(self, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         keypoints = _check_keypoints(keypoints, self.config)
         positions, log_scale = self._session.run(
@@ -151,6 +155,9 @@ def make_engine(
     device: str = "auto",
     require_gpu: bool = False,
     threads: int | None = None,
+    engine: str = "auto",
+    say=print,
+    counts=None,
 ) -> Engine:
     """Load the model and choose what runs it.
 
@@ -203,7 +210,7 @@ def make_engine(
     exported = path.with_suffix(".onnx")
     if exported.is_file():
         try:
-            engine: Engine = OnnxEngine(exported, threads)
+            engine = OnnxEngine(exported, threads)
         except ImportError:
             engine = TorchEngine(path, "cpu", threads)
     else:

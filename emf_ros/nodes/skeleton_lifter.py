@@ -151,7 +151,7 @@ class CameraFeed:
         self.info: CameraInfo | None = None
         self._info_used: CameraInfo | None = None
         self.last_heard = time.monotonic()
-        self.camera_text = "no camera_info yet"
+        self.camera_text = f"no {self.topic('camera_info')} yet"
         self.rate = RateMeter()
         self.people = 0
         self._frame_id = ""

@@ -1,0 +1,256 @@
+"""The real skeleton_lifter process in time: several cameras, overload, replay, clocks, QoS."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import camera_info_message, stamp_ns, wait_for
+from test_nodes_lifter import SECOND, Lifter, assert_plausible, by_id, joints
+
+HOURS = 3600 * SECOND
+
+
+@pytest.fixture
+def start_lifter(ros, start_node, diagnostics, demo_keypoints):
+    """A lifter process of one's own, on one thread."""
+
+    def start(camera: str = "", process: Any = None, **parameters: Any) -> Lifter:
+        process = process or start_node("skeleton_lifter", device="cpu", threads=1, **parameters)
+        return Lifter(ros, process, diagnostics, demo_keypoints, camera)
+
+    return start
+
+
+def settle(lifter: Lifter) -> None:
+    """Until the diagnostics tell of all that has happened."""
+    heard = len(lifter.diagnostics.all)
+    wait_for(lambda: len(lifter.diagnostics.all) > heard + 1, "fresh diagnostics")
+
+
+def burst(ros, lifter: Lifter, topic: str, messages: list) -> Any:
+    """Publish messages all at once, none of which may get lost on the way; the publisher."""
+    from emf_ros_msgs.msg import Skeleton2DArray
+
+    publisher = ros.node.create_publisher(Skeleton2DArray, topic, 500)
+    wait_for(lambda: publisher.get_subscription_count() == 1, "the lifter listens")
+    for message in messages:
+        publisher.publish(message)
+    return publisher
+
+
+# --- several cameras -----------------------------------------------------------------------------
+
+
+def test_cameras_share_a_lifter_and_nothing_else(start_lifter) -> None:
+    front = start_lifter("front", cameras=["front", "rear"])
+    rear = start_lifter("rear", process=front.process)
+    # Only one of them is calibrated, and only its people have a place.
+    front.connect()
+    rear.connect(info=False)
+    ids = front.new_ids()
+    for _ in range(8):
+        here = front.feed(ids)
+        there = rear.feed(ids)
+    for track_id in ids:
+        assert_plausible(by_id(here)[track_id])
+        assert not by_id(there)[track_id].root_valid
+    wait_for(
+        lambda: (
+            front.feed(ids) and rear.feed(ids) and front.diagnostics.value("rear.people") == "2"
+        ),
+        "two people at the rear",
+    )
+    assert "front.latency_ms_p50" in {v.key for v in front.diagnostics.last().values}
+    assert front.diagnostics.last().message == "no rear/camera_info yet"
+    # One falls silent: its people end, the other's stay.
+    wait_for(
+        lambda: front.feed(ids) and front.diagnostics.value("rear.people") == "0",
+        "the rear's people have ended",
+    )
+    ended = [
+        s.track_id for m in rear.skeletons.messages for s in m.skeletons if s.tracking_state == 3
+    ]
+    assert set(ids) <= set(ended)
+    assert not any(
+        s.track_id in ids and s.tracking_state == 3
+        for m in front.skeletons.messages
+        for s in m.skeletons
+    )
+
+
+def test_one_camera_has_no_name(start_lifter) -> None:
+    lifter = start_lifter(cameras=[""])
+    lifter.connect().assert_goes_on()
+
+
+# --- overload and replay -------------------------------------------------------------------------
+
+
+def test_under_overload_the_newest_is_lifted_and_the_rest_counted(ros, start_lifter) -> None:
+    lifter = start_lifter().connect()
+    ids = lifter.new_ids()
+    settle(lifter)
+    merged, before = lifter.diagnostics.count("coalesced"), len(lifter.skeletons)
+    # Our own side's five are kept by the lifter's reader; more would get lost on the wire.
+    for _ in range(12):
+        for _ in range(5):
+            lifter._keypoints.publish(lifter.make(ids))
+        newest = lifter.now
+        wait_for(lambda newest=newest: lifter.skeletons.of_stamp(newest), "the newest's answer")
+    settle(lifter)
+    answers = sum(bool(by_id(m)) for m in lifter.skeletons.messages[before:])
+    # One or the other; what is neither was lost before it got there.
+    assert 12 <= answers < 60
+    assert 0 < lifter.diagnostics.count("coalesced") - merged <= 60 - answers
+    # What tells of an end when the images have stopped has the last one's stamp.
+    living = [m for m in lifter.skeletons.messages if by_id(m)]
+    assert (np.diff([stamp_ns(m) for m in living]) > 0).all()
+    assert_plausible(by_id(living[-1])[ids[0]])
+
+
+def replay(ros, lifter: Lifter, messages: list) -> list:
+    """All skeletons that a synchronous lifter makes of them, without the times they took."""
+    infos = lifter._info
+    wait_for(lambda: infos.get_subscription_count() == 1, "the lifter takes intrinsics")
+    wait_for(lambda: ros.node.count_publishers(lifter.skeletons.topic) == 1, "it publishes")
+    infos.publish(camera_info_message())
+    time.sleep(0.5)
+    burst(ros, lifter, lifter.process.topic("keypoints"), messages)
+    wait_for(lambda: len(lifter.skeletons) >= len(messages), "an answer to each")
+    for message in lifter.skeletons.messages:
+        message.detect_ms = message.queue_ms = message.lift_ms = message.total_ms = 0.0
+    return lifter.skeletons.messages
+
+
+def test_a_replay_gives_the_same_bits_whatever_the_load(ros, start_lifter) -> None:
+    first = start_lifter(synchronous=True)
+    ids = first.new_ids()
+    messages = [first.make(ids) for _ in range(90)]
+    calm = replay(ros, first, messages)
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        busy = replay(ros, start_lifter(synchronous=True), messages)
+    finally:
+        for process in spinning:
+            process.kill()
+    assert len(calm) == 90
+    # As text, in which NaN is like NaN and every digit of a float is there.
+    assert [repr(m) for m in calm] == [repr(m) for m in busy]
+    assert [stamp_ns(m) for m in first.skeletons.messages] == [stamp_ns(m) for m in messages]
+    assert_plausible(by_id(first.skeletons.messages[-1])[ids[0]])
+    assert first.diagnostics.count("coalesced") == 0
+
+
+# --- the lag -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("budget_ms", "low", "high"), [(1500.0, 5, 13), (1.0, 0, 0)])
+def test_the_lag_follows_the_budget(start_lifter, budget_ms, low, high) -> None:
+    lifter = start_lifter(lag="auto", latency_budget_ms=budget_ms).connect()
+    ids = lifter.new_ids()
+    ages = []
+    for _ in range(90):
+        lifter.now = max(lifter.now, time.time_ns() - 33_000_000)
+        lifter._keypoints.publish(lifter.make(ids))
+        time.sleep(1 / 30)
+    for answer in lifter.skeletons.messages[-30:]:
+        ages.append(answer.total_ms + answer.lag.sec * 1e3 + answer.lag.nanosec / 1e6)
+    lags = [m.lag.sec * SECOND + m.lag.nanosec for m in lifter.skeletons.messages]
+    wait_for(lambda: low <= int(lifter.diagnostics.value("lag_frames")) <= high, "the lag")
+    if high:
+        assert max(lags) > 0 and np.median(ages) <= budget_ms
+    else:
+        assert max(lags) == 0
+    assert (np.diff([stamp_ns(m) for m in lifter.skeletons.messages]) > 0).all()
+
+
+# --- clocks, wires -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("off_ns", [-5 * HOURS, 5 * HOURS], ids=["behind", "ahead"])
+def test_a_camera_whose_clock_is_hours_off(start_lifter, off_ns: int) -> None:
+    lifter = start_lifter()
+    lifter.now += off_ns
+    lifter.connect()
+    ids = lifter.new_ids()
+    answer = lifter.feed(ids, 8)
+    assert_plausible(by_id(answer)[ids[0]])
+    assert math.isnan(answer.total_ms) and answer.lift_ms > 0
+    wait_for(lambda: lifter.diagnostics.value("latency_ms_p50") == "nan", "an unknown age")
+
+
+def test_a_subscriber_that_asks_for_more_is_told_what_to_ask_for(ros, start_lifter) -> None:
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+
+    from emf_ros_msgs.msg import Skeleton3DArray
+
+    lifter = start_lifter()
+    profile = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    asking = ros.node.create_subscription(
+        Skeleton3DArray, lifter.skeletons.topic, lambda message: None, profile
+    )
+    wait_for(lambda: lifter.diagnostics.count("incompatible_qos") >= 1, "the count")
+    ros.node.destroy_subscription(asking)
+    log = lifter.process.log
+    assert lifter.skeletons.topic in log and "durability" in log and "volatile" in log
+    lifter.connect().assert_goes_on()
+
+
+def test_a_publisher_that_offers_less_is_told_what_to_offer(ros, start_lifter) -> None:
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+    from emf_ros_msgs.msg import Skeleton2DArray
+
+    lifter = start_lifter(synchronous=True)
+    profile = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    topic = lifter.process.topic("keypoints")
+    offering = ros.node.create_publisher(Skeleton2DArray, topic, profile)
+    wait_for(lambda: lifter.diagnostics.count("incompatible_qos") >= 1, "the count")
+    ros.node.destroy_publisher(offering)
+    assert topic in lifter.process.log and "reliability reliable" in lifter.process.log
+
+
+def test_two_publishers_on_one_topic_are_pointed_out(ros, start_lifter) -> None:
+    from emf_ros_msgs.msg import Skeleton2DArray
+
+    lifter = start_lifter().connect()
+    topic = lifter.process.topic("keypoints")
+    second = ros.node.create_publisher(Skeleton2DArray, topic, 5)
+    wait_for(lambda: f"2 publishers on {topic}" in lifter.diagnostics.last().message, "a warning")
+    assert lifter.diagnostics.last().level == b"\1"
+    # The other one's images are those of another camera: one window would hold both.
+    ids = lifter.new_ids()
+    lifter.feed(ids, 6)
+    foreign = lifter.make(ids)
+    foreign.header.frame_id = "another_camera"
+    for skeleton in foreign.skeletons:
+        for keypoint in skeleton.keypoints:
+            keypoint.x += 300.0
+    second.publish(foreign)
+    wait_for(lambda: lifter.diagnostics.count("other_frame_id") == 1, "the count")
+    answer = lifter.feed(ids)
+    assert_plausible(by_id(answer)[ids[0]])
+    assert answer.header.frame_id != "another_camera"
+    ros.node.destroy_publisher(second)
+    wait_for(lambda: lifter.diagnostics.last().level == b"\0", "all is well again")
+
+
+def test_ids_that_swap_do_not_mix_two_people(start_lifter) -> None:
+    lifter = start_lifter().connect()
+    first, second = lifter.new_ids()
+    lifter.feed((first, second), 12)
+    # Standing apart, they exchange their ids from one image to the next.
+    swapped = lifter.feed((second, first))
+    fresh = lifter.new_ids()
+    lifter.index -= 1
+    alone = lifter.feed(fresh)
+    for old, new in zip((second, first), fresh, strict=True):
+        apart = joints(by_id(swapped)[old]) - joints(by_id(alone)[new])
+        assert np.nanmax(np.linalg.norm(apart, axis=-1)) < 0.1
+    wait_for(lambda: lifter.diagnostics.count("track_jumped") == 2, "the count")
