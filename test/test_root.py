@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from emf_ros.lift.root import solve_root, steady_root
+from emf_ros.lift.root import solve_root, steady_root, update_along
 
 
 def people(count, seed=0, near=1.5, far=8.0):
@@ -236,3 +236,158 @@ def test_unknown_frames_are_left_out_and_few_give_no_velocity():
     roots[:24] = np.nan
     root, velocity = steady_root(roots, 26, RATE_HZ)
     assert np.array_equal(root, roots[26]) and np.isnan(velocity).all()
+
+
+# ------------------------------------------------------------------------------ weights, and scale
+
+
+def closed_form(joints, rays, weights, depths):
+    """One person's root by numpy's least squares on the 2J equations, each over its depth."""
+    rows, right = [], []
+    for (x, y, z), (u, v), w, d in zip(joints, rays, weights, depths, strict=True):
+        s = np.sqrt(w) / d
+        rows += [[s, 0, -s * u], [0, s, -s * v]]
+        right += [s * (u * z - x), s * (v * z - y)]
+    return np.linalg.lstsq(np.array(rows), np.array(right), rcond=None)[0]
+
+
+def test_noisy_rays_give_the_least_squares_root():
+    joints, _, rays, scores = people(40, seed=18)
+    rays = rays + np.random.default_rng(19).normal(0, 0.01, rays.shape)
+    solved = solve_root(joints, rays, scores)
+    for i in range(len(joints)):
+        first = closed_form(joints[i], rays[i], scores[i], np.ones(17))
+        depths = np.maximum(joints[i, :, 2] + first[2], 0.1)
+        expected = closed_form(joints[i], rays[i], scores[i], depths)
+        assert solved.root[i] == pytest.approx(expected, abs=1e-7)
+        assert np.abs(first - expected).max() > 1e-4
+
+
+def test_the_noise_scatters_as_the_covariance_says_along_the_ray_and_across():
+    """One person, seen 20000 times with other errors of the keypoints, of known size."""
+    joints, root, rays, _ = (a[:1] for a in people(1, seed=20))
+    rng = np.random.default_rng(21)
+    tries, noise = 20_000, 0.01
+    noisy = rays + rng.normal(0, noise, (tries, 17, 2))
+    same = np.broadcast_to(joints, (tries, 17, 3))
+    solved = solve_root(same, noisy, np.ones((tries, 17)), height_spread=0.0)
+    scatter = np.cov(solved.root.T)
+    expected = solved.covariance.mean(axis=0)
+    along = root[0] / np.linalg.norm(root[0])
+    across = np.cross(along, [0.0, 1.0, 0.0])
+    for direction in (along, across / np.linalg.norm(across)):
+        variance = direction @ scatter @ direction
+        # Three parameters fitted to 34 numbers leave the residual a tenth too small.
+        assert direction @ expected @ direction == pytest.approx(variance, rel=0.15)
+    assert along @ scatter @ along > 4 * across @ scatter @ across
+
+
+def test_the_height_s_spread_widens_the_covariance_along_the_root():
+    joints, root, rays, scores = people(30, seed=22)
+    none = solve_root(joints, rays, scores, height_spread=0.0).covariance
+    spread = np.random.default_rng(23).uniform(0.01, 0.2, 30)
+    each = solve_root(joints, rays, scores, height_spread=spread).covariance
+    added = spread[:, None, None] ** 2 * root[:, :, None] * root[:, None, :]
+    assert each - none == pytest.approx(added, abs=1e-6)
+    default = solve_root(joints, rays, scores).covariance
+    alike = solve_root(joints, rays, scores, height_spread=np.full(30, 0.07)).covariance
+    assert default == pytest.approx(alike)
+
+
+def test_a_joint_that_fits_far_worse_than_its_stddev_hardly_counts():
+    joints, root, rays, _ = people(200, seed=24)
+    scores, stddev = np.ones((200, 17)), np.full((200, 17), 0.05)
+    rays[:, 13] += 0.8 / root[:, 2:]  # by 0.8 m
+    plain, robust = (
+        np.linalg.norm(solve_root(joints, rays, scores, stddev=s).root - root, axis=-1)
+        for s in (None, stddev)
+    )
+    assert np.median(robust) < 0.3 * np.median(plain)
+    # Where such errors are to be expected the joint counts like any other.
+    stddev[:] = 50.0
+    believed = np.linalg.norm(solve_root(joints, rays, scores, stddev=stddev).root - root, axis=-1)
+    assert np.median(believed) == pytest.approx(np.median(plain), rel=0.02)
+
+
+def test_joints_within_their_stddev_are_solved_like_without():
+    joints, root, rays, scores = people(200, seed=25)
+    rays = rays + np.random.default_rng(26).normal(0, 0.002, rays.shape)
+    stddev = np.full(scores.shape, 0.2)
+    robust = solve_root(joints, rays, scores, stddev=stddev)
+    plain = solve_root(joints, rays, scores)
+    assert robust.valid.all()
+    assert np.linalg.norm(robust.root - plain.root, axis=-1).max() < 0.02
+    # A stddev of none means no joint fits; the least one is believed instead.
+    sure = solve_root(joints, rays, scores, stddev=np.zeros_like(scores))
+    assert sure.valid.all() and np.isfinite(sure.root).all()
+
+
+def test_torch_equals_numpy_with_stddev():
+    joints, _, rays, scores = people(50, seed=27)
+    rays = rays + np.random.default_rng(28).normal(0, 0.01, rays.shape)
+    stddev = np.random.default_rng(29).uniform(0.02, 0.1, scores.shape)
+    ours = solve_root(joints, rays, scores, stddev=stddev)
+    given = [torch.tensor(a) for a in (joints, rays, scores)]
+    theirs = solve_root(*given, stddev=torch.tensor(stddev))
+    assert theirs.root.numpy() == pytest.approx(ours.root, abs=1e-9)
+    assert theirs.covariance.numpy() == pytest.approx(ours.covariance, rel=1e-6)
+
+
+# ------------------------------------------------------------------------------ measured distances
+
+
+def estimates(count, seed):
+    """True roots, estimates of them, and their covariances: 7 % along the ray, 2 cm across."""
+    rng = np.random.default_rng(seed)
+    root = people(count, seed=seed)[1]
+    covariance = 0.07**2 * root[:, :, None] * root[:, None, :] + 0.02**2 * np.eye(3)
+    off = np.einsum("pij,pj->pi", np.linalg.cholesky(covariance), rng.standard_normal((count, 3)))
+    return root, root + off, covariance, rng
+
+
+def test_a_measured_distance_makes_errors_as_small_as_the_covariance_says():
+    truth, root, covariance, rng = estimates(5000, 30)
+    direction = np.array([0.0, 0.6, 0.8])
+    value = truth @ direction + rng.normal(0, 0.05, len(truth))
+    moved, narrowed, taken = update_along(root, covariance, direction, value, 0.05**2)
+    assert 0.99 < taken.mean()
+    off = (moved - truth)[taken]
+    mahalanobis2 = np.einsum("pi,pij,pj->p", off, np.linalg.inv(narrowed[taken]), off)
+    assert mahalanobis2.mean() == pytest.approx(3.0, abs=0.15)
+    before = np.linalg.norm(root - truth, axis=-1)[taken].mean()
+    assert np.linalg.norm(off, axis=-1).mean() < 0.5 * before
+    assert narrowed == pytest.approx(narrowed.swapaxes(-1, -2), abs=1e-12)
+    assert (np.linalg.eigvalsh(narrowed) > 0).all()
+
+
+def test_it_is_the_posterior_of_two_normal_densities():
+    _, root, covariance, rng = estimates(20, 31)
+    direction = root / np.linalg.norm(root, axis=-1, keepdims=True)
+    value = np.linalg.norm(root, axis=-1) * rng.uniform(0.9, 1.1, 20)
+    variance = rng.uniform(0.01, 0.1, 20)
+    moved, narrowed, taken = update_along(root, covariance, direction, value, variance)
+    assert taken.all()
+    outer = direction[:, :, None] * direction[:, None, :]
+    information = np.linalg.inv(covariance) + outer / variance[:, None, None]
+    assert np.linalg.inv(narrowed) == pytest.approx(information, rel=1e-6)
+    right = np.linalg.solve(covariance, root[..., None])[..., 0]
+    right += direction * (value / variance)[:, None]
+    assert moved == pytest.approx(np.linalg.solve(information, right[..., None])[..., 0])
+
+
+def test_what_disagrees_or_is_unknown_changes_nothing():
+    forward = np.array([0.0, 0.0, 1.0])
+    root = np.tile([0.2, 0.1, 4.0], (7, 1))
+    covariance = np.tile(np.diag([1e-4, 1e-4, 0.09]), (7, 1, 1))
+    covariance[3] *= 1e4  # so wide that only the factor refuses
+    covariance[4] *= 1e4
+    root[5] = np.nan
+    value = np.array([4.89, 5.1, np.nan, 8.1, 1.9, 4.0, np.inf])
+    moved, narrowed, taken = update_along(root, covariance, forward, value, 0.0)
+    assert taken.tolist() == [True, *[False] * 6]
+    assert moved[0, 2] == pytest.approx(4.89) and narrowed[0, 2, 2] == pytest.approx(0.0, abs=1e-12)
+    np.testing.assert_array_equal(moved[1:], root[1:])
+    np.testing.assert_array_equal(narrowed[1:], covariance[1:])
+    assert update_along(root, covariance, forward, value, 0.0, stddevs=np.inf)[2][1]
+    nobody = update_along(np.zeros((0, 3)), np.zeros((0, 3, 3)), forward, np.zeros(0), 0.0)
+    assert [len(a) for a in nobody] == [0, 0, 0]
