@@ -1,0 +1,125 @@
+"""The distance from a depth image: at the trunk, where the body is widest."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..skeletons import H36M17
+from .root import GATE_STDDEVS, update_along
+
+TRUNK = np.array(
+    [H36M17.index(j) for j in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
+)
+
+#: Depths outside of these, m, are a sensor's errors.
+NEAREST_M, FARTHEST_M = 0.3, 20.0
+
+#: The patch's half width as a share of the trunk's length in the image: 0.08 m of a man's.
+PATCH = 0.15
+#: Samples along the patch's side, and the share of them that must have a depth.
+_SIDE, FEWEST_VALID = 9, 0.5
+
+#: The interquartile range of a patch on one body: its relief, m, and the noise of stereo cameras as
+#: a share of the depth. A patch with more in it has something else before or behind the body.
+RELIEF_M, NOISE_SHARE = 0.10, 0.02
+
+#: The joints lie behind the surface by half the chest's depth, which is about 0.24 m (Gordon et al.
+#: 1989, ANSUR); with the stddev of one measurement: people seen from the side are deeper, arms and
+#: clothes stand before the trunk.
+BEHIND_SURFACE_M, DEPTH_STDDEV_M = 0.12, 0.06
+
+#: Why a depth was not used.
+NO_TRUNK, HOLES, NOT_ONE_SURFACE, DISAGREES = (
+    "depth_no_trunk",
+    "depth_holes",
+    "depth_not_one_surface",
+    "depth_disagrees",
+)
+
+
+def trunk_depth(
+    image: np.ndarray, keypoints: np.ndarray, radius_px: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The depth of people's surface: the median in a patch in the middle of the trunk.
+
+    Args:
+        image: (H, W) along the optical axis: uint16 mm or float32 m (REP-118). 0, NaN and infinity
+            are holes.
+        keypoints: (P, 17, 2) px of h36m17 in the depth image; NaN where not seen.
+        radius_px: half the patch's width; None: `PATCH` of each trunk's length.
+
+    Returns:
+        (P,) m, NaN where there is none, and (P,) str why, empty where there is one.
+
+    Raises:
+        ValueError: the image is of another type or shape.
+    """
+    if image.ndim != 2 or not image.size or image.dtype not in (np.uint16, np.float32):
+        raise ValueError(
+            f"a depth image is (H, W) of uint16 mm or float32 m, not {image.shape} of {image.dtype}"
+        )
+    trunk = keypoints[:, TRUNK]
+    seen = np.isfinite(trunk).all(axis=(1, 2))
+    trunk = np.where(seen[:, None, None], trunk, 0.0)
+    shoulders, hips = trunk[:, :2].mean(axis=1), trunk[:, 2:].mean(axis=1)
+    middle = 0.5 * (shoulders + hips)
+    radius = PATCH * np.linalg.norm(shoulders - hips, axis=-1)
+    # A patch under three pixels wide is what one flying pixel decides.
+    radius = np.maximum(radius, 1.0) if radius_px is None else np.full(len(trunk), radius_px)
+
+    step = np.linspace(-1.0, 1.0, _SIDE)
+    x = np.rint(middle[:, :1] + radius[:, None] * step)[:, None, :]
+    y = np.rint(middle[:, 1:] + radius[:, None] * step)[:, :, None]
+    inside = (x >= 0) & (x < image.shape[1]) & (y >= 0) & (y < image.shape[0])
+    at = [np.where(inside, axis, 0).astype(np.intp) for axis in (y, x)]
+    depth = image[at[0], at[1]].astype(np.float64).reshape(len(trunk), _SIDE**2)
+    if image.dtype == np.uint16:
+        depth *= 0.001
+    valid = inside.reshape(depth.shape) & (depth >= NEAREST_M) & (depth <= FARTHEST_M)
+    count = valid.sum(axis=-1)
+    # The holes come last, out of the quantiles' reach.
+    ordered = np.sort(np.where(valid, depth, np.inf), axis=-1)
+    low, median, high = (
+        ordered[np.arange(len(ordered)), (share * (count - 1).clip(min=0)).astype(int)]
+        for share in (0.25, 0.5, 0.75)
+    )
+    holes = count < FEWEST_VALID * _SIDE**2
+    spread = np.where(holes, 0.0, high) - np.where(holes, 0.0, low)
+    reasons = np.select(
+        [~seen, holes, spread > RELIEF_M + NOISE_SHARE * median],
+        [NO_TRUNK, HOLES, NOT_ONE_SURFACE],
+        "",
+    )
+    return np.where(reasons == "", median, np.nan), reasons
+
+
+def with_depth(
+    root: np.ndarray,
+    covariance: np.ndarray,
+    joints: np.ndarray,
+    depth: np.ndarray,
+    stddev_m: np.ndarray | float = DEPTH_STDDEV_M,
+    stddevs: float = GATE_STDDEVS,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fuse roots with the depth of the trunk's surface.
+
+    Args:
+        root: (P, 3) m, camera optical frame.
+        covariance: (P, 3, 3) m^2.
+        joints: (P, 17, 3) m, relative to the root, in that frame.
+        depth: (P,) m, see `trunk_depth`; NaN where there is none.
+        stddev_m: (P,) or a number, m, of `depth` as the trunk's distance, sensor and body together.
+        stddevs: see `root.update_along`.
+
+    Returns:
+        root, covariance, and (P,) str: why a depth was refused, empty for those that were not and
+        where there was nothing to fuse.
+    """
+    trunk = joints[:, TRUNK, 2].mean(axis=1)
+    forward = np.array([0.0, 0.0, 1.0])
+    value = depth + BEHIND_SURFACE_M - trunk
+    root, covariance, taken = update_along(
+        root, covariance, forward, value, np.square(stddev_m), stddevs
+    )
+    refused = ~taken & np.isfinite(value) & np.isfinite(root).all(axis=-1)
+    return root, covariance, np.where(refused, DISAGREES, "")
