@@ -4,15 +4,19 @@ import math
 
 import numpy as np
 import pytest
+from numpy.linalg import norm
 
 from emf_ros.lift.ground import (
     ABOVE_HORIZON,
     ANKLE_HEIGHT_M,
+    ANKLE_STDDEV_M,
     DISAGREES,
     NO_FOOT,
+    POSE_STDDEV_M,
     GroundPlane,
     on_ground,
 )
+from emf_ros.lift.root import KEYPOINT_ERROR
 from emf_ros.skeletons import H36M17
 
 LEFT, RIGHT = H36M17.index("left_ankle"), H36M17.index("right_ankle")
@@ -148,6 +152,23 @@ def test_the_pitch_s_error_counts_with_the_square_of_the_distance():
     assert 3.0 < spread[1] / spread[0] < 4.0
 
 
+def test_the_variance_is_that_of_its_sources_by_the_distance_s_derivatives():
+    ground = GroundPlane(0.9, 0.1, 0.0, 0.04, 0.01)
+    root, joints, rays, scores = walkers(ground, 1, near=2.0, far=2.0)
+    wide = np.eye(3)[None] * 1e4
+    _, narrowed, _ = on_ground(root, wide, joints, rays, scores, ground)
+    along = root[0] / np.linalg.norm(root[0])
+    foot = root[0] + joints[0, RIGHT]
+    height, fall = ground.height_m - ANKLE_HEIGHT_M, math.asin(-(foot @ ground.up) / norm(foot))
+    step = 1e-6
+    by_height = (height + step) / math.sin(fall) - height / math.sin(fall)
+    by_angle = height / math.sin(fall + step) - height / math.sin(fall)
+    keypoint = 1.5 * KEYPOINT_ERROR / norm(foot)
+    expected = (by_height / step) ** 2 * (0.04**2 + ANKLE_STDDEV_M**2)
+    expected += (by_angle / step) ** 2 * (0.01**2 + keypoint**2) + POSE_STDDEV_M**2
+    assert along @ narrowed[0] @ along == pytest.approx(expected, rel=1e-3)
+
+
 def test_the_lower_of_the_two_feet_must_be_seen():
     ground = GroundPlane(1.2, 0.1)
     root, joints, rays, scores = walkers(ground, 5)
@@ -174,7 +195,7 @@ def test_a_foot_above_the_horizon_stands_on_no_floor():
     np.testing.assert_array_equal(fused, root)
 
 
-@pytest.mark.parametrize("lifted", [0.0, 0.8], ids=["floor", "table"])
+@pytest.mark.parametrize("lifted", [0.0, 0.5], ids=["floor", "chair"])
 def test_who_does_not_stand_on_the_floor_is_refused(lifted):
     ground = GroundPlane(1.5, 0.1)
     root, joints, rays, scores = walkers(ground, 50, far=5.0, lifted=lifted)
@@ -183,6 +204,8 @@ def test_who_does_not_stand_on_the_floor_is_refused(lifted):
     if lifted:
         assert (reasons == DISAGREES).all()
         np.testing.assert_array_equal(fused, root)
+        given = (root, covariance, joints, rays, scores, ground)
+        assert (on_ground(*given, stddevs=np.inf)[2] == "").all()
     else:
         assert (reasons == "").all()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emf_ros.lift.bones import bone_lengths
-from emf_ros.lift.height import height_scale, standing_height
+from emf_ros.lift.height import BODY_SHARE_SPREAD, height_scale, standing_height
 from emf_ros.lift.root import HEIGHT_SPREAD
 from emf_ros.skeletons import H36M17
 
@@ -53,6 +53,21 @@ def test_a_height_scales_the_skeleton_nearly_to_it():
     assert factor[0] == pytest.approx(1.0, abs=1e-3)
     assert 1.075 < factor[1] < 1.10 and 0.706 < factor[2] < 0.80
     assert (spread < 0.5 * HEIGHT_SPREAD).all() and (spread > 0.02).all()
+
+
+def test_it_is_the_product_of_two_normal_densities():
+    """Over the height, on a grid."""
+    lengths, height, stddev = lengths_of(1.7), 2.1, 0.05
+    guess = standing_height(lengths)
+    grid = np.linspace(1.0, 3.0, 200_001)
+    prior = np.hypot(stddev, BODY_SHARE_SPREAD * height)
+    log = ((grid - guess) / (HEIGHT_SPREAD * guess)) ** 2 + ((grid - height) / prior) ** 2
+    density = np.exp(-0.5 * (log - log.min()))
+    density /= density.sum()
+    mean = density @ grid
+    factor, spread = height_scale(lengths[None], np.array([height]), stddev)
+    assert factor[0] == pytest.approx(mean / guess, rel=1e-4)
+    assert spread[0] == pytest.approx(np.sqrt(density @ (grid - mean) ** 2) / mean, rel=1e-3)
 
 
 def test_the_less_sure_the_height_the_less_it_counts():

@@ -294,8 +294,9 @@ def test_the_height_s_spread_widens_the_covariance_along_the_root():
     assert default == pytest.approx(alike)
 
 
-def test_a_joint_that_fits_far_worse_than_its_stddev_hardly_counts():
-    joints, root, rays, _ = people(200, seed=24)
+@pytest.mark.parametrize(("near", "far"), [(1.5, 8.0), (25.0, 40.0)])
+def test_a_joint_that_fits_far_worse_than_its_stddev_hardly_counts(near, far):
+    joints, root, rays, _ = people(200, 24, near, far)
     scores, stddev = np.ones((200, 17)), np.full((200, 17), 0.05)
     rays[:, 13] += 0.8 / root[:, 2:]  # by 0.8 m
     plain, robust = (
