@@ -35,6 +35,21 @@ _PACKED: dict[str, tuple[int, int | None]] = {
 ENCODINGS = (*_PACKED, "nv12", "nv21", "mono16")
 
 
+def _rows(
+    data: np.ndarray, width: int, height: int, step: int, row_bytes: int, rows: int
+) -> np.ndarray:
+    """(rows, row_bytes) of an image's bytes, without the padding. Raises ImageError."""
+    if width <= 0 or height <= 0:
+        raise ImageError(f"an image of {width}x{height} pixels")
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"an image of {width}x{height} pixels is over {MAX_PIXELS} pixels")
+    if step < row_bytes:
+        raise ImageError(f"step {step} is under the {row_bytes} bytes of a row")
+    if data.size != rows * step:
+        raise ImageError(f"{data.size} bytes of data, where {rows} rows of {step} are needed")
+    return data.reshape(rows, step)[:, :row_bytes]
+
+
 def decode_image(
     data: np.ndarray, encoding: str, width: int, height: int, step: int, big_endian: bool = False
 ) -> np.ndarray:
@@ -53,10 +68,6 @@ def decode_image(
     Raises:
         ImageError: says what does not fit.
     """
-    if width <= 0 or height <= 0:
-        raise ImageError(f"an image of {width}x{height} pixels")
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"an image of {width}x{height} pixels is over {MAX_PIXELS} pixels")
     rows = height
     if encoding in _PACKED:
         row_bytes = width * _PACKED[encoding][0]
@@ -70,12 +81,7 @@ def decode_image(
         row_bytes = 2 * width
     else:
         raise ImageError(f"unknown encoding {encoding!r}; known: {', '.join(ENCODINGS)}")
-    if step < row_bytes:
-        raise ImageError(f"step {step} is under the {row_bytes} bytes of a row")
-    if data.size != rows * step:
-        raise ImageError(f"{data.size} bytes of data, where {rows} rows of {step} are needed")
-
-    packed = data.reshape(rows, step)[:, :row_bytes]
+    packed = _rows(data, width, height, step, row_bytes, rows)
     if encoding in _PACKED:
         channels, code = _PACKED[encoding]
         picture = packed.reshape(height, width, channels) if channels > 1 else packed
@@ -88,6 +94,35 @@ def decode_image(
         return cv2.cvtColor((values >> 8).astype(np.uint8), cv2.COLOR_GRAY2RGB)
     code = cv2.COLOR_YUV2RGB_NV12 if encoding == "nv12" else cv2.COLOR_YUV2RGB_NV21
     return cv2.cvtColor(packed, code)
+
+
+#: Encodings of depth images (REP-118), and their arrays' types.
+_DEPTH = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}
+
+
+def decode_depth(
+    data: np.ndarray, encoding: str, width: int, height: int, step: int, big_endian: bool = False
+) -> np.ndarray:
+    """Depths of a sensor_msgs/Image.
+
+    Args:
+        data, width, height, step: see `decode_image`.
+        encoding: 16UC1 or mono16, mm, or 32FC1, m.
+        big_endian: of the values.
+
+    Returns:
+        (height, width) uint16 mm or float32 m; a view of `data` where it can be one.
+
+    Raises:
+        ImageError: says what does not fit.
+    """
+    if encoding not in _DEPTH:
+        raise ImageError(f"{encoding!r} is no depth encoding; known: {', '.join(_DEPTH)}")
+    kind = np.dtype((">" if big_endian else "<") + _DEPTH[encoding])
+    packed = _rows(data, width, height, step, width * kind.itemsize, height)
+    if step % kind.itemsize or data.ctypes.data % kind.itemsize:
+        packed = np.ascontiguousarray(packed)
+    return packed.view(kind).astype(kind.newbyteorder("="), copy=False)
 
 
 def decode_compressed(data: np.ndarray) -> np.ndarray:

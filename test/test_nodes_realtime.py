@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import camera_info_message, stamp_ns, wait_for
+from conftest import FRAME_SIZE, camera_info_message, stamp_ns, wait_for
 from test_nodes_lifter import SECOND, Lifter, assert_plausible, by_id, joints
 
 HOURS = 3600 * SECOND
@@ -254,3 +254,59 @@ def test_ids_that_swap_do_not_mix_two_people(start_lifter) -> None:
         apart = joints(by_id(swapped)[old]) - joints(by_id(alone)[new])
         assert np.nanmax(np.linalg.norm(apart, axis=-1)) < 0.1
     wait_for(lambda: lifter.diagnostics.count("track_jumped") == 2, "the count")
+
+
+# --- what fixes the distance ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["16UC1", "32FC1"])
+def test_a_depth_image_moves_people_to_where_it_sees_them(ros, start_lifter, encoding) -> None:
+    from array import array
+
+    from sensor_msgs.msg import Image
+
+    lifter = start_lifter(use_depth=True).connect()
+    ids = lifter.new_ids()
+    answer = lifter.feed(ids, 10)
+    topic = lifter.process.topic("depth")
+    depths = ros.publisher(Image, topic)
+    wait_for(lambda: depths.get_subscription_count() == 1, "the lifter listens to depths")
+    before = by_id(answer)[ids[0]].root.z
+    surface = 0.9 * before - 0.12
+    kind, scale = {"16UC1": (np.uint16, 1000), "32FC1": (np.float32, 1)}[encoding]
+    pixels = np.full((FRAME_SIZE[1] // 2, FRAME_SIZE[0] // 2), scale * surface).astype(kind)
+
+    def moved() -> bool:
+        message = lifter.make(ids)
+        image = Image(
+            height=pixels.shape[0],
+            width=pixels.shape[1],
+            encoding=encoding,
+            step=pixels.shape[1] * pixels.itemsize,
+            data=array("B", pixels.tobytes()),
+        )
+        image.header = message.header
+        depths.publish(image)
+        time.sleep(0.1)
+        return 0.85 < by_id(lifter.send(message))[ids[0]].root.z / before < 0.95
+
+    wait_for(moved, "the first person a tenth nearer")
+    # One that is no depth image at all is refused, and the people stay where the model has them.
+    bad = Image(height=4, width=4, encoding="bgr8", step=12, data=array("B", bytes(48)))
+    depths.publish(bad)
+    wait_for(lambda: lifter.feed(ids) and lifter.diagnostics.count("bad_depth") == 1, "the count")
+    lifter.assert_goes_on()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"camera_height_m": [0.05]}, "camera"),
+        ({"camera_height_m": [1.0], "camera_pitch_deg": [120.0]}, "pitch"),
+        ({"camera_height_m": [1.0, 1.2]}, "2 values"),
+    ],
+)
+def test_a_floor_that_cannot_be_ends_the_process(start_node, parameters, said) -> None:
+    process = start_node("skeleton_lifter", expect=False, **parameters)
+    assert process.wait() == 1
+    assert "Traceback" not in process.log and said in process.log

@@ -263,3 +263,134 @@ class TestWhoIsWho:
             crowd = [rays[t] * (0.5 + k / 400) for k in range(200)]
             result = pipeline.update(frame_of(crowd, STEP * (t + 30), range(200)))
         assert len(result.people) == 200 and all(p.root_valid for p in result.people)
+
+
+def last_person(pipeline, rays, frames=40, before=lambda stamp_ns: None):
+    """The only person in the last of some images; `before` is told each one's stamp."""
+    for t in range(frames):
+        stamp_ns = round(STEP * (t + 30))
+        before(stamp_ns)
+        result = pipeline.update(frame_of([rays[t]], stamp_ns))
+    (person,) = result.people
+    return person
+
+
+def distance(person):
+    return np.linalg.norm(person.root)
+
+
+class TestWhatFixesTheDistance:
+    """A walker of whom the model alone knows the distance to some ten percent."""
+
+    @pytest.fixture(scope="class")
+    def rays(self):
+        return walker(40, turned=0.4)
+
+    @pytest.fixture(scope="class")
+    def alone(self, engine, rays):
+        return last_person(pipeline_of(engine), rays)
+
+    def assert_scaled(self, person, alone, factor):
+        """Nearer or further along the same ray, and as much smaller or larger."""
+        assert distance(person) == pytest.approx(factor * distance(alone), rel=0.02)
+        assert np.allclose(person.root / distance(person), alone.root / distance(alone), atol=0.01)
+        sizes = [np.linalg.norm(p.joints - p.root, axis=-1).mean() for p in (person, alone)]
+        assert sizes[0] == pytest.approx(factor * sizes[1], rel=0.02)
+
+    @pytest.mark.parametrize("factor", [0.9, 1.1])
+    def test_a_known_height(self, engine, rays, alone, factor):
+        from emf_ros.lift.height import standing_height
+
+        height_m = float(factor * standing_height(bone_lengths(alone.joints)))
+        person = last_person(pipeline_of(engine, person_height_m=height_m), rays)
+        # The known height weighs more than the model's, whose weight is not nothing.
+        assert 0.6 < (distance(person) / distance(alone) - 1) / (factor - 1) < 1.05
+        assert np.linalg.det(person.root_covariance) < np.linalg.det(alone.root_covariance)
+        pipeline = pipeline_of(engine)
+        pipeline.set_height(1, height_m)
+        assert distance(last_person(pipeline, rays)) == pytest.approx(distance(person), rel=1e-6)
+        with pytest.raises(ValueError, match="height"):
+            pipeline.set_height(1, -1.7)
+        with pytest.raises(ValueError, match="height"):
+            pipeline_of(engine, person_height_m=0.0)
+
+    @pytest.mark.parametrize("factor", [0.88, 1.0, 1.12])
+    @pytest.mark.parametrize("kind", ["uint16", "float32"])
+    def test_a_depth_image(self, engine, rays, alone, factor, kind):
+        trunk = (alone.joints[[1, 4, 11, 14], 2]).mean()
+        surface = factor * trunk - 0.12
+        image = np.full((180, 320), surface, np.float32)
+        if kind == "uint16":
+            image = (1000 * image).round().astype(np.uint16)
+        pipeline = pipeline_of(engine)
+        person = last_person(
+            pipeline, rays, before=lambda s: pipeline.add_depth(s + 5_000_000, image)
+        )
+        self.assert_scaled(person, alone, 1 + 0.96 * (factor - 1))
+        assert person.root_covariance[2, 2] < 0.3 * alone.root_covariance[2, 2]
+        assert not any(reason.startswith(("depth", "no_depth")) for reason in pipeline.counts)
+
+    def test_a_depth_image_of_something_else_is_refused(self, engine, rays, alone):
+        pipeline = pipeline_of(engine)
+        near = np.full((180, 320), 0.8, np.float32)
+        person = last_person(pipeline, rays, before=lambda s: pipeline.add_depth(s, near))
+        assert np.array_equal(person.root, alone.root)
+        assert pipeline.counts["depth_disagrees"] == 40
+
+    def test_a_depth_image_of_another_moment_or_shape(self, engine, rays, alone):
+        pipeline = pipeline_of(engine)
+        right = np.full((180, 320), distance(alone), np.float32)
+        person = last_person(
+            pipeline, rays, before=lambda s: pipeline.add_depth(s - 50_000_000, right)
+        )
+        assert np.array_equal(person.root, alone.root)
+        assert pipeline.counts["no_depth_of_that_moment"] > 0
+        pipeline = pipeline_of(engine)
+        square = np.full((320, 320), distance(alone), np.float32)
+        person = last_person(pipeline, rays, before=lambda s: pipeline.add_depth(s, square))
+        assert np.array_equal(person.root, alone.root)
+        assert pipeline.counts["depth_of_another_size"] == 40
+
+    @pytest.mark.parametrize("factor", [0.9, 1.1])
+    def test_a_known_floor(self, engine, rays, alone, factor):
+        from emf_ros.lift.ground import ANKLE_HEIGHT_M, GroundPlane
+
+        # The camera is level; the walker's lower foot hangs this far under it.
+        lower = alone.joints[[3, 6], 1].max()
+        floor = GroundPlane(factor * lower + ANKLE_HEIGHT_M, 0.0)
+        pipeline = pipeline_of(engine, ground=floor)
+        person = last_person(pipeline, rays)
+        # A degree of tilt, over so flat a ray, is worth about as much as the model's own guess.
+        assert 0.2 < (distance(person) / distance(alone) - 1) / (factor - 1) < 1.1
+        assert person.root_covariance[2, 2] < alone.root_covariance[2, 2]
+        assert not any(reason.startswith("ground") for reason in pipeline.counts)
+        # On a table, as it were: the floor is no help, and no harm.
+        pipeline = pipeline_of(engine, ground=GroundPlane(2.5 * lower, 0.0))
+        assert np.array_equal(last_person(pipeline, rays).root, alone.root)
+        assert pipeline.counts["ground_disagrees"] > 0
+
+
+def test_the_filter_calms_who_stands_still(engine):
+    noise = np.random.default_rng(0).normal(scale=0.004, size=(75, 17, 2))
+    standing = np.repeat(walker(1), 75, axis=0) + noise
+
+    def jitter(joints):
+        return np.linalg.norm(np.diff(joints, n=2, axis=0), axis=-1).mean() * 900
+
+    plain, _, _ = lift(engine, standing)
+    calm, roots, _ = lift(engine, standing, smoothing_cutoff_hz=1.0)
+    assert jitter(calm) < 0.4 * jitter(plain)
+    assert np.linalg.norm(calm - plain, axis=-1).mean() < 0.05
+    with pytest.raises(ValueError, match="cutoff"):
+        pipeline_of(engine, smoothing_cutoff_hz=-1.0)
+
+
+def test_the_filter_leaves_unknown_what_is_unknown(engine):
+    rays = walker(60)
+    pipeline = pipeline_of(engine, smoothing_cutoff_hz=1.0)
+    for t in range(60):
+        shown = [] if 25 <= t < 40 else [rays[t]]
+        result = pipeline.update(frame_of(shown, STEP * (t + 30), (1,)[: len(shown)]))
+        (person,) = result.people
+        assert person.root_valid == bool(shown)
+        assert np.isnan(person.root).all() != bool(shown)

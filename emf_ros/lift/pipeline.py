@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
@@ -12,9 +13,13 @@ import numpy as np
 from ..camera import Camera, CameraError, CanonicalWindow, canonical_window
 from ..skeletons import H36M17, Layout, conversion_matrix, convert_keypoints, get_layout
 from .bones import BoneMemory, bone_lengths, with_bone_lengths
+from .depth import trunk_depth, with_depth
 from .engine import Engine
+from .ground import GroundPlane, on_ground
+from .height import height_scale
 from .root import solve_root, steady_root
 from .sides import SideKeeper
+from .smoothing import OneEuroFilter
 from .window import NANOSECONDS, KeypointHistory
 
 WARMING_UP, TRACKED, COASTING, ENDED = range(4)
@@ -22,6 +27,13 @@ WARMING_UP, TRACKED, COASTING, ENDED = range(4)
 #: Without intrinsics the window needs some camera to be made canonical with; the pose hardly
 #: depends on it, the distance entirely, which is why the root is then not given.
 UNKNOWN_CAMERA_FOV_DEG = 60.0
+
+#: A depth image this far from the described one, ns, shows the same moment: at 30 Hz the nearest of
+#: an unsynchronised camera's is no further.
+DEPTH_WITHIN_NS = 34_000_000
+
+#: Depth images that wait to be used: a second's.
+DEPTHS = 32
 
 #: What being followed already is worth where there are too many people: without it two of about the
 #: same size would take turns, and neither would have a window.
@@ -51,6 +63,11 @@ class PipelineConfig:
         bone_memory_s: how long a person's bones are remembered, see `bones.BoneMemory`; 0: each
             pose has the bones that the model gives it.
         keep_sides: put right what the detector takes for the other side, see `sides.SideKeeper`.
+        person_height_m: everyone's standing height, NaN where it is not known; see `height`. One
+            person's own is told to `LiftPipeline.set_height`.
+        ground: the floor as the camera sees it, where that is known; see `ground`.
+        smoothing_cutoff_hz, smoothing_beta: of `smoothing.OneEuroFilter`, on the root and on the
+            joints about it; a cutoff of 0 leaves everything as it is.
         jump_back_s: stamps further back than this restart everything, as a looped bag does; nearer
             ones are late messages.
         silence_s: images of another frame are refused until those of the one that was there first
@@ -66,6 +83,10 @@ class PipelineConfig:
     joint_timeout_s: float = 0.5
     bone_memory_s: float = 10.0
     keep_sides: bool = True
+    person_height_m: float = math.nan
+    ground: GroundPlane | None = None
+    smoothing_cutoff_hz: float = 0.0
+    smoothing_beta: float = 8.0
     jump_back_s: float = 0.5
     silence_s: float = 1.0
 
@@ -175,6 +196,8 @@ class _Track:
     history: KeypointHistory
     bones: BoneMemory | None
     sides: SideKeeper | None
+    smooth: OneEuroFilter | None
+    height_m: float
     score: float = 1.0
 
 
@@ -234,6 +257,12 @@ class LiftPipeline:
         self._camera_known = False
         # Tracks that ended since the last result, which the next one tells of.
         self._ended: list[Person3D] = []
+        self._heights: dict[int, float] = {}
+        self._depths: deque[tuple[int, np.ndarray]] = deque(maxlen=DEPTHS)
+        if self.config.smoothing_cutoff_hz:
+            OneEuroFilter(self.config.smoothing_cutoff_hz, self.config.smoothing_beta)
+        if self.config.person_height_m <= 0:
+            raise ValueError(f"a person's height of {self.config.person_height_m} m")
 
     @property
     def lag(self) -> int:
@@ -283,6 +312,24 @@ class LiftPipeline:
                 self._restart("camera_changed")
             self._camera, self._camera_known = camera, True
 
+    def set_height(self, track_id: int, height_m: float) -> None:
+        """How tall one person is, standing, m, as a face recogniser may know; NaN to forget it."""
+        if height_m <= 0:
+            raise ValueError(f"a person's height of {height_m} m")
+        self._heights[track_id] = height_m
+        if track_id in self._tracks:
+            self._tracks[track_id].height_m = height_m
+
+    def add_depth(self, stamp_ns: int, image: np.ndarray) -> None:
+        """A depth image registered to the camera's pictures, of any resolution; poses of the same
+        moment take their distance from it.
+
+        Args:
+            stamp_ns: of the image, ns.
+            image: (H, W), see `depth.trunk_depth`.
+        """
+        self._depths.append((stamp_ns, image))
+
     def end_all(self) -> list[Person3D]:
         """End every track, as when the images have stopped; those that ended since the last result
         are among them."""
@@ -292,6 +339,7 @@ class LiftPipeline:
     def _end(self, track_ids: Iterable[int]) -> None:
         for track_id in list(track_ids):
             del self._tracks[track_id]
+            self._heights.pop(track_id, None)
             self._ended.append(Person3D.unknown(track_id, ENDED))
 
     def _take_ended(self) -> list[Person3D]:
@@ -302,6 +350,7 @@ class LiftPipeline:
         self.counts[reason] += 1
         self._end(self._tracks)
         self._stamps.clear()
+        self._depths.clear()
         self._described_ns = -1
 
     def update(self, frame: KeypointFrame) -> LiftResult | None:
@@ -424,7 +473,7 @@ class LiftPipeline:
                 self.counts["track_jumped"] += 1
                 track = None
             if track is None:
-                track = self._tracks[person.track_id] = self._new_track()
+                track = self._tracks[person.track_id] = self._new_track(person.track_id)
             track.score = float(np.clip(person.score, 0, 1)) if np.isfinite(person.score) else 0.0
             if track.sides is not None:
                 rays, scores, exchanged = track.sides.keep(stamp_ns, rays, scores)
@@ -432,12 +481,16 @@ class LiftPipeline:
                     self.counts["sides_exchanged"] += 1
             track.history.add(stamp_ns, rays, scores)
 
-    def _new_track(self) -> _Track:
+    def _new_track(self, track_id: int) -> _Track:
         memory_s = self.config.bone_memory_s
         return _Track(
             KeypointHistory(self._span_s, self.config.max_gap_s),
             BoneMemory(memory_s) if memory_s else None,
             SideKeeper() if self.config.keep_sides else None,
+            OneEuroFilter(self.config.smoothing_cutoff_hz, self.config.smoothing_beta)
+            if self.config.smoothing_cutoff_hz
+            else None,
+            self._heights.get(track_id, self.config.person_height_m),
         )
 
     def _chosen(self, layout: Layout, people: Sequence[Person2D]) -> list[Person2D]:
@@ -500,21 +553,36 @@ class LiftPipeline:
                 if usable[row] and track.bones is not None:
                     lengths[row] = track.bones.add(positions[row], stddev[row], described_ns)
             turned = with_bone_lengths(turned, lengths)
-        solved_scores = np.where(scores >= self.config.min_score, scores, 0.0)
+        heights = np.array([track.height_m for track in tracks.values()])
+        factor, spread = height_scale(bone_lengths(turned[:, frame]), heights)
+        turned = factor[:, None, None, None] * turned
         people, frames = turned.shape[:2]
         solved = solve_root(
             turned.reshape(people * frames, -1, 3),
             rays.reshape(people * frames, -1, 2),
-            solved_scores.reshape(people * frames, -1),
+            np.where(scores >= self.config.min_score, scores, 0.0).reshape(people * frames, -1),
+            stddev=stddev.reshape(people * frames, -1).astype(float),
+            height_spread=np.repeat(spread, frames),
         )
         roots = solved.root.reshape(people, frames, 3)
-        covariances = solved.covariance.reshape(people, frames, 3, 3)
+        covariance = solved.covariance.reshape(people, frames, 3, 3)[:, frame]
+        # Who is not being seen has no known place: a guess would be worth less than none.
+        placed = usable & np.isfinite(roots[:, frame]).all(axis=-1) & self._camera_known
+        placed &= np.array([t.history.newest_ns >= described_ns for t in tracks.values()])
+        root, velocity = np.full((people, 3), np.nan), np.full((people, 3), np.nan)
+        for row in np.flatnonzero(placed).tolist():
+            root[row], velocity[row] = steady_root(roots[row], frame, size.rate_hz)
+        relative, spread_m = turned[:, frame], stddev[:, frame].astype(float)
+        if self.config.ground is not None or self._depths:
+            root, covariance, scale = self._measured(windows, relative, root, covariance)
+            # The picture fixes angles: who is nearer than was thought is as much smaller.
+            relative, spread_m = relative * scale[:, None, None], spread_m * scale[:, None]
+
         out = []
         for row, (track_id, track) in enumerate(tracks.items()):
             history = track.history
-            coasting = history.newest_ns < described_ns
             state = TRACKED if history.observed >= self.config.min_frames else WARMING_UP
-            if coasting:
+            if history.newest_ns < described_ns:
                 state = COASTING
             if not usable[row]:
                 # Who has been out of sight for as long as the window has nothing left in it.
@@ -525,30 +593,72 @@ class LiftPipeline:
             fresh = (seen >= 0) & (described_ns - seen <= self.config.joint_timeout_s * NANOSECONDS)
             # The pelvis is the frame that all others are given in: it is known while any is.
             fresh[0] |= fresh.any()
-            joints = np.where(fresh[:, None], turned[row, frame], np.nan)
-            root, covariance = roots[row, frame], covariances[row, frame]
-            root_valid = self._camera_known and not coasting and bool(np.isfinite(root).all())
-            velocity = np.full(3, np.nan)
-            if root_valid:
-                root, velocity = steady_root(roots[row], frame, size.rate_hz)
-                joints = joints + root
-            else:
-                root, covariance = np.full(3, np.nan), np.full((3, 3), np.nan)
+            pose = np.where(fresh[:, None], relative[row], np.nan)
+            place = root[row] if placed[row] else np.full(3, np.nan)
+            if track.smooth is not None:
+                moved = track.smooth.filter(described_ns, np.vstack([place, pose]))
+                place, pose = moved[0], moved[1:]
             out.append(
                 Person3D(
                     track_id,
                     state,
                     track.score,
-                    joints,
+                    pose + place if placed[row] else pose,
                     np.where(fresh, scores[row, frame], 0.0),
-                    np.where(fresh, stddev[row, frame], np.nan),
-                    root,
-                    root_valid,
-                    covariance,
-                    velocity,
+                    np.where(fresh, spread_m[row], np.nan),
+                    place,
+                    bool(placed[row]),
+                    covariance[row] if placed[row] else np.full((3, 3), np.nan),
+                    velocity[row],
                 )
             )
         return out
+
+    def _measured(
+        self, windows: Windows, relative: np.ndarray, root: np.ndarray, covariance: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Roots corrected by the floor and by a depth image.
+
+        Args:
+            windows: of the people.
+            relative: (P, 17, 3) m, root: (P, 3) m, NaN where unknown, covariance: (P, 3, 3) m^2.
+
+        Returns:
+            root, covariance, and (P,) by how much the distance has changed, 1 for none.
+        """
+        before = np.linalg.norm(root, axis=-1)
+        rays, scores = windows.rays[:, windows.frame], windows.scores[:, windows.frame]
+        refused: list[str] = []
+        if self.config.ground is not None:
+            root, covariance, why = on_ground(
+                root, covariance, relative, rays, scores, self.config.ground, self.config.min_score
+            )
+            refused += why.tolist()
+        depth = self._depth_at(windows.stamp_ns)
+        if depth is not None and self._camera is not None:
+            try:
+                camera = self._camera.scaled_to(depth.shape[1], depth.shape[0])
+            except CameraError:
+                self.counts["depth_of_another_size"] += 1
+            else:
+                seen = scores >= self.config.min_score
+                points = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1)
+                pixels = np.where(seen[..., None], camera.project(points), np.nan)
+                surface, why = trunk_depth(depth, pixels)
+                refused += why.tolist()
+                root, covariance, why = with_depth(root, covariance, relative, surface)
+                refused += why.tolist()
+        elif self._depths:
+            self.counts["no_depth_of_that_moment"] += 1
+        self.counts.update(reason for reason in refused if reason)
+        known = np.isfinite(before)
+        ratio = np.linalg.norm(root, axis=-1) / np.where(known, before, 1.0)
+        return root, covariance, np.where(known, ratio, 1.0)
+
+    def _depth_at(self, stamp_ns: int) -> np.ndarray | None:
+        near = [(abs(s - stamp_ns), image) for s, image in self._depths]
+        apart, image = min(near, key=lambda pair: pair[0], default=(DEPTH_WITHIN_NS + 1, None))
+        return image if apart <= DEPTH_WITHIN_NS else None
 
 
 def _is_jump(history: KeypointHistory, stamp_ns: int, rays: np.ndarray, scores: np.ndarray) -> bool:

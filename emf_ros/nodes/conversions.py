@@ -24,7 +24,7 @@ from emf_ros_msgs.msg import (
 
 from ..camera import Camera
 from ..detect.base import Detection
-from ..images import decode_compressed, decode_image
+from ..images import decode_compressed, decode_depth, decode_image
 from ..lift.pipeline import ENDED, KeypointFrame, LiftResult, Person2D, Person3D
 from ..render import rgb_of
 from ..skeletons import Layout
@@ -45,6 +45,18 @@ def image_to_rgb(message: Image) -> np.ndarray:
     data = np.frombuffer(message.data, np.uint8)
     return decode_image(
         data,
+        message.encoding,
+        message.width,
+        message.height,
+        message.step,
+        bool(message.is_bigendian),
+    )
+
+
+def depth_image(message: Image) -> np.ndarray:
+    """(H, W) uint16 mm or float32 m. Raises ImageError."""
+    return decode_depth(
+        np.frombuffer(message.data, np.uint8),
         message.encoding,
         message.width,
         message.height,

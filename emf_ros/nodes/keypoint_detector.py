@@ -73,7 +73,7 @@ class KeypointDetector(BaseNode):
 
     #: None until the node is built: one that could not be is destroyed all the same.
     _worker: threading.Thread | None = None
-    _detector: Detector | None = None
+    _detector: Detector
 
     def __init__(
         self,
@@ -223,7 +223,7 @@ class KeypointDetector(BaseNode):
                 self._stopping = True
                 self._arrived.notify()
             self._worker.join(timeout=5.0)
-        if self._detector is not None:
+        if hasattr(self, "_detector"):
             self._detector.close()
         super().destroy_node()
 

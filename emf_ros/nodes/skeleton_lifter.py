@@ -9,19 +9,23 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray, SkeletonLayout
 
 from ..camera import CameraError
+from ..images import ImageError
 from ..lift.engine import DEVICES, ENGINES, EngineError, make_engine
+from ..lift.ground import GroundPlane
 from ..lift.lag import AutoLag
 from ..lift.pipeline import (
     ENDED,
@@ -106,6 +110,45 @@ PARAMS = (
         low=0.0,
         high=3600.0,
     ),
+    Param(
+        "person_height_m",
+        0.0,
+        "everyone's height, m, where all are known to be about as tall; 0: not known",
+        low=0.0,
+        high=2.5,
+    ),
+    Param(
+        "camera_height_m",
+        [0.0],
+        "of the camera over a level floor, m, one for all cameras or one for each; people's "
+        "distances are then taken from where they stand; 0: not known",
+    ),
+    Param("camera_pitch_deg", [0.0], "of the camera, downwards, degrees; with camera_height_m"),
+    Param(
+        "camera_roll_deg",
+        [0.0],
+        "of the camera, its right side downwards, degrees; with camera_height_m",
+    ),
+    Param(
+        "use_depth",
+        False,
+        "take people's distances from the topic 'depth', images registered to the camera's",
+    ),
+    Param(
+        "smoothing_cutoff_hz",
+        0.0,
+        "One Euro filter on the poses: cutoff frequency of what stands still, Hz; 1 is a good "
+        "value; 0: no filter, and no delay",
+        low=0.0,
+        high=100.0,
+    ),
+    Param(
+        "smoothing_beta",
+        8.0,
+        "how fast the filter opens with the speed, Hz per m/s",
+        low=0.0,
+        high=1000.0,
+    ),
     Param("publish_tf", False, "publish each person's pelvis as a TF frame (needs tf2_msgs)"),
 )
 
@@ -151,6 +194,8 @@ class CameraFeed:
         self.info: CameraInfo | None = None
         self._info_used: CameraInfo | None = None
         self.last_heard = time.monotonic()
+        self._depths: deque[Image] = deque(maxlen=8)
+        self._depth_subscription: Subscription | None = None
         self.camera_text = f"no {self.topic('camera_info')} yet"
         self.rate = RateMeter()
         self.people = 0
@@ -168,6 +213,20 @@ class CameraFeed:
 
     def _take_info(self, message: CameraInfo) -> None:
         self.info = message
+
+    def _take_depth(self, message: Image) -> None:
+        self._depths.append(message)
+
+    def _use_depths(self) -> None:
+        """Hand the depth images that have come to the pipeline."""
+        while self._depths:
+            message = self._depths.popleft()
+            try:
+                image = conversions.depth_image(message)
+            except ImageError as error:
+                self.node.refuse("bad_depth", f"{self.topic('depth')} refused: {error}")
+            else:
+                self.pipeline.add_depth(conversions.stamp_ns(message.header.stamp), image)
 
     # ------------------------------------------------------------------ who listens to whom
 
@@ -188,6 +247,14 @@ class CameraFeed:
                 lambda message: self.node.submit(conversions.keypoint_frame(message), self),
                 qos,
             )
+            self.subscribe_depth()
+
+    def subscribe_depth(self) -> None:
+        """Listen to depth images, if they are to be used."""
+        if self.node.value("use_depth") and self._depth_subscription is None:
+            self._depth_subscription = self.node.listen_to(
+                Image, self.topic("depth"), self._take_depth, SENSOR_QOS
+            )
 
     def subscribe_when_wanted(self) -> None:
         """Listen to keypoints only while someone listens to us: the detector rests meanwhile."""
@@ -200,6 +267,9 @@ class CameraFeed:
             if self._unwanted * LAZY_PERIOD_S > SILENCE_S:
                 self.node.destroy_subscription(self.subscription)
                 self.subscription = None
+                if self._depth_subscription is not None:
+                    self.node.destroy_subscription(self._depth_subscription)
+                    self._depth_subscription = None
 
     # ------------------------------------------------------------------ the worker's part
 
@@ -210,6 +280,7 @@ class CameraFeed:
         if self.info is not None and self.info is not self._info_used:
             self._info_used = self.info
             self._use_info(self.info)
+        self._use_depths()
         counts = self.node.counts
         before = Counter(counts)
         used = None
@@ -328,6 +399,7 @@ class SkeletonLifter(BaseNode):
             )
             config = PipelineConfig(
                 lag=0 if lag == "auto" else lag,
+                person_height_m=self.value("person_height_m") or math.nan,
                 **{
                     name: self.value(name)
                     for name in (
@@ -337,10 +409,15 @@ class SkeletonLifter(BaseNode):
                         "max_gap_s",
                         "keep_sides",
                         "bone_memory_s",
+                        "smoothing_cutoff_hz",
+                        "smoothing_beta",
                     )
                 },
             )
-            pipelines = [LiftPipeline(self._engine, config, self.counts) for _ in names]
+            pipelines = [
+                LiftPipeline(self._engine, replace(config, ground=ground), self.counts)
+                for ground in self._grounds(len(names))
+            ]
             self._engine.warm_up(len(names) * min(config.max_people, 8))
         except (EngineError, ValueError) as error:
             raise NodeError(str(error)) from None
@@ -366,6 +443,9 @@ class SkeletonLifter(BaseNode):
         self._arrived = threading.Condition()
         self._stopping = False
         self._synchronous = self.value("synchronous")
+        if not subscribe:
+            # Keypoints come by `submit`; depth images have no other way than their topic.
+            self._feeds[0].subscribe_depth()
         if subscribe and self._synchronous:
             for feed in self._feeds:
                 feed.subscribe(EVERY_QOS)
@@ -387,6 +467,30 @@ class SkeletonLifter(BaseNode):
         if len(set(names)) < len(names):
             raise NodeError(f"parameter 'cameras' names one twice: {', '.join(names)}")
         return names
+
+    def _grounds(self, cameras: int) -> list[GroundPlane | None]:
+        """The floor as each camera sees it; None where that is not known."""
+        settings = {}
+        for name in ("camera_height_m", "camera_pitch_deg", "camera_roll_deg"):
+            values = list(self.value(name))
+            if len(values) not in (1, cameras):
+                raise NodeError(
+                    f"parameter '{name}' has {len(values)} values; there must be 1 or {cameras}"
+                )
+            settings[name] = values * (cameras // len(values))
+        grounds: list[GroundPlane | None] = []
+        for height_m, pitch_deg, roll_deg in zip(*settings.values(), strict=True):
+            if not height_m:
+                grounds.append(None)
+                continue
+            try:
+                ground = GroundPlane(height_m, math.radians(pitch_deg), math.radians(roll_deg))
+            except ValueError as error:
+                raise NodeError(
+                    f"parameters camera_height_m, _pitch_deg, _roll_deg: {error}"
+                ) from None
+            grounds.append(ground)
+        return grounds
 
     def _engine_says(self, text: str) -> None:
         self.get_logger().error(text)
@@ -442,7 +546,7 @@ class SkeletonLifter(BaseNode):
                 self._arrived.notify()
                 return
             # One at a time, in the thread that they come in: who sends has to wait.
-            self._safely(lambda: self._process([(feed, [item])]))
+            self._safely(partial(self._process, [(feed, [item])]))
 
     def _work(self) -> None:
         while True:
@@ -458,7 +562,7 @@ class SkeletonLifter(BaseNode):
                     feed.queue.clear()
                 now = time.monotonic()
                 silent = [f for f in self._feeds if now - f.last_heard > SILENCE_S]
-            self._safely(lambda batches=batches: self._process(batches))
+            self._safely(partial(self._process, batches))
             for feed in silent:
                 if feed.pipeline.active:
                     self._safely(feed.end_all)
