@@ -174,13 +174,16 @@ def test_a_depth_that_disagrees_is_refused_and_told():
     np.testing.assert_array_equal(narrowed, covariance)
 
 
-def test_how_far_they_may_disagree_is_the_caller_s():
-    """A child, taken for an adult, stands nearer than it seems by more than three stddevs."""
-    _, root, covariance, joints, _ = estimates(1, 4)
-    depth = 0.68 * root[:, 2]
-    assert with_depth(root, covariance, joints, depth)[2][0] == DISAGREES
-    fused, _, reasons = with_depth(root, covariance, joints, depth, stddevs=10)
-    assert reasons[0] == "" and fused[0, 2] == pytest.approx(depth[0] + 0.02, abs=0.1)
+def test_a_child_stands_where_the_depth_says():
+    """Taken for an adult it seems to be further off by far more than three stddevs."""
+    truth, _, _, joints, _ = estimates(50, 4)
+    root = truth / 0.65
+    covariance = 0.07**2 * root[:, :, None] * root[:, None, :] + 1e-4 * np.eye(3)
+    depth = truth[:, 2] + 0.1 - BEHIND_SURFACE_M
+    fused, narrowed, reasons = with_depth(root, covariance, joints, depth)
+    assert (reasons == "").all()
+    assert np.abs(fused - truth).max() < 0.03
+    assert np.sqrt(narrowed[:, 2, 2]) == pytest.approx(np.full(50, 0.06), rel=0.1)
 
 
 def test_an_unsure_sensor_counts_less():

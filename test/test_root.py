@@ -376,6 +376,25 @@ def test_it_is_the_posterior_of_two_normal_densities():
     assert moved == pytest.approx(np.linalg.solve(information, right[..., None])[..., 0])
 
 
+def test_who_is_measured_far_nearer_is_small_and_stands_there():
+    """Children, solved as the adults that they look like, at up to twice the distance."""
+    rng = np.random.default_rng(32)
+    truth = people(2000, seed=33)[1]
+    root = truth / rng.uniform(0.52, 0.7, (2000, 1))
+    covariance = 0.07**2 * root[:, :, None] * root[:, None, :] + 1e-4 * np.eye(3)
+    forward, stddev = np.array([0.0, 0.0, 1.0]), 0.03 * truth[:, 2]
+    value = truth[:, 2] + stddev * rng.standard_normal(2000)
+    moved, narrowed, taken = update_along(root, covariance, forward, value, stddev**2)
+    assert taken.mean() > 0.95
+    off = ((moved - truth)[:, 2] / np.sqrt(narrowed[:, 2, 2]))[taken]
+    assert np.sqrt(np.mean(off**2)) == pytest.approx(1.0, abs=0.1)
+    # Along their rays: the distance alone was wrong.
+    side = np.linalg.norm(np.cross(moved, truth), axis=-1) / np.linalg.norm(truth, axis=-1)
+    assert np.median(side[taken]) < 0.01
+    # As much further is nobody.
+    assert not update_along(truth, covariance, forward, root[:, 2], stddev**2)[2].any()
+
+
 def test_what_disagrees_or_is_unknown_changes_nothing():
     forward = np.array([0.0, 0.0, 1.0])
     root = np.tile([0.2, 0.1, 4.0], (7, 1))
@@ -389,6 +408,5 @@ def test_what_disagrees_or_is_unknown_changes_nothing():
     assert moved[0, 2] == pytest.approx(4.89) and narrowed[0, 2, 2] == pytest.approx(0.0, abs=1e-12)
     np.testing.assert_array_equal(moved[1:], root[1:])
     np.testing.assert_array_equal(narrowed[1:], covariance[1:])
-    assert update_along(root, covariance, forward, value, 0.0, stddevs=np.inf)[2][1]
     nobody = update_along(np.zeros((0, 3)), np.zeros((0, 3, 3)), forward, np.zeros(0), 0.0)
     assert [len(a) for a in nobody] == [0, 0, 0]

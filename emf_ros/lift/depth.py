@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..skeletons import H36M17
-from .root import GATE_STDDEVS, update_along
+from .root import update_along
 
 TRUNK = np.array(
     [H36M17.index(j) for j in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
@@ -99,7 +99,6 @@ def with_depth(
     joints: np.ndarray,
     depth: np.ndarray,
     stddev_m: np.ndarray | float = DEPTH_STDDEV_M,
-    stddevs: float = GATE_STDDEVS,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fuse roots with the depth of the trunk's surface.
 
@@ -109,7 +108,6 @@ def with_depth(
         joints: (P, 17, 3) m, relative to the root, in that frame.
         depth: (P,) m, see `trunk_depth`; NaN where there is none.
         stddev_m: (P,) or a number, m, of `depth` as the trunk's distance, sensor and body together.
-        stddevs: see `root.update_along`.
 
     Returns:
         root, covariance, and (P,) str: why a depth was refused, empty for those that were not and
@@ -118,8 +116,6 @@ def with_depth(
     trunk = joints[:, TRUNK, 2].mean(axis=1)
     forward = np.array([0.0, 0.0, 1.0])
     value = depth + BEHIND_SURFACE_M - trunk
-    root, covariance, taken = update_along(
-        root, covariance, forward, value, np.square(stddev_m), stddevs
-    )
+    root, covariance, taken = update_along(root, covariance, forward, value, np.square(stddev_m))
     refused = ~taken & np.isfinite(value) & np.isfinite(root).all(axis=-1)
     return root, covariance, np.where(refused, DISAGREES, "")

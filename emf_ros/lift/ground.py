@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..skeletons import H36M17
-from .root import GATE_STDDEVS, KEYPOINT_ERROR, MAX_DISTANCE_M, update_along
+from .root import KEYPOINT_ERROR, MAX_DISTANCE_M, update_along
 
 _ANKLES = np.array([H36M17.index("left_ankle"), H36M17.index("right_ankle")])
 
@@ -79,7 +79,6 @@ def on_ground(
     scores: np.ndarray,
     ground: GroundPlane,
     min_score: float = 0.2,
-    stddevs: float = GATE_STDDEVS,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fuse roots with the distance at which the lower ankle is over the floor by an ankle's height.
 
@@ -87,6 +86,7 @@ def on_ground(
     from it along the root's own ray. Of a ray that falls by the angle b, the foot is at
     D = h / sin(b), h being the camera's height over the ankle's, so that an error of the height
     makes one of D/h, and one of the angle one of D^2 cos(b) / h: with the square of the distance.
+    A foot in the air seems further off than it is; only the solved distance can contradict it.
 
     Args:
         root: (P, 3) m, camera optical frame.
@@ -96,7 +96,6 @@ def on_ground(
         scores: (P, 17) 0..1.
         ground: the floor.
         min_score: an ankle below it is not seen.
-        stddevs: see `root.update_along`; it is what finds those who jump or stand on something.
 
     Returns:
         root, covariance, and (P,) str: why the floor was not used, empty where it was and where
@@ -128,6 +127,6 @@ def on_ground(
     along = root / np.linalg.norm(root, axis=-1, keepdims=True)
     value = np.einsum("pi,pi->p", along, distance[:, None] * ray - ankle)
     value = np.where(seen & below, value, np.nan)
-    root, covariance, taken = update_along(root, covariance, along, value, variance, stddevs)
+    root, covariance, taken = update_along(root, covariance, along, value, variance)
     reasons = np.select([~known | taken, ~seen, ~below], ["", NO_FOOT, ABOVE_HORIZON], DISAGREES)
     return root, covariance, reasons

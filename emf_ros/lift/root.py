@@ -33,8 +33,9 @@ REWEIGHTINGS, SURE_M = 2, 0.01
 #: line through nine frames and 2.2 by this one, at the same error of the root.
 SPEED_SPREAD, DISTANCE_ERROR, ALIKE_S = 1.5, 0.06, 1 / 3
 
-#: A measured distance is refused when it is further from the solved one than so many stddevs of
-#: their difference, or than by this factor: then it is likelier somebody else's, or something's.
+#: A measured distance is refused where it is further than the solved one by more stddevs of their
+#: difference than this, or nearer by more than the factor: it is likelier something else's then.
+#: Nearer than the stddevs allow is who is smaller than adults are.
 GATE_STDDEVS, GATE_FACTOR = 3.0, 2.0
 
 #: Seconds up to the described frame that the turning of the ray to the root is taken from; with
@@ -167,12 +168,14 @@ def update_along(
     direction: np.ndarray,
     value: np.ndarray,
     variance: np.ndarray | float,
-    stddevs: float = GATE_STDDEVS,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fuse roots with their distances measured along a direction, where the two agree.
 
     The Kalman filter's measurement update for one scalar: the root also moves across the direction
-    as its covariance says, that is, along the ray on which the picture holds it.
+    as its covariance says, that is, along the ray on which the picture holds it. A child is taken
+    for an adult who stands further off; what measures it as much nearer contradicts the solved
+    distance, whose variance is then the likeliest one, by which the two are one stddev apart.
+    A skeleton stays on its rays when it is scaled as its root's distance is.
 
     Args:
         root: (P, 3) m.
@@ -180,24 +183,30 @@ def update_along(
         direction: (P, 3) or (3,), unit vectors.
         value: (P,) m, measured `direction @ root`; NaN where there is none.
         variance: (P,) or a number, m^2, of `value`.
-        stddevs: beyond so many, and beyond `GATE_FACTOR`, a value is refused.
 
     Returns:
         root (P, 3) and covariance (P, 3, 3), which stay as they are where there is no value, no
-        root, or no agreement; and (P,) bool, whether the value was taken.
+        root, or no agreement (`GATE_STDDEVS`, `GATE_FACTOR`); and (P,) bool, whether the value was
+        taken.
     """
     direction = np.broadcast_to(direction, root.shape)
-    gain = np.einsum("pij,pj->pi", covariance, direction)
-    total = np.einsum("pi,pi->p", direction, gain) + variance
     foretold = np.einsum("pi,pi->p", direction, root)
     off = value - foretold
+    total = np.einsum("pi,pij,pj->p", direction, covariance, direction) + variance
     # Comparisons with NaN are false.
-    taken = (total > 0) & (off**2 <= stddevs**2 * total)
-    taken &= (value * GATE_FACTOR >= foretold) & (value <= GATE_FACTOR * foretold)
-    total = np.where(taken, total, 1.0)
-    share = np.where(taken[:, None], gain, 0.0)
-    moved = root + share * (np.where(taken, off, 0.0) / total)[:, None]
-    narrowed = covariance - share[:, :, None] * share[:, None, :] / total[:, None, None]
+    agrees = off**2 <= GATE_STDDEVS**2 * total
+    within = (value * GATE_FACTOR >= foretold) & (value <= GATE_FACTOR * foretold) & (total > 0)
+    smaller = within & ~agrees & (off < 0)
+    taken = (within & agrees) | smaller
+
+    lacking = np.where(smaller, off**2 - total, 0.0)
+    ray = np.where(smaller[:, None], root / foretold[:, None], 0.0)
+    covariance = covariance + lacking[:, None, None] * ray[:, :, None] * ray[:, None, :]
+    total = np.where(smaller, off**2, np.where(taken, total, 1.0))
+    gain = np.einsum("pij,pj->pi", covariance, direction)
+    gain = np.where(taken[:, None], gain, 0.0)
+    moved = root + gain * (np.where(taken, off, 0.0) / total)[:, None]
+    narrowed = covariance - gain[:, :, None] * gain[:, None, :] / total[:, None, None]
     return moved, narrowed, taken
 
 
