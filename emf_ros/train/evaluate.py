@@ -197,7 +197,7 @@ def evaluate(
             actions += clips.actions[pick].tolist()
             predicted, log_scale = lifter(batch.keypoints)
             _add_positions(columns, predicted, batch.targets, c.frames, c.rate_hz)
-            _add_root(columns, predicted, batch)
+            _add_root(columns, predicted, log_scale, batch)
             _add_confidence(columns, predicted, log_scale, batch.targets)
             if mean_pose is not None:
                 _add_baseline(columns, batch.targets[:, -1], mean_pose)
@@ -218,14 +218,23 @@ def _add_positions(
     columns.add("acceleration", acceleration_error(predicted, truth, rate_hz))
 
 
-def _add_root(columns: _Columns, predicted: Tensor, batch: TrainingBatch) -> None:
+def _stddev(log_scale: Tensor) -> Tensor:
+    """Of a Laplace distribution, along each axis, m."""
+    return 2**0.5 * log_scale.exp()
+
+
+def _add_root(
+    columns: _Columns, predicted: Tensor, log_scale: Tensor, batch: TrainingBatch
+) -> None:
     """The root's error over its distance, from the predicted pose as it is, and scaled to the true
     size of the person, which is what knowing a person's height gives."""
     newest, truth = predicted[:, -1], batch.joints[:, -1, 0]
     size = _bone_sum(batch.targets[:, -1]) / _bone_sum(newest).clamp(min=1e-6)
     for name, pose in (("root", newest), ("root_height", newest * size[:, None, None])):
         joints = torch.einsum("bij,bkj->bki", batch.rotation.mT, pose)
-        solved = solve_root(joints, batch.rays[:, -1], batch.scores[:, -1])
+        solved = solve_root(
+            joints, batch.rays[:, -1], batch.scores[:, -1], stddev=_stddev(log_scale[:, -1])
+        )
         share = (solved.root - truth).norm(dim=-1) / truth.norm(dim=-1)
         columns.add(name, torch.where(solved.valid, share, torch.nan))
 
@@ -238,7 +247,7 @@ def _bone_sum(pose: Tensor) -> Tensor:
 
 def _add_confidence(columns: _Columns, predicted: Tensor, log_scale: Tensor, truth: Tensor) -> None:
     """At the newest frame, without the pelvis, which is the origin and has no error."""
-    columns.add("stddev", (2**0.5 * log_scale[:, -1, 1:].exp()).expand(3, -1, -1).movedim(0, -1))
+    columns.add("stddev", _stddev(log_scale[:, -1, 1:]).expand(3, -1, -1).movedim(0, -1))
     columns.add("off", (predicted - truth)[:, -1, 1:].abs())
 
 
