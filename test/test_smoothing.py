@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from emf_ros.lift.smoothing import OneEuroFilter
+from emf_ros.lift.smoothing import OneEuroFilter, WindowFilter
+from emf_ros.lift.window import NANOSECONDS
 
 RATE_HZ = 30.0
 
@@ -138,3 +139,53 @@ def test_the_given_and_the_returned_arrays_are_the_caller_s_own():
         one_euro.filter(stamp, values)[:] = 7.0
     values[:] = 7.0
     assert (one_euro.filter(66_000_000, np.zeros(3)) == 0.0).all()
+
+
+class TestWindowFilter:
+    def windows(self, steps_s, noise=0.0, seed=0):
+        """A joint that swings, in windows of 27 frames up to each moment, each off by as much."""
+        rng, moment = np.random.default_rng(seed), 2.0
+        for step in steps_s:
+            moment += step
+            t = moment + (np.arange(27) - 26) / 30
+            yield moment, np.sin(4 * t)[:, None] + noise * rng.standard_normal()
+
+    def run(self, steps_s, noise=0.0, time_constant_s=0.1):
+        steady, out, truth = WindowFilter(time_constant_s), [], []
+        for moment, window in self.windows(steps_s, noise):
+            out.append(steady.filter(round(moment * NANOSECONDS), window, 26, 30.0)[0])
+            truth.append(np.sin(4 * moment))
+        return np.array(out), np.array(truth)
+
+    @pytest.mark.parametrize("rate_hz", [5, 30, 60, 120])
+    def test_motion_passes_undelayed(self, rate_hz):
+        rng = np.random.default_rng(1)
+        steps = (1 + rng.uniform(-0.3, 0.3, 60)) / rate_hz
+        out, truth = self.run(steps)
+        # Straight lines between the window's frames cost as much as 5 ms do at 4 m/s.
+        assert np.abs(out - truth).max() < 0.02
+
+    def test_the_windows_jumps_are_taken_out(self):
+        out, truth = self.run(np.full(600, 1 / 30), noise=0.02)
+        jumps = np.diff(out - truth).std() / (0.02 * np.sqrt(2))
+        # Of a first-order filter that takes the share k of what is new: k / sqrt(1 - k / 2).
+        k = 1 - np.exp(-1 / 30 / 0.1)
+        assert jumps == pytest.approx(k / np.sqrt(2 - k), rel=0.15)
+        assert (out - truth).std() < 0.6 * 0.02
+
+    def test_a_wrong_window_is_forgotten_within_the_time_constant(self):
+        steady = WindowFilter(0.1)
+        right, wrong = np.zeros((27, 1)), np.ones((27, 1))
+        steady.filter(0, wrong, 26, 30.0)
+        out = [steady.filter(round(i * NANOSECONDS / 30), right, 26, 30.0)[0] for i in range(1, 9)]
+        assert out[2] == pytest.approx(np.exp(-1.0), abs=1e-6)
+
+    def test_after_a_gap_longer_than_the_window_it_starts_anew(self):
+        steady = WindowFilter(10.0)
+        steady.filter(0, np.ones((27, 1)), 26, 30.0)
+        later = steady.filter(NANOSECONDS, np.zeros((27, 1)), 26, 30.0)
+        assert later[0] == 0.0
+
+    def test_the_pose_of_an_earlier_frame(self):
+        steady, window = WindowFilter(0.1), np.arange(27.0)[:, None]
+        assert steady.filter(0, window, 20, 30.0)[0] == 20.0

@@ -19,7 +19,7 @@ from .ground import GroundPlane, on_ground
 from .height import height_scale
 from .root import solve_root, steady_root
 from .sides import SideKeeper
-from .smoothing import OneEuroFilter
+from .smoothing import OneEuroFilter, WindowFilter
 from .window import NANOSECONDS, KeypointHistory
 
 WARMING_UP, TRACKED, COASTING, ENDED = range(4)
@@ -66,6 +66,7 @@ class PipelineConfig:
         person_height_m: everyone's standing height, NaN where it is not known; see `height`. One
             person's own is told to `LiftPipeline.set_height`.
         ground: the floor as the camera sees it, where that is known; see `ground`.
+        steady_s: time constant of `smoothing.WindowFilter` on the joints about the root; 0: none.
         smoothing_cutoff_hz, smoothing_beta: of `smoothing.OneEuroFilter`, on the root and on the
             joints about it; a cutoff of 0 leaves everything as it is.
         jump_back_s: stamps further back than this restart everything, as a looped bag does; nearer
@@ -85,6 +86,7 @@ class PipelineConfig:
     keep_sides: bool = True
     person_height_m: float = math.nan
     ground: GroundPlane | None = None
+    steady_s: float = 0.05
     smoothing_cutoff_hz: float = 0.0
     smoothing_beta: float = 8.0
     jump_back_s: float = 0.5
@@ -196,6 +198,7 @@ class _Track:
     history: KeypointHistory
     bones: BoneMemory | None
     sides: SideKeeper | None
+    steady: WindowFilter | None
     smooth: OneEuroFilter | None
     height_m: float
     score: float = 1.0
@@ -487,6 +490,7 @@ class LiftPipeline:
             KeypointHistory(self._span_s, self.config.max_gap_s),
             BoneMemory(memory_s) if memory_s else None,
             SideKeeper() if self.config.keep_sides else None,
+            WindowFilter(self.config.steady_s) if self.config.steady_s else None,
             OneEuroFilter(self.config.smoothing_cutoff_hz, self.config.smoothing_beta)
             if self.config.smoothing_cutoff_hz
             else None,
@@ -572,7 +576,12 @@ class LiftPipeline:
         root, velocity = np.full((people, 3), np.nan), np.full((people, 3), np.nan)
         for row in np.flatnonzero(placed).tolist():
             root[row], velocity[row] = steady_root(roots[row], frame, size.rate_hz)
-        relative, spread_m = turned[:, frame], stddev[:, frame].astype(float)
+        relative, spread_m = turned[:, frame].copy(), stddev[:, frame].astype(float)
+        lengths = bone_lengths(relative)
+        for row, track in enumerate(tracks.values()):
+            if usable[row] and track.steady is not None:
+                relative[row] = track.steady.filter(described_ns, turned[row], frame, size.rate_hz)
+        relative = with_bone_lengths(relative, lengths)
         if self.config.ground is not None or self._depths:
             root, covariance, scale = self._measured(windows, relative, root, covariance)
             # The picture fixes angles: who is nearer than was thought is as much smaller.

@@ -135,6 +135,14 @@ PARAMS = (
         "take people's distances from the topic 'depth', images registered to the camera's",
     ),
     Param(
+        "steady_s",
+        0.05,
+        "time constant of the filter that takes out the jumps between one window's pose and the "
+        "next one's and delays no motion, s; 0: no filter",
+        low=0.0,
+        high=1.0,
+    ),
+    Param(
         "smoothing_cutoff_hz",
         0.0,
         "One Euro filter on the poses: cutoff frequency of what stands still, Hz; 1 is a good "
@@ -409,6 +417,7 @@ class SkeletonLifter(BaseNode):
                         "max_gap_s",
                         "keep_sides",
                         "bone_memory_s",
+                        "steady_s",
                         "smoothing_cutoff_hz",
                         "smoothing_beta",
                     )
