@@ -1,7 +1,9 @@
-"""Where the package's own files lie."""
+"""Where the package's own files lie, and those that it makes."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 
@@ -20,3 +22,18 @@ def share_folder(name: str) -> Path:
         return Path(get_package_share_directory("emf_ros")) / name
     except (ImportError, LookupError):
         return beside
+
+
+def cache_folder() -> Path:
+    """The user's folder for what is fetched or built once; it may not exist yet.
+
+    `$EMF_ROS_CACHE`, else `$XDG_CACHE_HOME/emf_ros`, else `~/.cache/emf_ros`.
+    """
+    own = os.environ.get("EMF_ROS_CACHE")
+    if own:
+        return Path(own).expanduser().absolute()
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # no HOME, and no entry for this user either
+        base = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+    return Path(base).absolute() / "emf_ros"

@@ -3,14 +3,12 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import onnx
 import pytest
 import torch
 
 from emf_ros import cli
-from emf_ros.lift.engine import EngineError, OnnxEngine, TorchEngine, make_engine
-from emf_ros.model.checkpoint import save_weights
+from emf_ros.lift.engine import EngineError, OnnxEngine
 from emf_ros.model.export import (
     FORMATS,
     OPSET,
@@ -262,29 +260,6 @@ def test_the_runtime_refuses_a_file_that_does_not_fit(exported, tmp_path, change
     path = with_metadata(exported, tmp_path / "other.onnx", **changes)
     with pytest.raises(EngineError, match=message):
         OnnxEngine(path, 1)
-
-
-def test_weights_that_give_no_metric_skeletons_are_refused_by_the_engine(tmp_path):
-    path = tmp_path / "imported.safetensors"
-    save_weights(path, lifter_of(replace(SMALL, normalization="image_width")))
-    with pytest.raises(EngineError, match="no metric skeletons"):
-        TorchEngine(path, "cpu", 1)
-
-
-def test_both_engines_refuse_what_is_no_window(exported, tmp_path):
-    weights = tmp_path / "small.safetensors"
-    save_weights(weights, lifter_of())
-    good = keypoints(2).numpy()
-    bad = good.copy()
-    bad[1, 3, 4, 0] = np.nan
-    for engine in (OnnxEngine(exported, 1), make_engine(weights=weights, device="cpu")):
-        with pytest.raises(ValueError, match="must be finite"):
-            engine.lift(bad)
-        with pytest.raises(ValueError, match=r"\(B, 9, 17, 3\), not \(2, 8, 17, 3\)"):
-            engine.lift(good[:, :8])
-        with pytest.raises(ValueError, match=r"not \(9, 17, 3\)"):
-            engine.lift(good[0])
-        assert np.isfinite(engine.lift(good.astype(np.float64))[0]).all()
 
 
 # ------------------------------------------------------------------------------ sizes

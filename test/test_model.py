@@ -3,14 +3,11 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from emf_ros.lift.engine import EngineError, OnnxEngine, TorchEngine, make_engine
 from emf_ros.model.checkpoint import WeightsError, load_weights, save_weights
-from emf_ros.model.export import export
 from emf_ros.model.lifter import Lifter
 from emf_ros.model.presets import FORMAT, PRESETS, LifterConfig, MotionFlowConfig, get_preset
 from emf_ros.model.tcpformer import TCPFormer
@@ -297,89 +294,3 @@ def test_weights_that_are_not_finite_are_refused(saved, value):
     rewrite(saved, tensors)
     with pytest.raises(WeightsError, match="not finite"):
         load_weights(saved)
-
-
-# ------------------------------------------------------------------------------ engines
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """The same lifter as .safetensors and as .onnx."""
-    pytest.importorskip("onnxruntime")
-    path = tmp_path_factory.mktemp("exported") / "small.safetensors"
-    save_weights(path, small_lifter())
-    export(small_lifter(), path.with_suffix(".onnx"))
-    return path
-
-
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_the_exported_model_equals_torch(exported, batch):
-    x = keypoints(batch, seed=batch)
-    with torch.inference_mode():
-        positions, log_scale = small_lifter()(x)
-    engine = OnnxEngine(exported.with_suffix(".onnx"), threads=1)
-    lifted, stddev = engine.lift(x.numpy())
-    assert lifted.dtype == np.float32 and lifted.shape == (batch, 9, 17, 3)
-    assert lifted == pytest.approx(positions.numpy(), abs=1e-4)
-    # The standard deviation of a Laplace distribution is sqrt(2) times its scale.
-    assert stddev == pytest.approx(2**0.5 * log_scale.exp().numpy(), rel=1e-3)
-
-
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_both_engines_agree(exported, batch):
-    x = keypoints(batch, seed=batch).numpy()
-    ours = TorchEngine(exported, "cpu", threads=1)
-    theirs = OnnxEngine(exported.with_suffix(".onnx"), threads=1)
-    assert ours.config == theirs.config == SMALL
-    for a, b in zip(ours.lift(x), theirs.lift(x), strict=True):
-        assert a == pytest.approx(b, abs=1e-4)
-
-
-def test_any_array_of_keypoints_is_taken(exported):
-    x = np.asfortranarray(keypoints(2).numpy().astype(np.float64))
-    for engine in (
-        TorchEngine(exported, "cpu", threads=1),
-        OnnxEngine(exported.with_suffix(".onnx"), threads=1),
-    ):
-        assert engine.lift(x)[0].shape == (2, 9, 17, 3)
-
-
-def test_engines_refuse_broken_files(exported, tmp_path):
-    broken = tmp_path / "broken.onnx"
-    broken.write_bytes(exported.with_suffix(".onnx").read_bytes()[:1000])
-    with pytest.raises(EngineError, match="broken.onnx"):
-        OnnxEngine(broken, threads=1)
-    with pytest.raises(EngineError, match="no readable safetensors"):
-        TorchEngine(broken, "cpu", threads=1)
-
-
-def test_an_onnx_file_of_something_else_is_refused(exported, tmp_path):
-    import onnx
-
-    model = onnx.load(str(exported.with_suffix(".onnx")))
-    del model.metadata_props[:]
-    other = tmp_path / "other.onnx"
-    onnx.save(model, str(other))
-    with pytest.raises(EngineError, match="format is None"):
-        OnnxEngine(other, threads=1)
-
-
-def test_on_a_cpu_the_exported_model_beside_the_weights_is_used(exported, tmp_path):
-    assert isinstance(make_engine(weights=exported, device="cpu", threads=1), OnnxEngine)
-    alone = tmp_path / "alone.safetensors"
-    alone.write_bytes(exported.read_bytes())
-    assert isinstance(make_engine(weights=alone, device="cpu", threads=1), TorchEngine)
-
-
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ({"preset": "huge"}, "unknown preset 'huge'"),
-        ({"device": "tpu"}, "device must be one of"),
-        ({"weights": "/nowhere/x.safetensors"}, "no weights file"),
-        ({"device": "cpu", "require_gpu": True}, "GPU is required"),
-    ],
-)
-def test_what_cannot_run_is_refused_with_the_reason(exported, asked, message):
-    with pytest.raises(EngineError, match=message):
-        make_engine(**{"weights": None if "preset" in asked else exported, **asked})

@@ -41,6 +41,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..paths import cache_folder
+
 __all__ = [
     "ModelUnavailable",
     "available_variants",
@@ -190,18 +192,6 @@ _BUNDLE_RECIPE = 1  # raise it when bundles are built differently: older ones ar
 
 
 # ---------------------------------------------------------------------------------- public
-
-
-def cache_folder() -> Path:
-    """Return the folder everything is kept in; it may not exist yet."""
-    own = os.environ.get("EMF_ROS_CACHE")
-    if own:
-        return Path(own).expanduser().absolute()
-    try:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:  # no HOME, and no entry for this user either
-        base = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
-    return Path(base).absolute() / "emf_ros"
 
 
 def available_variants() -> tuple[str, ...]:
