@@ -698,10 +698,11 @@ def lift_together(pipelines: Sequence[LiftPipeline]) -> list[LiftResult | None]:
     """
     begin = time.perf_counter()
     due = [pipeline.windows() for pipeline in pipelines]
-    batches = [w.canonical.keypoints for w in due if w is not None and len(w.tracks)]
-    if batches:
-        engine = pipelines[0].engine
-        positions, stddev = engine.lift(np.concatenate(batches).astype(np.float32))
+    batches = [windows.canonical.keypoints for windows in due if windows is not None]
+    if not batches:
+        return [None] * len(due)
+    keypoints = np.concatenate(batches).astype(np.float32)
+    positions, stddev = pipelines[0].engine.lift(keypoints)
     results: list[LiftResult | None] = []
     first = 0
     for pipeline, windows in zip(pipelines, due, strict=True):
@@ -710,11 +711,7 @@ def lift_together(pipelines: Sequence[LiftPipeline]) -> list[LiftResult | None]:
             continue
         rows = slice(first, first + len(windows.tracks))
         first = rows.stop
-        if windows.tracks:
-            results.append(pipeline.poses(windows, positions[rows], stddev[rows]))
-        else:
-            nothing = np.zeros((0, 0, 0, 3))
-            results.append(pipeline.poses(windows, nothing, nothing[..., 0]))
+        results.append(pipeline.poses(windows, positions[rows], stddev[rows]))
     elapsed_ms = 1000 * (time.perf_counter() - begin)
     for result in results:
         if result is not None:
