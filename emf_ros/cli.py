@@ -301,7 +301,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"))
     train.add_argument("--threads", type=int, help="CPU threads")
-    train.add_argument("--init", default="", metavar="FILE", help="weights to go on from")
+    train.add_argument(
+        "--init",
+        default="",
+        metavar="FILE[,FILE...]",
+        help="weights to go on from; of several, their mean",
+    )
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(run=_train)
 

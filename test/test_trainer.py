@@ -18,6 +18,7 @@ from moving_people import MODEL_RATE_HZ, mocap_folder, windows, write_mocap
 from emf_ros.model.checkpoint import load_notes, load_weights, save_weights
 from emf_ros.model.lifter import Lifter
 from emf_ros.model.presets import LifterConfig, MotionFlowConfig
+from emf_ros.train.card import command_of
 from emf_ros.train.detector_model import DetectorErrors
 from emf_ros.train.diversity import DiversityConfig
 from emf_ros.train.evaluate import evaluate
@@ -76,6 +77,28 @@ def test_a_network_grows_from_given_weights(mocap, tmp_path):
     added = set(new) - set(old)
     assert any("blocks.1." in name for name in added)
     assert "trunk.temporal_position" in added
+
+
+def test_several_weights_begin_as_their_mean(mocap, tmp_path):
+    given = LifterConfig(
+        frames=9, layers=1, dim=8, dim_rep=8, heads=2, motion=MotionFlowConfig(dim=12)
+    )
+    paths = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        paths.append(str(tmp_path / f"{seed}.safetensors"))
+        save_weights(paths[-1], Lifter(given))
+    trainer = Trainer(config(mocap, tmp_path / "run", init=", ".join(paths)), "cpu")
+    states = [load_weights(path).state_dict() for path in paths]
+    for name, value in trainer.lifter.state_dict().items():
+        mean = sum(state[name] for state in states) / 3
+        assert torch.allclose(value, mean, atol=1e-6), name
+    assert "--init 0.safetensors,1.safetensors,2.safetensors" in command_of(
+        Trainer(config(mocap, tmp_path / "card", init=",".join(paths)), "cpu")
+    )
+    save_weights(paths[1], Lifter(replace(given, layers=2)))
+    with pytest.raises(ValueError, match="different networks"):
+        Trainer(config(mocap, tmp_path / "other", init=",".join(paths)), "cpu")
 
 
 def test_muon_takes_what_maps_features_to_features(mocap, tmp_path):

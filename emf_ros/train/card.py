@@ -71,7 +71,7 @@ def command_of(trainer: Trainer) -> str:
     words.append(f"--preset {c.preset}")
     words.append(f"--steps {c.steps}" if c.steps else f"--budget {c.budget_minutes:g}")
     if c.init:
-        words.append(f"--init {Path(c.init).name}")
+        words.append(f"--init {','.join(Path(path).name for path in c.init.split(','))}")
     if c.validation:
         words.append(f"--validation {','.join(c.validation)}")
     words.append(f"--seed {c.seed}")

@@ -65,9 +65,11 @@ class TrainConfig:
         warmup: share of the budget spent on the way there.
         weight_decay, clip_norm: as usual.
         ema: decay of the averaged weights, which are the ones that ship.
-        init: weights file to go on from; empty: random weights. Its sizes stand in for the
-            preset's; with settings in `lifter` the network grows: what the file holds under the
-            same name and shape is taken over, all else begins at random.
+        init: weights file to go on from; empty: random weights. Several, with commas between:
+            from their mean, which of runs that began alike is better than each (Wortsman et al.
+            2022). Its sizes stand in for the preset's; with settings in `lifter` the network grows:
+            what the file holds under the same name and shape is taken over, all else begins at
+            random.
         seed: of weights and data.
         validate_minutes, validate_windows: training time between validations, and their size.
         save_minutes: training time between saved states.
@@ -308,7 +310,7 @@ class Trainer:
         config = self.config.network()
         if not self.config.init:
             return Lifter(config)
-        given = load_weights(self.config.init)
+        given = _mean_weights(self.config.init.split(","))
         config = _resized(given.config, self.config.lifter)
         for name in ("layout", "normalization"):
             has, wanted = getattr(given.config, name), getattr(get_preset(self.config.preset), name)
@@ -566,6 +568,28 @@ class Trainer:
             if last:
                 raise TrainingError(f"{error}; the state before it is kept") from None
             tqdm.write(f"{error}; going on, and trying again later")
+
+
+def _mean_weights(paths: list[str]) -> Lifter:
+    """The mean of weights files of one shape.
+
+    Raises:
+        WeightsError: one does not load.
+        ValueError: they are of networks that differ.
+    """
+    lifter, *others = [load_weights(path.strip()) for path in paths]
+    for path, other in zip(paths[1:], others, strict=True):
+        if other.config != lifter.config:
+            raise ValueError(f"{paths[0]} and {path.strip()} are weights of different networks")
+    states = [network.state_dict() for network in (lifter, *others)]
+    # What is no float, such as a count, is the same in all.
+    mean = {
+        name: torch.stack([state[name] for state in states]).mean(dim=0)
+        for name, value in states[0].items()
+        if value.is_floating_point()
+    }
+    lifter.load_state_dict({**states[0], **mean})
+    return lifter
 
 
 def _plain(value: Any) -> Any:
