@@ -25,6 +25,11 @@ def test_demo_turns_the_video_into_skeletons(tmp_path):
     assert summary["skeleton_messages"] > 10
     assert summary["marker_messages"] > 0
     assert summary["latency_ms"]["p50"] > 0
+    # Each frame is accounted for, where it was dropped if it was.
+    assert summary["images"] + summary["dropped"]["source"] == 230
+    later = summary["dropped"]["detector"] + summary["dropped"]["lifter"]
+    assert summary["skeleton_messages"] + later == pytest.approx(summary["images"], abs=3)
+    assert "by the detector, which takes the newest" in done.stdout
 
     recording = load_recording(tmp_path / "skeletons.npz")
     assert len(set(recording.track_id.tolist())) >= 2

@@ -214,7 +214,7 @@ def play(args: argparse.Namespace) -> int:
         executor.shutdown()
         listener.destroy_node()
         rclpy.try_shutdown()
-    return _report(args, listener, video, out, failed)
+    return _report(args, listener, video, count, out, failed)
 
 
 def _listen(
@@ -250,7 +250,12 @@ def _listen(
 
 
 def _report(
-    args: argparse.Namespace, listener: Listener, video: Path, out: Path, failed: list[int]
+    args: argparse.Namespace,
+    listener: Listener,
+    video: Path,
+    count: int,
+    out: Path,
+    failed: list[int],
 ) -> int:
     recording = listener.collector.writer.recording()
     recording.save(out / "skeletons.npz")
@@ -259,6 +264,14 @@ def _report(
     p50, p95 = (_percentile(listener.latencies_ms, q) for q in (50, 95))
     stages = np.array(listener.stages_ms).reshape(-1, 3)
     total = max(listener.messages, 1)
+    passed = [count or listener.images, listener.images, listener.keypoint_messages]
+    passed.append(listener.messages)
+    dropped = {
+        name: max(0, before - after)
+        for name, before, after in zip(
+            ("source", "detector", "lifter"), passed, passed[1:], strict=False
+        )
+    }
     summary = {
         "video": str(video),
         "machine": machine(),
@@ -268,6 +281,7 @@ def _report(
         "images": listener.images,
         "skeleton_messages": listener.messages,
         "marker_messages": listener.marker_messages,
+        "dropped": dropped,
         "rate_hz": round(rate, 2),
         "latency_ms": {"p50": round(p50, 1), "p95": round(p95, 1)},
         "stages_ms_p50": {
@@ -282,6 +296,11 @@ def _report(
         "poses_with_root": int(recording.root_valid.sum()),
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    print(
+        f"dropped: {dropped['source']} of {passed[0]} frames by the source, which was late; "
+        f"{dropped['detector']} by the detector, which takes the newest; "
+        f"{dropped['lifter']} by the lifter, merged into the next or still to come"
+    )
     for track_id, entry in summary["people"].items():
         print(f"person {track_id}: in {entry['messages']} messages ({100 * entry['share']:.0f} %)")
     if not args.no_render:
@@ -323,7 +342,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="lite")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--variant", default="full", help="size of the 2D detector")
-    parser.add_argument("--lag", type=int, default=0)
+    parser.add_argument("--lag", default="0", help="frames behind the newest, or auto")
     parser.add_argument("--people", type=int, default=2)
     parser.add_argument("--rate", type=float, help="images a second (default: as recorded)")
     parser.add_argument("--no-render", action="store_true", help="figures and npz only")
