@@ -113,7 +113,7 @@ def test_no_one_is_lifted_to_nothing(both):
         assert positions.shape == (0, 9, 17, 3) and stddev.shape == (0, 9, 17)
 
 
-def test_what_is_padded_comes_back_without_the_padding(both, monkeypatch):
+def test_what_is_padded_comes_back_without_the_padding(both):
     """The path of GPUs, with the buffers in the CPU's memory."""
     engine = both[1]
     bound = onnx_engine._Bound(engine._session, (4, 9, 17, 3), "cpu")
