@@ -40,8 +40,10 @@ test: env
 
 bench: env
 	@$(PY) benchmarks/model.py
+	@$(PY) benchmarks/throughput.py
 	@$(PY) benchmarks/lifter_step.py
-	@$(PY) benchmarks/nodes.py
+	@$(PY) benchmarks/latency.py
+	@$(PY) benchmarks/fleet.py
 
 lint: env
 	@$(PY) -m ruff check .

@@ -1,4 +1,5 @@
-"""One step of the lifter: everything between keypoints and metric skeletons, by number of people.
+"""One step of the lifter, everything between keypoints and metric skeletons: by number of people,
+and by how long they have been followed.
 
 python benchmarks/lifter_step.py
 """
@@ -18,6 +19,9 @@ from emf_ros.paths import share_folder
 
 CAMERA = Camera.from_fov(1280, 720, 60.0)
 
+#: How long everybody has been followed when steps are timed; at the first the window is full.
+AGES_S = (1, 10, 60)
+
 
 def walking(people: int, index: int) -> list[Person2D]:
     """Keypoints that move; what they show is of no matter to the time that a step takes."""
@@ -32,19 +36,40 @@ def walking(people: int, index: int) -> list[Person2D]:
     return out
 
 
-def step_ms(engine: Engine, people: int, repeats: int) -> tuple[float, float]:
-    """Median and 95th percentile of a step with full windows, ms."""
+def steps_ms(engine: Engine, people: int, count: int) -> np.ndarray:
+    """(count,) what the first so many steps take, ms."""
     pipeline = LiftPipeline(engine, PipelineConfig(max_people=people))
     pipeline.set_camera(CAMERA)
     times = []
-    for index in range(engine.config.frames + repeats):
+    for index in range(count):
         frame = KeypointFrame(index * 33_333_333, "", "h36m17", CAMERA.size, walking(people, index))
         begin = time.perf_counter()
         result = pipeline.update(frame)
         times.append(1000 * (time.perf_counter() - begin))
         assert result is not None and len(result.people) == people
-    measured = times[engine.config.frames :]
-    return float(np.median(measured)), float(np.percentile(measured, 95))
+    return np.array(times)
+
+
+def by_people(name: str, engine: Engine, repeats: int) -> None:
+    one = float("nan")
+    for people in (1, 2, 4, 8):
+        full = steps_ms(engine, people, engine.config.frames + repeats)[-repeats:]
+        p50, p95 = np.percentile(full, [50, 95])
+        one = p50 if people == 1 else one
+        print(
+            f"{name:<22}{people:>7}{p50:>9.1f}{p95:>9.1f}{p50 / people:>13.1f}{p50 / one:>14.1f}",
+            flush=True,
+        )
+
+
+def by_age(engine: Engine, people: int, repeats: int) -> None:
+    rate_hz = round(engine.config.rate_hz)
+    times = steps_ms(engine, people, max(AGES_S) * rate_hz + repeats)
+    one = float("nan")
+    for age in AGES_S:
+        p50, p95 = np.percentile(times[age * rate_hz :][:repeats], [50, 95])
+        one = p50 if age == AGES_S[0] else one
+        print(f"{age:>5} s{people:>7}{p50:>9.1f}{p95:>9.1f}{p50 / one:>14.2f}", flush=True)
 
 
 def main() -> None:
@@ -54,7 +79,9 @@ def main() -> None:
     args = parser.parse_args()
     folder, threads = share_folder("models"), default_threads()
     print(f"lifter step, {args.preset}, {machine()}, {load()}")
-    print(f"{'engine':<22}{'people':>7}{'p50 ms':>9}{'p95 ms':>9}{'ms a person':>13}")
+    print(
+        f"{'engine':<22}{'people':>7}{'p50 ms':>9}{'p95 ms':>9}{'ms a person':>13}{'times one':>14}"
+    )
     for name, engine in (
         (f"onnxruntime, {threads} threads", OnnxEngine(folder / f"{args.preset}.onnx", threads)),
         ("onnxruntime, 1 thread", OnnxEngine(folder / f"{args.preset}.onnx", 1)),
@@ -63,9 +90,10 @@ def main() -> None:
             TorchEngine(folder / f"{args.preset}.safetensors", "cpu", threads),
         ),
     ):
-        for people in (1, 2, 4, 8):
-            p50, p95 = step_ms(engine, people, args.repeats)
-            print(f"{name:<22}{people:>7}{p50:>9.1f}{p95:>9.1f}{p50 / people:>13.1f}")
+        by_people(name, engine, args.repeats)
+    print("goal: eight people under 3 times one")
+    print(f"\n{'followed':<7}{'people':>6}{'p50 ms':>9}{'p95 ms':>9}{'times first':>14}")
+    by_age(OnnxEngine(folder / f"{args.preset}.onnx", threads), 2, args.repeats)
 
 
 if __name__ == "__main__":

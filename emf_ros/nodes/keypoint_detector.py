@@ -94,7 +94,7 @@ class KeypointDetector(BaseNode):
         self._tracker = Tracker()
         self._rate = RateMeter()
         self._people = 0
-        self._detect_ms = float("nan")
+        self._decode_ms = self._detect_ms = float("nan")
 
         self._keypoints = self.publish_on(Skeleton2DArray, "keypoints", RELIABLE_QOS)
         self._overlay = self.publish_on(Image, "overlay", RELIABLE_QOS)
@@ -165,6 +165,7 @@ class KeypointDetector(BaseNode):
             picture = conversions.compressed_to_rgb(message)
         else:
             picture = conversions.image_to_rgb(message)
+        self._decode_ms = 1000 * (time.perf_counter() - begin)
         stamp_ns = conversions.stamp_ns(message.header.stamp)
         people = self._tracker.update(self._detector.detect(picture, stamp_ns), stamp_ns)
         height, width = picture.shape[:2]
@@ -213,6 +214,7 @@ class KeypointDetector(BaseNode):
         values = {
             "rate_hz": f"{rate:.1f}",
             "people": str(self._people),
+            "decode_ms": f"{self._decode_ms:.2f}",
             "detect_ms": f"{self._detect_ms:.1f}",
         }
         return True, f"{rate:.1f} images/s" if rate > 0 else "no images", values
