@@ -236,7 +236,9 @@ def measure(cameras: int, recording: Recording, args: argparse.Namespace) -> Loa
         graph.spin_until(lambda: len(received) >= 5 * cameras, "first skeletons")
         graph.spin_for(SETTLE_S)
         begin_ns = time.time_ns()
-        usage = graph.usage({f"publisher {i}": p.pid for i, (p, _) in enumerate(publishers)})
+        usage = graph.usage(
+            {f"publisher {i}": p.pid for i, (p, _) in enumerate(publishers) if p.pid}
+        )
         graph.spin_for(args.seconds)
         end_ns = time.time_ns()
         cpu = usage.percent()
