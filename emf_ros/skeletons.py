@@ -292,7 +292,7 @@ BODY25 = Layout(
     {},
 )
 
-# ROS4HRI's hri_msgs/Skeleton2D: OpenPose's COCO set, save that of eyes and ears the left come first.
+# ROS4HRI's hri_msgs/Skeleton2D: OpenPose's COCO set, but of eyes and ears the left come first.
 HRI18 = Layout(
     "hri18",
     (
@@ -338,8 +338,8 @@ def get_layout(name: str) -> Layout:
         raise ValueError(f"unknown joint layout {name!r}; known: {', '.join(LAYOUTS)}") from None
 
 
-# How a joint that a source does not have by name is made of what it has, the best way first. The top
-# of the head may be extrapolated from the shoulders' middle through the ears' middle: 0.55 is the
+# How a joint that a source does not have by name is made of what it has, the best way first. The
+# head's top may be extrapolated from the shoulders' middle through the ears' middle: 0.55 is the
 # adult's ear-to-crown over neck-to-ear height, from the mocap skeletons' proportions.
 _SHOULDERS = {"left_shoulder": 0.5, "right_shoulder": 0.5}
 _HIPS = {"left_hip": 0.5, "right_hip": 0.5}

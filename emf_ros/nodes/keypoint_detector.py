@@ -42,6 +42,18 @@ PARAMS = (
         choices=("lite", "full"),
     ),
     Param(
+        "model",
+        "",
+        "with detector onnx: path of a .onnx file; its settings are in the .yaml beside it",
+    ),
+    Param(
+        "device",
+        "auto",
+        "with detector onnx: where the model runs; auto takes a GPU if there is one",
+        choices=("auto", "cuda", "cpu"),
+    ),
+    Param("require_gpu", False, "with detector onnx: refuse to start on a CPU"),
+    Param(
         "max_people",
         2,
         "how many people are looked for; while fewer are in sight, every image is searched",
@@ -88,6 +100,9 @@ class KeypointDetector(BaseNode):
                 self.value("variant"),
                 self.value("max_people"),
                 self.value("min_score"),
+                self.value("model"),
+                self.value("device"),
+                self.value("require_gpu"),
             )
         except DetectorError as error:
             raise NodeError(str(error)) from None
@@ -119,9 +134,14 @@ class KeypointDetector(BaseNode):
             self._worker = threading.Thread(target=self._work, name="detect", daemon=True)
             self._worker.start()
         self.get_logger().info(
-            f"{self.value('detector')} {self.value('variant')}, up to "
+            f"{self._description()}, up to "
             f"{self.value('max_people')} people, {self.value('image_transport')} images"
         )
+
+    def _description(self) -> str:
+        """What detects, and where; it may change while it runs."""
+        plain = f"{self.value('detector')} {self.value('variant')}"
+        return getattr(self._detector, "description", plain)
 
     def _take(self, message: Image | CompressedImage) -> None:
         with self._arrived:
@@ -213,6 +233,7 @@ class KeypointDetector(BaseNode):
         rate = self._rate.read()
         values = {
             "rate_hz": f"{rate:.1f}",
+            "detector": self._description(),
             "people": str(self._people),
             "decode_ms": f"{self._decode_ms:.2f}",
             "detect_ms": f"{self._detect_ms:.1f}",
