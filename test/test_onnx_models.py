@@ -507,3 +507,50 @@ def test_a_well_known_file_needs_no_settings(models, tmp_path, name, form):
     (found,) = made.detect(image, 0)
     assert error(found, person) < 5.0
     made.close()
+
+
+# ------------------------------------------------------------------------------------- the node
+
+
+def test_the_node_publishes_what_the_model_finds(models, ros, start_node, diagnostics):
+    import time
+
+    from conftest import image_message, wait_for
+    from sensor_msgs.msg import Image
+
+    from emf_ros_msgs.msg import Skeleton2DArray
+
+    process = start_node("keypoint_detector", detector="onnx", model=models / "yolo_pose.onnx")
+    keypoints = ros.listen(Skeleton2DArray, process.topic("keypoints"))
+    images = ros.publisher(Image, process.topic("image"))
+    image, person = scene(640, 480)
+    begin = time.time_ns()
+
+    def seen() -> list[Any]:
+        images.publish(image_message(image[..., ::-1].copy(), time.time_ns()))
+        time.sleep(0.2)
+        return [m for m in keypoints.messages if m.skeletons]
+
+    message = wait_for(seen, "keypoints")[0]
+    assert message.layout == "coco17" and message.header.stamp.sec >= begin // 10**9
+    (found,) = message.skeletons
+    points = np.array([(k.x, k.y) for k in found.keypoints])
+    assert np.linalg.norm(points - person, axis=-1).max() < 1.0
+    said = diagnostics(process.topic("keypoint_detector"))
+    text = wait_for(lambda: said.value("detector"), "diagnostics")
+    assert "yolo_pose.onnx in onnxruntime" in text and "CPU threads" in text
+    assert "yolo_pose.onnx in onnxruntime" in process.log
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"detector": "onnx"}, "the detector 'onnx' needs a model"),
+        ({"detector": "onnx", "model": "/nowhere/a.onnx"}, "no model file /nowhere/a.onnx"),
+        ({"model": "/nowhere/a.onnx"}, "'mediapipe' has no use for"),
+    ],
+)
+def test_the_node_says_what_is_wrong_and_ends(start_node, parameters, words):
+    process = start_node("keypoint_detector", expect=False, **parameters)
+    assert process.wait() == 1
+    assert words in process.log and "Traceback" not in process.log
