@@ -232,6 +232,14 @@ def test_a_drawn_dot_is_where_the_placement_says(width):
         assert placement.to_picture(middle) == pytest.approx(at, abs=0.3 / placement.scale + 0.05)
 
 
+def test_a_corner_of_a_picture_in_a_huge_box():
+    box = np.array([-6000.0, -8000.0, 0.2, 0.2])
+    drawn = crop(box, (192, 256), 1.0).draw(np.full((480, 640, 3), 200, np.uint8), (192, 256), 7)
+    assert drawn.shape == (256, 192, 3) and (drawn[:200] == 7).all()
+    nowhere = crop(box - 10_000, (192, 256), 1.0)
+    assert (nowhere.draw(np.zeros((1, 1, 3), np.uint8), (192, 256), 7) == 7).all()
+
+
 # ------------------------------------------------------------------------------------- bad pictures
 
 

@@ -60,15 +60,20 @@ class Placement:
         if right <= left or bottom <= top:
             return np.full((size[1], size[0], 3), fill, np.uint8)
         part = image[top:bottom, left:right]
-        # Between the pixels that bilinear interpolation looks at, others would be overlooked.
-        shrink = max(1, math.floor(1 / self.scale))
-        if shrink > 1:
-            shape = [math.ceil(n / shrink) for n in (right - left, bottom - top)]
-            part = cv2.resize(part, shape, interpolation=cv2.INTER_AREA)
-        scales = [
-            self.scale * n / m
-            for n, m in ((right - left, part.shape[1]), (bottom - top, part.shape[0]))
-        ]
+        # Between the pixels that bilinear interpolation looks at, others would be overlooked. Halves
+        # are much faster to make than thirds; a last odd row or column is half a pixel of those.
+        scales = [self.scale, self.scale]
+        while max(scales) <= 0.5 and max(part.shape[:2]) > 1:
+            sides = part.shape[1], part.shape[0]
+            halves = [max(1, side // 2) for side in sides]
+            part = part[: max(1, 2 * halves[1]), : max(1, 2 * halves[0])]
+            scales = [
+                scale * n / half
+                for scale, n, half in zip(
+                    scales, (part.shape[1], part.shape[0]), halves, strict=True
+                )
+            ]
+            part = cv2.resize(part, halves, interpolation=cv2.INTER_AREA)
         starts = [self.x + self.scale * left, self.y + self.scale * top]
         matrix = np.zeros((2, 3))
         for axis in range(2):
@@ -110,12 +115,16 @@ def tensor(picture: np.ndarray, config: NetworkConfig, dtype: str) -> np.ndarray
     """The input (height, width, 3) uint8 RGB as the network wants it, without the batch's axis."""
     if config.colors == "bgr":
         picture = picture[..., ::-1]
-    values = picture.astype(np.float32)
-    mean, std = (np.array(v, np.float32) for v in (config.mean, config.std))
-    if mean.any() or (std != 1).any():
-        values = (values - mean) / std
-    if config.channels == "nchw":
-        values = values.transpose(2, 0, 1)
+    values = np.empty((3, *picture.shape[:2]), np.float32)
+    # Plane by plane: pixel by pixel, with three numbers for each, takes sixty times as long.
+    for plane, given, mean, std in zip(
+        values, cv2.split(picture), config.mean, config.std, strict=True
+    ):
+        np.multiply(given, np.float32(1 / std), out=plane, dtype=np.float32)
+        if mean:
+            plane -= np.float32(mean / std)
+    if config.channels == "nhwc":
+        values = values.transpose(1, 2, 0)
     return np.ascontiguousarray(values, dtype=dtype)
 
 
