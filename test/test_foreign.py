@@ -161,6 +161,22 @@ def test_people_without_ids_are_tracked():
     assert all(known == ids[1] for known in ids[1:])
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_none(bad):
+    points = person()
+    points[2, 0] = points[3, 1] = bad
+    for name in ("5", ""):
+        untracked = UntrackedPeople()
+        for stamp in (1, 2, 3):
+            frame = yolo_frame(yolo(stamp, [yolo_detection(points, name)]), SIZE, untracked)
+        (found,) = frame.people
+        kept = np.setdiff1d(np.arange(17), [2, 3])
+        assert found.keypoints[kept] == pytest.approx(points[kept])
+    # Without an id they go through the tracker, which must not stumble over them.
+    assert (found.keypoints[[2, 3], 2] == 0).all() and np.isfinite(found.keypoints).all()
+    hri_person(hri(0, np.full((18, 3), bad)), "rk3ft", SIZE)
+
+
 @pytest.mark.parametrize(
     ("name", "number"), [("0", 0), ("12", 12), ("999999999", 999999999), ("007", 7)]
 )

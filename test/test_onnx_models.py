@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +111,29 @@ def test_a_joint_that_is_not_there_has_a_low_score(models, form):
     image[(image == COLORS[9]).all(axis=-1)] = 0
     (found,) = detector(models / f"{form}.onnx").detect(image, 0)
     assert found.keypoints[9, 2] < 0.2 and np.delete(found.keypoints[:, 2], 9).min() > 0.6
+
+
+@pytest.mark.parametrize(
+    ("form", "dtype"),
+    [("yolo_pose", "float16"), ("simcc", "float16"), ("movenet_single", "uint8")]
+    + [("movenet_single", "float32")],
+)
+def test_other_types_of_input(tmp_path, form, dtype):
+    """Read off the file, or said."""
+    image, person = scene(640, 480)
+    for settings in ({}, {"dtype": dtype}):
+        (found,) = detector(make(tmp_path, form, settings, dtype=dtype)).detect(image, 0)
+        assert error(found, person) < 3.0
+
+
+def test_a_model_that_answers_with_nan_finds_no_one(models, tmp_path):
+    for form in FORMS:
+        made = detector(models / f"{form}.onnx", min_score=0.0)
+        run = made._pose._run_once
+        made._pose._run_once = lambda batch, run=run: {
+            name: np.full_like(value, np.nan) for name, value in run(batch).items()
+        }
+        assert made.detect(scene(640, 480)[0], 0) == []
 
 
 TWO = ["rtmo", "yolo_pose", "yolo_pose_end2end", "movenet_multi"]
@@ -493,6 +519,26 @@ def test_presets_of_what_finds_boxes(tmp_path, name, decode):
     )
     config = load_config(tmp_path / "p.onnx")
     assert config.boxes.decode == decode and config.boxes.model == tmp_path / f"{name}.onnx"
+
+
+def test_the_examples_in_the_documentation(tmp_path):
+    """They are read, and say what the presets say."""
+    page = Path(__file__).resolve().parents[1] / "docs" / "detectors.md"
+    examples = re.findall(r"^    # ([\w-]+)\.yaml.*\n((?:    .+\n)+)", page.read_text(), re.M)
+    assert [name for name, _ in examples] == [
+        *("rtmpose-m", "rtmo-s", "yolo11n-pose", "movenet_lightning", "vitpose-s")
+    ]
+    for name, text in examples:
+        path = tmp_path / f"{name}.onnx"
+        preset = load_config(path)
+        path.with_suffix(".yaml").write_text(textwrap.dedent(text))
+        written = load_config(path)
+        assert replace(written, boxes=None) == preset
+        if written.boxes is not None:
+            every = written.boxes.detect_every
+            boxes = {"model": written.boxes.model.name, "detect_every": every}
+            write(path, {"decode": "simcc", "layout": "coco17", "boxes": boxes})
+            assert load_config(path).boxes == written.boxes
 
 
 @pytest.mark.parametrize(

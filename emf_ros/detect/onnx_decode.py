@@ -60,8 +60,8 @@ class Placement:
         if right <= left or bottom <= top:
             return np.full((size[1], size[0], 3), fill, np.uint8)
         part = image[top:bottom, left:right]
-        # Between the pixels that bilinear interpolation looks at, others would be overlooked. Halves
-        # are much faster to make than thirds; a last odd row or column is half a pixel of those.
+        # Between the pixels that bilinear interpolation looks at, others would be overlooked.
+        # Halving is many times as fast as other ratios; a last odd row or column is left out.
         scales = [self.scale, self.scale]
         while max(scales) <= 0.5 and max(part.shape[:2]) > 1:
             sides = part.shape[1], part.shape[0]
