@@ -291,6 +291,12 @@ def test_the_lifter_says_so_and_ends(start_node):
     assert "Traceback" not in process.log
 
 
+def test_in_one_process_the_keypoints_are_the_detectors(start_node):
+    process = start_node("composed", expect=False, keypoints_type="yolo_msgs")
+    assert process.wait() == 1
+    assert "no keypoints_type" in process.log and "Traceback" not in process.log
+
+
 def recorded(keypoints: list, index: int) -> list[np.ndarray]:
     """Two people's coco17, back and forth through what a real detector found."""
     count = len(keypoints)
