@@ -34,6 +34,10 @@ SPREAD, SPREAD_PER_S = 0.02, 0.4
 KEYPOINTS = 0.6
 #: What a similarity is worth when the keypoints' left and right had to be exchanged for it.
 EXCHANGED = 0.9
+#: Who is missed and then stands there unclaimed may have turned around, jumped or been seen badly:
+#: how far that one can have gone, in sizes (a box's diagonal), at once and for each second; how many
+#: times farther when the colours are right; and the least ratio of the sizes.
+REACH, REACH_PER_S, REACH_COLOURS, SIZE_RATIO = 0.5, 1.5, 2.0, 0.4
 #: Time after which the score of a keypoint that is no longer seen is down to 1/e, s.
 FORGET_S = 0.4
 
@@ -81,8 +85,9 @@ class Tracker:
     Pairs are made for the largest sum of similarities between the detections and where the tracks'
     motion would have them: object-keypoint similarity and the overlap of the boxes. Reported tracks
     choose first among the detections of a good score, then among the weak ones (Zhang et al.,
-    "ByteTrack", ECCV 2022); what is left continues the tracks that are too young to be reported, or
-    begins one if its score is good. An id is never used again.
+    "ByteTrack", ECCV 2022). What is left continues the tracks that are too young to be reported, or
+    one that was missed and may have come this far, or begins a new one if its score is good. An id
+    is never used again.
 
     Args:
         layout: of the keypoints.
@@ -154,11 +159,18 @@ class Tracker:
         good = [c for c, d in enumerate(detections) if d.score >= self.birth_score]
         weak = [c for c in range(len(detections)) if c not in good]
         column_of: dict[int, int] = {}
-        for rows, columns in ((reported, good), (reported, weak), (young, good)):
+
+        def match(rows: list[int], columns: list[int], gain: np.ndarray, least: float) -> None:
             rows = [r for r in rows if r not in column_of]
             columns = [c for c in columns if c not in column_of.values()]
-            for i, j in assign(similarity[np.ix_(rows, columns)], self.min_similarity):
+            for i, j in assign(gain[np.ix_(rows, columns)], least):
                 column_of[rows[i]] = columns[j]
+
+        match(reported, good, similarity, self.min_similarity)
+        match(reported, weak, similarity, self.min_similarity)
+        if len(column_of) < len(reported) and not set(good) <= set(column_of.values()):
+            match(reported, good, self._reach(poses, boxes, colours, stamp_ns), 0.0)
+        match(young, good, similarity, self.min_similarity)
 
         apart = box_iou(boxes, boxes) - np.eye(len(boxes)) <= COLOURS_APART
         for row, column in column_of.items():
@@ -220,6 +232,30 @@ class Tracker:
                     alike = likeness(track.colours, seen) - COLOURS_ALIKE
                     out[row, column] += COLOURS * min(alike, 0.0)
         return out
+
+    def _reach(
+        self,
+        poses: np.ndarray,
+        boxes: np.ndarray,
+        colours: Sequence[np.ndarray | None],
+        stamp_ns: int,
+    ) -> np.ndarray:
+        """(tracks, detections) 1 for one where the track was last seen, 0 at the end of its reach;
+        NaN for no pair."""
+        last = boxes_of(np.array([t.keypoints for t in self._tracks]), self.min_score)
+        away = np.array([t.away_s(stamp_ns) for t in self._tracks])
+        sizes, new_sizes = (np.hypot(*(b[:, 2:] - b[:, :2]).T) for b in (last, boxes))
+        places, new_places = (0.5 * (b[:, 2:] + b[:, :2]) for b in (last, boxes))
+        reach = ((REACH + REACH_PER_S * away) * sizes)[:, None].repeat(len(poses), axis=1)
+        for row, track in enumerate(self._tracks):
+            for column, seen in enumerate(colours):
+                if track.colours is not None and seen is not None:
+                    alike = likeness(track.colours, seen) >= COLOURS_ALIKE
+                    reach[row, column] *= REACH_COLOURS if alike else 0.0
+        apart = np.linalg.norm(places[:, None] - new_places, axis=-1)
+        ratio = sizes[:, None] / np.maximum(new_sizes, 1e-9)
+        fits = (reach > 0) & (ratio >= SIZE_RATIO) & (ratio <= 1 / SIZE_RATIO)
+        return np.where(fits, 1 - apart / np.maximum(reach, 1e-9), np.nan)
 
     def _continue(
         self, track: _Track, pose: np.ndarray, stamp_ns: int, colours: np.ndarray | None
