@@ -15,10 +15,13 @@ INNER = 0.7
 LEAST_WIDTH = 0.3
 #: Shorter trunks, px, show no colours worth comparing.
 LEAST_LENGTH = 12.0
+#: Share of a trunk that has to be seen.
+LEAST_SEEN = 0.4
 #: Bins of L, a and b of CIELAB. Few of L: light changes more than dye.
 BINS = (4, 8, 8)
 #: a and b beyond this (of 128) are all one; cloth in daylight is seldom more colourful.
 CHROMA = 48.0
+NO_BOXES = np.empty((0, 4))
 
 
 def trunk_quad(keypoints: np.ndarray, layout: Layout, min_score: float) -> np.ndarray | None:
@@ -58,23 +61,26 @@ _U, _V = (g.ravel() for g in np.meshgrid(np.linspace(0, 1, GRID[0]), np.linspace
 _SHARES = np.stack([(1 - _V) * (1 - _U), (1 - _V) * _U, _V * (1 - _U), _V * _U], axis=1)
 
 
-def colour_histogram(image: np.ndarray, quad: np.ndarray | None) -> np.ndarray | None:
+def colour_histogram(
+    image: np.ndarray, quad: np.ndarray, covers: np.ndarray = NO_BOXES
+) -> np.ndarray | None:
     """How often each colour occurs inside a quad.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        quad: (4, 2) px of `trunk_quad`, or None.
+        quad: (4, 2) px of `trunk_quad`.
+        covers: (N, 4) left, top, right, bottom, px; what is inside is left out.
 
     Returns:
         (B,) shares, sum 1: CIELAB in `BINS`, each point spread over the two nearest bins of each
-        axis. None where half the quad or more is outside the picture, or there is no quad.
+        axis. None where less than `LEAST_SEEN` of the quad can be seen.
     """
-    if quad is None:
-        return None
     points = np.rint(_SHARES @ quad).astype(int)
     height, width = image.shape[:2]
-    points = points[((points >= 0) & (points < (width, height))).all(axis=1)]
-    if len(points) < 0.5 * len(_SHARES):
+    seen = ((points >= 0) & (points < (width, height))).all(axis=1)
+    seen &= ~((points > covers[:, None, :2]) & (points < covers[:, None, 2:])).all(-1).any(axis=0)
+    points = points[seen]
+    if len(points) < LEAST_SEEN * len(_SHARES):
         return None
     pixels = image[points[:, 1], points[:, 0]][None].astype(np.float32) / 255
     lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)[0]

@@ -43,9 +43,8 @@ FORGET_S = 0.4
 
 #: Colours as likely the same person's as another's, and the weight of what is above or below.
 COLOURS_ALIKE, COLOURS = 0.75, 0.6
-#: Time constant of the remembered colours, s; and boxes that overlap more than this share each
-#: other's.
-COLOURS_S, COLOURS_APART = 1.0, 0.1
+#: Time constant of the remembered colours, s.
+COLOURS_S = 1.0
 
 
 @dataclass
@@ -151,7 +150,7 @@ class Tracker:
         detections = [d for d in detections if np.isfinite(d.keypoints).all(axis=1).any()]
         poses = np.array([d.keypoints for d in detections]).reshape(-1, len(self.layout), 3)
         boxes = boxes_of(poses, self.min_score)
-        colours = self._colours(poses, image)
+        colours = self._colours(poses, boxes, image)
         similarity = self._similarity(poses, boxes, colours, stamp_ns)
 
         reported = [row for row, track in enumerate(self._tracks) if track.id]
@@ -172,10 +171,8 @@ class Tracker:
             match(reported, good, self._reach(poses, boxes, colours, stamp_ns), 0.0)
         match(young, good, similarity, self.min_similarity)
 
-        apart = box_iou(boxes, boxes) - np.eye(len(boxes)) <= COLOURS_APART
         for row, column in column_of.items():
-            seen = colours[column] if apart[column].all() else None
-            self._continue(self._tracks[row], poses[column], stamp_ns, seen)
+            self._continue(self._tracks[row], poses[column], stamp_ns, colours[column])
         track_of = {column: self._tracks[row] for row, column in column_of.items()}
         self._tracks = [
             track
@@ -184,8 +181,9 @@ class Tracker:
         ]
         for column in good:
             if column not in track_of:
-                seen = colours[column] if apart[column].all() else None
-                track_of[column] = _Track(poses[column], np.zeros(2), stamp_ns, colours=seen)
+                track_of[column] = _Track(
+                    poses[column], np.zeros(2), stamp_ns, colours=colours[column]
+                )
                 self._tracks.append(track_of[column])
         out = []
         for column, track in sorted(track_of.items()):
@@ -195,13 +193,18 @@ class Tracker:
                 out.append((track.id, detections[column]))
         return sorted(out, key=lambda pair: pair[0])
 
-    def _colours(self, poses: np.ndarray, image: np.ndarray | None) -> list[np.ndarray | None]:
+    def _colours(
+        self, poses: np.ndarray, boxes: np.ndarray, image: np.ndarray | None
+    ) -> list[np.ndarray | None]:
+        """Of the trunks as far as nobody covers them; who stands lower in the picture is nearer."""
+        out: list[np.ndarray | None] = [None] * len(poses)
         if image is None:
-            return [None] * len(poses)
-        return [
-            colour_histogram(image, trunk_quad(pose, self.layout, self.min_score))
-            for pose in poses
-        ]
+            return out
+        for i, pose in enumerate(poses):
+            nearer = boxes[boxes[:, 3] > boxes[i, 3]]
+            quad = trunk_quad(pose, self.layout, self.min_score)
+            out[i] = None if quad is None else colour_histogram(image, quad, nearer)
+        return out
 
     def _similarity(
         self,
