@@ -178,7 +178,10 @@ class Actor:
     dye: np.ndarray
 
     def at(self, seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Keypoints (33, 3), the person's own picture (h, w, 3), and its corner (2,), shrunk px."""
+        """Keypoints (33, 3), the person's own picture (h, w, 3), and its corner (2,), shrunk px.
+
+        The picture is black outside the keypoints' hull.
+        """
         pose, picture = self.source.at(self.start_s + seconds)
         height, width = picture.shape[:2]
         box = boxes_of(pose[None], 0.0)[0] * SHRUNK
@@ -186,6 +189,12 @@ class Actor:
         left, top = np.maximum(box[:2] - grow, 0).astype(int)
         right, bottom = np.minimum(box[2:] + grow, (width, height)).astype(int)
         crop = picture[top:bottom, left:right]
+        if crop.size:
+            hull = cv2.convexHull((pose[:, :2] * SHRUNK - (left, top)).astype(np.int32))
+            mask = np.zeros(crop.shape[:2], np.uint8)
+            cv2.fillConvexPoly(mask, hull, 1)
+            mask = cv2.dilate(mask, np.ones((9, 9), np.uint8))
+            crop = np.where(mask[..., None] > 0, np.maximum(crop, 1), 0).astype(np.uint8)
         pose = pose.copy()
         if self.mirrored:
             pose = pose[list(BLAZEPOSE33.mirror)]
@@ -199,8 +208,9 @@ class Actor:
             place += self.offset
         if crop.size:
             shape = np.maximum(np.round(np.array(crop.shape[1::-1]) * self.scale), 1).astype(int)
-            crop = cv2.resize(np.ascontiguousarray(crop), shape.tolist())
-            crop = (crop * self.dye).clip(0, 255).astype(np.uint8)
+            crop = np.ascontiguousarray(crop)
+            crop = cv2.resize(crop, shape.tolist(), interpolation=cv2.INTER_NEAREST)
+            crop = (crop * self.dye).clip(crop > 0, 255).astype(np.uint8)
         return pose, crop, np.round(corner * SHRUNK).astype(int)
 
 
@@ -348,7 +358,8 @@ def _paste(shown: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray
         x, y = max(left, 0), max(top, 0)
         part = crop[y - top : height - top, x - left : max(width - left, 0)]
         if part.size:
-            canvas[y : y + part.shape[0], x : x + part.shape[1]] = part
+            below = canvas[y : y + part.shape[0], x : x + part.shape[1]]
+            np.copyto(below, part, where=part.any(axis=-1, keepdims=True))
     return canvas
 
 
