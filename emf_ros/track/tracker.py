@@ -31,18 +31,18 @@ DECAY_S = 1.5
 SPREAD, SPREAD_PER_S = 0.02, 0.4
 
 #: Weight of the keypoints' similarity; the boxes' overlap has the rest.
-KEYPOINTS = 0.6
+KEYPOINTS = 0.8
 #: What a similarity is worth when the keypoints' left and right had to be exchanged for it.
 EXCHANGED = 0.9
 #: Who is missed and then stands there unclaimed may have turned around, jumped or been seen badly:
 #: how far that one can have gone, in sizes (a box's diagonal), at once and for each second; how many
 #: times farther when the colours are right; and the least ratio of the sizes.
-REACH, REACH_PER_S, REACH_COLOURS, SIZE_RATIO = 0.5, 1.5, 2.0, 0.4
+REACH, REACH_PER_S, REACH_COLOURS, SIZE_RATIO = 0.4, 1.0, 2.0, 0.4
 #: Time after which the score of a keypoint that is no longer seen is down to 1/e, s.
 FORGET_S = 0.4
 
 #: Colours as likely the same person's as another's, and the weight of what is above or below.
-COLOURS_ALIKE, COLOURS = 0.75, 0.6
+COLOURS_ALIKE, COLOURS = 0.5, 0.6
 #: Time constant of the remembered colours, s.
 COLOURS_S = 1.0
 
