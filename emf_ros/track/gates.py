@@ -73,6 +73,7 @@ class QualityGate:
         self.min_trunk, self.min_inside = min_trunk, min_inside
         self.min_size, self.max_double = min_size, max_double
         self._sigmas = coco_sigmas(layout)
+        self._mirror = np.array(layout.mirror)
         self._body = self._joints(BODY)
         self._trunk = self._joints(TRUNK)
         self._left, self._right = (
@@ -167,7 +168,12 @@ class QualityGate:
             return detections
         poses = np.array([d.keypoints for d in detections])
         areas = areas_of(boxes_of(poses, self.min_joint_score))
-        alike = oks(poses, poses, areas, self._sigmas, self.min_joint_score)
+        # The detector may see one from the front and its double from behind.
+        turned = poses[:, self._mirror]
+        alike = np.fmax(
+            oks(poses, poses, areas, self._sigmas, self.min_joint_score),
+            oks(turned, poses, areas, self._sigmas, self.min_joint_score),
+        )
         kept: list[int] = []
         for i in sorted(range(len(detections)), key=lambda i: -detections[i].score):
             if all(not max(alike[i, k], alike[k, i]) > self.max_double for k in kept):

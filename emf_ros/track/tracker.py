@@ -36,8 +36,9 @@ KEYPOINTS = 0.8
 EXCHANGED = 0.9
 #: Who is missed and then stands there unclaimed may have turned around, jumped or been seen badly:
 #: how far that one can have gone, in sizes (a box's diagonal), at once and for each second; how many
-#: times farther when the colours are right; and the least ratio of the sizes.
-REACH, REACH_PER_S, REACH_COLOURS, SIZE_RATIO = 0.4, 1.0, 2.0, 0.4
+#: times farther when the colours are right, and how alike they have to be for that; and the least
+#: ratio of the sizes.
+REACH, REACH_PER_S, REACH_COLOURS, SAME_COLOURS, SIZE_RATIO = 0.4, 1.0, 2.0, 0.8, 0.4
 #: Time after which the score of a keypoint that is no longer seen is down to 1/e, s.
 FORGET_S = 0.4
 
@@ -54,7 +55,7 @@ class _Track:
     Attributes:
         keypoints: (K, 3) as last seen; one that is hidden since goes along, and loses its score.
         velocity: (2,) px/s of the whole body.
-        stamp_ns: of the last detection.
+        born_ns, stamp_ns: of the first and the last detection.
         hits: number of detections.
         id: 0 until the track is reported.
         colours: of `colour_histogram`.
@@ -62,6 +63,7 @@ class _Track:
 
     keypoints: np.ndarray
     velocity: np.ndarray
+    born_ns: int
     stamp_ns: int
     hits: int = 1
     id: int = 0
@@ -91,7 +93,9 @@ class Tracker:
     Args:
         layout: of the keypoints.
         max_age_s: how long a track is remembered without a detection, s.
-        min_hits: detections of a new track before it is reported, against ghosts of one frame.
+        min_hits: detections of a new track before it is reported, at any rate.
+        min_age_s: time between the first of them and the last, s; detectors' ghosts last a few
+            images.
         young_age_s: a track not reported yet is given up after this long without a detection, s,
             if there was an image without it.
         min_similarity: pairs under it are none, 0..1.
@@ -104,6 +108,7 @@ class Tracker:
         layout: Layout = BLAZEPOSE33,
         max_age_s: float = 1.0,
         min_hits: int = 2,
+        min_age_s: float = 0.05,
         young_age_s: float = 0.1,
         min_similarity: float = 0.2,
         birth_score: float = 0.4,
@@ -111,6 +116,7 @@ class Tracker:
     ) -> None:
         self.layout = layout
         self.max_age_ns = int(max_age_s * NANOSECONDS)
+        self.min_age_ns = int(min_age_s * NANOSECONDS)
         self.young_age_ns = int(young_age_s * NANOSECONDS)
         self.min_hits, self.min_similarity = min_hits, min_similarity
         self.birth_score, self.min_score = birth_score, min_score
@@ -182,12 +188,13 @@ class Tracker:
         for column in good:
             if column not in track_of:
                 track_of[column] = _Track(
-                    poses[column], np.zeros(2), stamp_ns, colours=colours[column]
+                    poses[column], np.zeros(2), stamp_ns, stamp_ns, colours=colours[column]
                 )
                 self._tracks.append(track_of[column])
         out = []
         for column, track in sorted(track_of.items()):
-            if not track.id and track.hits >= self.min_hits:
+            old = track.hits >= self.min_hits and stamp_ns - track.born_ns >= self.min_age_ns
+            if old and not track.id:
                 track.id = next(self._ids)
             if track.id:
                 out.append((track.id, detections[column]))
@@ -253,8 +260,8 @@ class Tracker:
         for row, track in enumerate(self._tracks):
             for column, seen in enumerate(colours):
                 if track.colours is not None and seen is not None:
-                    alike = likeness(track.colours, seen) >= COLOURS_ALIKE
-                    reach[row, column] *= REACH_COLOURS if alike else 0.0
+                    same = likeness(track.colours, seen) >= SAME_COLOURS
+                    reach[row, column] *= REACH_COLOURS if same else 0.0
         apart = np.linalg.norm(places[:, None] - new_places, axis=-1)
         ratio = sizes[:, None] / np.maximum(new_sizes, 1e-9)
         fits = (reach > 0) & (ratio >= SIZE_RATIO) & (ratio <= 1 / SIZE_RATIO)
