@@ -52,7 +52,9 @@ def trunk_quad(keypoints: np.ndarray, layout: Layout, min_score: float) -> np.nd
     across = INNER * width[:, None] * normal
     middle = axis.mean(axis=0)
     axis = middle + INNER * (axis - middle)
-    return np.array([axis[0] + across[0], axis[0] - across[0], axis[1] + across[1], axis[1] - across[1]])
+    return np.array(
+        [axis[0] + across[0], axis[0] - across[0], axis[1] + across[1], axis[1] - across[1]]
+    )
 
 
 _CORNERS = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")

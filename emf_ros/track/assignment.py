@@ -51,4 +51,6 @@ def assign(gain: np.ndarray, least: float) -> list[tuple[int, int]]:
             previous = int(before[column])
             row_of[column] = row_of[previous] if previous >= 0 else first
             column = previous
-    return sorted((int(row_of[c]), c) for c in range(columns) if row_of[c] >= 0 and worth[row_of[c], c] >= 0)
+    return sorted(
+        (int(row_of[c]), c) for c in range(columns) if row_of[c] >= 0 and worth[row_of[c], c] >= 0
+    )

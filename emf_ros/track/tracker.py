@@ -21,6 +21,9 @@ from .similarity import LEAST_COMMON, areas_of, box_iou, boxes_of, coco_sigmas, 
 
 NANOSECONDS = 1_000_000_000
 
+#: Detections that can still continue a track have at least this share of the score that begins one.
+WEAK = 0.5
+
 # Motion, as measured on people who walk, squat and jump, at 5 to 30 Hz.
 #: Time constant of the velocity's filter, s.
 VELOCITY_S = 0.2
@@ -35,8 +38,8 @@ KEYPOINTS = 0.8
 #: What a similarity is worth when the keypoints' left and right had to be exchanged for it.
 EXCHANGED = 0.9
 #: Who is missed and then stands there unclaimed may have turned around, jumped or been seen badly:
-#: how far that one can have gone, in sizes (a box's diagonal), at once and for each second; how many
-#: times farther when the colours are right, and how alike they have to be for that; and the least
+#: how far that one can have gone, in sizes (a box's diagonal), at once and for each second; how
+#: many times farther when the colours are right, how alike they have to be for that; and the least
 #: ratio of the sizes.
 REACH, REACH_PER_S, REACH_COLOURS, SAME_COLOURS, SIZE_RATIO = 0.4, 1.0, 2.0, 0.8, 0.4
 #: Time after which the score of a keypoint that is no longer seen is down to 1/e, s.
