@@ -25,12 +25,14 @@ NANOSECONDS = 1_000_000_000
 WEAK = 0.5
 
 # Motion, as measured on people who walk, squat and jump, at 5 to 30 Hz.
-#: Time constant of the velocity's filter, s.
-VELOCITY_S = 0.2
+# Lengths are shares of the root of the person's area, which for who stands is 0.4 of the height.
+#: Standard deviation of an unknown person's velocity, 1/s, and of how it changes, 1/s in a second.
+VELOCITY, VELOCITY_CHANGE = 1.5, 0.75
+#: Standard deviation of a body's place as the detector has it, when all its joints are seen.
+PLACE = 0.02
 #: People turn around: after this long, s, the velocity is down to 1/e.
 DECAY_S = 1.5
-#: Standard deviation of a predicted place, as a share of the root of the person's area: at once,
-#: and for each second.
+#: Standard deviation of a predicted place: at once, and for each second.
 SPREAD, SPREAD_PER_S = 0.02, 0.4
 
 #: Weight of the keypoints' similarity; the boxes' overlap has the rest.
@@ -58,6 +60,7 @@ class _Track:
     Attributes:
         keypoints: (K, 3) as last seen; one that is hidden since goes along, and loses its score.
         velocity: (2,) px/s of the whole body.
+        variance: of the velocity, over the person's area, 1/s^2.
         born_ns, stamp_ns: of the first and the last detection.
         hits: number of detections.
         id: 0 until the track is reported.
@@ -71,6 +74,7 @@ class _Track:
     hits: int = 1
     id: int = 0
     colours: np.ndarray | None = None
+    variance: float = VELOCITY**2
 
     def away_s(self, stamp_ns: int) -> float:
         return (stamp_ns - self.stamp_ns) / NANOSECONDS
@@ -277,10 +281,7 @@ class Tracker:
         elapsed = track.away_s(stamp_ns)
         expected = track.predicted(stamp_ns)
         if elapsed > 0:
-            moved = self._moved(track.keypoints, pose)
-            # The first step is all that is known about the velocity.
-            gain = 1.0 if track.hits == 1 else -np.expm1(-elapsed / VELOCITY_S)
-            track.velocity = track.velocity + gain * (moved / elapsed - track.velocity)
+            self._learn_velocity(track, pose, elapsed)
         expected[:, 2] *= np.exp(-elapsed / FORGET_S)
         seen = np.isfinite(pose).all(axis=1) & (
             (pose[:, 2] >= self.min_score) | ~(expected[:, 2] >= self.min_score)
@@ -295,18 +296,27 @@ class Tracker:
                 gain = -np.expm1(-elapsed / COLOURS_S)
                 track.colours = track.colours + gain * (colours - track.colours)
 
-    def _moved(self, before: np.ndarray, now: np.ndarray) -> np.ndarray:
-        """(2,) px by which a body went.
+    def _learn_velocity(self, track: _Track, pose: np.ndarray, elapsed: float) -> None:
+        """Kalman's filter of the velocity, from the step since the last detection.
 
-        The median over the middles between left and right, which do not care when the detector
-        takes one for the other; where too few of them are seen, over the keypoints.
+        The step is the median over the middles between left and right, which do not care when the
+        detector takes one for the other; where too few of them are seen, over the keypoints.
         """
-        both = (before[:, 2] >= self.min_score) & (now[:, 2] >= self.min_score)
-        steps = now[:, :2] - before[:, :2]
+        track.variance += VELOCITY_CHANGE**2 * elapsed
+        steps = pose[:, :2] - track.keypoints[:, :2]
+        both = (track.keypoints[:, 2] >= self.min_score) & (pose[:, 2] >= self.min_score)
         both &= np.isfinite(steps).all(axis=1)
+        if both.sum() < LEAST_COMMON:
+            return
         pairs = both & both[self._mirror]
         if pairs.sum() >= LEAST_COMMON:
-            return np.median(0.5 * (steps + steps[self._mirror])[pairs], axis=0)
-        if both.sum() >= LEAST_COMMON:
-            return np.median(steps[both], axis=0)
-        return np.zeros(2)
+            steps = (0.5 * (steps + steps[self._mirror]))[pairs]
+        else:
+            steps = steps[both]
+        # The median of a few joints that are seen beside others is a poor one.
+        noise = 2 * (PLACE / both.mean() / elapsed) ** 2
+        gain = track.variance / (track.variance + noise)
+        track.velocity = track.velocity + gain * (
+            np.median(steps, axis=0) / elapsed - track.velocity
+        )
+        track.variance *= 1 - gain
