@@ -345,9 +345,9 @@ def test_likeness_of_colours():
     red, blue = colour_histogram(image, quad), colour_histogram(image, quad + (600, 0))
     darker = colour_histogram((0.8 * image).astype(np.uint8), quad)
     assert red.sum() == pytest.approx(1)
-    assert likeness(red, red) == pytest.approx(1)
-    assert likeness(red, blue) < 0.1
-    assert likeness(red, darker) > 0.5
+    (same, other, dark) = likeness(red[None], np.stack([red, blue, darker]))[0]
+    assert same == pytest.approx(1) and other < 0.1 and dark > 0.5
+    assert np.isnan(likeness(red[None], np.full((1, len(red)), np.nan))).all()
 
 
 def test_colours_that_cannot_be_seen_are_none():

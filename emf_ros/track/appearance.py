@@ -19,6 +19,7 @@ LEAST_LENGTH = 12.0
 LEAST_SEEN = 0.4
 #: Bins of L, a and b of CIELAB. Few of L: light changes more than dye.
 BINS = (4, 8, 8)
+BIN_COUNT = BINS[0] * BINS[1] * BINS[2]
 #: a and b beyond this (of 128) are all one; cloth in daylight is seldom more colourful.
 CHROMA = 48.0
 NO_BOXES = np.empty((0, 4))
@@ -91,7 +92,7 @@ def colour_histogram(
     place = lab * (np.array(BINS) - 1)
     low = np.minimum(place.astype(int), np.array(BINS) - 2)
     share = place - low
-    out = np.zeros(int(np.prod(BINS)))
+    out = np.zeros(BIN_COUNT)
     for corner in np.ndindex(2, 2, 2):
         bins = np.ravel_multi_index(tuple((low + corner).T), BINS)
         weight = np.where(corner, share, 1 - share).prod(axis=1)
@@ -99,6 +100,13 @@ def colour_histogram(
     return out / len(points)
 
 
-def likeness(first: np.ndarray, second: np.ndarray) -> float:
-    """Bhattacharyya's coefficient of two histograms: 1 for equal ones, 0 for nothing in common."""
-    return float(np.sqrt(first * second).sum())
+def likeness(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Bhattacharyya's coefficient of each with each: 1 for equal ones, 0 for nothing in common.
+
+    Args:
+        first, second: (N, B) and (M, B) histograms; NaN where one is not known.
+
+    Returns:
+        (N, M).
+    """
+    return np.sqrt(first) @ np.sqrt(second).T

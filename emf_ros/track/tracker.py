@@ -15,7 +15,7 @@ import numpy as np
 
 from ..detect.base import Detection
 from ..skeletons import BLAZEPOSE33, Layout
-from .appearance import colour_histogram, likeness, trunk_quad
+from .appearance import BIN_COUNT, colour_histogram, likeness, trunk_quad
 from .assignment import assign
 from .similarity import LEAST_COMMON, areas_of, box_iou, boxes_of, coco_sigmas, oks
 
@@ -47,8 +47,9 @@ REACH, REACH_PER_S, REACH_COLOURS, SAME_COLOURS, SIZE_RATIO = 0.4, 1.0, 2.0, 0.8
 #: Time after which the score of a keypoint that is no longer seen is down to 1/e, s.
 FORGET_S = 0.4
 
-#: Colours as likely the same person's as another's, and the weight of what is above or below.
-COLOURS_ALIKE, COLOURS = 0.5, 0.6
+#: Colours less alike than this are held against a pair, with this weight: clothes that look alike
+#: prove nothing. The same person's are more alike than 0.7 in 99 %, another's less than 0.3 mostly.
+COLOURS_ALIKE, COLOURS = 0.5, 1.2
 #: Time constant of the remembered colours, s.
 COLOURS_S = 1.0
 
@@ -164,7 +165,8 @@ class Tracker:
         poses = np.array([d.keypoints for d in detections]).reshape(-1, len(self.layout), 3)
         boxes = boxes_of(poses, self.min_score)
         colours = self._colours(poses, boxes, image)
-        similarity = self._similarity(poses, boxes, colours, stamp_ns)
+        alike = self._alike(colours)
+        similarity = self._similarity(poses, boxes, alike, stamp_ns)
 
         reported = [row for row, track in enumerate(self._tracks) if track.id]
         young = [row for row, track in enumerate(self._tracks) if not track.id]
@@ -181,7 +183,7 @@ class Tracker:
         match(reported, good, similarity, self.min_similarity)
         match(reported, weak, similarity, self.min_similarity)
         if len(column_of) < len(reported) and not set(good) <= set(column_of.values()):
-            match(reported, good, self._reach(poses, boxes, colours, stamp_ns), 0.0)
+            match(reported, good, self._reach(poses, boxes, alike, stamp_ns), 0.0)
         match(young, good, similarity, self.min_similarity)
 
         for row, column in column_of.items():
@@ -220,14 +222,24 @@ class Tracker:
             out[i] = None if quad is None else colour_histogram(image, quad, nearer)
         return out
 
+    def _alike(self, colours: Sequence[np.ndarray | None]) -> np.ndarray:
+        """(tracks, detections) likeness of the colours; NaN where either is not known."""
+        unknown = np.full(BIN_COUNT, np.nan)
+        known = [[t.colours for t in self._tracks], colours]
+        tracks, seen = (
+            np.array([unknown if c is None else c for c in side]).reshape(-1, BIN_COUNT)
+            for side in known
+        )
+        return likeness(tracks, seen)
+
     def _similarity(
         self,
         poses: np.ndarray,
         boxes: np.ndarray,
-        colours: Sequence[np.ndarray | None],
+        alike: np.ndarray,
         stamp_ns: int,
     ) -> np.ndarray:
-        """(tracks, detections)."""
+        """(tracks, detections), at most 1."""
         if not self._tracks or not len(poses):
             return np.zeros((len(self._tracks), len(poses)))
         expected = np.array([track.predicted(stamp_ns) for track in self._tracks])
@@ -243,18 +255,13 @@ class Tracker:
         keypoints = np.fmax(of_keypoints(poses), EXCHANGED * of_keypoints(poses[:, self._mirror]))
         keypoints = np.where(np.isnan(keypoints), overlap, keypoints)
         out = KEYPOINTS * keypoints + (1 - KEYPOINTS) * overlap
-        for row, track in enumerate(self._tracks):
-            for column, seen in enumerate(colours):
-                if track.colours is not None and seen is not None:
-                    alike = likeness(track.colours, seen) - COLOURS_ALIKE
-                    out[row, column] += COLOURS * min(alike, 0.0)
-        return out
+        return out + COLOURS * np.nan_to_num(np.minimum(alike - COLOURS_ALIKE, 0.0))
 
     def _reach(
         self,
         poses: np.ndarray,
         boxes: np.ndarray,
-        colours: Sequence[np.ndarray | None],
+        alike: np.ndarray,
         stamp_ns: int,
     ) -> np.ndarray:
         """(tracks, detections) 1 for one where the track was last seen, 0 at the end of its reach;
@@ -263,12 +270,10 @@ class Tracker:
         away = np.array([t.away_s(stamp_ns) for t in self._tracks])
         sizes, new_sizes = (np.hypot(*(b[:, 2:] - b[:, :2]).T) for b in (last, boxes))
         places, new_places = (0.5 * (b[:, 2:] + b[:, :2]) for b in (last, boxes))
-        reach = ((REACH + REACH_PER_S * away) * sizes)[:, None].repeat(len(poses), axis=1)
-        for row, track in enumerate(self._tracks):
-            for column, seen in enumerate(colours):
-                if track.colours is not None and seen is not None:
-                    same = likeness(track.colours, seen) >= SAME_COLOURS
-                    reach[row, column] *= REACH_COLOURS if same else 0.0
+        reach = ((REACH + REACH_PER_S * away) * sizes)[:, None]
+        # Where the motion does not explain it the colours must; unknown ones (NaN) say nothing.
+        reach = reach * np.where(alike >= SAME_COLOURS, REACH_COLOURS, 1.0)
+        reach[alike < SAME_COLOURS] = 0.0
         apart = np.linalg.norm(places[:, None] - new_places, axis=-1)
         ratio = sizes[:, None] / np.maximum(new_sizes, 1e-9)
         fits = (reach > 0) & (ratio >= SIZE_RATIO) & (ratio <= 1 / SIZE_RATIO)
