@@ -11,8 +11,9 @@ right exchanged, and ghosts of a frame or two. The pictures, for the colours, ar
 video's own, each person's clothes dyed differently.
 
 Returns, switches and breaks are counted by the minute. A return is somebody who was covered for a
-quarter of a second and is in sight again; a switch is an id other than the person's last one; who was out of the picture for longer than
-a second counts as somebody new; a break is somebody in sight who is not reported for a while. MOTA is 1 - (missed + ghosts + switches) / (people in sight), with
+quarter of a second and is in sight again; a switch is an id other than the person's last one, where
+who was out of the picture for longer than a second is somebody new; a break is somebody in sight
+who is not reported for a while. MOTA is 1 - (missed + ghosts + switches) / (people in sight), with
 those who are covered not in sight; IDF1 the share of all that is reported under each person's one
 best id (Ristani et al., 2016). People whom the made-up detector misses count against both.
 """
@@ -71,7 +72,7 @@ SOURCES = {"man": (20, 165), "woman": (62, 192)}
 TRUNK = [
     BLAZEPOSE33.index(f"{side}_{j}") for side in ("left", "right") for j in ("shoulder", "hip")
 ]
-#: Who was covered for longer than this, s, counts as coming back: longer than between two images.
+#: Who was covered for longer than this, s, counts as coming back.
 HIDDEN_S = 0.25
 BODY = TRUNK + [
     BLAZEPOSE33.index(f"{side}_{j}")
@@ -216,7 +217,8 @@ class Actor:
             shape = np.maximum(np.round(np.array(crop.shape[1::-1]) * self.scale), 1).astype(int)
             crop = np.ascontiguousarray(crop)
             crop = cv2.resize(crop, shape.tolist(), interpolation=cv2.INTER_NEAREST)
-            crop = (crop * self.dye).clip(crop > 0, 255).astype(np.uint8)
+            dyed = (crop * self.dye).clip(crop > 0, 255)
+            crop = np.asarray(dyed, np.uint8)
         return pose, crop, np.round(corner * SHRUNK).astype(int)
 
 
@@ -390,7 +392,8 @@ class Score:
         self.seconds: list[float] = []
         self._ids: dict[int, int] = {}
         self._there: dict[int, bool] = {}
-        self._seen: dict[int, int] = {}
+        self._seen: dict[int, tuple[int, int]] = {}
+        self._frames = 0
         self._both: Counter[tuple[int, int]] = Counter()
         self._reported = 0
         self.first_ns = self.last_ns = -1
@@ -402,9 +405,10 @@ class Score:
         self.ghosts += sum(whom[id(d)] < 0 for _, d in found)
         self.visible += len(frame.visible)
         for person in frame.visible:
-            hidden_s = (frame.stamp_ns - self._seen.get(person, frame.stamp_ns)) / NANOSECONDS
-            self.returns += hidden_s > HIDDEN_S
-            self._seen[person] = frame.stamp_ns
+            number, stamp_ns = self._seen.get(person, (self._frames, frame.stamp_ns))
+            hidden_s = (frame.stamp_ns - stamp_ns) / NANOSECONDS
+            self.returns += hidden_s > HIDDEN_S and self._frames - number > 1
+            self._seen[person] = self._frames, frame.stamp_ns
             if person not in ids:
                 self.missed += 1
                 self._there[person] = False
@@ -414,6 +418,7 @@ class Score:
             self.breaks += not self._there.get(person, True) and person in self._ids
             self._ids[person], self._there[person] = ids[person], True
             self._both[person, ids[person]] += 1
+        self._frames += 1
         if self.first_ns < 0:
             self.first_ns = frame.stamp_ns
         self.last_ns = frame.stamp_ns
