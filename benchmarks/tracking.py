@@ -200,7 +200,7 @@ class Actor:
             hull = cv2.convexHull((pose[:, :2] * SHRUNK - (left, top)).astype(np.int32))
             mask = np.zeros(crop.shape[:2], np.uint8)
             cv2.fillConvexPoly(mask, hull, 1)
-            mask = cv2.dilate(mask, np.ones((9, 9), np.uint8))
+            cv2.dilate(mask, np.ones((9, 9), np.uint8), dst=mask)
             crop = np.where(mask[..., None] > 0, np.maximum(crop, 1), 0).astype(np.uint8)
         pose = pose.copy()
         if self.mirrored:
@@ -217,8 +217,7 @@ class Actor:
             shape = np.maximum(np.round(np.array(crop.shape[1::-1]) * self.scale), 1).astype(int)
             crop = np.ascontiguousarray(crop)
             crop = cv2.resize(crop, shape.tolist(), interpolation=cv2.INTER_NEAREST)
-            dyed = (crop * self.dye).clip(crop > 0, 255)
-            crop = np.asarray(dyed, np.uint8)
+            crop = (crop * self.dye).clip(crop > 0, 255).astype(np.uint8)
         return pose, crop, np.round(corner * SHRUNK).astype(int)
 
 
