@@ -16,7 +16,7 @@ import numpy as np
 
 from ..detect.base import Detection
 from ..lift.pipeline import KeypointFrame, Person2D
-from ..skeletons import COCO17, HRI18
+from ..skeletons import COCO17, HRI18, Layout
 from ..track import Tracker
 from .common import SENSOR_QOS, NodeError
 from .conversions import stamp_ns
@@ -70,31 +70,27 @@ class UntrackedPeople:
     """Ids for people whose messages have none, of one camera."""
 
     def __init__(self) -> None:
-        self._tracker = Tracker()
+        self._tracker: Tracker | None = None
 
-    def named(self, people: list[tuple[str, np.ndarray, float]], stamp: int) -> list[Person2D]:
+    def named(
+        self, people: list[tuple[str, np.ndarray, float]], layout: Layout, stamp: int
+    ) -> list[Person2D]:
         """With the ids that they have; if there is one without, with those of a tracker.
 
         Args:
             people: id, keypoints (K, 3) px, px, score, and score of each.
+            layout: of the keypoints.
             stamp: of the image, ns.
         """
         if all(name for name, _, _ in people):
             return [Person2D(track_number(name), points, s) for name, points, s in people]
-        found = [Detection(_finite(points), s) for _, points, s in people]
+        if self._tracker is None or self._tracker.layout != layout:
+            self._tracker = Tracker(layout)
+        found = [Detection(points, s) for _, points, s in people]
         return [
             Person2D(number, one.keypoints, one.score)
             for number, one in self._tracker.update(found, stamp)
         ]
-
-
-def _finite(keypoints: np.ndarray) -> np.ndarray:
-    """Missing keypoints, score 0, put amid the others: a tracker can do nothing with NaN."""
-    known = np.isfinite(keypoints).all(axis=-1)
-    keypoints = keypoints.copy()
-    keypoints[~known, :2] = keypoints[known, :2].mean(axis=0) if known.any() else 0.0
-    keypoints[~known, 2] = 0.0
-    return keypoints
 
 
 def _missing(count: int) -> np.ndarray:
@@ -136,7 +132,7 @@ def yolo_frame(
         message.header.frame_id,
         COCO17.name,
         image_size,
-        untracked.named(people, stamp),
+        untracked.named(people, COCO17, stamp),
     )
 
 
@@ -168,7 +164,7 @@ def vision_frame(
         message.header.frame_id,
         COCO17.name,
         image_size,
-        untracked.named(people, stamp),
+        untracked.named(people, COCO17, stamp),
     )
 
 
