@@ -153,12 +153,12 @@ def test_people_without_ids_are_tracked():
         order = people if step % 2 else people[::-1]
         message = yolo(step * FRAME_NS, [yolo_detection(points, "") for points in order])
         frame = yolo_frame(message, SIZE, untracked)
-        ids.append({p.keypoints[:, 0].mean() > 400: p.track_id for p in frame.people})
+        ids.append({np.nanmean(p.keypoints[:, 0]) > 400: p.track_id for p in frame.people})
         for found in frame.people:
-            assert np.isfinite(found.keypoints).all()
             assert (found.keypoints[:, 2] == 0).sum() == 2
-    assert all(len(known) == 2 for known in ids[1:])
-    assert all(known == ids[1] for known in ids[1:])
+    # The first two images are too short for a person to be believed in.
+    assert all(len(known) == 2 for known in ids[3:])
+    assert all(known == ids[3] for known in ids[3:])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -167,13 +167,15 @@ def test_numbers_that_are_none(bad):
     points[2, 0] = points[3, 1] = bad
     for name in ("5", ""):
         untracked = UntrackedPeople()
-        for stamp in (1, 2, 3):
-            frame = yolo_frame(yolo(stamp, [yolo_detection(points, name)]), SIZE, untracked)
+        for step in range(4):
+            message = yolo(step * FRAME_NS, [yolo_detection(points, name)])
+            frame = yolo_frame(message, SIZE, untracked)
         (found,) = frame.people
         kept = np.setdiff1d(np.arange(17), [2, 3])
         assert found.keypoints[kept] == pytest.approx(points[kept])
-    # Without an id they go through the tracker, which must not stumble over them.
-    assert (found.keypoints[[2, 3], 2] == 0).all() and np.isfinite(found.keypoints).all()
+        # Without an id they go through the tracker; what is no number stays none, for the lifter
+        # to refuse and count.
+        assert not np.isfinite(found.keypoints[[2, 3]]).all(axis=1).any()
     hri_person(hri(0, np.full((18, 3), bad)), "rk3ft", SIZE)
 
 
