@@ -248,7 +248,7 @@ def match(found: np.ndarray, tracks: np.ndarray, size: np.ndarray) -> np.ndarray
 
 def tracks_of(found: np.ndarray, rate_hz: float) -> np.ndarray:
     """Join detections (F, people, 33, 3) to the tracks (P, F, 33, 3) that are long enough."""
-    tracker = Tracker()
+    tracker = Tracker(min_age_s=0.0)
     tracks: dict[int, np.ndarray] = {}
     for frame, people in enumerate(found):
         poses = [Detection(p, float(p[:, 2].mean())) for p in people if np.isfinite(p).all()]

@@ -200,7 +200,7 @@ BLAZEPOSE33 = Layout(
     {},
 )
 
-# Halpe's body: COCO's joints, then the middle line's and the feet's.
+# Halpe-FullBody's first 26 points: COCO's joints, then the middle line's and the feet's.
 HALPE26 = Layout(
     "halpe26",
     (
@@ -237,8 +237,92 @@ HALPE26 = Layout(
     {},
 )
 
+_FACE_BONES = (
+    ("nose", "left_eye"),
+    ("nose", "right_eye"),
+    ("left_eye", "left_ear"),
+    ("right_eye", "right_ear"),
+)
+_FOOT_BONES = tuple(
+    (f"{side}_{a}", f"{side}_{b}")
+    for side in ("left", "right")
+    for a, b in (("ankle", "heel"), ("ankle", "big_toe"), ("big_toe", "small_toe"))
+)
+_TRUNKLESS = tuple(bone for bone in _LIMB_BONES if bone[1].split("_")[1] != "hip")
+
+# OpenPose's BODY_25; its "MidHip" is our "hip".
+BODY25 = Layout(
+    "body25",
+    (
+        "nose",
+        "neck",
+        "right_shoulder",
+        "right_elbow",
+        "right_wrist",
+        "left_shoulder",
+        "left_elbow",
+        "left_wrist",
+        "hip",
+        "right_hip",
+        "right_knee",
+        "right_ankle",
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+        "right_eye",
+        "left_eye",
+        "right_ear",
+        "left_ear",
+        "left_big_toe",
+        "left_small_toe",
+        "left_heel",
+        "right_big_toe",
+        "right_small_toe",
+        "right_heel",
+    ),
+    _TRUNKLESS
+    + _FOOT_BONES
+    + (("neck", "nose"), ("neck", "hip"))
+    + tuple(
+        (middle, f"{side}_{joint}")
+        for middle, joint in (("neck", "shoulder"), ("hip", "hip"))
+        for side in ("left", "right")
+    )
+    + _FACE_BONES,
+    {},
+)
+
+# ROS4HRI's hri_msgs/Skeleton2D: OpenPose's COCO set, but of eyes and ears the left come first.
+HRI18 = Layout(
+    "hri18",
+    (
+        "nose",
+        "neck",
+        "right_shoulder",
+        "right_elbow",
+        "right_wrist",
+        "left_shoulder",
+        "left_elbow",
+        "left_wrist",
+        "right_hip",
+        "right_knee",
+        "right_ankle",
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+        "left_eye",
+        "right_eye",
+        "left_ear",
+        "right_ear",
+    ),
+    _TRUNKLESS
+    + tuple(("neck", f"{s}_{j}") for s in ("left", "right") for j in ("shoulder", "hip"))
+    + (("neck", "nose"), *_FACE_BONES),
+    {},
+)
+
 LAYOUTS: dict[str, Layout] = {
-    layout.name: layout for layout in (H36M17, COCO17, BLAZEPOSE33, HALPE26)
+    layout.name: layout for layout in (H36M17, COCO17, BLAZEPOSE33, HALPE26, BODY25, HRI18)
 }
 
 
@@ -254,53 +338,53 @@ def get_layout(name: str) -> Layout:
         raise ValueError(f"unknown joint layout {name!r}; known: {', '.join(LAYOUTS)}") from None
 
 
-# Each H36M17 joint as a weighted sum of the source's joints. The top of the head is seen by neither
-# detector: it is extrapolated from the shoulders' middle through the ears' middle. 0.55 is the
+# How a joint that a source does not have by name is made of what it has, the best way first. The
+# head's top may be extrapolated from the shoulders' middle through the ears' middle: 0.55 is the
 # adult's ear-to-crown over neck-to-ear height, from the mocap skeletons' proportions.
-_EARS = {"left_ear": 0.5, "right_ear": 0.5}
 _SHOULDERS = {"left_shoulder": 0.5, "right_shoulder": 0.5}
 _HIPS = {"left_hip": 0.5, "right_hip": 0.5}
 _CROWN = 0.55
-_FROM_FACE_AND_LIMBS: dict[str, dict[str, float]] = {
-    "pelvis": _HIPS,
-    "spine": {j: 0.25 for j in (*_HIPS, *_SHOULDERS)},
-    "thorax": _SHOULDERS,
-    "head_top": {
-        **{j: 0.5 * (1 + _CROWN) for j in _EARS},
-        **{j: -0.5 * _CROWN for j in _SHOULDERS},
-    },
+_EXTRAPOLATED = {
+    **{joint: 0.5 * (1 + _CROWN) for joint in ("left_ear", "right_ear")},
+    **{joint: -0.5 * _CROWN for joint in _SHOULDERS},
+}
+_MADE_OF: dict[str, tuple[dict[str, float], ...]] = {
+    "pelvis": ({"hip": 1.0}, _HIPS),
+    "hip": ({"pelvis": 1.0}, _HIPS),
+    "thorax": ({"neck": 1.0}, _SHOULDERS),
+    "neck": ({"thorax": 1.0}, _SHOULDERS),
+    "spine": ({"hip": 0.5, "neck": 0.5}, {j: 0.25 for j in (*_HIPS, *_SHOULDERS)}),
+    "head_top": ({"head": 1.0}, _EXTRAPOLATED),
+    "head": ({"head_top": 1.0}, _EXTRAPOLATED),
 }
 
-# What a source has of its own is taken in place of that.
-_FROM: dict[str, dict[str, dict[str, float]]] = {
-    COCO17.name: _FROM_FACE_AND_LIMBS,
-    BLAZEPOSE33.name: _FROM_FACE_AND_LIMBS,
-    HALPE26.name: {
-        "pelvis": {"hip": 1.0},
-        "spine": {"hip": 0.5, "neck": 0.5},
-        "thorax": {"neck": 1.0},
-        "head_top": {"head": 1.0},
-    },
-}
+
+def _parts(joint: str, source: Layout) -> dict[str, float]:
+    """The source's joints that make one, with their weights; empty where it has none for it."""
+    for way in ({joint: 1.0}, *_MADE_OF.get(joint, ())):
+        if all(part in source.joints for part in way):
+            return way
+    return {}
 
 
 def conversion_matrix(source: Layout, target: Layout) -> np.ndarray:
     """The weights that turn joints of one layout into another's.
 
     Returns:
-        (K_target, K_source) float64; each row sums to 1.
+        (K_target, K_source) float64; each row sums to 1, or is zero where the source has nothing
+        that the joint could be made of, as toes of coco17.
 
     Raises:
-        ValueError: no conversion between the two is known.
+        ValueError: it has nothing for any joint.
     """
     if source.name == target.name:
         return np.eye(len(source))
-    if target.name != H36M17.name or source.name not in _FROM:
-        raise ValueError(f"no conversion from layout {source.name!r} to {target.name!r}")
     weights = np.zeros((len(target), len(source)))
     for row, joint in enumerate(target.joints):
-        for name, weight in _FROM[source.name].get(joint, {joint: 1.0}).items():
+        for name, weight in _parts(joint, source).items():
             weights[row, source.index(name)] = weight
+    if not weights.any():
+        raise ValueError(f"no conversion from layout {source.name!r} to {target.name!r}")
     return weights
 
 
@@ -314,15 +398,20 @@ def convert_keypoints(keypoints: np.ndarray, source: Layout, target: Layout) -> 
 
     Returns:
         (..., K_target, 3). A joint made of several has the lowest of their scores, and is missing
-        (NaN, score 0) when any of them is.
+        (NaN, score 0) when any of them is, or when the source has none for it.
+
+    Raises:
+        ValueError: as `conversion_matrix`.
     """
     keypoints = np.asarray(keypoints, dtype=np.float64)
     if source.name == target.name:
         return keypoints.copy()
     weights = conversion_matrix(source, target)
-    out = np.empty((*keypoints.shape[:-2], len(target), 3))
+    out = np.zeros((*keypoints.shape[:-2], len(target), 3))
     for row in range(len(target)):
         used = np.flatnonzero(weights[row])
+        if not len(used):
+            continue
         parts = keypoints[..., used, :]
         out[..., row, :2] = np.einsum("k,...kc->...c", weights[row, used], parts[..., :2])
         out[..., row, 2] = parts[..., 2].min(axis=-1)

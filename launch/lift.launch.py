@@ -53,6 +53,12 @@ def generate_launch_description() -> LaunchDescription:
             "detector", default_value="mediapipe", description="2D keypoint detector"
         ),
         DeclareLaunchArgument(
+            "model",
+            default_value="",
+            description="With detector:=onnx: path of a .onnx file, its settings in the .yaml "
+            "beside it",
+        ),
+        DeclareLaunchArgument(
             "variant",
             default_value="full",
             choices=["lite", "full"],
@@ -68,7 +74,8 @@ def generate_launch_description() -> LaunchDescription:
             "device",
             default_value="auto",
             choices=["auto", "cuda", "cpu"],
-            description="Where the lifting model runs; auto takes a GPU if there is one",
+            description="Where the lifting model runs, and the detector's with detector:=onnx; "
+            "auto takes a GPU if there is one",
         ),
         DeclareLaunchArgument(
             "lag",
@@ -110,6 +117,8 @@ def generate_launch_description() -> LaunchDescription:
     detector = {
         "detector": typed("detector", str),
         "variant": typed("variant", str),
+        "model": typed("model", str),
+        "device": typed("device", str),
         "image_transport": typed("image_transport", str),
         "max_people": typed("max_people", int),
     }

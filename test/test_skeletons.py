@@ -5,14 +5,20 @@ import pytest
 
 from emf_ros.skeletons import (
     BLAZEPOSE33,
+    BODY25,
     COCO17,
     H36M17,
     HALPE26,
+    HRI18,
     LAYOUTS,
+    Layout,
     conversion_matrix,
     convert_keypoints,
     get_layout,
 )
+
+#: All that people's keypoints come in.
+SOURCES = [COCO17, BLAZEPOSE33, HALPE26, BODY25, HRI18]
 
 EVERY_LAYOUT = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 
@@ -28,6 +34,8 @@ def test_layouts_have_the_number_of_joints_that_their_names_say():
         "coco17": 17,
         "blazepose33": 33,
         "halpe26": 26,
+        "body25": 25,
+        "hri18": 18,
     }
 
 
@@ -72,7 +80,7 @@ def test_h36m_is_one_tree_from_the_pelvis():
     assert H36M17.parents[H36M17.index("right_knee")] == H36M17.index("right_hip")
 
 
-@pytest.mark.parametrize("layout", [COCO17, BLAZEPOSE33, HALPE26], ids=lambda layout: layout.name)
+@pytest.mark.parametrize("layout", SOURCES, ids=lambda layout: layout.name)
 def test_point_sets_have_no_parents(layout):
     assert set(layout.parents) == {-1}
 
@@ -89,8 +97,8 @@ def test_h36m_has_the_order_of_the_training_data():
 
 
 def test_an_unknown_layout_names_those_that_exist():
-    with pytest.raises(ValueError, match="'body25'.*h36m17.*coco17.*blazepose33"):
-        get_layout("body25")
+    with pytest.raises(ValueError, match="'body26'.*h36m17.*coco17.*blazepose33"):
+        get_layout("body26")
     assert get_layout("coco17") is COCO17
 
 
@@ -150,7 +158,7 @@ def test_halpe_has_the_middle_line_itself():
     assert joint("left_hip") == pytest.approx([110, 200, 0.8])
 
 
-@pytest.mark.parametrize("source", [COCO17, BLAZEPOSE33, HALPE26], ids=lambda layout: layout.name)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda layout: layout.name)
 def test_conversion_moves_with_the_picture(source):
     rng = np.random.default_rng(1)
     points = np.concatenate(
@@ -165,7 +173,7 @@ def test_conversion_moves_with_the_picture(source):
     assert (a[..., 2] == b[..., 2]).all()
 
 
-@pytest.mark.parametrize("source", [COCO17, BLAZEPOSE33, HALPE26], ids=lambda layout: layout.name)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda layout: layout.name)
 def test_conversion_commutes_with_mirroring(source):
     rng = np.random.default_rng(2)
     points = rng.uniform(0.1, 1, (len(source), 3))
@@ -194,10 +202,75 @@ def test_conversion_to_the_same_layout_is_a_copy():
 
 
 def test_conversion_weights_sum_to_one():
-    for source in (COCO17, BLAZEPOSE33, HALPE26):
+    for source in SOURCES:
         assert conversion_matrix(source, H36M17).sum(axis=1) == pytest.approx(np.ones(17))
 
 
 def test_a_conversion_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="'h36m17' to 'coco17'"):
-        convert_keypoints(np.ones((17, 3)), H36M17, COCO17)
+    hand = Layout("hand", ("palm", "thumb_tip"), (("palm", "thumb_tip"),), {})
+    with pytest.raises(ValueError, match="'hand' to 'coco17'"):
+        convert_keypoints(np.ones((2, 3)), hand, COCO17)
+
+
+# ------------------------------------------------------------------------ there and back, mirrored
+
+EVERY_PAIR = pytest.mark.parametrize(
+    ("first", "second"),
+    [(a, b) for a in LAYOUTS.values() for b in LAYOUTS.values() if a is not b],
+    ids=lambda layout: layout.name,
+)
+
+#: The joints that mean the same under another name.
+SAME = {"pelvis": "hip", "thorax": "neck", "head_top": "head"}
+
+
+def common(first, second):
+    """The joints of the first that the second has too, under this name or another."""
+    of_second = {SAME.get(joint, joint) for joint in second.joints}
+    return [joint for joint in first.joints if SAME.get(joint, joint) in of_second]
+
+
+@EVERY_PAIR
+def test_what_both_layouts_have_survives_there_and_back(first, second):
+    rng = np.random.default_rng(3)
+    points = np.concatenate(
+        [rng.normal(300, 80, (4, len(first), 2)), rng.uniform(0.1, 1, (4, len(first), 1))], -1
+    )
+    back = convert_keypoints(convert_keypoints(points, first, second), second, first)
+    shared = [first.index(joint) for joint in common(first, second)]
+    assert len(shared) >= 13  # nose and limbs
+    assert back[:, shared] == pytest.approx(points[:, shared])
+    # What was lost on the way is missing or made of what was not, and nothing else.
+    made = {"pelvis", "hip", "thorax", "neck", "spine", "head_top", "head"}
+    for index in set(range(len(first))) - set(shared):
+        if first.joints[index] not in made:
+            assert (back[:, index, 2] == 0).all() and np.isnan(back[:, index, :2]).all()
+
+
+@EVERY_PAIR
+def test_every_conversion_commutes_with_mirroring(first, second):
+    points = np.random.default_rng(4).uniform(0.1, 1, (len(first), 3))
+    mirrored = convert_keypoints(points[list(first.mirror)], first, second)
+    straight = convert_keypoints(points, first, second)
+    assert mirrored == pytest.approx(straight[list(second.mirror)], nan_ok=True)
+
+
+@EVERY_PAIR
+def test_rows_sum_to_one_or_are_zero(first, second):
+    sums = conversion_matrix(first, second).sum(axis=1)
+    assert (np.isclose(sums, 1) | (sums == 0)).all()
+
+
+def test_orders_of_other_projects():
+    """Written down from the lists that they publish, by number."""
+    assert {i: BODY25.joints[i] for i in (0, 1, 2, 8, 9, 15, 16, 18, 19, 21, 22, 24)} == {
+        **{0: "nose", 1: "neck", 2: "right_shoulder", 8: "hip", 9: "right_hip", 15: "right_eye"},
+        **{16: "left_eye", 18: "left_ear", 19: "left_big_toe", 21: "left_heel"},
+        **{22: "right_big_toe", 24: "right_heel"},
+    }
+    assert HALPE26.joints[17:22] == ("head", "neck", "hip", "left_big_toe", "right_big_toe")
+    assert HALPE26.joints[24:] == ("left_heel", "right_heel")
+    assert HRI18.joints[13:] == ("left_ankle", "left_eye", "right_eye", "left_ear", "right_ear")
+    assert BLAZEPOSE33.joints[11] == "left_shoulder" and BLAZEPOSE33.joints[32] == (
+        "right_foot_index"
+    )

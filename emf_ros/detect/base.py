@@ -58,10 +58,18 @@ class Detector(Protocol):
 
 
 #: Backends by name; the nodes' parameter takes these.
-BACKENDS = ("mediapipe",)
+BACKENDS = ("mediapipe", "onnx")
 
 
-def make_detector(backend: str, variant: str, max_people: int, min_score: float) -> Detector:
+def make_detector(
+    backend: str,
+    variant: str,
+    max_people: int,
+    min_score: float,
+    model: str = "",
+    device: str = "auto",
+    require_gpu: bool = False,
+) -> Detector:
     """Build a detector.
 
     Args:
@@ -69,10 +77,19 @@ def make_detector(backend: str, variant: str, max_people: int, min_score: float)
         variant: the model's size, as the backend names it.
         max_people: how many people it looks for.
         min_score: people under this are not reported.
+        model: path of the user's .onnx file, for 'onnx', which takes no `variant`.
+        device: 'auto', 'cuda' or 'cpu', for 'onnx'.
+        require_gpu: refuse to start on a CPU, for 'onnx'.
 
     Raises:
         DetectorError: the backend or its model is not to be had.
     """
+    if model and backend != "onnx":
+        raise DetectorError(f"a model is given, which the detector {backend!r} has no use for")
+    if backend == "onnx":
+        from .onnx_models import OnnxPoseDetector
+
+        return OnnxPoseDetector(model, max_people, min_score, device, require_gpu)
     if backend == "mediapipe":
         from .mediapipe import MediaPipeDetector
 

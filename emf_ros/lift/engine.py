@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from ..model.presets import get_preset
+from ..onnx_session import default_threads, gpu_there
 from ..paths import share_folder
 from .engine_base import Engine, EngineError, EngineUnavailable
 from .gpu_guard import GpuGuard
@@ -32,14 +32,6 @@ ENGINES = ("auto", "torch", "onnxruntime")
 #: The faster first. On a GPU torch replays one CUDA graph; on a CPU onnxruntime takes a third of
 #: torch's time.
 _ORDER = {"cuda": ("torch", "onnxruntime"), "cpu": ("onnxruntime", "torch")}
-
-#: A CUDA GPU shows itself as one of these: desktop, Jetson, WSL.
-_GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/nvmap", "/dev/dxg")
-
-
-def default_threads() -> int:
-    """Two threads where there are two cores: more bring little to a model this small."""
-    return min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
 
 def _to_stderr(text: str) -> None:
@@ -87,7 +79,7 @@ def make_engine(
     reasons: list[str] = []
     if device == "cpu":
         reasons.append("device is cpu")
-    elif not _gpu_there():
+    elif not gpu_there():
         reasons.append("no CUDA GPU")
     else:
         on_gpu = _first_of("cuda", engine, path, threads, reasons)
@@ -176,8 +168,3 @@ def _weights_file(preset: str, weights: str | Path | None) -> Path:
     if not path.is_file():
         raise EngineError(f"there is no weights file {path}")
     return path
-
-
-def _gpu_there(files: Sequence[str] = _GPU_DEVICES) -> bool:
-    """Whether there may be a CUDA GPU. Importing torch to ask it takes seconds."""
-    return sys.platform != "linux" or any(os.path.exists(path) for path in files)

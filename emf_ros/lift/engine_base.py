@@ -8,7 +8,19 @@ from typing import Protocol
 import numpy as np
 
 from ..model.presets import LifterConfig
+from ..onnx_session import first_line
 from ..skeletons import get_layout
+
+__all__ = [
+    "Engine",
+    "EngineError",
+    "EngineUnavailable",
+    "check_config",
+    "check_keypoints",
+    "clip_shape",
+    "first_line",
+    "laplace_stddev",
+]
 
 
 class EngineError(RuntimeError):
@@ -85,9 +97,3 @@ def laplace_stddev(log_scale: np.ndarray) -> np.ndarray:
     """The standard deviation, m, of errors whose scale is given as log m."""
     # A Laplace distribution of scale b has the standard deviation sqrt(2) b.
     return np.sqrt(2.0) * np.exp(np.clip(log_scale, -8.0, 2.0))
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without the pages that CUDA's bring along."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

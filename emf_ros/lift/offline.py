@@ -13,11 +13,14 @@ from ..camera import Camera
 from ..detect.base import Detection, DetectorError, make_detector
 from ..recording import Recording, RecordingError, RecordingWriter
 from ..skeletons import Layout
-from ..track import Tracker
+from ..track import WEAK, QualityGate, Tracker
 from ..video import FrameSource, VideoError, frames_of
 from .engine import Engine
 from .pipeline import ENDED, KeypointFrame, LiftPipeline, LiftResult, Person2D, PipelineConfig
 from .window import NANOSECONDS
+
+#: A person found with a lower score than this is not followed from there on.
+MIN_SCORE = 0.4
 
 
 class PoseCollector:
@@ -84,11 +87,12 @@ def lift_video(
     """
     pipeline = _pipeline(engine, lag, people)
     try:
-        detector = make_detector("mediapipe", variant, people, 0.4)
+        detector = make_detector("mediapipe", variant, people, WEAK * MIN_SCORE)
     except DetectorError as error:
         raise VideoError(str(error)) from None
     pipeline.set_camera(camera)
-    tracker = Tracker()
+    quality = QualityGate(detector.layout, min_score=WEAK * MIN_SCORE)
+    tracker = Tracker(detector.layout, birth_score=MIN_SCORE)
     collector = PoseCollector(detector.layout, source.size, camera)
     try:
         frames = frames_of(source)
@@ -96,9 +100,12 @@ def lift_video(
             frames, total=source.count or None, unit="frame", disable=not progress
         ):
             stamp_ns = round(stamp * NANOSECONDS)
-            found = tracker.update(
-                detector.detect(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), stamp_ns), stamp_ns
+            rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+            plausible, refused = quality.select(
+                detector.detect(rgb, stamp_ns), (rgb.shape[1], rgb.shape[0])
             )
+            pipeline.counts.update(refused)
+            found = tracker.update(plausible, stamp_ns, rgb)
             if watch is not None:
                 watch(index, found)
             frame = KeypointFrame(

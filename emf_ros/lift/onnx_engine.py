@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import onnx_session
 from ..model.presets import LifterConfig
-from ..paths import cache_folder
+from ..onnx_session import CPU, CUDA, TENSORRT, GpuUnavailable, Shapes
 from .batching import BUCKETS, Lifted, bucket_of, buckets_up_to, cpu_chunk, in_chunks
 from .engine_base import (
     EngineError,
@@ -18,11 +18,11 @@ from .engine_base import (
     check_config,
     check_keypoints,
     clip_shape,
-    first_line,
     laplace_stddev,
 )
 
-TENSORRT, CUDA, CPU = (f"{name}ExecutionProvider" for name in ("Tensorrt", "CUDA", "CPU"))
+__all__ = ["CPU", "CUDA", "TENSORRT", "OnnxEngine", "gpu_providers"]
+
 _OUTPUTS = ("positions", "log_scale")
 
 
@@ -47,7 +47,7 @@ class OnnxEngine:
 
         self.device = device
         try:
-            self._session = _session(path, threads, [CPU])
+            self._session = onnx_session.make_session(path, threads)
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise EngineError(f"{path} cannot be loaded: {error}") from None
         try:
@@ -64,7 +64,11 @@ class OnnxEngine:
         self._bound: dict[int, _Bound] = {}
         if device == "cuda":
             # The file is sound: what fails now is the GPU's side.
-            self._session, where = _gpu_session(path, threads, clip_shape(self.config))
+            shapes = _shapes(clip_shape(self.config))
+            try:
+                self._session, where = onnx_session.make_gpu_session(path, threads, shapes)
+            except GpuUnavailable as error:
+                raise EngineUnavailable(str(error)) from None
         else:
             where = f"{threads} CPU threads"
         self.description = f"onnxruntime {onnxruntime.__version__} on {where}"
@@ -123,47 +127,10 @@ class _Bound:
         return positions, laplace_stddev(log_scale)
 
 
-def _session(path: Path, threads: int, providers: Sequence[str | tuple[str, dict]]) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Spinning workers answer a tenth sooner on idle cores and take twice as long on busy ones,
-    # as a robot's are; and they burn a core while no one is in sight.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-    # Or a pass that fails on the GPU would go on on the CPU, with a word on stdout at most.
-    session.disable_fallback()
-    return session
-
-
-def _gpu_session(path: Path, threads: int, clip: tuple[int, ...]) -> tuple[Any, str]:
-    """A session that runs on a GPU, and the providers' names for the log.
-
-    Raises:
-        EngineUnavailable: there is none.
-    """
-    import onnxruntime
-
-    wanted = gpu_providers(onnxruntime.get_available_providers(), path, clip)
-    if not wanted:
-        raise EngineUnavailable("this onnxruntime is built without CUDA (onnxruntime-gpu has it)")
-    if hasattr(onnxruntime, "preload_dlls"):
-        # CUDA as pip installs it lies where the loader does not look.
-        onnxruntime.preload_dlls()
-    try:
-        session = _session(path, threads, [*wanted, CPU])
-    except Exception as error:  # onnxruntime's errors share no base of their own
-        raise EngineUnavailable(first_line(error)) from None
-    # A provider that does not start is left out without an error.
-    used = session.get_providers()
-    names = [name for name, _ in wanted]
-    missing = [name for name in names if name not in used]
-    if len(missing) == len(names):
-        raise EngineUnavailable(f"onnxruntime has {', '.join(names)}, which did not start")
-    where = " and ".join(name for name in names if name in used)
-    return session, where + (f" ({', '.join(missing)} did not start)" if missing else "")
+def _shapes(clip: tuple[int, ...]) -> Shapes:
+    """Of the model's input, for clips (T, J, 3)."""
+    least, usual, largest = ((people, *clip) for people in (BUCKETS[0], 8, BUCKETS[-1]))
+    return {"keypoints": (least, usual, largest)}
 
 
 def gpu_providers(
@@ -176,26 +143,4 @@ def gpu_providers(
         path: of the model.
         clip: (T, J, 3).
     """
-    options: dict[str, dict[str, str]] = {CUDA: {"device_id": "0"}}
-    if TENSORRT in available:
-        options[TENSORRT] = _tensorrt_options(path, clip)
-    return [(name, options[name]) for name in (TENSORRT, CUDA) if name in available]
-
-
-def _tensorrt_options(path: Path, clip: tuple[int, ...]) -> dict[str, str]:
-    options = {"device_id": "0", "trt_fp16_enable": "1"}
-    # One engine for all buckets, or each new one would be built anew, which takes minutes.
-    for which, people in (("min", BUCKETS[0]), ("opt", 8), ("max", BUCKETS[-1])):
-        shape = "x".join(map(str, (people, *clip)))
-        options[f"trt_profile_{which}_shapes"] = f"keypoints:{shape}"
-    # By its content: the names that TensorRT's cache goes by do not tell other weights apart.
-    folder = cache_folder() / "tensorrt" / hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        # Then it is built at each start.
-        return options
-    for what in ("engine", "timing"):
-        options[f"trt_{what}_cache_enable"] = "1"
-        options[f"trt_{what}_cache_path"] = str(folder)
-    return options
+    return onnx_session.gpu_providers(available, path, _shapes(clip))

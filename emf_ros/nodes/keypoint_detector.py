@@ -18,7 +18,7 @@ from ..detect.base import BACKENDS, Detection, Detector, DetectorError, make_det
 from ..images import ImageError
 from ..lift.pipeline import KeypointFrame, Person2D
 from ..render import draw_keypoints
-from ..track import Tracker
+from ..track import WEAK, QualityGate, Tracker
 from . import conversions
 from .common import (
     EVERY_QOS,
@@ -42,13 +42,37 @@ PARAMS = (
         choices=("lite", "full"),
     ),
     Param(
+        "model",
+        "",
+        "with detector onnx: path of a .onnx file; its settings are in the .yaml beside it",
+    ),
+    Param(
+        "device",
+        "auto",
+        "with detector onnx: where the model runs; auto takes a GPU if there is one",
+        choices=("auto", "cuda", "cpu"),
+    ),
+    Param("require_gpu", False, "with detector onnx: refuse to start on a CPU"),
+    Param(
         "max_people",
         2,
         "how many people are looked for; while fewer are in sight, every image is searched",
         low=1,
         high=10,
     ),
-    Param("min_score", 0.4, "people found with a lower score are not reported", low=0.0, high=1.0),
+    Param(
+        "min_score",
+        0.4,
+        "people found with a lower score are not reported, unless they were before; those found "
+        "with less than half of it never are",
+        low=0.0,
+        high=1.0,
+    ),
+    Param(
+        "appearance",
+        True,
+        "tell people who cross apart by the colours of their clothes, too",
+    ),
     Param(
         "image_transport",
         "raw",
@@ -87,11 +111,15 @@ class KeypointDetector(BaseNode):
                 self.value("detector"),
                 self.value("variant"),
                 self.value("max_people"),
-                self.value("min_score"),
+                WEAK * self.value("min_score"),
+                self.value("model"),
+                self.value("device"),
+                self.value("require_gpu"),
             )
         except DetectorError as error:
             raise NodeError(str(error)) from None
-        self._tracker = Tracker()
+        self._quality = QualityGate(self._detector.layout, min_score=WEAK * self.value("min_score"))
+        self._tracker = Tracker(self._detector.layout, birth_score=self.value("min_score"))
         self._rate = RateMeter()
         self._people = 0
         self._decode_ms = self._detect_ms = float("nan")
@@ -119,9 +147,14 @@ class KeypointDetector(BaseNode):
             self._worker = threading.Thread(target=self._work, name="detect", daemon=True)
             self._worker.start()
         self.get_logger().info(
-            f"{self.value('detector')} {self.value('variant')}, up to "
+            f"{self._description()}, up to "
             f"{self.value('max_people')} people, {self.value('image_transport')} images"
         )
+
+    def _description(self) -> str:
+        """What detects, and where; it may change while it runs."""
+        plain = f"{self.value('detector')} {self.value('variant')}"
+        return getattr(self._detector, "description", plain)
 
     def _take(self, message: Image | CompressedImage) -> None:
         with self._arrived:
@@ -167,8 +200,14 @@ class KeypointDetector(BaseNode):
             picture = conversions.image_to_rgb(message)
         self._decode_ms = 1000 * (time.perf_counter() - begin)
         stamp_ns = conversions.stamp_ns(message.header.stamp)
-        people = self._tracker.update(self._detector.detect(picture, stamp_ns), stamp_ns)
         height, width = picture.shape[:2]
+        found, refused = self._quality.select(
+            self._detector.detect(picture, stamp_ns), (width, height)
+        )
+        self.counts.update(refused)
+        people = self._tracker.update(
+            found, stamp_ns, picture if self.value("appearance") else None
+        )
         self._detect_ms = 1000 * (time.perf_counter() - begin)
         self._people = len(people)
         self._rate.tick()
@@ -213,6 +252,7 @@ class KeypointDetector(BaseNode):
         rate = self._rate.read()
         values = {
             "rate_hz": f"{rate:.1f}",
+            "detector": self._description(),
             "people": str(self._people),
             "decode_ms": f"{self._decode_ms:.2f}",
             "detect_ms": f"{self._detect_ms:.1f}",

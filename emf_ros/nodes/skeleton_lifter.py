@@ -49,6 +49,7 @@ from .common import (
     RateMeter,
     run,
 )
+from .foreign import KEYPOINTS_TYPES, ForeignKeypoints
 
 PARAMS = (
     Param("preset", "lite", "size of the lifting model", choices=tuple(PRESETS)),
@@ -67,6 +68,14 @@ PARAMS = (
         "names of the cameras whose people are lifted in one pass: each has the topics "
         "NAME/keypoints, NAME/camera_info, NAME/skeletons and NAME/markers; empty: one camera, "
         "whose topics have no name before them",
+    ),
+    Param(
+        "keypoints_type",
+        "emf_ros",
+        "package of the keypoints' messages: emf_ros/Skeleton2DArray, yolo_msgs/DetectionArray or "
+        "vision_msgs/Detection2DArray on 'keypoints', or hri_msgs/Skeleton2D of each body of "
+        "'humans/bodies/tracked'",
+        choices=KEYPOINTS_TYPES,
     ),
     Param(
         "lag",
@@ -214,6 +223,15 @@ class CameraFeed:
         self._markers = node.publish_on(MarkerArray, self.topic("markers"), RELIABLE_QOS)
         node.listen_to(CameraInfo, self.topic("camera_info"), self._take_info, SENSOR_QOS)
         self.subscription: Subscription | None = None
+        self._foreign: ForeignKeypoints | None = None
+        if node.value("keypoints_type") != "emf_ros":
+            self._foreign = ForeignKeypoints(
+                node,
+                node.value("keypoints_type"),
+                self.topic,
+                lambda: (self.info.width, self.info.height) if self.info else None,
+                lambda frame: node.submit(frame, self),
+            )
         self._unwanted = 0
 
     def topic(self, name: str) -> str:
@@ -248,14 +266,18 @@ class CameraFeed:
 
     def subscribe(self, qos: QoSProfile) -> None:
         """Listen to keypoints."""
-        if self.subscription is None:
+        if self.subscription is not None:
+            return
+        if self._foreign is not None:
+            self.subscription = self._foreign.subscribe(qos)
+        else:
             self.subscription = self.node.listen_to(
                 Skeleton2DArray,
                 self.topic("keypoints"),
                 lambda message: self.node.submit(conversions.keypoint_frame(message), self),
                 qos,
             )
-            self.subscribe_depth()
+        self.subscribe_depth()
 
     def subscribe_depth(self) -> None:
         """Listen to depth images, if they are to be used."""
@@ -275,6 +297,8 @@ class CameraFeed:
             if self._unwanted * LAZY_PERIOD_S > SILENCE_S:
                 self.node.destroy_subscription(self.subscription)
                 self.subscription = None
+                if self._foreign is not None:
+                    self._foreign.unsubscribe()
                 if self._depth_subscription is not None:
                     self.node.destroy_subscription(self._depth_subscription)
                     self._depth_subscription = None
@@ -394,6 +418,8 @@ class SkeletonLifter(BaseNode):
             raise NodeError(
                 "in composed mode there is one camera; the parameter 'cameras' names others"
             )
+        if not subscribe and self.value("keypoints_type") != "emf_ros":
+            raise NodeError("in composed mode keypoints come from the detector: no keypoints_type")
         try:
             self._engine = make_engine(
                 self.value("preset"),

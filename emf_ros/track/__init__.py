@@ -1,5 +1,6 @@
-"""Who is who over time."""
+"""Who is who over time, and who is a person at all."""
 
-from .tracker import Tracker
+from .gates import QualityGate
+from .tracker import WEAK, Tracker
 
-__all__ = ["Tracker"]
+__all__ = ["WEAK", "QualityGate", "Tracker"]

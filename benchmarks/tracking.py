@@ -1,0 +1,523 @@
+"""Who is who: id switches on the demo video, and on composites of its two people who cross.
+
+python benchmarks/tracking.py                                  # all of it, some ten minutes
+python benchmarks/tracking.py --people 5 --rates 10 --seeds 1
+
+The detector runs once; what it finds is kept in a file. A composite shows copies of the two real
+people, mirrored, shifted in time, moved and sized by their distance, for --seconds at irregular
+stamps. Whoever is behind others loses the keypoints that they cover, and is not found at all where
+they cover most; on top come jitter, people who are missed, found with a low score or with left and
+right exchanged, and ghosts of a frame or two. The pictures, for the colours, are pasted from the
+video's own, each person's clothes dyed differently.
+
+Returns, switches and breaks are counted by the minute. A return is somebody who was covered for a
+quarter of a second and is in sight again; a switch is an id other than the person's last one, where
+who was out of the picture for longer than a second is somebody new; a break is somebody in sight
+who is not reported for a while. MOTA is 1 - (missed + ghosts + switches) / (people in sight), with
+those who are covered not in sight; IDF1 the share of all that is reported under each person's one
+best id (Ristani et al., 2016). People whom the made-up detector misses count against both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from emf_ros.detect.base import Detection, make_detector
+from emf_ros.detect.weights import ensure_demo_video
+from emf_ros.machine import load, machine
+from emf_ros.skeletons import BLAZEPOSE33
+from emf_ros.track.assignment import assign
+from emf_ros.track.gates import QualityGate
+from emf_ros.track.similarity import boxes_of
+from emf_ros.track.tracker import Tracker
+from emf_ros.video import frames_of, open_source
+
+CACHE = Path(tempfile.gettempdir()) / "emf_ros_bench_tracking.npz"
+NANOSECONDS = 1_000_000_000
+RATE_HZ = 30.0
+SIZE = (1768, 994)
+#: The pictures are half as large as the video's.
+SHRUNK = 0.5
+
+#: Where the middles of the demo's people are: frame, x, y. The man jumps off his roof.
+PATHS = {
+    "man": np.array(
+        [
+            *((0, 640, 205), (100, 645, 205), (120, 726, 206), (150, 792, 210), (162, 829, 270)),
+            *((168, 891, 235), (186, 993, 454), (198, 1124, 793), (204, 1195, 733)),
+            *((210, 1310, 692), (222, 1501, 648), (229, 1540, 650)),
+        ]
+    ),
+    "woman": np.array(
+        [
+            *((55, 1440, 683), (60, 1419, 683), (66, 1351, 677), (90, 1130, 663), (120, 831, 660)),
+            *((150, 539, 651), (180, 215, 670), (198, 16, 663), (204, -60, 663)),
+        ]
+    ),
+}
+#: The middle of a detection is no farther than this, px, from that of the person it shows.
+NEAR = 90.0
+#: The frames in which each is found well, for the composites.
+SOURCES = {"man": (20, 165), "woman": (62, 192)}
+
+TRUNK = [
+    BLAZEPOSE33.index(f"{side}_{j}") for side in ("left", "right") for j in ("shoulder", "hip")
+]
+#: Who was covered for longer than this, s, counts as coming back.
+HIDDEN_S = 0.25
+BODY = TRUNK + [
+    BLAZEPOSE33.index(f"{side}_{j}")
+    for side in ("left", "right")
+    for j in ("elbow", "wrist", "knee", "ankle")
+]
+
+
+# ---------------------------------------------------------------------------------- the demo
+
+
+def demo_detections() -> list[list[Detection]]:
+    """Per frame; out of a file from the second time on."""
+    if not CACHE.is_file():
+        print(f"finding keypoints, once; kept in {CACHE}", flush=True)
+        detector = make_detector("mediapipe", "full", 2, 0.2)
+        rows = []
+        for index, seconds, picture in frames_of(open_source(str(ensure_demo_video()))):
+            rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+            for found in detector.detect(rgb, round(seconds * NANOSECONDS)):
+                rows.append((index, found.score, found.keypoints))
+        detector.close()
+        frames, scores, keypoints = zip(*rows, strict=True)
+        np.savez(CACHE, frames=frames, scores=scores, keypoints=keypoints, count=index + 1)
+    with np.load(CACHE) as file:
+        out: list[list[Detection]] = [[] for _ in range(int(file["count"]))]
+        for frame, score, pose in zip(
+            file["frames"], file["scores"], file["keypoints"], strict=True
+        ):
+            out[frame].append(Detection(pose, float(score)))
+    return out
+
+
+def middle(keypoints: np.ndarray) -> np.ndarray:
+    """(2,) px of the trunk."""
+    return keypoints[TRUNK, :2].mean(axis=0)
+
+
+def labelled(found: list[list[Detection]]) -> Iterator[dict[str, Detection]]:
+    """Per frame, whom the detections show; ghosts are nobody, and neither are doubles."""
+    for frame, detections in enumerate(found):
+        people = {}
+        for name, path in PATHS.items():
+            if not path[0, 0] <= frame <= path[-1, 0]:
+                continue
+            place = [np.interp(frame, path[:, 0], path[:, i]) for i in (1, 2)]
+            far = [np.linalg.norm(middle(d.keypoints) - place) for d in detections]
+            if far and min(far) < NEAR:
+                people[name] = detections[int(np.argmin(far))]
+        yield people
+
+
+def demo_pictures() -> list[np.ndarray]:
+    """RGB, `SHRUNK`."""
+    return [
+        cv2.cvtColor(
+            cv2.resize(p, None, fx=SHRUNK, fy=SHRUNK, interpolation=cv2.INTER_AREA),
+            cv2.COLOR_BGR2RGB,
+        )
+        for _, _, p in frames_of(open_source(str(ensure_demo_video())))
+    ]
+
+
+# ---------------------------------------------------------------------------------- composites
+
+
+class Source:
+    """One real person's keypoints and pictures over time, forwards and backwards again."""
+
+    def __init__(self, name: str, people: list[dict[str, Detection]], pictures: list[np.ndarray]):
+        first, last = SOURCES[name]
+        known = [f for f in range(first, last + 1) if name in people[f]]
+        poses = np.stack([people[f][name].keypoints for f in known])
+        frames = np.arange(known[0], known[-1] + 1)
+        flat = poses.reshape(len(poses), -1)
+        self.poses = np.stack([np.interp(frames, known, c) for c in flat.T], axis=1)
+        self.poses = self.poses.reshape(len(frames), *poses.shape[1:])
+        self.pictures = pictures[known[0] : known[-1] + 1]
+        self.feet = float(np.median(boxes_of(self.poses, 0.0)[:, 3]))
+        self.seconds = (len(frames) - 1) / RATE_HZ
+
+    def at(self, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+        """The keypoints (33, 3) and the nearest picture."""
+        within = seconds % (2 * self.seconds)
+        place = min(within, 2 * self.seconds - within) * RATE_HZ
+        low = min(int(place), len(self.poses) - 2)
+        share = place - low
+        pose = (1 - share) * self.poses[low] + share * self.poses[low + 1]
+        return pose, self.pictures[round(place)]
+
+
+@dataclass
+class Actor:
+    """A copy of a real person.
+
+    Attributes:
+        source: the person.
+        start_s: into its motion.
+        mirrored: walks the other way.
+        scale: of the size.
+        offset: (2,) px, after the scaling about the picture's left edge and the feet.
+        dye: (3,) gain of red, green and blue.
+    """
+
+    source: Source
+    start_s: float
+    mirrored: bool
+    scale: float
+    offset: np.ndarray
+    dye: np.ndarray
+
+    def at(self, seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Keypoints (33, 3), the person's own picture (h, w, 3), and its corner (2,), shrunk px.
+
+        The picture is black outside the keypoints' hull.
+        """
+        pose, picture = self.source.at(self.start_s + seconds)
+        height, width = picture.shape[:2]
+        box = boxes_of(pose[None], 0.0)[0] * SHRUNK
+        grow = 0.1 * (box[3] - box[1])
+        left, top = np.maximum(box[:2] - grow, 0).astype(int)
+        right, bottom = np.minimum(box[2:] + grow, (width, height)).astype(int)
+        crop = picture[top:bottom, left:right]
+        if crop.size:
+            hull = cv2.convexHull((pose[:, :2] * SHRUNK - (left, top)).astype(np.int32))
+            mask = np.zeros(crop.shape[:2], np.uint8)
+            cv2.fillConvexPoly(mask, hull, 1)
+            cv2.dilate(mask, np.ones((9, 9), np.uint8), dst=mask)
+            crop = np.where(mask[..., None] > 0, np.maximum(crop, 1), 0).astype(np.uint8)
+        pose = pose.copy()
+        if self.mirrored:
+            pose = pose[list(BLAZEPOSE33.mirror)]
+            pose[:, 0] = SIZE[0] - 1 - pose[:, 0]
+            left = width - right
+            crop = crop[:, ::-1]
+        corner = np.array([left, top]) / SHRUNK
+        for place in (pose[:, :2], corner):
+            place -= (0, self.source.feet)
+            place *= self.scale
+            place += self.offset
+        if crop.size:
+            shape = np.maximum(np.round(np.array(crop.shape[1::-1]) * self.scale), 1).astype(int)
+            crop = np.ascontiguousarray(crop)
+            crop = cv2.resize(crop, shape.tolist(), interpolation=cv2.INTER_NEAREST)
+            crop = (crop * self.dye).clip(crop > 0, 255).astype(np.uint8)
+        return pose, crop, np.round(corner * SHRUNK).astype(int)
+
+
+def cast(sources: dict[str, Source], count: int, random: np.random.Generator) -> list[Actor]:
+    """Walkers both ways and, one in four, people who stay where they are."""
+    actors = []
+    for number in range(count):
+        source = sources["man" if number % 4 == 3 else "woman"]
+        feet = random.uniform(760, 960)
+        # A plane floor: who stands lower in the picture is nearer.
+        scale = feet / 860 * random.uniform(0.92, 1.08)
+        scale *= 1.0 if source is sources["woman"] else 1.2
+        across = (
+            random.uniform(-150, 150)
+            if source is sources["woman"]
+            else (random.uniform(200, SIZE[0] - 200) - 700 * scale)
+        )
+        actors.append(
+            Actor(
+                source,
+                random.uniform(0, 2 * source.seconds),
+                bool(number % 2),
+                scale,
+                np.array([across, feet]),
+                random.uniform(0.4, 1.6, 3),
+            )
+        )
+    return actors
+
+
+@dataclass
+class Frame:
+    """What one picture of a composite shows.
+
+    Attributes:
+        stamp_ns: of it.
+        detections: what the made-up detector finds.
+        whom: the person's number per detection, -1 for ghosts.
+        visible: numbers of the people that can be seen.
+        image: (h, w, 3) RGB, `SHRUNK`; None where no one asked.
+    """
+
+    stamp_ns: int
+    detections: list[Detection]
+    whom: list[int]
+    visible: set[int]
+    image: np.ndarray | None
+
+
+@dataclass
+class Scene:
+    """A composite of so many people at so many pictures a second."""
+
+    sources: dict[str, Source]
+    people: int
+    rate_hz: float
+    seconds: float
+    seed: int
+    random: np.random.Generator = field(init=False)
+
+    #: Of the joints of the body that others cover: not found any more; found with those as guesses.
+    COVERED, TOUCHED = 0.6, 0.2
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng([self.people, int(self.rate_hz), self.seed])
+
+    def frames(self, with_images: bool) -> Iterator[Frame]:
+        random = self.random
+        actors = cast(self.sources, self.people, random)
+        # Nearest first.
+        actors.sort(key=lambda actor: -actor.offset[1])
+        last_in = [-np.inf] * len(actors)
+        number = list(range(len(actors)))
+        ghosts: list[Detection] = []
+        for index in range(int(self.seconds * self.rate_hz)):
+            if random.random() < 0.1:
+                continue
+            seconds = (index + random.uniform(-0.15, 0.15)) / self.rate_hz
+            shown = [actor.at(seconds) for actor in actors]
+            detections, whom, visible = [], [], set()
+            fronts: list[np.ndarray] = []
+            for i, (pose, _, _) in enumerate(shown):
+                inside = ((pose[BODY, :2] >= 0) & (pose[BODY, :2] < SIZE)).all(axis=1).mean()
+                covered = np.zeros(len(pose), dtype=bool)
+                for low_x, low_y, high_x, high_y in fronts:
+                    covered |= (
+                        (pose[:, 0] > low_x)
+                        & (pose[:, 0] < high_x)
+                        & (pose[:, 1] > low_y)
+                        & (pose[:, 1] < high_y)
+                    )
+                box = boxes_of(pose[None], 0.0)[0]
+                slim = 0.1 * (box[2] - box[0])
+                fronts.append(box + (slim, 0, -slim, 0))
+                if inside < 0.6:
+                    continue
+                if seconds - last_in[i] > 1.0 and np.isfinite(last_in[i]):
+                    number[i] = max(number) + 1
+                last_in[i] = seconds
+                share = covered[BODY].mean()
+                if share > self.COVERED:
+                    continue
+                visible.add(number[i])
+                found = self._found(pose, covered if share > self.TOUCHED else None)
+                if found is not None:
+                    detections.append(found)
+                    whom.append(number[i])
+            ghosts = [g for g in ghosts if random.random() < 0.3]
+            if random.random() < 0.02:
+                pose = shown[random.integers(len(shown))][0].copy()
+                pose[:, :2] += random.normal(0, 200, 2)
+                ghosts.append(Detection(pose, float(random.uniform(0.4, 0.7))))
+            order = random.permutation(len(detections) + len(ghosts))
+            everything = detections + ghosts
+            numbers = whom + [-1] * len(ghosts)
+            yield Frame(
+                round((10 + seconds) * NANOSECONDS),
+                [everything[i] for i in order],
+                [numbers[i] for i in order],
+                visible,
+                _paste(shown) if with_images else None,
+            )
+
+    def _found(self, pose: np.ndarray, covered: np.ndarray | None) -> Detection | None:
+        random = self.random
+        pose = pose.copy()
+        size = float(np.linalg.norm(np.ptp(pose[:, :2], axis=0)))
+        pose[:, :2] += random.normal(0, 0.006 * size, pose[:, :2].shape)
+        if covered is not None:
+            pose[covered, 2] *= 0.25
+            pose[covered, :2] += random.normal(0, 0.05 * size, (int(covered.sum()), 2))
+        dice = random.random()
+        if dice < 0.03:
+            return None
+        if dice < 0.08:
+            pose[:, 2] *= 0.4
+        elif dice < 0.09:
+            pose = pose[list(BLAZEPOSE33.mirror)]
+        return Detection(pose, float(pose[BODY, 2].mean()))
+
+
+def _paste(shown: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+    """The people on grey, the nearest (first) over the others."""
+    width, height = (int(n * SHRUNK) for n in SIZE)
+    canvas = np.full((height, width, 3), 128, np.uint8)
+    for _, crop, (left, top) in reversed(shown):
+        x, y = max(left, 0), max(top, 0)
+        part = crop[y - top : height - top, x - left : max(width - left, 0)]
+        if part.size:
+            below = canvas[y : y + part.shape[0], x : x + part.shape[1]]
+            np.copyto(below, part, where=part.any(axis=-1, keepdims=True))
+    return canvas
+
+
+def shrunk(detection: Detection) -> Detection:
+    """In the pixels of the pictures."""
+    pose = detection.keypoints.copy()
+    pose[:, :2] = (pose[:, :2] + 0.5) * SHRUNK - 0.5
+    return Detection(pose, detection.score)
+
+
+# ---------------------------------------------------------------------------------- measures
+
+
+class Score:
+    """Counts over one scene."""
+
+    def __init__(self) -> None:
+        self.visible = self.missed = self.ghosts = self.switches = self.breaks = 0
+        self.returns = 0
+        self.seconds: list[float] = []
+        self._ids: dict[int, int] = {}
+        self._there: dict[int, bool] = {}
+        self._seen: dict[int, tuple[int, int]] = {}
+        self._frames = 0
+        self._both: Counter[tuple[int, int]] = Counter()
+        self._reported = 0
+        self.first_ns = self.last_ns = -1
+
+    def add(self, frame: Frame, found: list[tuple[int, Detection]]) -> None:
+        whom = {id(d): w for d, w in zip(frame.detections, frame.whom, strict=True)}
+        ids = {whom[id(d)]: number for number, d in found}
+        self._reported += len(found)
+        self.ghosts += sum(whom[id(d)] < 0 for _, d in found)
+        self.visible += len(frame.visible)
+        for person in frame.visible:
+            number, stamp_ns = self._seen.get(person, (self._frames, frame.stamp_ns))
+            hidden_s = (frame.stamp_ns - stamp_ns) / NANOSECONDS
+            self.returns += hidden_s > HIDDEN_S and self._frames - number > 1
+            self._seen[person] = self._frames, frame.stamp_ns
+            if person not in ids:
+                self.missed += 1
+                self._there[person] = False
+                continue
+            if self._ids.get(person, ids[person]) != ids[person]:
+                self.switches += 1
+            self.breaks += not self._there.get(person, True) and person in self._ids
+            self._ids[person], self._there[person] = ids[person], True
+            self._both[person, ids[person]] += 1
+        self._frames += 1
+        if self.first_ns < 0:
+            self.first_ns = frame.stamp_ns
+        self.last_ns = frame.stamp_ns
+
+    @property
+    def minutes(self) -> float:
+        return (self.last_ns - self.first_ns) / 60 / NANOSECONDS
+
+    @property
+    def mota(self) -> float:
+        return 1 - (self.missed + self.ghosts + self.switches) / self.visible
+
+    @property
+    def idf1(self) -> float:
+        people, ids = (sorted({pair[i] for pair in self._both}) for i in (0, 1))
+        table = np.array([[self._both[p, i] for i in ids] for p in people], dtype=float)
+        right = sum(table[pair] for pair in assign(table, 0.5))
+        return float(2 * right / (self.visible + self._reported))
+
+
+def measure(scene: Scene, tracker: Tracker, with_images: bool, least_score: float) -> Score:
+    score = Score()
+    for frame in scene.frames(with_images):
+        kept = [(shrunk(d), w) for d, w in zip(frame.detections, frame.whom, strict=True)]
+        kept = [(d, w) for d, w in kept if d.score >= least_score]
+        frame.detections, frame.whom = [d for d, _ in kept], [w for _, w in kept]
+        begin = time.process_time()
+        if with_images:
+            found = tracker.update(frame.detections, frame.stamp_ns, frame.image)
+        else:
+            found = tracker.update(frame.detections, frame.stamp_ns)
+        score.seconds.append(time.process_time() - begin)
+        score.add(frame, found)
+    return score
+
+
+HEADER = (
+    "| people | Hz | | returns | switches | breaks | MOTA | IDF1 | CPU ms, median, 99 % |\n"
+    "|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def row(people: int, rate: float, name: str, scores: list[Score]) -> str:
+    minutes = sum(s.minutes for s in scores)
+    times = 1000 * np.concatenate([s.seconds for s in scores])
+    return (
+        f"| {people} | {rate:g} | {name} | {sum(s.returns for s in scores) / minutes:.0f} "
+        f"| {sum(s.switches for s in scores) / minutes:.1f} "
+        f"| {sum(s.breaks for s in scores) / minutes:.1f} "
+        f"| {np.mean([s.mota for s in scores]):.3f} | {np.mean([s.idf1 for s in scores]):.3f} "
+        f"| {np.median(times):.2f}, {np.percentile(times, 99):.2f} |"
+    )
+
+
+def demo(found: list[list[Detection]], pictures: list[np.ndarray] | None) -> str:
+    """The ids that each of the demo's people had, with their numbers of frames."""
+    quality, tracker = QualityGate(BLAZEPOSE33), Tracker()
+    refused: Counter[str] = Counter()
+    ids: dict[str, Counter[int]] = {name: Counter() for name in (*PATHS, "nobody")}
+    for index, (detections, people) in enumerate(zip(found, labelled(found), strict=True)):
+        names = {id(d): name for name, d in people.items()}
+        stamp_ns = round(index / RATE_HZ * NANOSECONDS)
+        plausible, why = quality.select(detections, SIZE)
+        refused += why
+        pairs = [(shrunk(d), names.get(id(d), "nobody")) for d in plausible]
+        image = pictures[index] if pictures else None
+        for number, d in tracker.update([d for d, _ in pairs], stamp_ns, image):
+            ids[next(name for other, name in pairs if other is d)][number] += 1
+    out = "; ".join(f"{name}: {dict(c)}" for name, c in ids.items())
+    return f"{out}; refused: {dict(refused)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--people", type=int, nargs="+", default=[2, 5, 10, 20])
+    parser.add_argument("--rates", type=float, nargs="+", default=[30.0, 10.0, 5.0])
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+
+    found, pictures = demo_detections(), demo_pictures()
+    people = list(labelled(found))
+    print(f"{machine()}; {load()}\n")
+    print("ids on the demo, with their numbers of frames")
+    print("  without colours  ", demo(found, None))
+    print("  with colours     ", demo(found, pictures))
+    print()
+    sources = {name: Source(name, people, pictures) for name in SOURCES}
+    print(HEADER)
+    for count in args.people:
+        for rate in args.rates:
+            for name, with_images in (("keypoints", False), ("with colours", True)):
+                scores = [
+                    measure(
+                        Scene(sources, count, rate, args.seconds, seed), Tracker(), with_images, 0.2
+                    )
+                    for seed in range(args.seeds)
+                ]
+                print(row(count, rate, name, scores), flush=True)
+
+
+if __name__ == "__main__":
+    main()

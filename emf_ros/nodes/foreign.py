@@ -1,0 +1,327 @@
+"""Keypoints in other packages' messages.
+
+The packages' Python modules are imported only when their type is chosen, and nothing of theirs is
+built here; the conversions go by the messages' fields.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..detect.base import Detection
+from ..lift.pipeline import KeypointFrame, Person2D
+from ..skeletons import COCO17, HRI18, Layout
+from ..track import Tracker
+from .common import SENSOR_QOS, NodeError
+from .conversions import stamp_ns
+
+if TYPE_CHECKING:
+    from .common import BaseNode
+
+#: By the package of the messages.
+KEYPOINTS_TYPES = ("emf_ros", "yolo_msgs", "vision_msgs", "hri_msgs")
+
+#: Where each package's messages are defined.
+_SOURCES = {
+    "yolo_msgs": "https://github.com/mgonzs13/yolo_ros",
+    "vision_msgs": "https://github.com/ros-perception/vision_msgs",
+    "hri_msgs": "https://github.com/ros4hri/hri_msgs",
+}
+
+#: The names that detectors give to people's class.
+_PERSON = ("person", "")
+
+#: A body's message this much older than the newest one's image, ns, is late; older still, time has
+#: started anew.
+LATE_NS = 500_000_000
+
+
+def message_type(package: str, name: str) -> Any:
+    """A message's class.
+
+    Raises:
+        NodeError: the package is not installed.
+    """
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+    except (ImportError, AttributeError) as error:
+        raise NodeError(
+            f"keypoints_type {package} needs {package}/{name}, which is not to be had here "
+            f"({error}); its package is at {_SOURCES[package]}"
+        ) from None
+
+
+def track_number(name: str) -> int:
+    """A track's id as a number that fits our messages: its own if it is one, else one made of the
+    name, the same for the same name."""
+    if name.isdecimal() and len(name) <= 9:
+        return int(name)
+    # Above those that count up.
+    return 1_000_000_000 + zlib.crc32(name.encode()) % 1_000_000_000
+
+
+class UntrackedPeople:
+    """Ids for people whose messages have none, of one camera."""
+
+    def __init__(self) -> None:
+        self._tracker: Tracker | None = None
+
+    def named(
+        self, people: list[tuple[str, np.ndarray, float]], layout: Layout, stamp: int
+    ) -> list[Person2D]:
+        """With the ids that they have; if there is one without, with those of a tracker.
+
+        Args:
+            people: id, keypoints (K, 3) px, px, score, and score of each.
+            layout: of the keypoints.
+            stamp: of the image, ns.
+        """
+        if all(name for name, _, _ in people):
+            return [Person2D(track_number(name), points, s) for name, points, s in people]
+        if self._tracker is None or self._tracker.layout != layout:
+            self._tracker = Tracker(layout)
+        found = [Detection(points, s) for _, points, s in people]
+        return [
+            Person2D(number, one.keypoints, one.score)
+            for number, one in self._tracker.update(found, stamp)
+        ]
+
+
+def _missing(count: int) -> np.ndarray:
+    return np.tile((math.nan, math.nan, 0.0), (count, 1))
+
+
+def _score(value: float) -> float:
+    """Within what our messages have; NaN stays, and is refused later."""
+    return min(max(float(value), 0.0), 1.0)
+
+
+def yolo_frame(
+    message: Any, image_size: tuple[int, int], untracked: UntrackedPeople
+) -> KeypointFrame:
+    """yolo_msgs/DetectionArray, of a pose model.
+
+    Its keypoints have numbers from 1, in the order of coco17; those that its detector was not sure
+    of are not among them. Its tracker's ids are decimal numbers as text, its detector's empty.
+
+    Args:
+        message: the detections.
+        image_size: (width, height) px, which the message lacks.
+        untracked: of this camera.
+    """
+    stamp = stamp_ns(message.header.stamp)
+    people = []
+    for detection in message.detections:
+        given = list(detection.keypoints.data)
+        if detection.class_name not in _PERSON or not given:
+            continue
+        points = _missing(len(COCO17))
+        for keypoint in given:
+            if 1 <= keypoint.id <= len(COCO17):
+                at = keypoint.point
+                points[keypoint.id - 1] = (at.x, at.y, _score(keypoint.score))
+        people.append((detection.id, points, _score(detection.score)))
+    return KeypointFrame(
+        stamp,
+        message.header.frame_id,
+        COCO17.name,
+        image_size,
+        untracked.named(people, COCO17, stamp),
+    )
+
+
+def vision_frame(
+    message: Any, image_size: tuple[int, int], untracked: UntrackedPeople
+) -> KeypointFrame:
+    """vision_msgs/Detection2DArray with a detection for each keypoint.
+
+    vision_msgs has no message for keypoints. What is taken: the middle of `bbox` is the keypoint,
+    the best result's `class_id` the joint's name in coco17, its `score` the keypoint's, and `id`
+    whose it is. Other detections, as boxes of people, are passed over.
+
+    Args:
+        message, image_size, untracked: as of `yolo_frame`.
+    """
+    stamp = stamp_ns(message.header.stamp)
+    points_of: dict[str, np.ndarray] = {}
+    for detection in message.detections:
+        if not detection.results:
+            continue
+        best = max((result.hypothesis for result in detection.results), key=lambda h: h.score)
+        if best.class_id in COCO17.joints:
+            points = points_of.setdefault(detection.id, _missing(len(COCO17)))
+            at = detection.bbox.center.position
+            points[COCO17.index(best.class_id)] = (at.x, at.y, _score(best.score))
+    people = [(name, points, float(points[:, 2].mean())) for name, points in points_of.items()]
+    return KeypointFrame(
+        stamp,
+        message.header.frame_id,
+        COCO17.name,
+        image_size,
+        untracked.named(people, COCO17, stamp),
+    )
+
+
+def hri_person(message: Any, body: str, image_size: tuple[int, int]) -> Person2D:
+    """hri_msgs/Skeleton2D: one body, in shares of the image.
+
+    A point with confidence 0 is a missing one.
+
+    Args:
+        message: the body's.
+        body: its id, from the topic's name.
+        image_size: (width, height) px.
+    """
+    points = _missing(len(HRI18))
+    for index, point in enumerate(message.skeleton[: len(HRI18)]):
+        if point.c > 0:
+            points[index] = (
+                point.x * image_size[0] - 0.5,
+                point.y * image_size[1] - 0.5,
+                _score(point.c),
+            )
+    return Person2D(track_number(body), points, float(points[:, 2].mean()))
+
+
+class BodyCollector:
+    """Bodies that come one by one, put together by image.
+
+    An image's people are complete when everyone has come who is tracked, or when a body of a newer
+    image has.
+    """
+
+    def __init__(self) -> None:
+        self._tracked: set[str] = set()
+        self._stamp, self._frame_id, self._size = -1, "", (0, 0)
+        self._bodies: dict[str, Person2D] = {}
+        self._taken = True
+
+    def track(self, bodies: set[str]) -> None:
+        """Who is to be waited for."""
+        self._tracked = set(bodies)
+
+    def add(self, message: Any, body: str, image_size: tuple[int, int]) -> list[KeypointFrame]:
+        """Take one body in; the images that are complete now, the older first. A body whose image
+        has been given already is left out."""
+        stamp = stamp_ns(message.header.stamp)
+        frames = []
+        if stamp == self._stamp and self._taken or 0 < self._stamp - stamp < LATE_NS:
+            return []
+        if stamp != self._stamp:
+            if not self._taken:
+                frames.append(self._take())
+            self._stamp, self._frame_id = stamp, message.header.frame_id
+            self._size, self._taken = image_size, False
+        self._bodies[body] = hri_person(message, body, image_size)
+        if self._tracked and self._tracked <= set(self._bodies):
+            frames.append(self._take())
+        return frames
+
+    def _take(self) -> KeypointFrame:
+        people, self._bodies, self._taken = list(self._bodies.values()), {}, True
+        return KeypointFrame(self._stamp, self._frame_id, HRI18.name, self._size, people)
+
+
+class ForeignKeypoints:
+    """A subscription to another package's keypoints, of one camera.
+
+    Of yolo_msgs and vision_msgs the topic is the camera's `keypoints`, to be remapped; of hri_msgs
+    it is `humans/bodies/tracked` and, beside it, each body's `skeleton2d`.
+
+    Args:
+        node: listens.
+        package: one of `KEYPOINTS_TYPES` but ours.
+        topic: makes a topic's name of this camera.
+        image_size: (width, height) px of the camera; None while it is not known.
+        take: gets the keypoints of each image.
+
+    Raises:
+        NodeError: the package is not installed.
+    """
+
+    def __init__(
+        self,
+        node: BaseNode,
+        package: str,
+        topic: Callable[[str], str],
+        image_size: Callable[[], tuple[int, int] | None],
+        take: Callable[[KeypointFrame], None],
+    ) -> None:
+        self._node, self._package, self._topic = node, package, topic
+        self._image_size, self._take = image_size, take
+        self._untracked, self._bodies = UntrackedPeople(), BodyCollector()
+        self._skeletons: dict[str, Any] = {}
+        self._qos: Any = SENSOR_QOS
+        self._array_type: Any = None
+        self._ids_type: Any = None
+        self._skeleton_type: Any = None
+        if package == "hri_msgs":
+            self._ids_type = message_type(package, "IdsList")
+            self._skeleton_type = message_type(package, "Skeleton2D")
+        else:
+            name = "DetectionArray" if package == "yolo_msgs" else "Detection2DArray"
+            self._array_type = message_type(package, name)
+
+    def subscribe(self, qos: Any) -> Any:
+        """Listen; the subscription that others can count publishers of."""
+        self._qos = qos
+        if self._package == "hri_msgs":
+            tracked = self._topic("humans/bodies/tracked")
+            return self._node.listen_to(self._ids_type, tracked, self._follow, qos)
+        return self._node.listen_to(
+            self._array_type, self._topic("keypoints"), self._take_array, qos
+        )
+
+    def unsubscribe(self) -> None:
+        """Listen to no body any more."""
+        for subscription in self._skeletons.values():
+            self._node.destroy_subscription(subscription)
+        self._skeletons.clear()
+        self._bodies = BodyCollector()
+
+    def _size(self) -> tuple[int, int] | None:
+        size = self._image_size()
+        if size is None:
+            self._node.refuse(
+                "image_size_unknown",
+                f"keypoints refused: {self._package} does not say the image's size, and there is "
+                f"no {self._topic('camera_info')} yet",
+            )
+        return size
+
+    def _take_array(self, message: Any) -> None:
+        size = self._size()
+        if size is not None:
+            convert = yolo_frame if self._package == "yolo_msgs" else vision_frame
+            self._take(convert(message, size, self._untracked))
+
+    def _follow(self, message: Any) -> None:
+        """Listen to the bodies that are tracked, and to no others."""
+        bodies = {body for body in message.ids if body.isidentifier()}
+        self._bodies.track(bodies)
+        for body in set(self._skeletons) - bodies:
+            self._node.destroy_subscription(self._skeletons.pop(body))
+        tracked = self._node.resolve_topic_name(self._topic("humans/bodies/tracked"))
+        for body in bodies - set(self._skeletons):
+
+            def take(skeleton: Any, body: str = body) -> None:
+                self._take_body(skeleton, body)
+
+            self._skeletons[body] = self._node.listen_to(
+                self._skeleton_type,
+                f"{tracked.rsplit('/', 1)[0]}/{body}/skeleton2d",
+                take,
+                self._qos,
+            )
+
+    def _take_body(self, message: Any, body: str) -> None:
+        size = self._size()
+        if size is not None:
+            for frame in self._bodies.add(message, body, size):
+                self._take(frame)

@@ -1,0 +1,372 @@
+"""Keypoints in other packages' messages: what they become, and the lifter on them.
+
+The packages are not on PyPI. Where they are installed, the messages here are theirs; elsewhere
+plain objects with the same fields, and the parts that need a wire are left out.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import (
+    FRAME_NS,
+    FRAME_SIZE,
+    camera_info_message,
+    set_stamp,
+    wait_for,
+)
+
+from emf_ros.nodes.common import NodeError
+from emf_ros.nodes.foreign import (
+    KEYPOINTS_TYPES,
+    BodyCollector,
+    UntrackedPeople,
+    hri_person,
+    message_type,
+    track_number,
+    vision_frame,
+    yolo_frame,
+)
+from emf_ros.skeletons import BLAZEPOSE33, COCO17, H36M17, HRI18, convert_keypoints
+
+SIZE = (640, 480)
+FOREIGN = [name for name in KEYPOINTS_TYPES if name != "emf_ros"]
+
+
+def have(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def made(kind: str, **fields: Any) -> Any:
+    """A message of 'package/Name', real where the package is installed."""
+    package, name = kind.split("/")
+    if have(package):
+        return getattr(importlib.import_module(f"{package}.msg"), name)(**fields)
+    return SimpleNamespace(**fields)
+
+
+def header(stamp_ns: int) -> Any:
+    from std_msgs.msg import Header
+
+    message = SimpleNamespace(header=Header(frame_id="camera"))
+    set_stamp(message, stamp_ns)
+    return message.header
+
+
+def person(seed: int = 0) -> np.ndarray:
+    """(17, 3) coco17."""
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.uniform(100, 300, (17, 2)), rng.uniform(0.5, 1.0, (17, 1))], axis=-1)
+
+
+def yolo_detection(keypoints: np.ndarray, name: str, sure: float = 0.5, **more: Any) -> Any:
+    """As its node makes it: what it is not sure of is left out, numbers begin at 1."""
+    data = [
+        made("yolo_msgs/KeyPoint2D", id=i + 1, point=made("yolo_msgs/Point2D", x=x, y=y), score=s)
+        for i, (x, y, s) in enumerate(keypoints.tolist())
+        if s >= sure
+    ]
+    fields = {"class_id": 0, "class_name": "person", "score": 0.9, "id": name, **more}
+    return made(
+        "yolo_msgs/Detection", keypoints=made("yolo_msgs/KeyPoint2DArray", data=data), **fields
+    )
+
+
+def yolo(stamp_ns: int, detections: list[Any]) -> Any:
+    return made("yolo_msgs/DetectionArray", header=header(stamp_ns), detections=detections)
+
+
+def hri(stamp_ns: int, keypoints: np.ndarray, size: tuple[int, int] = SIZE) -> Any:
+    """Skeleton2D of (18, 3) px; a missing point is all zero."""
+    points = [
+        made("hri_msgs/NormalizedPointOfInterest2D", x=x, y=y, c=c)
+        for x, y, c in [
+            ((x + 0.5) / size[0], (y + 0.5) / size[1], c) if c > 0 else (0.0, 0.0, 0.0)
+            for x, y, c in keypoints.tolist()
+        ]
+    ]
+    return made("hri_msgs/Skeleton2D", header=header(stamp_ns), skeleton=points)
+
+
+def vision_point(name: str, joint: str, x: float, y: float, score: float) -> Any:
+    best = made("vision_msgs/ObjectHypothesis", class_id=joint, score=score)
+    other = made("vision_msgs/ObjectHypothesis", class_id="nose", score=0.0)
+    center = made("vision_msgs/Pose2D", position=made("vision_msgs/Point2D", x=x, y=y))
+    return made(
+        "vision_msgs/Detection2D",
+        id=name,
+        results=[made("vision_msgs/ObjectHypothesisWithPose", hypothesis=h) for h in (other, best)],
+        bbox=made("vision_msgs/BoundingBox2D", center=center),
+    )
+
+
+def test_the_report_says_what_was_not_run(not_run):
+    for package in FOREIGN:
+        if not have(package):
+            not_run(f"keypoints of {package}: converted from plain objects with its fields")
+
+
+# ------------------------------------------------------------------------------------- yolo_msgs
+
+
+def test_yolo_keypoints_go_by_their_numbers():
+    points = person()
+    points[[3, 9], 2] = 0.2
+    frame = yolo_frame(yolo(7 * 10**9 + 5, [yolo_detection(points, "12")]), SIZE, UntrackedPeople())
+    assert (frame.stamp_ns, frame.frame_id, frame.layout) == (7 * 10**9 + 5, "camera", "coco17")
+    assert frame.image_size == SIZE and np.isnan(frame.detect_ms)
+    (found,) = frame.people
+    assert found.track_id == 12 and found.score == pytest.approx(0.9)
+    kept = np.setdiff1d(np.arange(17), [3, 9])
+    assert found.keypoints[kept] == pytest.approx(points[kept])
+    assert np.isnan(found.keypoints[[3, 9], :2]).all() and not found.keypoints[[3, 9], 2].any()
+
+
+def test_yolo_detections_that_are_no_people_or_have_no_keypoints():
+    detections = [
+        yolo_detection(person(), "1", class_name="dog"),
+        yolo_detection(person(), "2", sure=2.0),
+        yolo_detection(np.concatenate([person(), person()]), "3"),  # numbers beyond 17
+    ]
+    frame = yolo_frame(yolo(0, detections), SIZE, UntrackedPeople())
+    assert [p.track_id for p in frame.people] == [3]
+    assert frame.people[0].keypoints == pytest.approx(person())
+    assert yolo_frame(yolo(0, []), SIZE, UntrackedPeople()).people == []
+
+
+def test_people_without_ids_are_tracked():
+    untracked = UntrackedPeople()
+    ids = []
+    for step in range(12):
+        people = [person(1), person(2) + (300, 0, 0)]
+        for points in people:
+            points[:, 0] += 4 * step
+            # Now this, now that is not seen.
+            points[step % 17, 2] = points[(step + 5) % 17, 2] = 0.1
+        order = people if step % 2 else people[::-1]
+        message = yolo(step * FRAME_NS, [yolo_detection(points, "") for points in order])
+        frame = yolo_frame(message, SIZE, untracked)
+        ids.append({np.nanmean(p.keypoints[:, 0]) > 400: p.track_id for p in frame.people})
+        for found in frame.people:
+            assert (found.keypoints[:, 2] == 0).sum() == 2
+    # The first two images are too short for a person to be believed in.
+    assert all(len(known) == 2 for known in ids[3:])
+    assert all(known == ids[3] for known in ids[3:])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_none(bad):
+    points = person()
+    points[2, 0] = points[3, 1] = bad
+    for name in ("5", ""):
+        untracked = UntrackedPeople()
+        for step in range(4):
+            message = yolo(step * FRAME_NS, [yolo_detection(points, name)])
+            frame = yolo_frame(message, SIZE, untracked)
+        (found,) = frame.people
+        kept = np.setdiff1d(np.arange(17), [2, 3])
+        assert found.keypoints[kept] == pytest.approx(points[kept])
+        # Without an id they go through the tracker; what is no number stays none, for the lifter
+        # to refuse and count.
+        assert not np.isfinite(found.keypoints[[2, 3]]).all(axis=1).any()
+    hri_person(hri(0, np.full((18, 3), bad)), "rk3ft", SIZE)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("0", 0), ("12", 12), ("999999999", 999999999), ("007", 7)]
+)
+def test_numbers_stay(name, number):
+    assert track_number(name) == number
+
+
+def test_names_become_numbers_that_stay_and_fit():
+    names = ["rk3ft", "abcde", "99999999999999", "-4", "1.5", "é"]
+    numbers = [track_number(name) for name in names]
+    assert len(set(numbers)) == len(names)
+    assert numbers == [track_number(name) for name in names]
+    assert all(10**9 <= number < 2**32 for number in numbers)
+
+
+# ----------------------------------------------------------------------------------- vision_msgs
+
+
+def test_vision_detections_are_a_joint_each():
+    points = person()
+    message = made(
+        "vision_msgs/Detection2DArray",
+        header=header(3),
+        detections=[
+            vision_point(name, joint, x + shift, y, score)
+            for name, shift in (("a", 0.0), ("b", 200.0))
+            for joint, (x, y, score) in zip(COCO17.joints, points.tolist(), strict=True)
+            if joint != "left_ear"
+        ]
+        + [vision_point("c", "person", 5.0, 5.0, 0.9)],
+    )
+    message.detections.append(made("vision_msgs/Detection2D", id="d", results=[]))
+    frame = vision_frame(message, SIZE, UntrackedPeople())
+    assert [p.track_id for p in frame.people] == [track_number("a"), track_number("b")]
+    kept = np.delete(np.arange(17), COCO17.index("left_ear"))
+    for found, shift in zip(frame.people, (0, 200), strict=True):
+        assert found.keypoints[kept] == pytest.approx(points[kept] + (shift, 0, 0))
+        assert found.keypoints[COCO17.index("left_ear"), 2] == 0
+
+
+# -------------------------------------------------------------------------------------- hri_msgs
+
+
+def body(seed: int = 0) -> np.ndarray:
+    return convert_keypoints(person(seed), COCO17, HRI18)
+
+
+def test_hri_points_are_shares_of_the_image():
+    points = body()
+    points[4] = (np.nan, np.nan, 0.0)
+    found = hri_person(hri(0, points), "rk3ft", SIZE)
+    assert found.track_id == track_number("rk3ft")
+    assert found.keypoints == pytest.approx(points, abs=1e-3, nan_ok=True)
+    # The same joints as the keypoints that it was made of.
+    of_coco = convert_keypoints(person(), COCO17, H36M17)
+    shared = [j for j, name in enumerate(H36M17.joints) if name != HRI18.joints[4]]
+    assert convert_keypoints(found.keypoints, HRI18, H36M17)[shared] == pytest.approx(
+        of_coco[shared], abs=1e-3
+    )
+
+
+def add(bodies: BodyCollector, name: str, stamp_ns: int) -> list[tuple[int, int]]:
+    """(stamp, how many people) of the images that are complete."""
+    return [(f.stamp_ns, len(f.people)) for f in bodies.add(hri(stamp_ns, body()), name, SIZE)]
+
+
+def test_bodies_of_one_image_come_together():
+    bodies = BodyCollector()
+    bodies.track({"aa", "bb"})
+    assert add(bodies, "aa", 100) == []
+    assert add(bodies, "bb", 100) == [(100, 2)]
+    assert add(bodies, "cc", 100) == []  # that image has been given
+    assert add(bodies, "bb", 200) == []
+    assert add(bodies, "bb", 300) == [(200, 1)]
+    assert add(bodies, "aa", 200) == []  # late
+    assert add(bodies, "aa", 300) == [(300, 2)]
+    bodies.track({"aa"})
+    assert add(bodies, "aa", 400) == [(400, 1)]
+
+
+def test_bodies_before_anyone_is_tracked_and_after_time_starts_anew():
+    bodies = BodyCollector()
+    second = 10**9
+    assert add(bodies, "aa", 5 * second) == []
+    assert add(bodies, "bb", 6 * second) == [(5 * second, 1)]
+    # A bag that starts again.
+    assert add(bodies, "aa", second) == [(6 * second, 1)]
+    assert add(bodies, "aa", 2 * second) == [(second, 1)]
+
+
+# ---------------------------------------------------------------------------------------- the node
+
+
+@pytest.mark.parametrize("package", FOREIGN)
+def test_a_package_that_is_not_there_is_named(package, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, f"{package}.msg", None)
+    with pytest.raises(
+        NodeError, match=f"keypoints_type {package} needs .* its package is at http"
+    ):
+        message_type(package, "Skeleton2D")
+
+
+def test_the_lifter_says_so_and_ends(start_node):
+    missing = [package for package in FOREIGN if not have(package)]
+    if not missing:
+        pytest.skip("all of them are installed")
+    process = start_node("skeleton_lifter", expect=False, keypoints_type=missing[0])
+    assert process.wait() == 1
+    assert f"keypoints_type {missing[0]} needs {missing[0]}/" in process.log
+    assert "Traceback" not in process.log
+
+
+def test_in_one_process_the_keypoints_are_the_detectors(start_node):
+    process = start_node("composed", expect=False, keypoints_type="yolo_msgs")
+    assert process.wait() == 1
+    assert "no keypoints_type" in process.log and "Traceback" not in process.log
+
+
+def recorded(keypoints: list, index: int) -> list[np.ndarray]:
+    """Two people's coco17, back and forth through what a real detector found."""
+    count = len(keypoints)
+    at = index % (2 * count)
+    people = keypoints[at if at < count else 2 * count - 1 - at]
+    return [convert_keypoints(points, BLAZEPOSE33, COCO17) for _, points, _ in people]
+
+
+@pytest.mark.parametrize("package", FOREIGN)
+def test_the_lifter_lifts_them(package, ros, start_node, demo_keypoints):
+    if not have(package):
+        pytest.skip(f"{package} is not installed")
+    from sensor_msgs.msg import CameraInfo
+
+    from emf_ros_msgs.msg import Skeleton3DArray
+
+    process = start_node("skeleton_lifter", keypoints_type=package)
+    skeletons = ros.listen(Skeleton3DArray, process.topic("skeletons"))
+    info = ros.publisher(CameraInfo, process.topic("camera_info"))
+    names = ("abcde", "fghij")
+    if package == "hri_msgs":
+        tracked = ros.publisher(
+            message_type(package, "IdsList"), process.topic("humans/bodies/tracked")
+        )
+        publishers = [
+            ros.publisher(
+                message_type(package, "Skeleton2D"),
+                process.topic(f"humans/bodies/{name}/skeleton2d"),
+            )
+            for name in names
+        ]
+    else:
+        kind = "DetectionArray" if package == "yolo_msgs" else "Detection2DArray"
+        publishers = [ros.publisher(message_type(package, kind), process.topic("keypoints"))]
+    start = time.time_ns()
+    index = 0
+
+    def fed() -> bool:
+        nonlocal index
+        index += 1
+        stamp = start + index * FRAME_NS
+        people = recorded(demo_keypoints, index)
+        info.publish(camera_info_message())
+        if package == "yolo_msgs":
+            # As if there were no tracker.
+            publishers[0].publish(yolo(stamp, [yolo_detection(p, "", 0.3) for p in people]))
+        elif package == "hri_msgs":
+            tracked.publish(made("hri_msgs/IdsList", header=header(stamp), ids=list(names)))
+            for publisher, points in zip(publishers, people, strict=False):
+                shown = convert_keypoints(points, COCO17, HRI18)
+                publisher.publish(hri(stamp, shown, FRAME_SIZE))
+        else:
+            points = [
+                vision_point(name, joint, *row)
+                for name, of_person in zip(names, people, strict=False)
+                for joint, row in zip(COCO17.joints, of_person.tolist(), strict=True)
+            ]
+            publishers[0].publish(
+                made("vision_msgs/Detection2DArray", header=header(stamp), detections=points)
+            )
+        time.sleep(0.05)
+        # TRACKED, both, at a known distance.
+        return any(
+            len(m.skeletons) == 2
+            and all(s.root_valid and s.tracking_state == 1 for s in m.skeletons)
+            for m in copy.copy(skeletons.messages)
+        )
+
+    wait_for(fed, "two people's skeletons")
+    roots = skeletons.messages[-1].skeletons
+    assert all(0.5 < s.root.z < 20 for s in roots)

@@ -1,0 +1,610 @@
+"""Models of the user's own: each form of output, on small models that find coloured markers."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from marker_models import COLORS, IMAGENET, marker_model, picture, places
+
+from emf_ros.detect.base import Detection, DetectorError, make_detector
+from emf_ros.detect.onnx_config import NetworkConfig, load_config
+from emf_ros.detect.onnx_decode import crop, decode_crops, letterbox
+from emf_ros.detect.onnx_models import OnnxPoseDetector
+from emf_ros.skeletons import COCO17, HALPE26
+
+ULTRALYTICS = {"std": (255.0, 255.0, 255.0)}
+
+#: What each form is like in the wild: the model's arguments and the settings.
+FORMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "simcc": (
+        {"size": (192, 256), "mean": IMAGENET[0], "std": IMAGENET[1], "batch": "batch"},
+        {},
+    ),
+    "heatmap": (
+        {"size": (192, 256), "mean": IMAGENET[0], "std": IMAGENET[1], "batch": "batch"},
+        {},
+    ),
+    "movenet_single": ({"size": (192, 192), "dtype": "int32", "channels": "nhwc"}, {}),
+    "movenet_multi": (
+        {"size": (256, 256), "dtype": "int32", "channels": "nhwc", "dynamic": True},
+        {},
+    ),
+    "rtmo": ({"size": (320, 320), "colors": "bgr"}, {"placement": "corner", "fill": 114}),
+    "yolo_pose": ({"size": (320, 320), **ULTRALYTICS}, {"fill": 114}),
+    "yolo_pose_end2end": ({"size": (320, 256), **ULTRALYTICS}, {"fill": 114}),
+}
+EVERY_FORM = pytest.mark.parametrize("form", FORMS)
+SIZES = [(640, 480), (1280, 720), (360, 640), (192, 256), (900, 300), (100, 75)]
+
+
+def write(path: Path, settings: dict[str, Any]) -> None:
+    path.with_suffix(".yaml").write_text(yaml.safe_dump(settings))
+
+
+def make(folder: Path, form: str, settings: dict[str, Any] | None = None, **more: Any) -> Path:
+    """A model of this form with its settings beside it."""
+    arguments, own = FORMS[form]
+    arguments = {**arguments, **more}
+    path = marker_model(folder / f"{form}.onnx", form, **arguments)
+    values: dict[str, Any] = {"decode": form.removesuffix("_end2end"), "layout": "coco17"}
+    for key in ("channels", "colors", "mean", "std"):
+        if key in arguments:
+            given = arguments[key]
+            values[key] = list(given) if isinstance(given, tuple) else given
+    write(path, {**values, **own, **(settings or {})})
+    return path
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    """A folder with one model of each form."""
+    folder = tmp_path_factory.mktemp("models")
+    for form in FORMS:
+        make(folder, form)
+    return folder
+
+
+def detector(path: Path, max_people: int = 4, min_score: float = 0.4) -> OnnxPoseDetector:
+    return OnnxPoseDetector(path, max_people, min_score, device="cpu")
+
+
+def scene(width: int, height: int, count: int = 17) -> tuple[np.ndarray, np.ndarray]:
+    """A picture of one person who fills most of it, and the joints' places."""
+    person = places(count, 0.04 * width, 0.04 * height, 0.92 * width, 0.92 * height)
+    apart = np.linalg.norm(person[:, None] - person[None], axis=-1) + 1e9 * np.eye(count)
+    return picture(width, height, [person], 0.3 * apart.min()), person
+
+
+def error(found: Detection, person: np.ndarray) -> float:
+    """The largest distance of a keypoint from its marker, px of the picture."""
+    return float(np.linalg.norm(found.keypoints[:, :2] - person, axis=-1).max())
+
+
+# ------------------------------------------------------------------------------------- places
+
+
+@EVERY_FORM
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_markers_are_found_where_they_are(models, form, size):
+    made = detector(models / f"{form}.onnx")
+    image, person = scene(*size)
+    (found,) = made.detect(image, 0)
+    input_size = FORMS[form][0]["size"]
+    per_pixel = 1 / min(a / b for a, b in zip(input_size, size, strict=True))
+    assert error(found, person) < 0.45 * max(1.0, per_pixel)
+    assert found.keypoints.shape == (17, 3) and found.keypoints[:, 2].min() > 0.6
+    assert 0.6 < found.score <= 1.0
+
+
+@EVERY_FORM
+def test_a_joint_that_is_not_there_has_a_low_score(models, form):
+    image, person = scene(640, 480)
+    image[(image == COLORS[9]).all(axis=-1)] = 0
+    (found,) = detector(models / f"{form}.onnx").detect(image, 0)
+    assert found.keypoints[9, 2] < 0.2 and np.delete(found.keypoints[:, 2], 9).min() > 0.6
+
+
+@pytest.mark.parametrize(
+    ("form", "dtype"),
+    [("yolo_pose", "float16"), ("simcc", "float16"), ("movenet_single", "uint8")]
+    + [("movenet_single", "float32")],
+)
+def test_other_types_of_input(tmp_path, form, dtype):
+    """Read off the file, or said."""
+    image, person = scene(640, 480)
+    for settings in ({}, {"dtype": dtype}):
+        (found,) = detector(make(tmp_path, form, settings, dtype=dtype)).detect(image, 0)
+        assert error(found, person) < 3.0
+
+
+def test_a_model_that_answers_with_nan_finds_no_one(models, tmp_path):
+    for form in FORMS:
+        made = detector(models / f"{form}.onnx", min_score=0.0)
+        run = made._pose._run_once
+        made._pose._run_once = lambda batch, run=run: {
+            name: np.full_like(value, np.nan) for name, value in run(batch).items()
+        }
+        assert made.detect(scene(640, 480)[0], 0) == []
+
+
+TWO = ["rtmo", "yolo_pose", "yolo_pose_end2end", "movenet_multi"]
+
+
+@pytest.mark.parametrize("form", TWO)
+def test_one_stage_models_find_several_people_once_each(tmp_path, form):
+    path = make(tmp_path, form, people=2)
+    people = [places(17, left, 40, 540, 600) for left in (40, 700)]
+    image = picture(1280, 720, people, 28)
+    found = sorted(detector(path).detect(image, 0), key=lambda d: d.keypoints[0, 0])
+    assert len(found) == 2
+    for one, person in zip(found, people, strict=True):
+        assert error(one, person) < 5.0
+    # The better of them, where only one is wanted.
+    image[(image == COLORS[3]).all(axis=-1) & (np.arange(1280) < 640)] = 0
+    (best,) = detector(path, max_people=1).detect(image, 0)
+    assert error(best, people[1]) < 5.0
+
+
+# ------------------------------------------------------------------------------------- top-down
+
+
+@pytest.mark.parametrize("boxes", ["yolo_boxes", "yolox_boxes", "nms_boxes"])
+@pytest.mark.parametrize("form", ["simcc", "heatmap", "movenet_single"])
+def test_top_down_models_look_into_each_persons_box(tmp_path, form, boxes):
+    marker_model(tmp_path / "finder.onnx", boxes, (320, 320), people=2)
+    path = make(tmp_path, form, {"boxes": {"model": "finder.onnx", "decode": boxes}})
+    people = [places(17, left, top, 150, 260) for left, top in ((60, 80), (900, 300))]
+    image = picture(1280, 720, people, 9)
+    made = detector(path)
+    assert "boxes of finder.onnx" in made.description
+    found = sorted(made.detect(image, 0), key=lambda d: d.keypoints[0, 0])
+    assert len(found) == 2
+    for one, person in zip(found, people, strict=True):
+        # The input is about as large as the box.
+        assert error(one, person) < 2.0
+
+
+def test_people_are_followed_between_detections(tmp_path):
+    marker_model(tmp_path / "finder.onnx", "nms_boxes", (320, 320), people=1)
+    boxes = {"model": "finder.onnx", "decode": "nms_boxes", "detect_every": 4}
+    made = detector(make(tmp_path, "simcc", {"boxes": boxes}))
+    calls = []
+    see = made._finder.see
+    made._finder.see = lambda *given: (calls.append(1), see(*given))[1]
+
+    def looked(image: np.ndarray, stamp_ns: int) -> tuple[bool, list[Detection]]:
+        """Whether boxes were looked for, and who was found."""
+        before = len(calls)
+        found = made.detect(image, stamp_ns)
+        return len(calls) > before, found
+
+    for number in range(9):
+        person = places(17, 100 + 12 * number, 100, 150, 260)
+        image = picture(640, 480, [person], 9)
+        looked_for, (found,) = looked(image, number * 33_000_000)
+        assert looked_for == (number % 4 == 0) and error(found, person) < 2.0
+    # Nobody left where they were: looked for in every image after that.
+    nobody = np.zeros((480, 640, 3), np.uint8)
+    for number in range(9, 13):
+        assert looked(nobody, number * 33_000_000) == (number > 9, [])
+    # After a gap, or when time starts anew, nobody is where they were.
+    for stamp_ns in (10**9, 5 * 10**9, 0):
+        looked_for, found = looked(image, stamp_ns)
+        assert looked_for and len(found) == 1
+
+
+def test_a_halpe_model(tmp_path):
+    path = make(tmp_path, "simcc", {"layout": "halpe26"}, joints=26)
+    made = detector(path)
+    image, person = scene(480, 640, 26)
+    (found,) = made.detect(image, 0)
+    assert made.layout is HALPE26 and error(found, person) < 3.0
+
+
+@pytest.mark.parametrize("refine", ["gaussian", "quarter", "none"])
+def test_heat_maps_are_refined(refine):
+    """A Gaussian's peak between two cells: exact, within a quarter, within the cell."""
+    true = np.array([[20.3, 31.8], [11.49, 40.2], [0.0, 63.0]])
+    row, column = np.indices((64, 48))
+    maps = np.exp(
+        -((column - true[:, 0, None, None]) ** 2 + (row - true[:, 1, None, None]) ** 2) / 8
+    )
+    maps = np.concatenate([maps, np.repeat(maps[:1], 14, axis=0)])[None]
+    config = NetworkConfig("heatmap", COCO17, refine=refine, grid="stride")
+    found = decode_crops({"maps": maps}, config, (192, 256))[0, :3, :2] / 4
+    limit = {"gaussian": 0.01, "quarter": 0.26, "none": 0.5}[refine]
+    assert np.abs(found - true).max() < limit
+
+
+# ------------------------------------------------------------------------------------- placement
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (37, 2000), (900, 31), (1, 1), (2160, 3840)])
+@pytest.mark.parametrize("where", ["center", "corner"])
+def test_placements_go_there_and_back(shape, where):
+    placement = letterbox(shape, (320, 256), where)
+    corners = np.array([[0, 0], [shape[1] - 1, shape[0] - 1]], float)
+    inside = (corners + 0.5) * placement.scale + (placement.x, placement.y) - 0.5
+    assert placement.to_picture(inside) == pytest.approx(corners)
+    assert inside.min() > -0.51 and (inside <= (319.51, 255.51)).all()
+
+
+@pytest.mark.parametrize("width", [40, 333, 4000])
+def test_a_drawn_dot_is_where_the_placement_says(width):
+    """Shrunk, enlarged and cropped."""
+    height = 3 * width // 4
+    image = np.zeros((height, width, 3), np.uint8)
+    at = np.array([width // 3, height // 4])
+    size = max(1, width // 600)
+    image[at[1] - size : at[1] + size + 1, at[0] - size : at[0] + size + 1] = 255
+    for placement in (
+        letterbox(image.shape, (192, 256), "center"),
+        letterbox(image.shape, (192, 256), "corner"),
+        crop(np.array([at[0] - 6 * size, at[1] - 9 * size, *(at + 4 * size)]), (192, 256), 1.25),
+        crop(np.array([-width, -height, width / 2, height / 2]), (192, 256), 1.25),
+    ):
+        drawn = placement.draw(image, (192, 256), 0)[..., 0].astype(float)
+        row, column = np.indices(drawn.shape)
+        middle = np.array([(column * drawn).sum(), (row * drawn).sum()]) / drawn.sum()
+        assert placement.to_picture(middle) == pytest.approx(at, abs=0.3 / placement.scale + 0.05)
+
+
+def test_a_corner_of_a_picture_in_a_huge_box():
+    box = np.array([-6000.0, -8000.0, 0.2, 0.2])
+    drawn = crop(box, (192, 256), 1.0).draw(np.full((480, 640, 3), 200, np.uint8), (192, 256), 7)
+    assert drawn.shape == (256, 192, 3) and (drawn[:200] == 7).all()
+    nowhere = crop(box - 10_000, (192, 256), 1.0)
+    assert (nowhere.draw(np.zeros((1, 1, 3), np.uint8), (192, 256), 7) == 7).all()
+
+
+# ------------------------------------------------------------------------------------- bad pictures
+
+
+@EVERY_FORM
+def test_pictures_with_no_one(models, form):
+    made = detector(models / f"{form}.onnx")
+    rng = np.random.default_rng(0)
+    for image in (
+        np.zeros((480, 640, 3), np.uint8),
+        np.full((480, 640, 3), 255, np.uint8),
+        np.zeros((1, 1, 3), np.uint8),
+        np.full((1, 1, 3), COLORS[0], np.uint8),
+        np.zeros((0, 640, 3), np.uint8),
+        np.zeros((100, 2000, 3), np.uint8),
+        np.zeros((2000, 3, 3), np.uint8),
+        rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)[:, ::-1],
+    ):
+        assert made.detect(image, 0) == []
+
+
+@EVERY_FORM
+@pytest.mark.parametrize("shape", [(2400, 120), (120, 2400)])
+def test_twenty_to_one(models, form, shape):
+    made = detector(models / f"{form}.onnx", min_score=0.1)
+    image, person = scene(*shape)
+    found = made.detect(image, 0)
+    assert len(found) <= 1
+    input_size = FORMS[form][0]["size"]
+    per_pixel = 1 / min(a / b for a, b in zip(input_size, shape, strict=True))
+    for one in found:
+        # Markers are a pixel or two of the input; those that are seen are where they are.
+        seen = one.keypoints[:, 2] > 0.5
+        away = np.linalg.norm(one.keypoints[:, :2] - person, axis=-1)
+        assert (away[seen] < 2 * per_pixel).all()
+
+
+def test_boxes_in_bad_pictures(tmp_path):
+    marker_model(tmp_path / "finder.onnx", "yolo_boxes", (320, 320), people=2)
+    boxes = {"model": "finder.onnx", "decode": "yolo_boxes", "score_threshold": 0.0}
+    made = detector(make(tmp_path, "simcc", {"boxes": boxes}))
+    for shape in ((480, 640), (1, 1), (2000, 3), (3, 2000)):
+        assert made.detect(np.zeros((*shape, 3), np.uint8), 0) == []
+
+
+def test_a_crowd_is_cut_to_the_best(tmp_path):
+    path = make(tmp_path, "yolo_pose", people=10)
+    people = [places(17, 8 + 192 * n, 20, 176, 300) for n in range(10)]
+    image = picture(1920, 340, people, 13)
+    found = detector(path, max_people=4, min_score=0.0).detect(image, 0)
+    assert len(found) == 4
+    assert [d.score for d in found] == sorted((d.score for d in found), reverse=True)
+
+
+# ------------------------------------------------------------------------------------- bad models
+
+
+def refused(path: Path, match: str, **more: Any) -> None:
+    with pytest.raises(DetectorError, match=match):
+        OnnxPoseDetector(path, 2, 0.4, **{"device": "cpu", **more})
+
+
+def test_a_file_that_is_no_model(tmp_path):
+    path = tmp_path / "mine.onnx"
+    refused(path, "there is no model file .*mine.onnx")
+    refused(tmp_path, "there is no model file")
+    refused(Path(""), "there is no model file")
+    write(path, {"decode": "simcc", "layout": "coco17"})
+    for content in (b"", b"\x00" * 1000, b"<!DOCTYPE html>"):
+        path.write_bytes(content)
+        refused(path, "mine.onnx cannot be loaded|expected one input")
+    with pytest.raises(DetectorError, match="needs a model"):
+        make_detector("onnx", "full", 2, 0.4)
+    with pytest.raises(DetectorError, match="'mediapipe' has no use for"):
+        make_detector("mediapipe", "full", 2, 0.4, model=str(path))
+
+
+def test_half_a_model(models, tmp_path):
+    whole = (models / "rtmo.onnx").read_bytes()
+    path = tmp_path / "rtmo.onnx"
+    shutil.copy(models / "rtmo.yaml", tmp_path)
+    path.write_bytes(whole[: len(whole) // 2])
+    refused(path, "rtmo.onnx cannot be loaded")
+
+
+def test_an_op_set_that_is_not_there(models, tmp_path):
+    shutil.copy(models / "simcc.yaml", tmp_path)
+    made = onnx.load(models / "simcc.onnx")
+    made.opset_import[0].version = 999
+    onnx.save(made, tmp_path / "simcc.onnx")
+    refused(tmp_path / "simcc.onnx", "cannot be loaded: .*[Oo]pset")
+    made = onnx.load(models / "simcc.onnx")
+    made.graph.node[0].op_type = "SecretSauce"
+    onnx.save(made, tmp_path / "simcc.onnx")
+    refused(tmp_path / "simcc.onnx", "cannot be loaded: .*SecretSauce")
+
+
+def test_a_provider_that_is_not_there(models, monkeypatch):
+    import onnxruntime
+
+    from emf_ros.detect import onnx_models
+
+    path = models / "simcc.onnx"
+    monkeypatch.setattr(onnx_models, "gpu_there", lambda: False)
+    refused(path, "a GPU is required for .* and cannot be used: no CUDA GPU", device="cuda")
+    refused(path, "a GPU is required", device="auto", require_gpu=True)
+    monkeypatch.setattr(onnx_models, "gpu_there", lambda: True)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    refused(path, "built without CUDA", device="cuda")
+    made = OnnxPoseDetector(path, 2, 0.4, device="auto")
+    assert made.device == "cpu" and "built without CUDA" in made.description
+
+
+def test_the_cpu_takes_over_from_a_gpu_that_fails(models):
+    made = detector(models / "simcc.onnx")
+    network = made._pose
+
+    class Broken:
+        def run(self, *_):
+            raise RuntimeError("CUDA error 700\nand pages more")
+
+    network._session, network.device = Broken(), "cuda"
+    image, person = scene(480, 640)
+    (found,) = made.detect(image, 0)
+    assert error(found, person) < 3.0
+    assert made.device == "cpu" and "the GPU has failed: CUDA error 700)" in made.description
+    network._session, network.device, network._must_be_gpu = Broken(), "cuda", True
+    with pytest.raises(RuntimeError, match="700"):
+        made.detect(image, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"size": [256, 256]}, "expected an input 256 wide and 256 high, found one 192 wide"),
+        ({"channels": "nhwc"}, r"expected one input \(1, height, width, 3\).*found input"),
+        ({"dtype": "uint8"}, r"expected an input of uint8, found tensor\(float\)"),
+        ({"layout": "halpe26"}, r"expected \(B, 26, 384\) and .*found simcc_x \(1, 17, 384\)"),
+        ({"split": 3}, r"expected \(B, 17, 576\) and \(B, 17, 768\), found simcc_x"),
+        ({"decode": "heatmap"}, r"expected \(B, 17, h, w\), found simcc_x .* and simcc_y"),
+        ({"decode": "yolo_pose"}, r"expected \(1, 56, N\) or \(1, N, 57\), found simcc_x"),
+        ({"decode": "rtmo"}, r"expected \(1, N, 5\) and \(1, N, 17, 3\), found simcc_x"),
+        ({"decode": "simc"}, "decode must be one of simcc, .*, not 'simc'"),
+        ({"decode": ["simcc"]}, "decode must be one of"),
+        ({"decode": None}, "decode must be one of"),
+        ({"layout": "coco18"}, "layout must be one of h36m17, coco17.*, not 'coco18'"),
+        ({"layout": 17}, "layout must be one of"),
+        ({"sise": [1, 2]}, "unknown setting 'sise'; simcc has: decode, size"),
+        ({"nms_iou": 0.5}, "unknown setting 'nms_iou'; simcc has"),
+        ({"size": 256}, r"size must be \[width, height\], px, not 256"),
+        ({"size": [256.5, 256]}, "size must be a whole number"),
+        ({"size": [0, 256]}, "size must be a whole number in 8"),
+        ({"mean": [1, 2]}, "mean must be a list of three numbers"),
+        ({"mean": "imagenet"}, "mean must be a list of three numbers, not 'imagenet'"),
+        ({"std": [1, 1, 0]}, "std must be a list of three positive numbers"),
+        ({"mean": [1, 2, float("nan")]}, "mean must be a list of three numbers"),
+        ({"colors": "gbr"}, "colors must be one of rgb, bgr"),
+        ({"fill": 300}, "fill must be a whole number in 0..255"),
+        ({"padding": True}, "padding must be a number in 1..3"),
+        ({"boxes": "all"}, "boxes must be whole or a mapping"),
+        ({"boxes": {"decode": "yolo_boxes"}}, "boxes: model must be the name"),
+        ({"boxes": {"model": "a.onnx"}}, "boxes: decode is missing"),
+        ({"boxes": {"model": "a.onnx", "decode": "simcc"}}, "decode must be one of yolo_boxes"),
+        ({"boxes": {"model": "a.onnx", "decode": "yolo_boxes"}}, "no model file .*a.onnx"),
+        ({"boxes": {"model": "a.onnx", "decode": "yolo_boxes", "layout": 1}}, "setting 'layout'"),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)
+def test_settings_that_do_not_fit(models, tmp_path, settings, words):
+    path = tmp_path / "mine.onnx"
+    shutil.copy(models / "simcc.onnx", path)
+    write(path, {"decode": "simcc", "layout": "coco17", **settings})
+    refused(path, words)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "simcc", "{decode: ", "\x00", "decode: !!python/x"])
+def test_a_file_of_settings_that_is_none(models, tmp_path, text):
+    path = tmp_path / "mine.onnx"
+    shutil.copy(models / "simcc.onnx", path)
+    path.with_suffix(".yaml").write_text(text)
+    refused(path, r"mine.yaml (must be a mapping|cannot be read)")
+    path.with_suffix(".yaml").write_bytes(b"\xff\xfe\xff")
+    refused(path, "mine.yaml cannot be read")
+
+
+def test_a_missing_setting(models, tmp_path):
+    path = tmp_path / "mine.onnx"
+    shutil.copy(models / "simcc.onnx", path)
+    refused(path, r"there is no .*mine.yaml and no preset")
+    write(path, {"layout": "coco17"})
+    refused(path, "decode is missing")
+    write(path, {"decode": "simcc"})
+    refused(path, "layout is missing")
+
+
+def test_inputs_that_do_not_fit(tmp_path):
+    refused(make(tmp_path, "simcc", batch=4), r"expected one input \(1, 3, height, width\)")
+    refused(make(tmp_path, "simcc", dynamic=True), "write size: .width, height.")
+    integers = make(tmp_path, "movenet_single", {"std": [255.0, 255.0, 255.0]})
+    refused(integers, "takes int32: leave mean and std out")
+    # As fixed in fact as this one is, another size only shows when it runs.
+    other = make(tmp_path, "rtmo", {"size": [192, 192]}, dynamic=True)
+    refused(other, "rtmo.onnx fails on an input of .1, 3, 192, 192.")
+    boxes = make(tmp_path, "simcc", {"boxes": {"model": "finder.onnx", "decode": "yolo_boxes"}})
+    marker_model(tmp_path / "finder.onnx", "nms_boxes", (320, 320))
+    refused(boxes, r"yolo_boxes: expected \(1, 4 \+ classes, N\), found dets")
+    marker_model(tmp_path / "finder.onnx", "yolo_boxes", (320, 320))
+    write(boxes, {**yaml.safe_load(boxes.with_suffix(".yaml").read_text())})
+    settings = yaml.safe_load(boxes.with_suffix(".yaml").read_text())
+    settings["boxes"]["class_id"] = 80
+    write(boxes, settings)
+    refused(boxes, "expected a class 80, found 3 classes")
+
+
+# ------------------------------------------------------------------------------------- presets
+
+
+@pytest.mark.parametrize(
+    ("name", "decode", "layout", "colors"),
+    [
+        ("rtmpose-m_simcc-body7_pt-body7_420e-256x192-e48f03d0_20230504", "simcc", 17, "rgb"),
+        ("rtmpose-s_simcc-body7_pt-body7-halpe26_700e-256x192-7f134165", "simcc", 26, "rgb"),
+        ("rtmpose-t", "simcc", 17, "rgb"),
+        ("rtmo-s_8xb32-600e_body7-640x640-dac2bf74_20231211", "rtmo", 17, "bgr"),
+        ("yolov8n-pose", "yolo_pose", 17, "rgb"),
+        ("yolo11n-pose", "yolo_pose", 17, "rgb"),
+        ("yolo26s-pose", "yolo_pose", 17, "rgb"),
+        ("movenet_singlepose_lightning_4", "movenet_single", 17, "rgb"),
+        ("movenet_thunder", "movenet_single", 17, "rgb"),
+        ("movenet_multipose_lightning_1", "movenet_multi", 17, "rgb"),
+        ("vitpose-b-coco", "heatmap", 17, "rgb"),
+        ("ViTPose_base_coco_256x192", "heatmap", 17, "rgb"),
+    ],
+)
+def test_presets(tmp_path, name, decode, layout, colors):
+    config = load_config(tmp_path / f"{name}.onnx")
+    assert (config.decode, len(config.layout), config.colors) == (decode, layout, colors)
+
+
+@pytest.mark.parametrize(
+    ("name", "decode"),
+    [
+        ("yolox_m_8xb8-300e_humanart-c2c7a14a", "nms_boxes"),
+        ("yolox_tiny", "yolox_boxes"),
+        ("yolo11n", "yolo_boxes"),
+    ],
+)
+def test_presets_of_what_finds_boxes(tmp_path, name, decode):
+    write(
+        tmp_path / "p.onnx",
+        {"decode": "simcc", "layout": "coco17", "boxes": {"model": f"{name}.onnx"}},
+    )
+    config = load_config(tmp_path / "p.onnx")
+    assert config.boxes.decode == decode and config.boxes.model == tmp_path / f"{name}.onnx"
+
+
+def test_the_examples_in_the_documentation(tmp_path):
+    """They are read, and say what the presets say."""
+    page = Path(__file__).resolve().parents[1] / "docs" / "detectors.md"
+    examples = re.findall(r"^    # ([\w-]+)\.yaml.*\n((?:    .+\n)+)", page.read_text(), re.M)
+    assert [name for name, _ in examples] == [
+        *("rtmpose-m", "rtmo-s", "yolo11n-pose", "movenet_lightning", "vitpose-s")
+    ]
+    for name, text in examples:
+        path = tmp_path / f"{name}.onnx"
+        preset = load_config(path)
+        path.with_suffix(".yaml").write_text(textwrap.dedent(text))
+        written = load_config(path)
+        assert replace(written, boxes=None) == preset
+        if written.boxes is not None:
+            every = written.boxes.detect_every
+            boxes = {"model": written.boxes.model.name, "detect_every": every}
+            write(path, {"decode": "simcc", "layout": "coco17", "boxes": boxes})
+            assert load_config(path).boxes == written.boxes
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("rtmpose-s_simcc-body7", "simcc"),
+        ("rtmo-s_8xb32", "rtmo"),
+        ("yolov8n-pose", "yolo_pose"),
+        ("yolo26n-pose", "yolo_pose_end2end"),
+        ("movenet_singlepose_lightning", "movenet_single"),
+        ("movenet_multipose", "movenet_multi"),
+        ("vitpose-s", "heatmap"),
+    ],
+)
+def test_a_well_known_file_needs_no_settings(models, tmp_path, name, form):
+    path = tmp_path / f"{name}.onnx"
+    shutil.copy(models / f"{form}.onnx", path)
+    made = make_detector("onnx", "full", 2, 0.4, model=str(path), device="cpu")
+    image, person = scene(640, 480)
+    (found,) = made.detect(image, 0)
+    assert error(found, person) < 5.0
+    made.close()
+
+
+# ------------------------------------------------------------------------------------- the node
+
+
+def test_the_node_publishes_what_the_model_finds(models, ros, start_node, diagnostics):
+    import time
+
+    from conftest import image_message, wait_for
+    from sensor_msgs.msg import Image
+
+    from emf_ros_msgs.msg import Skeleton2DArray
+
+    process = start_node("keypoint_detector", detector="onnx", model=models / "yolo_pose.onnx")
+    keypoints = ros.listen(Skeleton2DArray, process.topic("keypoints"))
+    images = ros.publisher(Image, process.topic("image"))
+    image, person = scene(640, 480)
+    begin = time.time_ns()
+
+    def seen() -> list[Any]:
+        images.publish(image_message(image[..., ::-1].copy(), time.time_ns()))
+        time.sleep(0.2)
+        return [m for m in keypoints.messages if m.skeletons]
+
+    message = wait_for(seen, "keypoints")[0]
+    assert message.layout == "coco17" and message.header.stamp.sec >= begin // 10**9
+    (found,) = message.skeletons
+    points = np.array([(k.x, k.y) for k in found.keypoints])
+    assert np.linalg.norm(points - person, axis=-1).max() < 1.0
+    said = diagnostics(process.topic("keypoint_detector"))
+    text = wait_for(lambda: said.value("detector"), "diagnostics")
+    assert "yolo_pose.onnx in onnxruntime" in text and "CPU threads" in text
+    assert "yolo_pose.onnx in onnxruntime" in process.log
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"detector": "onnx"}, "the detector 'onnx' needs a model"),
+        ({"detector": "onnx", "model": "/nowhere/a.onnx"}, "no model file /nowhere/a.onnx"),
+        ({"model": "/nowhere/a.onnx"}, "'mediapipe' has no use for"),
+    ],
+)
+def test_the_node_says_what_is_wrong_and_ends(start_node, parameters, words):
+    process = start_node("keypoint_detector", expect=False, **parameters)
+    assert process.wait() == 1
+    assert words in process.log and "Traceback" not in process.log
