@@ -326,7 +326,7 @@ def test_weights_that_an_engine_cannot_run_are_refused(exported, tmp_path):
 
 
 def test_without_a_gpu_that_is_the_reason(exported, monkeypatch):
-    monkeypatch.setattr(engine_module, "_gpu_there", lambda: False)
+    monkeypatch.setattr(engine_module, "gpu_there", lambda: False)
     engine = make_engine(weights=exported, threads=1)
     assert engine.device == "cpu" and engine.description.endswith("(no CUDA GPU)")
     for asked in ({"device": "cuda"}, {"require_gpu": True}):
@@ -337,7 +337,7 @@ def test_without_a_gpu_that_is_the_reason(exported, monkeypatch):
 def test_with_a_gpu_that_cannot_be_used_the_reasons_are_told(exported, monkeypatch):
     import onnxruntime
 
-    monkeypatch.setattr(engine_module, "_gpu_there", lambda: True)
+    monkeypatch.setattr(engine_module, "gpu_there", lambda: True)
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
     engine = make_engine(weights=exported, threads=1)
@@ -459,7 +459,7 @@ def test_where_a_gpu_is_required_there_is_no_cpu(both):
 
 @pytest.mark.parametrize("require_gpu", [False, True])
 def test_a_chosen_gpu_is_guarded(exported, both, monkeypatch, require_gpu):
-    monkeypatch.setattr(engine_module, "_gpu_there", lambda: True)
+    monkeypatch.setattr(engine_module, "gpu_there", lambda: True)
     made = dict(engine_module._MAKERS)
     monkeypatch.setitem(
         engine_module._MAKERS,

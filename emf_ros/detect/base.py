@@ -9,6 +9,9 @@ import numpy as np
 
 from ..skeletons import Layout
 
+#: Two poses closer than this, as a share of the person's size, are one person found twice.
+SAME_PERSON = 0.15
+
 
 class DetectorError(RuntimeError):
     """A detector that cannot be set up; the message says what to do."""
@@ -57,11 +60,33 @@ class Detector(Protocol):
         ...
 
 
+def without_doubles(found: list[Detection]) -> list[Detection]:
+    """Of detections that lie on one another, keep the best."""
+    kept: list[Detection] = []
+    for detection in sorted(found, key=lambda d: -d.score):
+        size = np.linalg.norm(np.ptp(detection.keypoints[:, :2], axis=0))
+        apart = [
+            np.linalg.norm(detection.keypoints[:, :2] - k.keypoints[:, :2], axis=-1).mean()
+            for k in kept
+        ]
+        if all(distance > SAME_PERSON * size for distance in apart):
+            kept.append(detection)
+    return kept
+
+
+def body_joints(layout: Layout) -> list[int]:
+    """The joints whose mean score is the person's: those of the trunk and the limbs."""
+    body = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    return [i for i, joint in enumerate(layout.joints) if joint.split("_")[-1] in body]
+
+
 #: Backends by name; the nodes' parameter takes these.
-BACKENDS = ("mediapipe",)
+BACKENDS = ("mediapipe", "blazepose")
 
 
-def make_detector(backend: str, variant: str, max_people: int, min_score: float) -> Detector:
+def make_detector(
+    backend: str, variant: str, max_people: int, min_score: float, device: str = "auto"
+) -> Detector:
     """Build a detector.
 
     Args:
@@ -69,12 +94,19 @@ def make_detector(backend: str, variant: str, max_people: int, min_score: float)
         variant: the model's size, as the backend names it.
         max_people: how many people it looks for.
         min_score: people under this are not reported.
+        device: 'auto', 'cuda' or 'cpu'; 'cuda' refuses to start on a CPU.
 
     Raises:
-        DetectorError: the backend or its model is not to be had.
+        DetectorError: the backend, its model or the device is not to be had.
     """
     if backend == "mediapipe":
         from .mediapipe import MediaPipeDetector
 
+        if device == "cuda":
+            raise DetectorError("mediapipe runs on the CPU only; blazepose runs on a GPU")
         return MediaPipeDetector(variant, max_people, min_score)
+    if backend == "blazepose":
+        from .blazepose import BlazePoseDetector
+
+        return BlazePoseDetector(variant, max_people, min_score, device)
     raise DetectorError(f"unknown detector {backend!r}; known: {', '.join(BACKENDS)}")

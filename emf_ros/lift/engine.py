@@ -87,7 +87,7 @@ def make_engine(
     reasons: list[str] = []
     if device == "cpu":
         reasons.append("device is cpu")
-    elif not _gpu_there():
+    elif not gpu_there():
         reasons.append("no CUDA GPU")
     else:
         on_gpu = _first_of("cuda", engine, path, threads, reasons)
@@ -178,6 +178,6 @@ def _weights_file(preset: str, weights: str | Path | None) -> Path:
     return path
 
 
-def _gpu_there(files: Sequence[str] = _GPU_DEVICES) -> bool:
+def gpu_there(files: Sequence[str] = _GPU_DEVICES) -> bool:
     """Whether there may be a CUDA GPU. Importing torch to ask it takes seconds."""
     return sys.platform != "linux" or any(os.path.exists(path) for path in files)

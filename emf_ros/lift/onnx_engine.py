@@ -47,7 +47,7 @@ class OnnxEngine:
 
         self.device = device
         try:
-            self._session = _session(path, threads, [CPU])
+            self._session = make_session(path, threads, [CPU])
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise EngineError(f"{path} cannot be loaded: {error}") from None
         try:
@@ -64,7 +64,7 @@ class OnnxEngine:
         self._bound: dict[int, _Bound] = {}
         if device == "cuda":
             # The file is sound: what fails now is the GPU's side.
-            self._session, where = _gpu_session(path, threads, clip_shape(self.config))
+            self._session, where = gpu_session(path, threads, clip_shape(self.config))
         else:
             where = f"{threads} CPU threads"
         self.description = f"onnxruntime {onnxruntime.__version__} on {where}"
@@ -123,7 +123,8 @@ class _Bound:
         return positions, laplace_stddev(log_scale)
 
 
-def _session(path: Path, threads: int, providers: Sequence[str | tuple[str, dict]]) -> Any:
+def make_session(path: Path, threads: int, providers: Sequence[str | tuple[str, dict]]) -> Any:
+    """An onnxruntime session that stays on the providers it has started on."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -138,8 +139,14 @@ def _session(path: Path, threads: int, providers: Sequence[str | tuple[str, dict
     return session
 
 
-def _gpu_session(path: Path, threads: int, clip: tuple[int, ...]) -> tuple[Any, str]:
+def gpu_session(
+    path: Path, threads: int, clip: tuple[int, ...] | None = None
+) -> tuple[Any, str]:
     """A session that runs on a GPU, and the providers' names for the log.
+
+    Args:
+        path, clip: as `gpu_providers`.
+        threads: of the CPU, for what does not run on the GPU.
 
     Raises:
         EngineUnavailable: there is none.
@@ -153,7 +160,7 @@ def _gpu_session(path: Path, threads: int, clip: tuple[int, ...]) -> tuple[Any, 
         # CUDA as pip installs it lies where the loader does not look.
         onnxruntime.preload_dlls()
     try:
-        session = _session(path, threads, [*wanted, CPU])
+        session = make_session(path, threads, [*wanted, CPU])
     except Exception as error:  # onnxruntime's errors share no base of their own
         raise EngineUnavailable(first_line(error)) from None
     # A provider that does not start is left out without an error.
@@ -167,14 +174,14 @@ def _gpu_session(path: Path, threads: int, clip: tuple[int, ...]) -> tuple[Any, 
 
 
 def gpu_providers(
-    available: Sequence[str], path: Path, clip: tuple[int, ...]
+    available: Sequence[str], path: Path, clip: tuple[int, ...] | None = None
 ) -> list[tuple[str, dict[str, str]]]:
     """The providers to be asked for, the best first, with their options.
 
     Args:
         available: those that onnxruntime was built with.
         path: of the model.
-        clip: (T, J, 3).
+        clip: (T, J, 3); None for a model that takes one shape only, whatever it is.
     """
     options: dict[str, dict[str, str]] = {CUDA: {"device_id": "0"}}
     if TENSORRT in available:
@@ -182,12 +189,13 @@ def gpu_providers(
     return [(name, options[name]) for name in (TENSORRT, CUDA) if name in available]
 
 
-def _tensorrt_options(path: Path, clip: tuple[int, ...]) -> dict[str, str]:
+def _tensorrt_options(path: Path, clip: tuple[int, ...] | None) -> dict[str, str]:
     options = {"device_id": "0", "trt_fp16_enable": "1"}
     # One engine for all buckets, or each new one would be built anew, which takes minutes.
-    for which, people in (("min", BUCKETS[0]), ("opt", 8), ("max", BUCKETS[-1])):
-        shape = "x".join(map(str, (people, *clip)))
-        options[f"trt_profile_{which}_shapes"] = f"keypoints:{shape}"
+    if clip is not None:
+        for which, people in (("min", BUCKETS[0]), ("opt", 8), ("max", BUCKETS[-1])):
+            shape = "x".join(map(str, (people, *clip)))
+            options[f"trt_profile_{which}_shapes"] = f"keypoints:{shape}"
     # By its content: the names that TensorRT's cache goes by do not tell other weights apart.
     folder = cache_folder() / "tensorrt" / hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     try:
