@@ -32,6 +32,7 @@ _LANDMARKS = 39  # 33 of the body, 2 of the next square, 4 of the hands that not
 _HIPS, _RIM = 33, 34
 _MIN_CANDIDATE, _MIN_PRESENCE = 0.5, 0.5
 _SUPPRESS_IOU = 0.3
+_APART_IOU = 0.3  # of the boxes of a new person and of those known already
 _SQUARE_SCALE = 1.25  # the square's side to the circle's diameter
 _HEATMAP_KERNEL, _MIN_HEAT = 7, 0.5
 #: A square this small holds nothing, and one this large, as a share of the picture, is no person's.
@@ -75,6 +76,12 @@ class Region:
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=border,
         )
+
+
+@dataclass(frozen=True)
+class _Pose:
+    person: Detection
+    next: Region  # of the next frame
 
 
 class BlazePoseDetector:
@@ -124,32 +131,25 @@ class BlazePoseDetector:
         if image.size == 0:
             return []
         self._forget_the_past(image, stamp_ns)
-        regions = list(self._regions)
-        self._since_search += 1
-        due = not regions or self._since_search >= self._search_every
-        if len(regions) < self._max_people and due:
-            self._since_search = 0
-            for region in self._search(image):
-                if not any(_same(region, known) for known in regions):
-                    regions.append(region)
-            del regions[self._max_people :]
-        found = []
-        followed: dict[int, Region] = {}
-        for region in regions:
+        tracked = self._regions
+        poses: list[_Pose] = []
+        for region in tracked:
             pose = self._look(image, region)
-            if pose is not None:
-                detection, following = pose
-                found.append(detection)
-                followed[id(detection)] = following
-        # Two squares that have slid onto one person are one from here on.
-        kept = without_doubles(found)
-        self._regions = [
-            followed[id(d)] for d in found if any(d is k for k in kept) and _sane(followed[id(d)], image)
-        ]
-        if len(self._regions) < len(regions):
+            # Of two squares that have slid onto one person, the older goes on.
+            if pose is not None and len(without_doubles([p.person for p in [*poses, pose]])) > len(
+                poses
+            ):
+                poses.append(pose)
+        if len(poses) < len(tracked):
             # Someone was lost, who may well be there still.
             self._since_search = self._search_every
-        return [detection for detection in kept if detection.score >= self._min_score]
+        self._since_search += 1
+        due = not poses or self._since_search > self._search_every
+        if len(poses) < self._max_people and due:
+            self._since_search = 1
+            self._add_new(image, poses)
+        self._regions = [pose.next for pose in poses]
+        return [pose.person for pose in poses if pose.person.score >= self._min_score]
 
     def close(self) -> None:
         self._detector = self._landmarker = None
@@ -160,6 +160,15 @@ class BlazePoseDetector:
             if image.shape != shape or not 0 <= stamp_ns - last_ns <= _FORGET_NS:
                 self._regions = []
         self._last = stamp_ns, image.shape
+
+    def _add_new(self, image: np.ndarray, poses: list[_Pose]) -> None:
+        """Search the picture for people who are not among these yet, and add them."""
+        known = [pose.next for pose in poses]
+        new = [r for r in self._search(image) if not any(_same(r, other) for other in known)]
+        for region in new[: self._max_people - len(poses)]:
+            pose = self._look(image, region)
+            if pose is not None and all(_apart(pose.person, p.person) for p in poses):
+                poses.append(pose)
 
     def _search(self, image: np.ndarray) -> list[Region]:
         """The squares of people in the whole picture, the surest first."""
@@ -177,8 +186,8 @@ class BlazePoseDetector:
                 regions.append(region)
         return regions
 
-    def _look(self, image: np.ndarray, region: Region) -> tuple[Detection, Region] | None:
-        """The person in a square and the square of the next frame; None where there is none."""
+    def _look(self, image: np.ndarray, region: Region) -> _Pose | None:
+        """The person in a square; None where there is none."""
         small = region.crop(image, LANDMARK_SIZE, cv2.BORDER_REPLICATE)
         landmarks, presence, heatmap, world = self._landmarker.run(
             ("landmarks", "presence", "heatmap", "world"), {"image": _as_input(small, 1 / 255)}
@@ -196,8 +205,10 @@ class BlazePoseDetector:
         keypoints = np.column_stack([points[: len(self.layout)] - 0.5, visibility])
         if not (np.isfinite(keypoints).all() and np.isfinite(world).all()):
             return None
-        score = float(visibility[self._body].mean())
-        return Detection(keypoints, score, world), region_of(points[_HIPS], points[_RIM])
+        following = region_of(points[_HIPS], points[_RIM])
+        if not _sane(following, image):
+            return None
+        return _Pose(Detection(keypoints, float(visibility[self._body].mean()), world), following)
 
 
 def anchors() -> np.ndarray:
@@ -370,6 +381,15 @@ def _sane(region: Region, image: np.ndarray) -> bool:
 def _same(one: Region, other: Region) -> bool:
     """Whether two squares are one person's, by the middles of the hips."""
     return math.hypot(one.x - other.x, one.y - other.y) < SAME_PERSON * max(one.side, other.side)
+
+
+def _apart(one: Detection, other: Detection) -> bool:
+    """Whether two poses are two people's, and none a second reading of the other's limbs."""
+    boxes = []
+    for detection in (one, other):
+        x, y, width, height = detection.box()
+        boxes.append(np.array([x, y, x + width, y + height]))
+    return bool(_iou(boxes[0], boxes[1][None])[0] < _APART_IOU)
 
 
 def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
