@@ -23,14 +23,15 @@ from .base import SAME_PERSON, Detection, DetectorError, body_joints, without_do
 
 #: While some but not all of the people looked for are in sight, the picture is searched for more
 #: once in so many frames: a person alone does not pay the search on each of them.
-SEARCH_EVERY = 6
+SEARCH_EVERY = 3
 
 DETECTOR_SIZE, LANDMARK_SIZE, HEATMAP_SIZE = 224, 256, 64  # px
 _STRIDES = (8, 16, 32, 32, 32)  # px, of the detector's layers
 _ANCHORS_PER_CELL = 2  # of each layer
 _LANDMARKS = 39  # 33 of the body, 2 of the next square, 4 of the hands that nothing here uses
 _HIPS, _RIM = 33, 34
-_MIN_CANDIDATE, _MIN_PRESENCE = 0.5, 0.5
+#: Less than the 0.5 of MediaPipe: whoever the search is not sure of, the landmarks' network judges.
+_MIN_CANDIDATE, _MIN_PRESENCE = 0.35, 0.5
 _SUPPRESS_IOU = 0.3
 _APART_IOU = 0.3  # of the boxes of a new person and of those known already
 _SQUARE_SCALE = 1.25  # the square's side to the circle's diameter
