@@ -103,11 +103,18 @@ def main() -> int:
         frames = [picture for _, _, picture in frames_of(source)]
         source.close()
         print(f"{machine()}\n{options.variant}, blazepose on {options.threads} threads\n")
-        print("| case | blazepose ms p50 / p95 | mediapipe | ratio | of CPU time | people found ", end="")
+        print(
+            "| case | blazepose ms p50 / p95 | mediapipe | ratio | of CPU time | people found ",
+            end="",
+        )
         print("| apart, % of the height, p50 / p90 |\n|---|---|---|---|---|---|---|")
         for width, height in SIZES:
             small = [
-                cv2.resize(cv2.cvtColor(f, cv2.COLOR_BGR2RGB), (width, height), interpolation=cv2.INTER_AREA)
+                cv2.resize(
+                    cv2.cvtColor(f, cv2.COLOR_BGR2RGB),
+                    (width, height),
+                    interpolation=cv2.INTER_AREA,
+                )
                 for f in frames
             ]
             for name, first, last, people in CASES:

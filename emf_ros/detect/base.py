@@ -42,9 +42,15 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds people in images, one camera after another frame."""
+    """Finds people in images, one camera after another frame.
+
+    Attributes:
+        layout: of the keypoints.
+        description: one line for the log: what runs where.
+    """
 
     layout: Layout
+    description: str
 
     def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
         """Find people.

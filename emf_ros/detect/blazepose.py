@@ -1,6 +1,6 @@
 """BlazePose in onnxruntime: its two networks, and all that lies around them.
 
-A network of few layers finds people in the whole picture, each as the middle of the hips and a
+One network finds people in the whole picture, each as the middle of the hips and a
 point on the circle around the body. From these follows a square that stands upright with the
 person, and a second network finds the landmarks in it. Two of its landmarks tell the square of the
 next frame, so that the first network is only needed for people not seen before.
@@ -18,14 +18,19 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..lift.engine import DEVICES, default_threads, gpu_there
+from ..lift.engine_base import EngineUnavailable, first_line
+from ..lift.onnx_engine import CPU, gpu_session, make_session
 from ..skeletons import BLAZEPOSE33
 from .base import SAME_PERSON, Detection, DetectorError, body_joints, without_doubles
+from .weights import ModelUnavailable, ensure_onnx
 
 #: While some but not all of the people looked for are in sight, the picture is searched for more
 #: once in so many frames: a person alone does not pay the search on each of them.
 SEARCH_EVERY = 3
 
 DETECTOR_SIZE, LANDMARK_SIZE, HEATMAP_SIZE = 224, 256, 64  # px
+_SEARCH, _LOOK = 0, 1  # the places of the two networks' sessions
 _STRIDES = (8, 16, 32, 32, 32)  # px, of the detector's layers
 _ANCHORS_PER_CELL = 2  # of each layer
 _LANDMARKS = 39  # 33 of the body, 2 of the next square, 4 of the hands that nothing here uses
@@ -117,9 +122,8 @@ class BlazePoseDetector:
         threads: int | None = None,
         search_every: int = SEARCH_EVERY,
     ) -> None:
-        self._detector, self._landmarker, self.description = _make_sessions(
-            variant, device, threads
-        )
+        self._variant, self._device, self._threads = variant, device, threads
+        self._sessions, self.description = _make_sessions(variant, device, threads)
         self._max_people, self._min_score = max_people, min_score
         self._search_every = search_every
         self._anchors = anchors()
@@ -153,7 +157,21 @@ class BlazePoseDetector:
         return [pose.person for pose in poses if pose.person.score >= self._min_score]
 
     def close(self) -> None:
-        self._detector = self._landmarker = None
+        self._sessions = ()
+
+    def _run(self, which: int, outputs: tuple[str, ...], image: np.ndarray) -> list[np.ndarray]:
+        try:
+            return self._sessions[which].run(outputs, {"image": image})
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            if self._device != "auto":
+                raise
+            # A GPU can fail after months: the next pictures are the CPU's, but this one says so.
+            self._device = "cpu"
+            self._sessions, on_cpu = _make_sessions(self._variant, "cpu", self._threads)
+            self.description = f"{on_cpu}; before that: {self.description}, {first_line(error)}"
+            raise DetectorError(
+                f"BlazePose has failed ({first_line(error)}) and goes on on the CPU"
+            ) from error
 
     def _forget_the_past(self, image: np.ndarray, stamp_ns: int) -> None:
         if self._last is not None:
@@ -177,7 +195,7 @@ class BlazePoseDetector:
         whole = Region(width / 2, height / 2, max(width, height), 0.0)
         small = whole.crop(image, DETECTOR_SIZE, cv2.BORDER_CONSTANT)
         given = _as_input(small, 2 / 255) - np.float32(1)
-        boxes, scores = self._detector.run(("boxes", "scores"), {"image": given})
+        boxes, scores = self._run(_SEARCH, ("boxes", "scores"), given)
         candidates, certainty = decode(boxes[0], scores[0, :, 0], self._anchors)
         merged, _ = suppress(candidates, certainty)
         regions = []
@@ -190,8 +208,8 @@ class BlazePoseDetector:
     def _look(self, image: np.ndarray, region: Region) -> _Pose | None:
         """The person in a square; None where there is none."""
         small = region.crop(image, LANDMARK_SIZE, cv2.BORDER_REPLICATE)
-        landmarks, presence, heatmap, world = self._landmarker.run(
-            ("landmarks", "presence", "heatmap", "world"), {"image": _as_input(small, 1 / 255)}
+        landmarks, presence, heatmap, world = self._run(
+            _LOOK, ("landmarks", "presence", "heatmap", "world"), _as_input(small, 1 / 255)
         )
         # Written so that what is no number counts as no person.
         if not presence.item() >= _MIN_PRESENCE:
@@ -320,13 +338,8 @@ def refine(points: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     return refined
 
 
-def _make_sessions(variant: str, device: str, threads: int | None) -> tuple[Any, Any, str]:
+def _make_sessions(variant: str, device: str, threads: int | None) -> tuple[tuple[Any, ...], str]:
     """The detector's and the landmarks' sessions, and what they run on."""
-    from ..lift.engine import DEVICES, default_threads, gpu_there
-    from ..lift.engine_base import EngineUnavailable
-    from ..lift.onnx_engine import CPU, gpu_session, make_session
-    from .weights import ModelUnavailable, ensure_onnx
-
     if device not in DEVICES:
         raise DetectorError(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
     try:
@@ -345,8 +358,8 @@ def _make_sessions(variant: str, device: str, threads: int | None) -> tuple[Any,
     if device != "cpu":
         if gpu_there():
             try:
-                (detector, _), (landmarker, where) = (gpu_session(p, threads) for p in paths)
-                return detector, landmarker, f"{version} on {where}"
+                made = [gpu_session(path, threads) for path in paths]
+                return tuple(session for session, _ in made), f"{version} on {made[_LOOK][1]}"
             except EngineUnavailable as error:
                 reason = str(error)
         else:
@@ -354,10 +367,10 @@ def _make_sessions(variant: str, device: str, threads: int | None) -> tuple[Any,
         if device == "cuda":
             raise DetectorError(f"a GPU is required and cannot be used: {reason}")
     try:
-        detector, landmarker = (make_session(path, threads, [CPU]) for path in paths)
+        sessions = tuple(make_session(path, threads, [CPU]) for path in paths)
     except Exception as error:  # onnxruntime's errors share no base of their own
         raise DetectorError(f"BlazePose cannot be loaded: {error}") from None
-    return detector, landmarker, f"{version} on {threads} CPU threads ({reason})"
+    return sessions, f"{version} on {threads} CPU threads ({reason})"
 
 
 def _as_input(picture: np.ndarray, scale: float) -> np.ndarray:

@@ -13,7 +13,8 @@ class MediaPipeDetector:
 
     Args:
         variant: 'lite' or 'full'.
-        max_people: how many people are looked for. Each costs a run of the landmark model, and
+        max_people: how many people are looked for. With one, MediaPipe smooths the keypoints over
+            time; with more it does not. Each costs a run of the landmark model, and
             while fewer are in sight the search for the missing ones runs on every frame.
         min_score: least mean visibility of the body's joints for a person to be reported.
 
@@ -38,6 +39,7 @@ class MediaPipeDetector:
         except ModelUnavailable as error:
             raise DetectorError(str(error)) from None
         self._mediapipe = mediapipe
+        self.description = f"mediapipe {mediapipe.__version__} on the CPU"
         self._min_score = min_score
         self._last_ns: int | None = None
         self._clock_ms = 0

@@ -92,7 +92,7 @@ def to_dense(
     shape: tuple[int, ...],
     traversal: list[int],
     block_map: list[int],
-    dimensions: list[tuple[int, np.ndarray, np.ndarray] | int],
+    dimensions: list[tuple[np.ndarray, np.ndarray] | int],
 ) -> np.ndarray:
     """Expand TensorFlow Lite's sparse tensors.
 
@@ -105,8 +105,8 @@ def to_dense(
         shape: of the dense tensor.
         traversal: which dimension each level is; from `len(shape)` on, which one of the blocks'.
         block_map: which of the tensor's dimensions each of the blocks' dimensions divides.
-        dimensions: of each level either its size, when dense, or, when compressed, anything, then
-            where each parent's children begin and end (parents + 1,), and which they are (n,).
+        dimensions: of each level either its size, when dense, or, when compressed, where each
+            parent's children begin and end (parents + 1,), and which they are (n,).
 
     Raises:
         ConversionError: the tree has not as many leaves as there are values.
@@ -120,9 +120,9 @@ def to_dense(
             parents = np.repeat(np.arange(len(at)), dimension)
             children = np.tile(np.arange(dimension), len(at))
         else:
-            _, segments, indices = dimension
-            parents = np.repeat(np.arange(len(at)), np.diff(segments.astype(np.int64)))
-            children = indices.astype(np.int64)
+            segments, indices = (part.astype(np.int64) for part in dimension)
+            parents = np.repeat(np.arange(len(at)), segments[1:] - segments[:-1])
+            children = indices
         if len(parents) != len(children):
             raise ConversionError("a sparse tensor's levels do not fit together")
         at, inner = at[parents], inner[parents]
@@ -235,7 +235,7 @@ class _Graph:
         sparsity = found.Sparsity()
         if sparsity is None:
             return values.reshape(shape)
-        levels: list[tuple[int, np.ndarray, np.ndarray] | int] = []
+        levels: list[tuple[np.ndarray, np.ndarray] | int] = []
         for i in range(sparsity.DimMetadataLength()):
             level = sparsity.DimMetadata(i)
             if level.Format() == _DENSE:
@@ -243,7 +243,6 @@ class _Graph:
             else:
                 levels.append(
                     (
-                        0,
                         self._indices(level.ArraySegmentsType(), level.ArraySegments()),
                         self._indices(level.ArrayIndicesType(), level.ArrayIndices()),
                     )
@@ -270,7 +269,8 @@ class _Writer:
         self._operators = operators
         self._uses = Counter(i for op in operators for i in op.inputs)
         self._users = {i: op for op in operators for i in op.inputs}
-        #: Tensors that stand for others: a padding that a convolution does itself.
+        #: Padded tensors of which the convolutions do the padding themselves: what is padded, and
+        #: by how much at the top, left, bottom, right.
         self._padded: dict[int, tuple[int, tuple[int, int, int, int]]] = {}
         #: Convolutions that have been moved before a resizing.
         self._moved: set[int] = set()
@@ -382,7 +382,7 @@ class _Writer:
         _, height, width, _ = self._graph.shape(data)
         _, new_height, new_width, _ = self._graph.shape(out)
         scales = np.array([1, 1, new_height / height, new_width / width], dtype=np.float32)
-        resize = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+        resize: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
         given = ["", self._constant(f"scales{out}", scales)]
         user = self._users.get(out)
         if self._uses[out] == 1 and user is not None and self._is_pointwise(user):

@@ -139,9 +139,7 @@ def make_session(path: Path, threads: int, providers: Sequence[str | tuple[str, 
     return session
 
 
-def gpu_session(
-    path: Path, threads: int, clip: tuple[int, ...] | None = None
-) -> tuple[Any, str]:
+def gpu_session(path: Path, threads: int, clip: tuple[int, ...] | None = None) -> tuple[Any, str]:
     """A session that runs on a GPU, and the providers' names for the log.
 
     Args:

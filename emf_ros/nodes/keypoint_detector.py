@@ -16,6 +16,7 @@ from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
 from ..detect.base import BACKENDS, Detection, Detector, DetectorError, make_detector
 from ..images import ImageError
+from ..lift.engine import DEVICES
 from ..lift.pipeline import KeypointFrame, Person2D
 from ..render import draw_keypoints
 from ..track import Tracker
@@ -40,6 +41,12 @@ PARAMS = (
         "full",
         "size of the detector's model: lite is faster, full finds more",
         choices=("lite", "full"),
+    ),
+    Param(
+        "device",
+        "auto",
+        "where blazepose runs; auto takes a GPU if there is one; mediapipe runs on the CPU",
+        choices=DEVICES,
     ),
     Param(
         "max_people",
@@ -88,6 +95,7 @@ class KeypointDetector(BaseNode):
                 self.value("variant"),
                 self.value("max_people"),
                 self.value("min_score"),
+                self.value("device"),
             )
         except DetectorError as error:
             raise NodeError(str(error)) from None
@@ -120,7 +128,8 @@ class KeypointDetector(BaseNode):
             self._worker.start()
         self.get_logger().info(
             f"{self.value('detector')} {self.value('variant')}, up to "
-            f"{self.value('max_people')} people, {self.value('image_transport')} images"
+            f"{self.value('max_people')} people, {self.value('image_transport')} images, "
+            f"{self._detector.description}"
         )
 
     def _take(self, message: Image | CompressedImage) -> None:
