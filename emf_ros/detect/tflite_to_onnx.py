@@ -22,6 +22,7 @@ import numpy as np
 #: Of the ONNX files. Opset 17 is what onnxruntime 1.14 and TensorRT 8.6 read.
 OPSET, IR_VERSION = 17, 8
 
+_IDENTIFIER = b"TFL3"
 _SAME = 0
 _ACTIVATIONS = {0: "none", 1: "relu", 3: "relu6"}
 _FLOATS = {0: np.dtype("<f4"), 1: np.dtype("<f2")}
@@ -172,30 +173,28 @@ class _Graph:
             for name, value in vars(self._schema.BuiltinOperator).items()
             if isinstance(value, int)
         }
-        try:
-            self._model = self._schema.Model.GetRootAs(network, 0)
-            if self._model.SubgraphsLength() != 1:
-                raise ConversionError("the network has not just one graph")
-            self._graph = graph = self._model.Subgraphs(0)
-            self.inputs = [graph.Inputs(i) for i in range(graph.InputsLength())]
-            self.outputs = [graph.Outputs(i) for i in range(graph.OutputsLength())]
-            self.operators = []
-            for i in range(graph.OperatorsLength()):
-                operator = graph.Operators(i)
-                code = self._model.OperatorCodes(operator.OpcodeIndex())
-                number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-                self.operators.append(
-                    _Operator(
-                        kinds.get(number, f"operator {number}"),
-                        [operator.Inputs(k) for k in range(operator.InputsLength())],
-                        [operator.Outputs(k) for k in range(operator.OutputsLength())],
-                        operator.BuiltinOptions(),
-                    )
+        if network[4:8] != _IDENTIFIER:
+            raise ConversionError("this is no TensorFlow Lite network")
+        self._model = self._schema.Model.GetRootAs(network, 0)
+        if self._model.SubgraphsLength() != 1:
+            raise ConversionError("the network has not just one graph")
+        self._graph = graph = self._model.Subgraphs(0)
+        self.inputs = [graph.Inputs(i) for i in range(graph.InputsLength())]
+        self.outputs = [graph.Outputs(i) for i in range(graph.OutputsLength())]
+        self.operators = []
+        for i in range(graph.OperatorsLength()):
+            operator = graph.Operators(i)
+            code = self._model.OperatorCodes(operator.OpcodeIndex())
+            # The older of the two fields holds numbers under 127 only.
+            number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            self.operators.append(
+                _Operator(
+                    kinds.get(number, f"operator {number}"),
+                    [operator.Inputs(k) for k in range(operator.InputsLength())],
+                    [operator.Outputs(k) for k in range(operator.OutputsLength())],
+                    operator.BuiltinOptions(),
                 )
-        except (IndexError, TypeError, ValueError) as error:
-            if isinstance(error, ConversionError):
-                raise
-            raise ConversionError(f"this is no TensorFlow Lite network: {error!r}") from None
+            )
         self._made_by = {out: op for op in self.operators for out in op.outputs}
 
     def needed_for(self, tensors: set[int]) -> list[_Operator]:

@@ -20,6 +20,9 @@ into them here; that is the only step that needs mediapipe, which is imported th
 else. A bundle that is built here has a note (.json) beside it; one without is the user's own, and
 is used as it is.
 
+onnxruntime wants the networks as ONNX: they are converted here too, and stand in the cache under
+names that hold the beginning of their source's SHA-256.
+
 The cache is `$EMF_ROS_CACHE`, else `$XDG_CACHE_HOME/emf_ros`, else `~/.cache/emf_ros`. Without a
 network, copy that folder from a machine that has it.
 """

@@ -51,7 +51,7 @@ PARAMS = (
     Param(
         "max_people",
         2,
-        "how many people are looked for; while fewer are in sight, every image is searched",
+        "how many people are looked for; while fewer are in sight, images are searched for more",
         low=1,
         high=10,
     ),
