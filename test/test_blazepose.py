@@ -229,7 +229,7 @@ def test_one_picture_is_read_as_mediapipe_reads_it(pictures, detector, monkeypat
     # The search's own threshold is lower.
     monkeypatch.setattr(blazepose, "_MIN_CANDIDATE", 0.5)
     compared = []
-    for picture in pictures[30:60:7]:
+    for picture in pictures[30:60:10]:
         first = make_detector("mediapipe", "full", 2, 0.4)
         wanted = first.detect(picture, 0)
         first.close()

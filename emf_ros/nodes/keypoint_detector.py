@@ -43,7 +43,8 @@ PARAMS = (
         choices=("lite", "full"),
     ),
     Param(
-        "device",
+        # Not "device": in composed mode that is the lifter's.
+        "detector_device",
         "auto",
         "where blazepose runs; auto takes a GPU if there is one; mediapipe runs on the CPU",
         choices=DEVICES,
@@ -95,7 +96,7 @@ class KeypointDetector(BaseNode):
                 self.value("variant"),
                 self.value("max_people"),
                 self.value("min_score"),
-                self.value("device"),
+                self.value("detector_device"),
             )
         except DetectorError as error:
             raise NodeError(str(error)) from None
