@@ -28,6 +28,9 @@ from .weights import ModelUnavailable, ensure_onnx
 #: While some but not all of the people looked for are in sight, the picture is searched for more
 #: once in so many frames: a person alone does not pay the search on each of them.
 SEARCH_EVERY = 3
+#: But as often as this on every frame, after someone has been lost and at the start: the search
+#: finds a person in one picture and not in the next.
+EAGER_SEARCHES = 30
 
 DETECTOR_SIZE, LANDMARK_SIZE, HEATMAP_SIZE = 224, 256, 64  # px
 _SEARCH, _LOOK = 0, 1  # the places of the two networks' sessions
@@ -129,7 +132,7 @@ class BlazePoseDetector:
         self._anchors = anchors()
         self._body = body_joints(self.layout)
         self._regions: list[Region] = []
-        self._since_search = 0
+        self._since_search, self._eager = 0, EAGER_SEARCHES
         self._last: tuple[int, tuple[int, ...]] | None = None
 
     def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
@@ -147,11 +150,13 @@ class BlazePoseDetector:
                 poses.append(pose)
         if len(poses) < len(tracked):
             # Someone was lost, who may well be there still.
-            self._since_search = self._search_every
+            self._eager = EAGER_SEARCHES
         self._since_search += 1
-        due = not poses or self._since_search > self._search_every
+        due = self._eager > 0 or not poses or self._since_search >= self._search_every
         if len(poses) < self._max_people and due:
-            self._since_search = 1
+            self._since_search = 0
+            # While there is no one, the count waits for the first to come.
+            self._eager -= bool(poses and self._eager)
             self._add_new(image, poses)
         self._regions = [pose.next for pose in poses]
         return [pose.person for pose in poses if pose.person.score >= self._min_score]
@@ -177,7 +182,7 @@ class BlazePoseDetector:
         if self._last is not None:
             last_ns, shape = self._last
             if image.shape != shape or not 0 <= stamp_ns - last_ns <= _FORGET_NS:
-                self._regions = []
+                self._regions, self._eager = [], EAGER_SEARCHES
         self._last = stamp_ns, image.shape
 
     def _add_new(self, image: np.ndarray, poses: list[_Pose]) -> None:
