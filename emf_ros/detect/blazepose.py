@@ -41,6 +41,9 @@ _HIPS, _RIM = 33, 34
 #: Less than the 0.5 of MediaPipe: whoever the search is not sure of, the landmarks' network judges.
 _MIN_CANDIDATE, _MIN_PRESENCE = 0.35, 0.5
 _SUPPRESS_IOU = 0.3
+#: The hips of two people this close, as a share of the larger square's side, stand alike, or one of
+#: them is none. Two who stand side by side are 0.2 apart.
+_ACROSS, _ACROSS_ANGLE = 0.35, 0.8  # of the side; rad
 _APART_IOU = 0.3  # of the boxes of a new person and of those known already
 _SQUARE_SCALE = 1.25  # the square's side to the circle's diameter
 _HEATMAP_KERNEL, _MIN_HEAT = 7, 0.5
@@ -397,9 +400,12 @@ def _sane(region: Region, image: np.ndarray) -> bool:
     )
 
 
-def _same(one: Region, other: Region) -> bool:
-    """Whether two squares are one person's, by the middles of the hips."""
-    return math.hypot(one.x - other.x, one.y - other.y) < SAME_PERSON * max(one.side, other.side)
+def _same(new: Region, known: Region) -> bool:
+    """Whether a square that the search has found is around someone known, or some limbs of theirs:
+    the search takes these for a person who lies across."""
+    distance = math.hypot(new.x - known.x, new.y - known.y) / max(new.side, known.side)
+    turned = abs(math.remainder(new.angle - known.angle, 2 * math.pi))
+    return distance < (_ACROSS if turned > _ACROSS_ANGLE else SAME_PERSON)
 
 
 def _apart(one: Detection, other: Detection) -> bool:
