@@ -26,12 +26,13 @@ from emf_ros.video import frames_of, open_source
 SIZES = ((1768, 994), (640, 360))
 MIN_SCORE = 0.4
 
-#: Frames of the demo video in which one person is seen, and two.
+#: Frames of the demo video in which one person is seen, and two; how often they are played, forth
+#: and back; how many people are looked for.
 CASES = (
-    ("one person, 1 looked for", 20, 56, 1),
-    ("one person, 2 looked for", 20, 56, 2),
-    ("two people, 2 looked for", 80, 160, 2),
-    ("the whole video, 2 looked for", 0, 230, 2),
+    ("one person, 1 looked for", 20, 56, 3, 1),
+    ("one person, 2 looked for", 20, 56, 3, 2),
+    ("two people, 2 looked for", 80, 160, 1, 2),
+    ("the whole video once, 2 looked for", 0, 230, 0, 2),
 )
 #: Two detections of one person are no further apart than this share of its height.
 PAIRED = 0.2
@@ -117,9 +118,10 @@ def main() -> int:
                 )
                 for f in frames
             ]
-            for name, first, last, people in CASES:
+            for name, first, last, times, people in CASES:
+                clip = small[first:last]
                 figures = measure(
-                    small[first:last],
+                    (clip + clip[-2:0:-1]) * times or clip,
                     people,
                     options.variant,
                     options.threads,

@@ -317,7 +317,7 @@ def test_a_picture_ten_times_as_wide_as_high(picture, detector):
             assert found.box()[0] > 1900
 
 
-def test_odd_picture_between_do_not_confuse_it(picture, detector):
+def test_odd_pictures_between_do_not_confuse_it(picture, detector):
     before = detector.detect(picture, 0)
     detector.detect(np.zeros((1, 1, 3), dtype=np.uint8), FRAME_NS)
     after = detector.detect(picture, 2 * FRAME_NS)
@@ -332,7 +332,7 @@ def test_after_a_jump_in_time_no_square_is_kept(picture, detector, monkeypatch, 
     assert detector.detect(picture, FRAME_NS + later_ns) == []
 
 
-def test_while_someone_is_missing_only_some_picture_are_searched(picture, monkeypatch):
+def test_while_someone_is_missing_only_some_pictures_are_searched(picture, monkeypatch):
     detector = BlazePoseDetector("full", 10, 0.4, "cpu", 1, search_every=4)
     searched = []
     search = detector._search
@@ -342,9 +342,13 @@ def test_while_someone_is_missing_only_some_picture_are_searched(picture, monkey
         return search(image)
 
     monkeypatch.setattr(detector, "_search", counted)
-    for index in range(9):
+    detector._eager = 5
+    for index in range(5):
         detector.detect(picture, index * FRAME_NS)
-    assert len(searched) == 3
+    assert len(searched) == 5
+    for index in range(5, 13):
+        detector.detect(picture, index * FRAME_NS)
+    assert len(searched) == 7
     alone = BlazePoseDetector("full", 1, 0.4, "cpu", 1)
     monkeypatch.setattr(alone, "_search", counted)
     searched.clear()
