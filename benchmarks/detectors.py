@@ -31,7 +31,7 @@ MIN_SCORE = 0.4
 CASES = (
     ("one person, 1 looked for", 20, 56, 3, 1),
     ("one person, 2 looked for", 20, 56, 3, 2),
-    ("two people, 2 looked for", 80, 160, 1, 2),
+    ("two people, 2 looked for", 58, 160, 1, 2),
     ("the whole video once, 2 looked for", 0, 230, 0, 2),
 )
 #: Two detections of one person are no further apart than this share of its height.
