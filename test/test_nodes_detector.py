@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -288,3 +289,31 @@ def test_bad_parameters_end_the_process(
     assert "Traceback" not in process.log
     for word in expected:
         assert word in process.log
+
+
+# ------------------------------------------------------------------------------ blazepose
+
+
+@pytest.fixture(scope="module")
+def blazepose(ros, start_shared_node, diagnostics, demo_frames) -> Detector:
+    process = start_shared_node("keypoint_detector", detector="blazepose", device="cpu")
+    return Detector(ros, process, diagnostics, demo_frames)
+
+
+def test_blazepose_finds_both(blazepose: Detector) -> None:
+    start = blazepose.show_until_two() + 1
+    for answer in blazepose.show(blazepose.frames[start : start + 5]):
+        assert_sane(answer)
+        assert len(answer.skeletons) == 2
+    black = np.zeros((FRAME_SIZE[1], FRAME_SIZE[0], 3), np.uint8)
+    assert list(blazepose.send(blazepose.make(black)).skeletons) == []
+    blazepose.assert_goes_on()
+    assert "onnxruntime" in blazepose.process.log
+
+
+def test_blazepose_does_not_run_on_a_cpu_when_a_gpu_is_asked_for(start_node) -> None:
+    if any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/nvgpu", "/dev/nvmap")):
+        pytest.skip("here is a GPU")
+    process = start_node("keypoint_detector", expect=False, detector="blazepose", device="cuda")
+    assert process.wait() != 0
+    assert "a GPU is required" in process.log

@@ -9,6 +9,9 @@ import numpy as np
 
 from ..skeletons import Layout
 
+#: Two poses closer than this, as a share of the person's size, are one person found twice.
+SAME_PERSON = 0.15
+
 
 class DetectorError(RuntimeError):
     """A detector that cannot be set up; the message says what to do."""
@@ -39,9 +42,17 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds people in images, one camera after another frame."""
+    """Finds people in images, one camera after another frame.
+
+    Attributes:
+        layout: of the keypoints.
+        description: one line for the log: what runs where.
+    """
 
     layout: Layout
+
+    @property
+    def description(self) -> str: ...
 
     def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
         """Find people.
@@ -57,8 +68,28 @@ class Detector(Protocol):
         ...
 
 
+def without_doubles(found: list[Detection]) -> list[Detection]:
+    """Of detections that lie on one another, keep the best."""
+    kept: list[Detection] = []
+    for detection in sorted(found, key=lambda d: -d.score):
+        size = np.linalg.norm(np.ptp(detection.keypoints[:, :2], axis=0))
+        apart = [
+            np.linalg.norm(detection.keypoints[:, :2] - k.keypoints[:, :2], axis=-1).mean()
+            for k in kept
+        ]
+        if all(distance > SAME_PERSON * size for distance in apart):
+            kept.append(detection)
+    return kept
+
+
+def body_joints(layout: Layout) -> list[int]:
+    """The joints whose mean score is the person's: those of the trunk and the limbs."""
+    body = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    return [i for i, joint in enumerate(layout.joints) if joint.split("_")[-1] in body]
+
+
 #: Backends by name; the nodes' parameter takes these.
-BACKENDS = ("mediapipe", "onnx")
+BACKENDS = ("mediapipe", "blazepose", "onnx")
 
 
 def make_detector(
@@ -78,11 +109,11 @@ def make_detector(
         max_people: how many people it looks for.
         min_score: people under this are not reported.
         model: path of the user's .onnx file, for 'onnx', which takes no `variant`.
-        device: 'auto', 'cuda' or 'cpu', for 'onnx'.
-        require_gpu: refuse to start on a CPU, for 'onnx'.
+        device: 'auto', 'cuda' or 'cpu', for all but 'mediapipe', which runs on the CPU.
+        require_gpu: refuse to start on a CPU, for all but 'mediapipe'.
 
     Raises:
-        DetectorError: the backend or its model is not to be had.
+        DetectorError: the backend, its model or the device is not to be had.
     """
     if model and backend != "onnx":
         raise DetectorError(f"a model is given, which the detector {backend!r} has no use for")
@@ -94,4 +125,8 @@ def make_detector(
         from .mediapipe import MediaPipeDetector
 
         return MediaPipeDetector(variant, max_people, min_score)
+    if backend == "blazepose":
+        from .blazepose import BlazePoseDetector
+
+        return BlazePoseDetector(variant, max_people, min_score, device, require_gpu)
     raise DetectorError(f"unknown detector {backend!r}; known: {', '.join(BACKENDS)}")

@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..skeletons import BLAZEPOSE33
-from .base import Detection, DetectorError
-
-#: Two poses closer than this, as a share of the person's size, are one person found twice.
-SAME_PERSON = 0.15
+from .base import Detection, DetectorError, body_joints, without_doubles
 
 
 class MediaPipeDetector:
@@ -16,7 +13,8 @@ class MediaPipeDetector:
 
     Args:
         variant: 'lite' or 'full'.
-        max_people: how many people are looked for. Each costs a run of the landmark model, and
+        max_people: how many people are looked for. With one, MediaPipe smooths the keypoints over
+            time; with more it does not. Each costs a run of the landmark model, and
             while fewer are in sight the search for the missing ones runs on every frame.
         min_score: least mean visibility of the body's joints for a person to be reported.
 
@@ -41,13 +39,11 @@ class MediaPipeDetector:
         except ModelUnavailable as error:
             raise DetectorError(str(error)) from None
         self._mediapipe = mediapipe
+        self.description = f"mediapipe {mediapipe.__version__} on the CPU"
         self._min_score = min_score
         self._last_ns: int | None = None
         self._clock_ms = 0
-        body = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-        self._body = [
-            i for i, joint in enumerate(self.layout.joints) if joint.split("_")[-1] in body
-        ]
+        self._body = body_joints(self.layout)
         self._landmarker = vision.PoseLandmarker.create_from_options(
             vision.PoseLandmarkerOptions(
                 base_options=BaseOptions(model_asset_path=str(task)),
@@ -85,17 +81,3 @@ class MediaPipeDetector:
 
     def close(self) -> None:
         self._landmarker.close()
-
-
-def without_doubles(found: list[Detection]) -> list[Detection]:
-    """Of detections that lie on one another, keep the best."""
-    kept: list[Detection] = []
-    for detection in sorted(found, key=lambda d: -d.score):
-        size = np.linalg.norm(np.ptp(detection.keypoints[:, :2], axis=0))
-        apart = [
-            np.linalg.norm(detection.keypoints[:, :2] - k.keypoints[:, :2], axis=-1).mean()
-            for k in kept
-        ]
-        if all(distance > SAME_PERSON * size for distance in apart):
-            kept.append(detection)
-    return kept

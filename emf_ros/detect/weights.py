@@ -20,6 +20,9 @@ into them here; that is the only step that needs mediapipe, which is imported th
 else. A bundle that is built here has a note (.json) beside it; one without is the user's own, and
 is used as it is.
 
+onnxruntime wants the networks as ONNX: they are converted here too, and stand in the cache under
+names that hold the beginning of their source's SHA-256.
+
 The cache is `$EMF_ROS_CACHE`, else `$XDG_CACHE_HOME/emf_ros`, else `~/.cache/emf_ros`. Without a
 network, copy that folder from a machine that has it.
 """
@@ -49,6 +52,7 @@ __all__ = [
     "cache_folder",
     "ensure_demo_video",
     "ensure_four_cameras",
+    "ensure_onnx",
     "ensure_pose_task",
     "ensure_tflite",
 ]
@@ -188,6 +192,10 @@ _BUNDLE_LANDMARKS = "pose_landmarks_detector.tflite"
 _ALIGNMENT = 16  # bytes
 _ZIP_HEADER, _ZIP_EXTRA_HEADER = 30, 4  # bytes, as the zip format fixes them
 _ZIP_EXTRA_ID = 0xD935  # the one that tools use for padding
+# What is taken of the networks' outputs, by their place. The landmarks' third is a segmentation.
+_DETECTOR_OUTPUTS = {0: "boxes", 1: "scores"}
+_LANDMARKS_OUTPUTS = {0: "landmarks", 1: "presence", 3: "heatmap", 4: "world"}
+_ONNX_RECIPE = 1  # raise it when the conversion changes: older files are then made anew
 _BUNDLE_RECIPE = 1  # raise it when bundles are built differently: older ones are then rebuilt
 
 
@@ -260,6 +268,61 @@ def ensure_tflite(name: str) -> Path:
         names = sorted(Path(known).name for known in _FILES if known.startswith(_POSE_FOLDER))
         raise ModelUnavailable(f"No network '{name}': there are {', '.join(names)}.")
     return _ensure(path)
+
+
+def ensure_onnx(variant: str | None = None) -> Path:
+    """Return the path of one of BlazePose's networks as ONNX; fetch and convert it when needed.
+
+    The person detector takes `image` (1, 3, 224, 224), RGB, -1..1, and gives
+
+        boxes   (1, 2254, 12), px of the input, relative to each anchor: the middle, the size and
+                four points, x before y
+        scores  (1, 2254, 1), before the logistic function.
+
+    The landmarks' network takes `image` (1, 3, 256, 256), RGB, 0..1, and gives
+
+        landmarks  (1, 195) of 39 points: x, y, z in px of the input, visibility and presence before
+                   the logistic function
+        presence   (1, 1) of a person, 0..1
+        heatmap    (1, 39, 64, 64), before the logistic function
+        world      (1, 117) of 39 points: x, y, z, m, from the hips' middle.
+
+    The first call downloads what `ensure_pose_task` does, and needs the packages onnx and tflite.
+
+    Args:
+        variant: of the landmarks' network; None for the person detector.
+
+    Raises:
+        ModelUnavailable: there is no such variant, or it cannot be had.
+    """
+    if variant is not None and variant not in _LANDMARKS:
+        names = ", ".join(available_variants())
+        raise ModelUnavailable(f"BlazePose has no variant '{variant}': choose one of {names}.")
+    source = _DETECTOR if variant is None else _LANDMARKS[variant]
+    sha256 = _FILES[f"{_POSE_FOLDER}/{source}"][1].sha256
+    path = cache_folder() / _POSE_FOLDER / f"{Path(source).stem}_{sha256[:12]}.onnx"
+    note = path.with_suffix(".json")
+    recipe = {"recipe": _ONNX_RECIPE, "sources": {"network": sha256}}
+    if _bundle_is_current(path, note, recipe):
+        return path
+
+    from .tflite_to_onnx import ConversionError, convert
+
+    network = ensure_tflite(source).read_bytes()
+    outputs = _DETECTOR_OUTPUTS if variant is None else _LANDMARKS_OUTPUTS
+    try:
+        converted = convert(network, outputs, Path(source).stem)
+    except ImportError as error:
+        raise ModelUnavailable(
+            f"Converting BlazePose to ONNX needs a package that this Python lacks ({error}).\n"
+            "Install it with: pip install onnx tflite"
+        ) from error
+    except ConversionError as error:
+        raise ModelUnavailable(f"{source} cannot be converted to ONNX: {error}") from error
+    text = json.dumps({**recipe, "sha256": hashlib.sha256(converted).hexdigest()}, indent=1)
+    _write_atomically(note, f"{text}\n".encode())
+    _write_atomically(path, converted)
+    return path
 
 
 def ensure_demo_video() -> Path:
@@ -540,6 +603,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         print(ensure_pose_task(options.variant))
+        for variant in (None, options.variant):
+            print(ensure_onnx(variant))
         if options.demo_video:
             print(ensure_demo_video())
     except ModelUnavailable as error:

@@ -17,6 +17,7 @@ from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 from ..detect.base import BACKENDS, Detection, Detector, DetectorError, make_detector
 from ..images import ImageError
 from ..lift.pipeline import KeypointFrame, Person2D
+from ..onnx_session import DEVICES
 from ..render import draw_keypoints
 from ..track import WEAK, QualityGate, Tracker
 from . import conversions
@@ -49,14 +50,15 @@ PARAMS = (
     Param(
         "device",
         "auto",
-        "with detector onnx: where the model runs; auto takes a GPU if there is one",
-        choices=("auto", "cuda", "cpu"),
+        "where the detector's model runs, of mediapipe always the CPU; auto takes a GPU if there "
+        "is one",
+        choices=DEVICES,
     ),
-    Param("require_gpu", False, "with detector onnx: refuse to start on a CPU"),
+    Param("require_gpu", False, "refuse to start on a CPU; not for mediapipe"),
     Param(
         "max_people",
         2,
-        "how many people are looked for; while fewer are in sight, every image is searched",
+        "how many people are looked for; while fewer are in sight, images are searched for more",
         low=1,
         high=10,
     ),

@@ -1,0 +1,447 @@
+"""BlazePose in onnxruntime: its two networks, and all that lies around them.
+
+One network finds people in the whole picture, each as the middle of the hips and a
+point on the circle around the body. From these follows a square that stands upright with the
+person, and a second network finds the landmarks in it. Two of its landmarks tell the square of the
+next frame, so that the first network is only needed for people not seen before.
+
+Sources: Bazarevsky et al., BlazePose: On-device Real-time Body Pose tracking, 2020; Bazarevsky et
+al., BlazeFace, 2019 (anchors, blended suppression); and the numbers of MediaPipe's public graphs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..onnx_session import (
+    DEVICES,
+    GpuUnavailable,
+    default_threads,
+    first_line,
+    gpu_there,
+    make_gpu_session,
+    make_session,
+)
+from ..skeletons import BLAZEPOSE33
+from .base import SAME_PERSON, Detection, DetectorError, body_joints, without_doubles
+from .weights import ModelUnavailable, ensure_onnx
+
+#: While some but not all of the people looked for are in sight, the picture is searched for more
+#: once in so many frames: a person alone does not pay the search on each of them.
+SEARCH_EVERY = 3
+#: But as often as this on every frame, after someone has been lost and at the start: the search
+#: finds a person in one picture and not in the next.
+EAGER_SEARCHES = 30
+
+DETECTOR_SIZE, LANDMARK_SIZE, HEATMAP_SIZE = 224, 256, 64  # px
+_SEARCH, _LOOK = 0, 1  # the places of the two networks' sessions
+_STRIDES = (8, 16, 32, 32, 32)  # px, of the detector's layers
+_ANCHORS_PER_CELL = 2  # of each layer
+_LANDMARKS = 39  # 33 of the body, 2 of the next square, 4 of the hands that nothing here uses
+_HIPS, _RIM = 33, 34
+#: Less than the 0.5 of MediaPipe: whoever the search is not sure of, the landmarks' network judges.
+_MIN_CANDIDATE, _MIN_PRESENCE = 0.35, 0.5
+_SUPPRESS_IOU = 0.3
+#: The hips of two people this close, as a share of the larger square's side, stand alike, or one of
+#: them is none. Two who stand side by side are 0.2 apart.
+_ACROSS, _ACROSS_ANGLE = 0.35, 0.8  # of the side; rad
+_APART_IOU = 0.3  # of the boxes of a new person and of those known already
+_SQUARE_SCALE = 1.25  # the square's side to the circle's diameter
+_HEATMAP_KERNEL, _MIN_HEAT = 7, 0.5
+#: A square this small holds nothing, and one this large, as a share of the picture, is no person's.
+_MIN_SIDE, _MAX_SIDE = 4.0, 8.0
+#: After a gap of this length the squares of before it say nothing.
+_FORGET_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Region:
+    """An upright person's square in the picture.
+
+    Attributes:
+        x, y: px, its middle, which is the hips'. A pixel's left upper corner is its origin.
+        side: px.
+        angle: rad, by which the person leans to the right.
+    """
+
+    x: float
+    y: float
+    side: float
+    angle: float
+
+    def to_picture(self, points: np.ndarray) -> np.ndarray:
+        """(..., 2) points in the square, 0..1, to px of the picture."""
+        return (points - 0.5) @ (self.side * _rotation(self.angle)).T + (self.x, self.y)
+
+    def crop(self, picture: np.ndarray, size: int, border: int) -> np.ndarray:
+        """(size, size, 3) uint8 of the square.
+
+        Args:
+            border: OpenCV's border type, for what lies outside the picture.
+        """
+        matrix = np.empty((2, 3))
+        matrix[:, :2] = self.side / size * _rotation(self.angle)
+        matrix[:, 2] = self.to_picture(np.zeros(2))
+        return cv2.warpAffine(
+            picture,
+            matrix,
+            (size, size),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=border,
+        )
+
+
+@dataclass(frozen=True)
+class _Pose:
+    person: Detection
+    next: Region  # of the next frame
+
+
+class BlazePoseDetector:
+    """Several people, whose regions are tracked between frames.
+
+    Nothing is smoothed over time: what follows does that, and knows the lag it may have.
+
+    Args:
+        variant: 'lite', 'full' or 'heavy'.
+        max_people: how many people are looked for. Each costs a run of the landmarks' network.
+        min_score: least mean visibility of the body's joints for a person to be reported.
+        device: 'auto', 'cuda', which is TensorRT where that starts, or 'cpu'; 'cuda' refuses to
+            start on a CPU, 'auto' says in `description` why it is on one.
+        require_gpu: refuse to run on a CPU, now and later.
+        threads: of the CPU; two where there are two cores.
+        search_every: frames from one search for more people to the next, see `SEARCH_EVERY`.
+
+    Attributes:
+        description: what runs where, one line for the log.
+
+    Raises:
+        DetectorError: onnxruntime, the weights or the device are not to be had.
+    """
+
+    layout = BLAZEPOSE33
+
+    def __init__(
+        self,
+        variant: str,
+        max_people: int,
+        min_score: float,
+        device: str = "auto",
+        require_gpu: bool = False,
+        threads: int | None = None,
+        search_every: int = SEARCH_EVERY,
+    ) -> None:
+        self._variant, self._device, self._threads = variant, device, threads
+        self._require_gpu = require_gpu
+        self._sessions, self.description = _make_sessions(variant, device, require_gpu, threads)
+        self._max_people, self._min_score = max_people, min_score
+        self._search_every = search_every
+        self._anchors = anchors()
+        self._body = body_joints(self.layout)
+        self._regions: list[Region] = []
+        self._since_search, self._eager = 0, EAGER_SEARCHES
+        self._last: tuple[int, tuple[int, ...]] | None = None
+
+    def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
+        if image.size == 0:
+            return []
+        self._forget_the_past(image, stamp_ns)
+        tracked = self._regions
+        poses: list[_Pose] = []
+        for region in tracked:
+            pose = self._look(image, region)
+            # Of two squares that have slid onto one person, the older goes on.
+            if pose is not None and len(without_doubles([p.person for p in [*poses, pose]])) > len(
+                poses
+            ):
+                poses.append(pose)
+        if len(poses) < len(tracked):
+            # Someone was lost, who may well be there still.
+            self._eager = EAGER_SEARCHES
+        self._since_search += 1
+        due = self._eager > 0 or not poses or self._since_search >= self._search_every
+        if len(poses) < self._max_people and due:
+            self._since_search = 0
+            # While there is no one, the count waits for the first to come.
+            self._eager -= bool(poses and self._eager)
+            self._add_new(image, poses)
+        self._regions = [pose.next for pose in poses]
+        return [pose.person for pose in poses if pose.person.score >= self._min_score]
+
+    def close(self) -> None:
+        self._sessions = ()
+
+    def _run(self, which: int, outputs: tuple[str, ...], image: np.ndarray) -> list[np.ndarray]:
+        try:
+            return self._sessions[which].run(outputs, {"image": image})
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            if self._device != "auto" or self._require_gpu:
+                raise
+            # A GPU can fail after months: the next pictures are the CPU's, but this one says so.
+            self._device = "cpu"
+            self._sessions, on_cpu = _make_sessions(self._variant, "cpu", False, self._threads)
+            self.description = f"{on_cpu}; before that: {self.description}, {first_line(error)}"
+            raise DetectorError(
+                f"BlazePose has failed ({first_line(error)}) and goes on on the CPU"
+            ) from error
+
+    def _forget_the_past(self, image: np.ndarray, stamp_ns: int) -> None:
+        if self._last is not None:
+            last_ns, shape = self._last
+            if image.shape != shape or not 0 <= stamp_ns - last_ns <= _FORGET_NS:
+                self._regions, self._eager = [], EAGER_SEARCHES
+        self._last = stamp_ns, image.shape
+
+    def _add_new(self, image: np.ndarray, poses: list[_Pose]) -> None:
+        """Search the picture for people who are not among these yet, and add them."""
+        known = [pose.next for pose in poses]
+        new = [r for r in self._search(image) if not any(_same(r, other) for other in known)]
+        for region in new[: self._max_people - len(poses)]:
+            pose = self._look(image, region)
+            if pose is not None and all(_apart(pose.person, p.person) for p in poses):
+                poses.append(pose)
+
+    def _search(self, image: np.ndarray) -> list[Region]:
+        """The squares of people in the whole picture, the surest first."""
+        height, width = image.shape[:2]
+        whole = Region(width / 2, height / 2, max(width, height), 0.0)
+        small = whole.crop(image, DETECTOR_SIZE, cv2.BORDER_CONSTANT)
+        given = _as_input(small, 2 / 255) - np.float32(1)
+        boxes, scores = self._run(_SEARCH, ("boxes", "scores"), given)
+        candidates, certainty = decode(boxes[0], scores[0, :, 0], self._anchors)
+        merged, _ = suppress(candidates, certainty)
+        regions = []
+        for points in merged.reshape(-1, 6, 2)[:, 2:4]:
+            region = region_of(*whole.to_picture(points))
+            if _sane(region, image):
+                regions.append(region)
+        return regions
+
+    def _look(self, image: np.ndarray, region: Region) -> _Pose | None:
+        """The person in a square; None where there is none."""
+        small = region.crop(image, LANDMARK_SIZE, cv2.BORDER_REPLICATE)
+        landmarks, presence, heatmap, world = self._run(
+            _LOOK, ("landmarks", "presence", "heatmap", "world"), _as_input(small, 1 / 255)
+        )
+        # Written so that what is no number counts as no person.
+        if not presence.item() >= _MIN_PRESENCE:
+            return None
+        landmarks = landmarks.reshape(_LANDMARKS, 5)
+        points = refine(landmarks[:, :2] / LANDMARK_SIZE, heatmap[0])
+        points = region.to_picture(points.astype(np.float64))
+        world = world.reshape(_LANDMARKS, 3)[: len(self.layout)].astype(np.float64)
+        world[:, :2] = world[:, :2] @ _rotation(region.angle).T
+        visibility = _logistic(landmarks[: len(self.layout), 3].astype(np.float64))
+        # The half is from a pixel's corner to its middle.
+        keypoints = np.column_stack([points[: len(self.layout)] - 0.5, visibility])
+        if not (np.isfinite(keypoints).all() and np.isfinite(world).all()):
+            return None
+        following = region_of(points[_HIPS], points[_RIM])
+        if not _sane(following, image):
+            return None
+        return _Pose(Detection(keypoints, float(visibility[self._body].mean()), world), following)
+
+
+def anchors() -> np.ndarray:
+    """(2254, 2) the anchors' middles in the detector's input, 0..1.
+
+    Layers of the same stride share their cells: of each cell all anchors come one after another.
+    """
+    layers = []
+    for stride in sorted(set(_STRIDES)):
+        cells = DETECTOR_SIZE // stride
+        y, x = np.mgrid[:cells, :cells]
+        middles = (np.stack([x, y], axis=-1).reshape(-1, 2) + 0.5) / cells
+        layers.append(np.repeat(middles, _ANCHORS_PER_CELL * _STRIDES.count(stride), axis=0))
+    return np.concatenate(layers)
+
+
+def decode(
+    boxes: np.ndarray, scores: np.ndarray, middles: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The candidates that the detector is sure enough of.
+
+    Args:
+        boxes: (N, 12) px of its input, relative to the anchors: middle, size, four points.
+        scores: (N,) before the logistic function.
+        middles: (N, 2) of the anchors, 0..1.
+
+    Returns:
+        (n, 12) left upper corner, right lower corner, four points, 0..1, and their scores (n,).
+    """
+    # Without the logistic function of all 2254; what is no number is not sure.
+    sure = np.flatnonzero(scores >= -math.log(1 / _MIN_CANDIDATE - 1))
+    found = boxes[sure].astype(np.float64).reshape(-1, 6, 2) / DETECTOR_SIZE
+    half = found[:, 1] / 2
+    found += middles[sure][:, None]
+    middle = found[:, 0].copy()
+    found[:, 0], found[:, 1] = middle - half, middle + half
+    return found.reshape(-1, 12), _logistic(scores[sure].astype(np.float64))
+
+
+def suppress(candidates: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted non-maximum suppression (BlazeFace, section 4).
+
+    The surest candidate and all whose boxes overlap its own become one, the mean of them by their
+    scores; then the surest of the rest, and so on.
+
+    Args:
+        candidates: (n, 4 or more), the boxes' left upper and right lower corners first.
+        scores: (n,), over 0.
+
+    Returns:
+        The people (m, as many), and the best score of each (m,), the surest first.
+    """
+    order = np.argsort(-scores, kind="stable")
+    candidates, scores = candidates[order], scores[order]
+    merged, best = [], []
+    while len(scores):
+        together = _iou(candidates[0, :4], candidates[:, :4]) > _SUPPRESS_IOU
+        together[0] = True
+        merged.append(np.average(candidates[together], axis=0, weights=scores[together]))
+        best.append(scores[0])
+        candidates, scores = candidates[~together], scores[~together]
+    return np.array(merged).reshape(-1, candidates.shape[1]), np.array(best)
+
+
+def region_of(hips: np.ndarray, rim: np.ndarray) -> Region:
+    """The square around a person.
+
+    Args:
+        hips: (2,) px, the middle of the hips.
+        rim: (2,) px, a point on the circle around the body, in the direction of the head.
+    """
+    x, y = (rim - hips).tolist()
+    return Region(
+        float(hips[0]),
+        float(hips[1]),
+        2 * _SQUARE_SCALE * math.hypot(x, y),
+        math.atan2(x, -y),
+    )
+
+
+def refine(points: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+    """Move landmarks to the heat map's centre of mass around them, where it is warm enough.
+
+    Args:
+        points: (K, 2) in the square, 0..1; those outside stay where they are.
+        heatmap: (K, S, S) before the logistic function.
+
+    Returns:
+        (K, 2) in the square, 0..1.
+    """
+    count, size = heatmap.shape[:2]
+    cell = np.trunc(np.nan_to_num(points * size, nan=-9.0)).clip(-9, size + 9).astype(np.int64)
+    inside = ((cell >= 0) & (cell < size)).all(axis=1)
+    reach = np.arange(_HEATMAP_KERNEL) - _HEATMAP_KERNEL // 2
+    columns, rows = cell[:, :1] + reach, cell[:, 1:] + reach
+    there = ((rows >= 0) & (rows < size))[:, :, None] & ((columns >= 0) & (columns < size))[:, None]
+    window = heatmap[
+        np.arange(count)[:, None, None],
+        rows.clip(0, size - 1)[:, :, None],
+        columns.clip(0, size - 1)[:, None],
+    ]
+    heat = np.where(there, _logistic(window), 0.0)
+    warm = inside & (heat.max(axis=(1, 2)) >= _MIN_HEAT)
+    total = heat.sum(axis=(1, 2))[warm]
+    refined = points.astype(np.float64)
+    refined[warm, 0] = (heat.sum(axis=1)[warm] * columns[warm]).sum(axis=1) / total / size
+    refined[warm, 1] = (heat.sum(axis=2)[warm] * rows[warm]).sum(axis=1) / total / size
+    return refined
+
+
+def _make_sessions(
+    variant: str, device: str, require_gpu: bool, threads: int | None
+) -> tuple[tuple[Any, ...], str]:
+    """The detector's and the landmarks' sessions, and what they run on."""
+    if device not in DEVICES:
+        raise DetectorError(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
+    try:
+        import onnxruntime
+    except ImportError:
+        raise DetectorError(
+            "onnxruntime is not installed; pip install onnxruntime, or onnxruntime-gpu"
+        ) from None
+    try:
+        paths = ensure_onnx(), ensure_onnx(variant)
+    except ModelUnavailable as error:
+        raise DetectorError(str(error)) from None
+    threads = threads or default_threads()
+    version = f"onnxruntime {onnxruntime.__version__}"
+    reason = "device is cpu"
+    if device != "cpu":
+        if gpu_there():
+            try:
+                made = [make_gpu_session(path, threads, {}) for path in paths]
+                return tuple(session for session, _ in made), f"{version} on {made[_LOOK][1]}"
+            except GpuUnavailable as error:
+                reason = str(error)
+        else:
+            reason = "no CUDA GPU"
+    if device == "cuda" or require_gpu:
+        raise DetectorError(f"a GPU is required and cannot be used: {reason}")
+    try:
+        sessions = tuple(make_session(path, threads) for path in paths)
+    except Exception as error:  # onnxruntime's errors share no base of their own
+        raise DetectorError(f"BlazePose cannot be loaded: {error}") from None
+    return sessions, f"{version} on {threads} CPU threads ({reason})"
+
+
+def _as_input(picture: np.ndarray, scale: float) -> np.ndarray:
+    """(H, W, 3) uint8 to (1, 3, H, W) float32, times a scale."""
+    planes = np.empty((1, 3, *picture.shape[:2]), dtype=np.float32)
+    np.multiply(picture.transpose(2, 0, 1), np.float32(scale), out=planes[0])
+    return planes
+
+
+def _sane(region: Region, image: np.ndarray) -> bool:
+    """Whether the square may be a person's: of some size, its middle not far outside."""
+    height, width = image.shape[:2]
+    side = max(width, height)
+    return (
+        _MIN_SIDE <= region.side <= _MAX_SIDE * side
+        and abs(region.x - width / 2) <= side
+        and abs(region.y - height / 2) <= side
+        and math.isfinite(region.angle)
+    )
+
+
+def _same(new: Region, known: Region) -> bool:
+    """Whether a square that the search has found is around someone known, or some limbs of theirs:
+    the search takes these for a person who lies across."""
+    distance = math.hypot(new.x - known.x, new.y - known.y) / max(new.side, known.side)
+    turned = abs(math.remainder(new.angle - known.angle, 2 * math.pi))
+    return distance < (_ACROSS if turned > _ACROSS_ANGLE else SAME_PERSON)
+
+
+def _apart(one: Detection, other: Detection) -> bool:
+    """Whether two poses are two people's, and none a second reading of the other's limbs."""
+    boxes = []
+    for detection in (one, other):
+        x, y, width, height = detection.box()
+        boxes.append(np.array([x, y, x + width, y + height]))
+    return bool(_iou(boxes[0], boxes[1][None])[0] < _APART_IOU)
+
+
+def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(n,) the intersection over the union of a box (4,) and others (n, 4), two corners each."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    common = (high - low).clip(0.0).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).clip(0.0).prod(axis=1)
+    union = (box[2:] - box[:2]).clip(0.0).prod() + areas - common
+    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+
+
+def _rotation(angle: float) -> np.ndarray:
+    """(2, 2), clockwise as seen in a picture, whose y axis points down."""
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return np.array([[cosine, -sine], [sine, cosine]])
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-np.clip(x, -100.0, 100.0)))

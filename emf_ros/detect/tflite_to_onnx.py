@@ -1,0 +1,505 @@
+"""Converts BlazePose's TensorFlow Lite networks to ONNX.
+
+Only what these networks are made of is known here: ten kinds of operators, float weights, some of
+them half precision, some of them sparse. Anything else is refused by name. General converters
+need TensorFlow, or stop on sparse weights.
+
+TensorFlow Lite keeps images as (N, H, W, C), ONNX as (N, C, H, W). The whole network is turned
+once, weights included, so that nothing is transposed on the way but the few outputs that are
+reshaped into lists.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+#: Of the ONNX files. Opset 17 is what onnxruntime 1.14 and TensorRT 8.6 read.
+OPSET, IR_VERSION = 17, 8
+
+_IDENTIFIER = b"TFL3"
+_SAME = 0
+_ACTIVATIONS = {0: "none", 1: "relu", 3: "relu6"}
+_FLOATS = {0: np.dtype("<f4"), 1: np.dtype("<f2")}
+_INTS = {2: np.dtype("<i4"), 4: np.dtype("<i8")}
+_INDEX_VECTORS = {1: "Int32Vector", 2: "Uint16Vector", 3: "Uint8Vector"}
+_DENSE = 0
+_TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
+
+
+class ConversionError(ValueError):
+    """A network that this converter does not know how to convert; the message says why."""
+
+
+@dataclass
+class _Operator:
+    kind: str
+    inputs: list[int]
+    outputs: list[int]
+    options: Any
+
+
+def convert(network: bytes, outputs: Mapping[int, str], name: str) -> bytes:
+    """Convert a network.
+
+    Args:
+        network: a .tflite file with one graph and one image as input.
+        outputs: which of its outputs are wanted, by their place, and what they are to be called.
+            What only serves others is left out.
+        name: of the graph.
+
+    Returns:
+        a .onnx file. Its input `image` is (1, C, H, W) float32; outputs that are images are
+        (1, C, H, W) too, all others have the shape they had.
+
+    Raises:
+        ConversionError: the network holds something unknown.
+    """
+    import onnx
+
+    graph = _Graph(network)
+    wanted = {graph.outputs[place]: called for place, called in outputs.items()}
+    writer = _Writer(graph, graph.needed_for(set(wanted)))
+    writer.write()
+    result = [
+        onnx.helper.make_tensor_value_info(
+            called, onnx.TensorProto.FLOAT, _onnx_shape(graph.shape(tensor))
+        )
+        for tensor, called in wanted.items()
+    ]
+    nodes = writer.nodes
+    for tensor, called in wanted.items():
+        nodes.append(onnx.helper.make_node("Identity", [writer.name(tensor)], [called]))
+    image = onnx.helper.make_tensor_value_info(
+        "image", onnx.TensorProto.FLOAT, _onnx_shape(graph.shape(graph.inputs[0]))
+    )
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, name, [image], result, list(writer.constants.values())),
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="emf_ros",
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def to_dense(
+    values: np.ndarray,
+    shape: tuple[int, ...],
+    traversal: list[int],
+    block_map: list[int],
+    dimensions: list[tuple[np.ndarray, np.ndarray] | int],
+) -> np.ndarray:
+    """Expand TensorFlow Lite's sparse tensors.
+
+    The format is that of TACO (Kjolstad et al., The Tensor Algebra Compiler, 2017): a tree whose
+    levels are the tensor's dimensions, and then those of the blocks that it is cut into. A dense
+    level has all its children, a compressed one lists them.
+
+    Args:
+        values: (n,) of the leaves, in the tree's order.
+        shape: of the dense tensor.
+        traversal: which dimension each level is; from `len(shape)` on, which one of the blocks'.
+        block_map: which of the tensor's dimensions each of the blocks' dimensions divides.
+        dimensions: of each level either its size, when dense, or, when compressed, where each
+            parent's children begin and end (parents + 1,), and which they are (n,).
+
+    Raises:
+        ConversionError: the tree has not as many leaves as there are values.
+    """
+    rank = len(shape)
+    block = np.ones(rank, dtype=np.int64)
+    at = np.zeros((1, rank), dtype=np.int64)
+    inner = np.zeros((1, rank), dtype=np.int64)
+    for level, dimension in zip(traversal, dimensions, strict=True):
+        if isinstance(dimension, int):
+            parents = np.repeat(np.arange(len(at)), dimension)
+            children = np.tile(np.arange(dimension), len(at))
+        else:
+            segments, indices = (part.astype(np.int64) for part in dimension)
+            parents = np.repeat(np.arange(len(at)), segments[1:] - segments[:-1])
+            children = indices
+        if len(parents) != len(children):
+            raise ConversionError("a sparse tensor's levels do not fit together")
+        at, inner = at[parents], inner[parents]
+        if level < rank:
+            at[:, level] = children
+        else:
+            if not isinstance(dimension, int):
+                raise ConversionError("a sparse tensor with sparse blocks")
+            inner[:, block_map[level - rank]] = children
+            block[block_map[level - rank]] = dimension
+    if len(at) != len(values):
+        raise ConversionError(f"a sparse tensor has {len(at)} places and {len(values)} values")
+    dense = np.zeros(shape, dtype=values.dtype)
+    dense[tuple((at * block + inner).T)] = values
+    return dense
+
+
+def _onnx_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(shape[axis] for axis in _TO_NCHW) if len(shape) == 4 else shape
+
+
+def _schema() -> Any:
+    """The classes that read .tflite files; mediapipe has brought the same ones until now."""
+    try:
+        import tflite
+
+        return tflite
+    except ImportError:
+        pass
+    try:
+        from mediapipe.tasks.metadata import schema_py_generated
+
+        return schema_py_generated
+    except ImportError:
+        raise ConversionError(
+            "reading TensorFlow Lite's files needs the package tflite: pip install tflite==2.18.0"
+        ) from None
+
+
+class _Graph:
+    """What a .tflite file says, decoded as far as it is asked for."""
+
+    def __init__(self, network: bytes) -> None:
+        self._schema = _schema()
+        kinds = {
+            value: name
+            for name, value in vars(self._schema.BuiltinOperator).items()
+            if isinstance(value, int)
+        }
+        if network[4:8] != _IDENTIFIER:
+            raise ConversionError("this is no TensorFlow Lite network")
+        self._model = self._schema.Model.GetRootAs(network, 0)
+        if self._model.SubgraphsLength() != 1:
+            raise ConversionError("the network has not just one graph")
+        self._graph = graph = self._model.Subgraphs(0)
+        self.inputs = [graph.Inputs(i) for i in range(graph.InputsLength())]
+        self.outputs = [graph.Outputs(i) for i in range(graph.OutputsLength())]
+        self.operators = []
+        for i in range(graph.OperatorsLength()):
+            operator = graph.Operators(i)
+            code = self._model.OperatorCodes(operator.OpcodeIndex())
+            # The older of the two fields holds numbers under 127 only.
+            number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            self.operators.append(
+                _Operator(
+                    kinds.get(number, f"operator {number}"),
+                    [operator.Inputs(k) for k in range(operator.InputsLength())],
+                    [operator.Outputs(k) for k in range(operator.OutputsLength())],
+                    operator.BuiltinOptions(),
+                )
+            )
+        self._made_by = {out: op for op in self.operators for out in op.outputs}
+
+    def needed_for(self, tensors: set[int]) -> list[_Operator]:
+        """The operators that these tensors come from, in their order."""
+        wanted, needed = set(tensors), []
+        for operator in reversed(self.operators):
+            if wanted.intersection(operator.outputs):
+                wanted.update(operator.inputs)
+                needed.append(operator)
+        return needed[::-1]
+
+    def options(self, operator: _Operator, kind: str) -> Any:
+        options = getattr(self._schema, kind)()
+        options.Init(operator.options.Bytes, operator.options.Pos)
+        return options
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        found = self._graph.Tensors(tensor)
+        return tuple(found.Shape(i) for i in range(found.ShapeLength()))
+
+    def constant(self, tensor: int) -> np.ndarray | None:
+        """The value of a tensor that does not depend on the input, dense, floats as float32."""
+        maker = self._made_by.get(tensor)
+        if maker is not None and maker.kind in ("DEQUANTIZE", "DENSIFY"):
+            return self.constant(maker.inputs[0])
+        found = self._graph.Tensors(tensor)
+        buffer = self._model.Buffers(found.Buffer())
+        if not buffer.DataLength():
+            return None
+        kind = {**_FLOATS, **_INTS}.get(found.Type())
+        if kind is None:
+            raise ConversionError(f"weights of the type {found.Type()}, which is not known")
+        values = buffer.DataAsNumpy().view(kind)
+        if found.Type() in _FLOATS:
+            values = values.astype(np.float32)
+        shape = self.shape(tensor)
+        sparsity = found.Sparsity()
+        if sparsity is None:
+            return values.reshape(shape)
+        levels: list[tuple[np.ndarray, np.ndarray] | int] = []
+        for i in range(sparsity.DimMetadataLength()):
+            level = sparsity.DimMetadata(i)
+            if level.Format() == _DENSE:
+                levels.append(level.DenseSize())
+            else:
+                levels.append(
+                    (
+                        self._indices(level.ArraySegmentsType(), level.ArraySegments()),
+                        self._indices(level.ArrayIndicesType(), level.ArrayIndices()),
+                    )
+                )
+        return to_dense(
+            values,
+            shape,
+            [sparsity.TraversalOrder(i) for i in range(sparsity.TraversalOrderLength())],
+            [sparsity.BlockMap(i) for i in range(sparsity.BlockMapLength())],
+            levels,
+        )
+
+    def _indices(self, kind: int, table: Any) -> np.ndarray:
+        vector = getattr(self._schema, _INDEX_VECTORS[kind])()
+        vector.Init(table.Bytes, table.Pos)
+        return np.asarray(vector.ValuesAsNumpy(), dtype=np.int64)
+
+
+class _Writer:
+    """Writes operators as ONNX nodes."""
+
+    def __init__(self, graph: _Graph, operators: list[_Operator]) -> None:
+        self._graph = graph
+        self._operators = operators
+        self._uses = Counter(i for op in operators for i in op.inputs)
+        self._users = {i: op for op in operators for i in op.inputs}
+        #: Padded tensors of which the convolutions do the padding themselves: what is padded, and
+        #: by how much at the top, left, bottom, right.
+        self._padded: dict[int, tuple[int, tuple[int, int, int, int]]] = {}
+        #: Convolutions that have been moved before a resizing.
+        self._moved: set[int] = set()
+        self.nodes: list[Any] = []
+        self.constants: dict[str, Any] = {}
+
+    def write(self) -> None:
+        for operator in self._operators:
+            writer = getattr(self, f"_{operator.kind.lower()}", None)
+            if writer is None:
+                raise ConversionError(f"the network has a {operator.kind}, which is not known")
+            writer(operator)
+
+    def name(self, tensor: int) -> str:
+        return "image" if tensor == self._graph.inputs[0] else f"t{tensor}"
+
+    # -------------------------------------------------------------------------- operators
+
+    def _dequantize(self, operator: _Operator) -> None:
+        if self._graph.constant(operator.inputs[0]) is None:
+            raise ConversionError("the network computes in half precision")
+
+    _densify = _dequantize
+
+    def _pad(self, operator: _Operator) -> None:
+        data, amounts = operator.inputs
+        pads = self._weights(amounts)
+        ((n0, n1), (top, bottom), (left, right), (c0, c1)) = pads.tolist()
+        users = [op for op in self._operators if operator.outputs[0] in op.inputs]
+        if not (n0 or n1 or c0 or c1) and all(self._pads_nothing(user) for user in users):
+            self._padded[operator.outputs[0]] = data, (top, left, bottom, right)
+            return
+        onnx_pads = np.array([n0, c0, top, left, n1, c1, bottom, right], dtype=np.int64)
+        given = [self.name(data), self._constant(f"pads{operator.outputs[0]}", onnx_pads)]
+        self._node("Pad", given, operator.outputs[0])
+
+    def _pads_nothing(self, operator: _Operator) -> bool:
+        kinds = {"CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions"}
+        if operator.kind not in kinds:
+            return False
+        return self._graph.options(operator, kinds[operator.kind]).Padding() != _SAME
+
+    def _conv_2d(self, operator: _Operator) -> None:
+        if operator.outputs[0] in self._moved:
+            return
+        # (O, H, W, I) to (O, I, H, W)
+        weights = self._weights(operator.inputs[1]).transpose(_TO_NCHW)
+        self._convolve(operator, self._graph.options(operator, "Conv2DOptions"), weights, 1)
+
+    def _depthwise_conv_2d(self, operator: _Operator) -> None:
+        options = self._graph.options(operator, "DepthwiseConv2DOptions")
+        channels = self._graph.shape(operator.inputs[0])[3]
+        # (1, H, W, channels x multiplier) to (channels x multiplier, 1, H, W)
+        weights = self._weights(operator.inputs[1]).transpose(3, 0, 1, 2)
+        self._convolve(operator, options, weights, channels)
+
+    def _convolve(
+        self, operator: _Operator, options: Any, weights: np.ndarray, groups: int
+    ) -> None:
+        out = operator.outputs[0]
+        data, pads = self._padded.get(operator.inputs[0], (operator.inputs[0], (0, 0, 0, 0)))
+        strides = options.StrideH(), options.StrideW()
+        dilations = options.DilationHFactor(), options.DilationWFactor()
+        if dilations != (1, 1):
+            raise ConversionError("the network has dilated convolutions")
+        if options.Padding() == _SAME:
+            pads = self._same(operator.inputs[0], weights.shape[2:], strides)
+        given = [self.name(data), self._constant(f"w{out}", np.ascontiguousarray(weights))]
+        if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
+            given.append(self._constant(f"b{out}", self._weights(operator.inputs[2])))
+        self._node(
+            "Conv",
+            given,
+            out,
+            options.FusedActivationFunction(),
+            kernel_shape=weights.shape[2:],
+            strides=strides,
+            pads=pads,
+            group=groups,
+        )
+
+    def _max_pool_2d(self, operator: _Operator) -> None:
+        options = self._graph.options(operator, "Pool2DOptions")
+        kernel = options.FilterHeight(), options.FilterWidth()
+        strides = options.StrideH(), options.StrideW()
+        pads = (0, 0, 0, 0)
+        if options.Padding() == _SAME:
+            pads = self._same(operator.inputs[0], kernel, strides)
+        self._node(
+            "MaxPool",
+            [self.name(operator.inputs[0])],
+            operator.outputs[0],
+            options.FusedActivationFunction(),
+            kernel_shape=kernel,
+            strides=strides,
+            pads=pads,
+        )
+
+    def _add(self, operator: _Operator) -> None:
+        activation = self._graph.options(operator, "AddOptions").FusedActivationFunction()
+        given = [self.name(tensor) for tensor in operator.inputs]
+        self._node("Add", given, operator.outputs[0], activation)
+
+    def _resize_bilinear(self, operator: _Operator) -> None:
+        options = self._graph.options(operator, "ResizeBilinearOptions")
+        if options.AlignCorners() or not options.HalfPixelCenters():
+            raise ConversionError("the network resizes otherwise than by the pixels' middles")
+        data, out = operator.inputs[0], operator.outputs[0]
+        _, height, width, _ = self._graph.shape(data)
+        _, new_height, new_width, _ = self._graph.shape(out)
+        scales = np.array([1, 1, new_height / height, new_width / width], dtype=np.float32)
+        resize: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+        given = ["", self._constant(f"scales{out}", scales)]
+        user = self._users.get(out)
+        if self._uses[out] == 1 and user is not None and self._is_pointwise(user):
+            # The weights of bilinear interpolation sum up to one, so that a convolution of single
+            # pixels may as well come first, where it has a quarter of the pixels to do.
+            small = f"small{out}"
+            weights = self._weights(user.inputs[1]).transpose(_TO_NCHW)
+            self.nodes.append(
+                _node(
+                    "Conv",
+                    [
+                        self.name(data),
+                        self._constant(f"w{out}", np.ascontiguousarray(weights)),
+                        self._constant(f"b{out}", self._weights(user.inputs[2])),
+                    ],
+                    [small],
+                    kernel_shape=(1, 1),
+                )
+            )
+            self._node("Resize", [small, *given], user.outputs[0], **resize)
+            self._moved.add(user.outputs[0])
+            return
+        self._node("Resize", [self.name(data), *given], out, **resize)
+
+    def _is_pointwise(self, operator: _Operator) -> bool:
+        """Whether it is a linear function of each pixel by itself."""
+        if operator.kind != "CONV_2D" or len(operator.inputs) < 3:
+            return False
+        options = self._graph.options(operator, "Conv2DOptions")
+        return (
+            self._weights(operator.inputs[1]).shape[1:3] == (1, 1)
+            and (options.StrideH(), options.StrideW()) == (1, 1)
+            and options.FusedActivationFunction() == 0
+        )
+
+    def _depth_to_space(self, operator: _Operator) -> None:
+        block = self._graph.options(operator, "DepthToSpaceOptions").BlockSize()
+        self._node(
+            "DepthToSpace",
+            [self.name(operator.inputs[0])],
+            operator.outputs[0],
+            blocksize=block,
+            mode="DCR",
+        )
+
+    def _reshape(self, operator: _Operator) -> None:
+        data, out = operator.inputs[0], operator.outputs[0]
+        shape = self._graph.shape(out)
+        if len(shape) == 4:
+            raise ConversionError("the network reshapes into images")
+        given = self.name(data)
+        if len(self._graph.shape(data)) == 4:
+            self.nodes.append(_node("Transpose", [given], [f"nhwc{out}"], perm=_TO_NHWC))
+            given = f"nhwc{out}"
+        to = self._constant(f"shape{out}", np.array(shape, dtype=np.int64))
+        self._node("Reshape", [given, to], out)
+
+    def _concatenation(self, operator: _Operator) -> None:
+        options = self._graph.options(operator, "ConcatenationOptions")
+        axis = options.Axis() % (rank := len(self._graph.shape(operator.outputs[0])))
+        self._node(
+            "Concat",
+            [self.name(tensor) for tensor in operator.inputs],
+            operator.outputs[0],
+            options.FusedActivationFunction(),
+            axis=_TO_NCHW.index(axis) if rank == 4 else axis,
+        )
+
+    def _logistic(self, operator: _Operator) -> None:
+        self._node("Sigmoid", [self.name(operator.inputs[0])], operator.outputs[0])
+
+    # -------------------------------------------------------------------------- pieces
+
+    def _node(
+        self, kind: str, given: list[str], out: int, activation: int = 0, **attributes: Any
+    ) -> None:
+        """Add a node, and its activation's."""
+        does = _ACTIVATIONS.get(activation)
+        if does is None:
+            raise ConversionError(f"the network has the activation {activation}, not known")
+        name = self.name(out)
+        inner = name if does == "none" else f"linear{out}"
+        self.nodes.append(_node(kind, given, [inner], **attributes))
+        if does == "relu":
+            self.nodes.append(_node("Relu", [inner], [name]))
+        elif does == "relu6":
+            low = self._constant("zero", np.array(0, dtype=np.float32))
+            high = self._constant("six", np.array(6, dtype=np.float32))
+            self.nodes.append(_node("Clip", [inner, low, high], [name]))
+
+    def _constant(self, name: str, value: np.ndarray) -> str:
+        from onnx import numpy_helper
+
+        self.constants.setdefault(name, numpy_helper.from_array(value, name))
+        return name
+
+    def _weights(self, tensor: int) -> np.ndarray:
+        value = self._graph.constant(tensor)
+        if value is None:
+            raise ConversionError("the network computes its weights")
+        return value
+
+    def _same(
+        self, tensor: int, kernel: tuple[int, ...], strides: tuple[int, int]
+    ) -> tuple[int, int, int, int]:
+        """Padding such that the output is as large as the input by the stride, rounded up; where
+        it is odd the larger part is at the end."""
+        before, after = [], []
+        for size, extent, stride in zip(
+            self._graph.shape(tensor)[1:3], kernel, strides, strict=True
+        ):
+            total = max((math.ceil(size / stride) - 1) * stride + extent - size, 0)
+            before.append(total // 2)
+            after.append(total - total // 2)
+        return before[0], before[1], after[0], after[1]
+
+
+def _node(kind: str, given: list[str], made: list[str], **attributes: Any) -> Any:
+    from onnx import helper
+
+    return helper.make_node(kind, given, made, name=f"{kind}_{made[0]}", **attributes)

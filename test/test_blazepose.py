@@ -1,0 +1,407 @@
+"""BlazePose in onnxruntime: the conversion, the geometry on hand-made numbers, and MediaPipe."""
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+from conftest import FRAME_NS
+
+from emf_ros.detect import blazepose
+from emf_ros.detect.base import Detection, DetectorError, make_detector
+from emf_ros.detect.blazepose import (
+    BlazePoseDetector,
+    Region,
+    anchors,
+    decode,
+    refine,
+    region_of,
+    suppress,
+)
+from emf_ros.detect.tflite_to_onnx import ConversionError, convert, to_dense
+from emf_ros.detect.weights import (
+    ModelUnavailable,
+    available_variants,
+    cache_folder,
+    ensure_onnx,
+    ensure_tflite,
+)
+from emf_ros.onnx_session import CPU
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+#: Share of a person's height: further apart, two detections are two people's.
+ONE_PERSON = 0.2
+
+
+@pytest.fixture(scope="module")
+def pictures(demo_frames) -> list[np.ndarray]:
+    """RGB, two seconds of two people."""
+    return [cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) for frame in demo_frames[:60]]
+
+
+@pytest.fixture(scope="module")
+def picture(pictures) -> np.ndarray:
+    """RGB, one in which the search finds one of the two at once."""
+    return pictures[50]
+
+
+@pytest.fixture
+def detector():
+    made = BlazePoseDetector("full", 2, 0.4, "cpu", threads=1)
+    yield made
+    made.close()
+
+
+def distances(found: list[Detection], reference: list[Detection]) -> list[np.ndarray | None]:
+    """Per person of the reference the keypoints' distances (33,), as shares of its height; None
+    for one that was not found."""
+    result: list[np.ndarray | None] = []
+    for other in reference:
+        apart = [
+            np.linalg.norm(own.keypoints[:, :2] - other.keypoints[:, :2], axis=1) / other.box()[3]
+            for own in found
+        ]
+        best = min(apart, key=np.median, default=None)
+        result.append(None if best is None or np.median(best) > ONE_PERSON else best)
+    return result
+
+
+# ------------------------------------------------------------------------------ conversion
+
+
+def test_sparse_tensors_are_expanded():
+    # Rows are dense, columns compressed: 1 at (0, 1), 2 at (2, 0), 3 at (2, 3).
+    segments, columns = np.array([0, 1, 1, 3]), np.array([1, 0, 3])
+    values = np.array([1.0, 2.0, 3.0])
+    dense = to_dense(values, (3, 4), [0, 1], [], [3, (segments, columns)])
+    assert dense.tolist() == [[0, 1, 0, 0], [0, 0, 0, 0], [2, 0, 0, 3]]
+
+
+def test_sparse_tensors_of_blocks_and_other_orders_are_expanded():
+    # Columns first, then rows; each place is a block of two rows: columns 0 and 1 of the lower one.
+    values = np.array([1.0, 2.0, 3.0, 4.0])
+    levels = [2, (np.array([0, 1, 2]), np.array([1, 1])), 2]
+    dense = to_dense(values, (4, 2), [1, 0, 2], [0], levels)
+    assert dense.tolist() == [[0, 0], [0, 0], [1, 3], [2, 4]]
+
+
+def test_a_sparse_tensor_that_does_not_add_up_is_refused():
+    with pytest.raises(ConversionError, match="3 places and 2 values"):
+        to_dense(np.ones(2), (3,), [0], [], [3])
+    with pytest.raises(ConversionError, match="do not fit"):
+        to_dense(np.ones(2), (3,), [0], [], [(np.array([0, 3]), np.array([1, 2]))])
+
+
+@pytest.mark.parametrize("network", [b"", b"\0" * 100, b"no network at all" * 20])
+def test_what_is_no_network_is_refused(network):
+    with pytest.raises(ConversionError):
+        convert(network, {0: "out"}, "test")
+
+
+@pytest.mark.parametrize("variant", [None, "lite", "full", "heavy"])
+def test_the_networks_say_what_they_do_in_tflite(variant, pictures):
+    interpreters = pytest.importorskip(
+        "ai_edge_litert.interpreter", reason="no TFLite interpreter: pip install ai-edge-litert"
+    )
+    if variant is not None and variant not in available_variants():
+        pytest.skip(f"the weights of {variant} come with npm, which is not installed")
+    name = "pose_detection" if variant is None else f"pose_landmark_{variant}"
+    given = cv2.resize(pictures[30], (224, 224) if variant is None else (256, 256))
+    given = given[None].astype(np.float32) / 255
+    given = given if variant is not None else 2 * given - 1
+    outputs = ("boxes", "scores")
+    if variant is not None:
+        outputs = ("landmarks", "presence", None, "heatmap", "world")
+
+    reference = interpreters.Interpreter(str(ensure_tflite(f"{name}.tflite")))
+    reference.allocate_tensors()
+    reference.set_tensor(reference.get_input_details()[0]["index"], given)
+    reference.invoke()
+    session = onnxruntime.InferenceSession(
+        str(ensure_onnx(variant)), providers=["CPUExecutionProvider"]
+    )
+    for output, details in zip(outputs, reference.get_output_details(), strict=True):
+        if output is None:
+            continue
+        wanted = reference.get_tensor(details["index"])
+        (value,) = session.run([output], {"image": given.transpose(0, 3, 1, 2)})
+        if value.ndim == 4:
+            value = value.transpose(0, 2, 3, 1)
+        assert value.shape == wanted.shape
+        # Of values that reach into the hundreds.
+        assert np.abs(value - wanted).max() <= 1e-3 * max(1.0, np.abs(wanted).max())
+
+
+def test_a_converted_network_is_kept_and_made_anew_when_it_is_damaged(tmp_path, monkeypatch):
+    source = ensure_tflite("pose_detection.tflite")
+    monkeypatch.setenv("EMF_ROS_CACHE", str(tmp_path))
+    (cache_folder() / "blazepose").mkdir(parents=True)
+    (cache_folder() / "blazepose" / source.name).write_bytes(source.read_bytes())
+    made = ensure_onnx()
+    whole, time = made.read_bytes(), made.stat().st_mtime_ns
+    assert ensure_onnx() == made and made.stat().st_mtime_ns == time
+    made.write_bytes(whole[:-1])
+    assert ensure_onnx().read_bytes() == whole
+    with pytest.raises(ModelUnavailable, match="no variant 'huge'"):
+        ensure_onnx("huge")
+
+
+# ------------------------------------------------------------------------------ geometry
+
+
+def test_the_anchors():
+    middles = anchors()
+    assert middles.shape == (2254, 2)
+    # Two of each of 28 x 28 cells, then of 14 x 14, then six of each of 7 x 7.
+    assert np.allclose(middles[:2], 0.5 / 28) and np.allclose(middles[2], (1.5 / 28, 0.5 / 28))
+    assert np.allclose(middles[1568], 0.5 / 14) and np.allclose(middles[1960:1966], 0.5 / 7)
+    assert np.allclose(middles[-1], 6.5 / 7)
+
+
+def test_candidates_are_decoded_relative_to_their_anchors():
+    boxes = np.zeros((2, 12), dtype=np.float32)
+    boxes[1] = [22.4, 0, 44.8, 89.6, 0, 0, 0, -44.8, 0, 0, 0, 0]
+    found, scores = decode(boxes, np.array([-3.0, 2.0]), np.array([[0.1, 0.1], [0.5, 0.5]]))
+    assert np.allclose(scores, [1 / (1 + math.exp(-2))])
+    assert np.allclose(found[0, :4], [0.5, 0.3, 0.7, 0.7])
+    assert np.allclose(found[0, 4:8], [0.5, 0.5, 0.5, 0.3])
+    wrong = np.array([np.nan, -np.inf])
+    assert len(decode(boxes, wrong, np.zeros((2, 2)))[0]) == 0
+
+
+def test_overlapping_candidates_become_their_weighted_mean():
+    candidates = np.array(
+        [
+            [0.0, 0.0, 1.0, 1.0, 10.0],
+            [0.0, 0.0, 1.0, 0.8, 20.0],
+            [5.0, 5.0, 6.0, 6.0, 30.0],
+        ]
+    )
+    people, best = suppress(candidates, np.array([0.6, 0.9, 0.7]))
+    assert np.allclose(best, [0.9, 0.7])
+    assert np.allclose(people[0], [0.0, 0.0, 1.0, (0.6 + 0.72) / 1.5, (6.0 + 18.0) / 1.5])
+    assert np.allclose(people[1], candidates[2])
+    # A box without an area overlaps nothing, not even itself.
+    people, _ = suppress(np.zeros((2, 4)), np.ones(2))
+    assert len(people) == 2
+    assert suppress(np.zeros((0, 12)), np.zeros(0))[0].shape == (0, 12)
+
+
+def test_a_square_stands_upright_with_the_person():
+    upright = region_of(np.array([100.0, 200.0]), np.array([100.0, 120.0]))
+    assert upright == Region(100.0, 200.0, 200.0, 0.0)
+    assert np.allclose(upright.to_picture(np.array([[0.5, 0.5], [0, 0]])), [[100, 200], [0, 100]])
+    lying = region_of(np.array([100.0, 200.0]), np.array([180.0, 200.0]))
+    assert np.isclose(lying.angle, math.pi / 2)
+    # The head is at the top of the square.
+    assert np.allclose(lying.to_picture(np.array([0.5, 0.1])), [180.0, 200.0])
+
+
+def test_the_crop_and_the_way_back_are_each_others_inverse():
+    picture = np.zeros((300, 400, 3), dtype=np.uint8)
+    cv2.circle(picture, (250, 120), 6, (255, 255, 255), -1)
+    region = Region(230.0, 150.0, 160.0, 0.7)
+    crop = region.crop(picture, 256, cv2.BORDER_CONSTANT)[..., 0] > 127
+    rows, columns = np.nonzero(crop)
+    middle = region.to_picture(np.array([columns.mean(), rows.mean()]) / 256)
+    assert np.allclose(middle, (250, 120), atol=0.5)
+
+
+def test_landmarks_move_to_the_warmth_around_them():
+    heatmap = np.full((4, 64, 64), -20.0, dtype=np.float32)
+    heatmap[0, 22, 31] = 5.0
+    heatmap[1, 40, 40] = 5.0  # too far away
+    heatmap[2, 20, 30] = -1.0  # too cold
+    points = np.array([[30.5, 20.5], [30.5, 20.5], [30.5, 20.5], [-3.0, 70.0]]) / 64
+    refined = refine(points, heatmap)
+    assert np.allclose(refined[0], (31 / 64, 22 / 64), atol=1e-3)
+    assert np.allclose(refined[1:], points[1:])
+    refine(np.full((4, 2), np.nan), heatmap)
+    corner = refine(np.array([[0.2, 63.9]] * 4) / 64, np.zeros((4, 64, 64), dtype=np.float32))
+    assert np.allclose(corner, (1.5 / 64, 61.5 / 64))
+
+
+# ------------------------------------------------------------------------------ MediaPipe
+
+
+def test_one_picture_is_read_as_mediapipe_reads_it(pictures, detector, monkeypatch):
+    pytest.importorskip("mediapipe", reason="MediaPipe is not installed")
+    # The search's own threshold is lower.
+    monkeypatch.setattr(blazepose, "_MIN_CANDIDATE", 0.5)
+    compared = []
+    for picture in pictures[30:60:10]:
+        first = make_detector("mediapipe", "full", 2, 0.4)
+        wanted = first.detect(picture, 0)
+        first.close()
+        detector._regions = []
+        found = detector.detect(picture, 0)
+        assert found
+        # MediaPipe may report one person twice, ours does not.
+        for own, apart in zip(found, distances(wanted, found), strict=True):
+            assert apart is not None
+            compared.append(apart)
+            (same,) = (w for w in wanted if distances([w], [own])[0] is not None)
+            assert np.median(np.abs(own.keypoints[:, 2] - same.keypoints[:, 2])) < 1e-3
+            assert own.world is not None and same.world is not None
+            assert np.median(np.linalg.norm(own.world - same.world, axis=1)) < 5e-3
+    assert len(compared) >= 3
+    assert np.median(np.concatenate(compared)) < 1e-3
+
+
+def test_it_follows_people_as_mediapipe_does(pictures, detector):
+    pytest.importorskip("mediapipe", reason="MediaPipe is not installed")
+    reference = make_detector("mediapipe", "full", 2, 0.4)
+    compared, missed, count, of_them = [], 0, 0, 0
+    for index, picture in enumerate(pictures):
+        found = detector.detect(picture, index * FRAME_NS)
+        wanted = reference.detect(picture, index * FRAME_NS)
+        count, of_them = count + len(found), of_them + len(wanted)
+        apart = distances(found, wanted)
+        compared += [d for d in apart if d is not None]
+        missed += sum(d is None for d in apart)
+    reference.close()
+    assert np.median(np.concatenate(compared)) < 0.01
+    assert count >= of_them > len(pictures)
+    assert missed <= 0.05 * of_them
+
+
+# ------------------------------------------------------------------------------ the detector
+
+
+def test_the_same_pictures_give_the_same_people(pictures):
+    runs = []
+    for _ in range(2):
+        detector = make_detector("blazepose", "full", 2, 0.4, device="cpu")
+        assert isinstance(detector, BlazePoseDetector)
+        assert "CPU" in detector.description
+        runs.append([detector.detect(p, i * FRAME_NS) for i, p in enumerate(pictures[45:53])])
+        detector.close()
+    for one, other in zip(*runs, strict=True):
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            assert np.array_equal(a.keypoints, b.keypoints) and a.score == b.score
+
+
+def test_someone_upside_down(picture, detector):
+    upright = detector.detect(picture, 0)
+    turned = np.ascontiguousarray(picture[::-1, ::-1])
+    detector._regions = []
+    found = detector.detect(turned, FRAME_NS)
+    height, width = turned.shape[:2]
+    back = [
+        Detection(np.column_stack([(width, height) - d.keypoints[:, :2] - 1, d.keypoints[:, 2]]), 1)
+        for d in found
+    ]
+    apart = [d for d in distances(back, upright) if d is not None]
+    assert apart and np.median(apart[0]) < 0.03
+    # Its own 3D points have turned along: the head is below the hips.
+    assert all(d.world is not None and d.world[0, 1] > 0 for d in found)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (2, 2), (1, 500), (500, 1), (100, 1000), (1000, 100), (480, 640), (0, 0)]
+)
+def test_no_one_in_odd_pictures(detector, shape):
+    assert detector.detect(np.zeros((*shape, 3), dtype=np.uint8), 0) == []
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    for found in detector.detect(noise, FRAME_NS):
+        assert np.isfinite(found.keypoints).all()
+
+
+def test_a_picture_ten_times_as_wide_as_high(picture, detector):
+    height, width = picture.shape[:2]
+    wide = np.zeros((height, 10 * height, 3), dtype=np.uint8)
+    wide[:, 2000 : 2000 + width] = picture
+    for index in range(3):
+        for found in detector.detect(wide, index * FRAME_NS):
+            assert found.box()[0] > 1900
+
+
+def test_odd_pictures_between_do_not_confuse_it(picture, detector):
+    before = detector.detect(picture, 0)
+    detector.detect(np.zeros((1, 1, 3), dtype=np.uint8), FRAME_NS)
+    after = detector.detect(picture, 2 * FRAME_NS)
+    assert [d.score for d in before] == [d.score for d in after]
+
+
+@pytest.mark.parametrize("later_ns", [-FRAME_NS, 2_000_000_000])
+def test_after_a_jump_in_time_no_square_is_kept(picture, detector, monkeypatch, later_ns):
+    assert detector.detect(picture, 0)
+    monkeypatch.setattr(detector, "_search", lambda image: [])
+    assert detector.detect(picture, FRAME_NS)
+    assert detector.detect(picture, FRAME_NS + later_ns) == []
+
+
+def test_while_someone_is_missing_only_some_pictures_are_searched(picture, monkeypatch):
+    detector = BlazePoseDetector("full", 10, 0.4, "cpu", threads=1, search_every=4)
+    searched = []
+    search = detector._search
+
+    def counted(image):
+        searched.append(True)
+        return search(image)
+
+    monkeypatch.setattr(detector, "_search", counted)
+    detector._eager = 5
+    for index in range(5):
+        detector.detect(picture, index * FRAME_NS)
+    assert len(searched) == 5
+    for index in range(5, 13):
+        detector.detect(picture, index * FRAME_NS)
+    assert len(searched) == 7
+    alone = BlazePoseDetector("full", 1, 0.4, "cpu", threads=1)
+    monkeypatch.setattr(alone, "_search", counted)
+    searched.clear()
+    for index in range(5):
+        alone.detect(picture, index * FRAME_NS)
+    assert len(searched) == 1
+
+
+def test_someone_lost_is_looked_for_at_once(picture, detector, monkeypatch):
+    for index in range(2):
+        assert detector.detect(picture, index * FRAME_NS)
+    detector._regions = [Region(5.0, 5.0, 20.0, 0.0)]
+    assert detector.detect(picture, 2 * FRAME_NS)
+
+
+# ------------------------------------------------------------------------------ devices
+
+
+def test_a_gpu_that_is_required_is_not_replaced_by_the_cpu(monkeypatch):
+    monkeypatch.setattr(blazepose, "gpu_there", lambda: False)
+    with pytest.raises(DetectorError, match="required and cannot be used: no CUDA GPU"):
+        make_detector("blazepose", "full", 1, 0.4, device="cuda")
+    with pytest.raises(DetectorError, match="required and cannot be used: no CUDA GPU"):
+        make_detector("blazepose", "full", 1, 0.4, require_gpu=True)
+    with pytest.raises(DetectorError, match="device must be one of"):
+        make_detector("blazepose", "full", 1, 0.4, device="gpu")
+    with pytest.raises(DetectorError, match="no variant 'huge'"):
+        make_detector("blazepose", "huge", 1, 0.4, device="cpu")
+    detector = make_detector("blazepose", "full", 1, 0.4, device="auto")
+    assert "no CUDA GPU" in detector.description
+
+
+def test_why_a_gpu_is_not_used_is_said(monkeypatch):
+    monkeypatch.setattr(blazepose, "gpu_there", lambda: True)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
+    with pytest.raises(DetectorError, match="built without CUDA"):
+        BlazePoseDetector("full", 1, 0.4, "cuda", threads=1)
+    assert "built without CUDA" in BlazePoseDetector("full", 1, 0.4, "auto", threads=1).description
+
+
+def test_a_gpu_that_fails_is_told_and_the_cpu_goes_on(picture):
+    class Failing:
+        def run(self, outputs, given):
+            raise RuntimeError("CUDA failure 700\nand pages of it")
+
+    detector = BlazePoseDetector("full", 1, 0.4, "auto", threads=1)
+    detector._sessions = (Failing(), Failing())
+    with pytest.raises(DetectorError, match=r"failed \(CUDA failure 700\) and goes on on the CPU"):
+        detector.detect(picture, 0)
+    assert detector.detect(picture, FRAME_NS)
+    assert "CUDA failure 700" in detector.description
+    strict = BlazePoseDetector("full", 1, 0.4, "cpu", threads=1)
+    strict._sessions = (Failing(), Failing())
+    with pytest.raises(RuntimeError, match="CUDA failure"):
+        strict.detect(picture, 0)
