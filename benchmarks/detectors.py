@@ -75,9 +75,7 @@ def measure(
     frames: list[np.ndarray], people: int, variant: str, threads: int, search_every: int
 ) -> Figures:
     """Run both detectors on the frames."""
-    ours = BlazePoseDetector(
-        variant, people, MIN_SCORE, "cpu", threads=threads, search_every=search_every
-    )
+    ours = BlazePoseDetector(variant, people, MIN_SCORE, "cpu", threads, search_every)
     theirs = MediaPipeDetector(variant, people, MIN_SCORE)
     figures = Figures()
     for index, frame in enumerate(frames):

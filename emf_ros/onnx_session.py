@@ -13,12 +13,8 @@ from .paths import cache_folder
 
 TENSORRT, CUDA, CPU = (f"{name}ExecutionProvider" for name in ("Tensorrt", "CUDA", "CPU"))
 
-#: The least, the usual and the largest shape of each input, by its name; empty for a model that
-#: takes one shape only.
+#: The least, the usual and the largest shape of each input, by its name.
 Shapes = Mapping[str, tuple[Sequence[int], Sequence[int], Sequence[int]]]
-
-#: Where a model may be asked to run.
-DEVICES = ("auto", "cuda", "cpu")
 
 #: A CUDA GPU shows itself as one of these: desktop, Jetson, WSL.
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/nvmap", "/dev/dxg")
@@ -118,7 +114,7 @@ def gpu_providers(
 def _tensorrt_options(path: Path, shapes: Shapes) -> dict[str, str]:
     options = {"device_id": "0", "trt_fp16_enable": "1"}
     # One engine for all sizes, or each new one would be built anew, which takes minutes.
-    for index, which in enumerate(("min", "opt", "max") if shapes else ()):
+    for index, which in enumerate(("min", "opt", "max")):
         options[f"trt_profile_{which}_shapes"] = ",".join(
             f"{name}:{'x'.join(map(str, of_input[index]))}" for name, of_input in shapes.items()
         )

@@ -46,13 +46,14 @@ class Detector(Protocol):
 
     Attributes:
         layout: of the keypoints.
-        description: one line for the log: what runs where.
     """
 
     layout: Layout
 
     @property
-    def description(self) -> str: ...
+    def description(self) -> str:
+        """One line for the log: what runs where."""
+        ...
 
     def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
         """Find people.
@@ -68,16 +69,18 @@ class Detector(Protocol):
         ...
 
 
+def same_person(one: Detection, other: Detection) -> bool:
+    """Whether two detections lie on one another, as if one person had been found twice."""
+    size = np.linalg.norm(np.ptp(one.keypoints[:, :2], axis=0))
+    apart = np.linalg.norm(one.keypoints[:, :2] - other.keypoints[:, :2], axis=-1).mean()
+    return bool(apart <= SAME_PERSON * size)
+
+
 def without_doubles(found: list[Detection]) -> list[Detection]:
     """Of detections that lie on one another, keep the best."""
     kept: list[Detection] = []
     for detection in sorted(found, key=lambda d: -d.score):
-        size = np.linalg.norm(np.ptp(detection.keypoints[:, :2], axis=0))
-        apart = [
-            np.linalg.norm(detection.keypoints[:, :2] - k.keypoints[:, :2], axis=-1).mean()
-            for k in kept
-        ]
-        if all(distance > SAME_PERSON * size for distance in apart):
+        if not any(same_person(detection, other) for other in kept):
             kept.append(detection)
     return kept
 
@@ -109,8 +112,8 @@ def make_detector(
         max_people: how many people it looks for.
         min_score: people under this are not reported.
         model: path of the user's .onnx file, for 'onnx', which takes no `variant`.
-        device: 'auto', 'cuda' or 'cpu', for all but 'mediapipe', which runs on the CPU.
-        require_gpu: refuse to start on a CPU, for all but 'mediapipe'.
+        device: 'auto', 'cuda' or 'cpu', for 'onnx' and 'blazepose'.
+        require_gpu: refuse to start on a CPU, as 'cuda' does.
 
     Raises:
         DetectorError: the backend, its model or the device is not to be had.
@@ -128,5 +131,6 @@ def make_detector(
     if backend == "blazepose":
         from .blazepose import BlazePoseDetector
 
-        return BlazePoseDetector(variant, max_people, min_score, device, require_gpu)
+        wanted = "cuda" if require_gpu else device
+        return BlazePoseDetector(variant, max_people, min_score, wanted)
     raise DetectorError(f"unknown detector {backend!r}; known: {', '.join(BACKENDS)}")

@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 
 from ..onnx_session import (
-    DEVICES,
     GpuUnavailable,
     default_threads,
     first_line,
@@ -28,14 +27,14 @@ from ..onnx_session import (
     make_session,
 )
 from ..skeletons import BLAZEPOSE33
-from .base import SAME_PERSON, Detection, DetectorError, body_joints, without_doubles
+from .base import SAME_PERSON, Detection, DetectorError, body_joints, same_person
 from .weights import ModelUnavailable, ensure_onnx
 
 #: While some but not all of the people looked for are in sight, the picture is searched for more
 #: once in so many frames: a person alone does not pay the search on each of them.
 SEARCH_EVERY = 3
-#: But as often as this on every frame, after someone has been lost and at the start: the search
-#: finds a person in one picture and not in the next.
+#: But at the start, and after someone has been lost, this often on every frame: the search finds a
+#: person in one picture and not in the next.
 EAGER_SEARCHES = 30
 
 DETECTOR_SIZE, LANDMARK_SIZE, HEATMAP_SIZE = 224, 256, 64  # px
@@ -55,6 +54,7 @@ _SQUARE_SCALE = 1.25  # the square's side to the circle's diameter
 _HEATMAP_KERNEL, _MIN_HEAT = 7, 0.5
 #: A square this small holds nothing, and one this large, as a share of the picture, is no person's.
 _MIN_SIDE, _MAX_SIDE = 4.0, 8.0
+_LARGEST = 32766  # px, of a picture's side, that OpenCV takes; in larger ones no one is found
 #: After a gap of this length the squares of before it say nothing.
 _FORGET_NS = 1_000_000_000
 
@@ -113,7 +113,6 @@ class BlazePoseDetector:
         min_score: least mean visibility of the body's joints for a person to be reported.
         device: 'auto', 'cuda', which is TensorRT where that starts, or 'cpu'; 'cuda' refuses to
             start on a CPU, 'auto' says in `description` why it is on one.
-        require_gpu: refuse to run on a CPU, now and later.
         threads: of the CPU; two where there are two cores.
         search_every: frames from one search for more people to the next, see `SEARCH_EVERY`.
 
@@ -132,13 +131,11 @@ class BlazePoseDetector:
         max_people: int,
         min_score: float,
         device: str = "auto",
-        require_gpu: bool = False,
         threads: int | None = None,
         search_every: int = SEARCH_EVERY,
     ) -> None:
         self._variant, self._device, self._threads = variant, device, threads
-        self._require_gpu = require_gpu
-        self._sessions, self.description = _make_sessions(variant, device, require_gpu, threads)
+        self._sessions, self.description = _make_sessions(variant, device, threads)
         self._max_people, self._min_score = max_people, min_score
         self._search_every = search_every
         self._anchors = anchors()
@@ -148,7 +145,7 @@ class BlazePoseDetector:
         self._last: tuple[int, tuple[int, ...]] | None = None
 
     def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
-        if image.size == 0:
+        if image.size == 0 or max(image.shape) > _LARGEST:
             return []
         self._forget_the_past(image, stamp_ns)
         tracked = self._regions
@@ -156,9 +153,7 @@ class BlazePoseDetector:
         for region in tracked:
             pose = self._look(image, region)
             # Of two squares that have slid onto one person, the older goes on.
-            if pose is not None and len(without_doubles([p.person for p in [*poses, pose]])) > len(
-                poses
-            ):
+            if pose is not None and not any(same_person(pose.person, p.person) for p in poses):
                 poses.append(pose)
         if len(poses) < len(tracked):
             # Someone was lost, who may well be there still.
@@ -180,11 +175,11 @@ class BlazePoseDetector:
         try:
             return self._sessions[which].run(outputs, {"image": image})
         except Exception as error:  # onnxruntime's errors share no base of their own
-            if self._device != "auto" or self._require_gpu:
+            if self._device != "auto":
                 raise
             # A GPU can fail after months: the next pictures are the CPU's, but this one says so.
             self._device = "cpu"
-            self._sessions, on_cpu = _make_sessions(self._variant, "cpu", False, self._threads)
+            self._sessions, on_cpu = _make_sessions(self._variant, "cpu", self._threads)
             self.description = f"{on_cpu}; before that: {self.description}, {first_line(error)}"
             raise DetectorError(
                 f"BlazePose has failed ({first_line(error)}) and goes on on the CPU"
@@ -355,12 +350,10 @@ def refine(points: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     return refined
 
 
-def _make_sessions(
-    variant: str, device: str, require_gpu: bool, threads: int | None
-) -> tuple[tuple[Any, ...], str]:
+def _make_sessions(variant: str, device: str, threads: int | None) -> tuple[tuple[Any, ...], str]:
     """The detector's and the landmarks' sessions, and what they run on."""
-    if device not in DEVICES:
-        raise DetectorError(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
+    if device not in ("auto", "cuda", "cpu"):
+        raise DetectorError(f"device must be one of auto, cuda, cpu, not {device!r}")
     try:
         import onnxruntime
     except ImportError:
@@ -377,14 +370,17 @@ def _make_sessions(
     if device != "cpu":
         if gpu_there():
             try:
-                made = [make_gpu_session(path, threads, {}) for path in paths]
+                made = [
+                    make_gpu_session(path, threads, {"image": ((1, 3, size, size),) * 3})
+                    for path, size in zip(paths, (DETECTOR_SIZE, LANDMARK_SIZE), strict=True)
+                ]
                 return tuple(session for session, _ in made), f"{version} on {made[_LOOK][1]}"
             except GpuUnavailable as error:
                 reason = str(error)
         else:
             reason = "no CUDA GPU"
-    if device == "cuda" or require_gpu:
-        raise DetectorError(f"a GPU is required and cannot be used: {reason}")
+        if device == "cuda":
+            raise DetectorError(f"a GPU is required and cannot be used: {reason}")
     try:
         sessions = tuple(make_session(path, threads) for path in paths)
     except Exception as error:  # onnxruntime's errors share no base of their own

@@ -16,8 +16,7 @@ from ..onnx_session import (
     make_gpu_session,
     make_session,
 )
-from .base import Detection, DetectorError
-from .mediapipe import without_doubles
+from .base import Detection, DetectorError, without_doubles
 from .onnx_config import BOX_DECODES, TOP_DOWN, USUAL_SIZE, NetworkConfig, load_config
 from .onnx_decode import (
     Placement,

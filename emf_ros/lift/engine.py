@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..model.presets import get_preset
-from ..onnx_session import DEVICES, default_threads, gpu_there
+from ..onnx_session import default_threads, gpu_there
 from ..paths import share_folder
 from .engine_base import Engine, EngineError, EngineUnavailable
 from .gpu_guard import GpuGuard
@@ -26,6 +26,7 @@ __all__ = [
     "make_engine",
 ]
 
+DEVICES = ("auto", "cuda", "cpu")
 ENGINES = ("auto", "torch", "onnxruntime")
 
 #: The faster first. On a GPU torch replays one CUDA graph; on a CPU onnxruntime takes a third of

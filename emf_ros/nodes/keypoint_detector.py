@@ -17,7 +17,6 @@ from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 from ..detect.base import BACKENDS, Detection, Detector, DetectorError, make_detector
 from ..images import ImageError
 from ..lift.pipeline import KeypointFrame, Person2D
-from ..onnx_session import DEVICES
 from ..render import draw_keypoints
 from ..track import WEAK, QualityGate, Tracker
 from . import conversions
@@ -50,11 +49,10 @@ PARAMS = (
     Param(
         "device",
         "auto",
-        "where the detector's model runs, of mediapipe always the CPU; auto takes a GPU if there "
-        "is one",
-        choices=DEVICES,
+        "with detector onnx or blazepose: where it runs; auto takes a GPU if there is one",
+        choices=("auto", "cuda", "cpu"),
     ),
-    Param("require_gpu", False, "refuse to start on a CPU; not for mediapipe"),
+    Param("require_gpu", False, "with detector onnx or blazepose: refuse to start on a CPU"),
     Param(
         "max_people",
         2,
