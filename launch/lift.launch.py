@@ -50,7 +50,7 @@ def generate_launch_description() -> LaunchDescription:
             description="compressed: CompressedImage on <image>/compressed",
         ),
         DeclareLaunchArgument(
-            "detector", default_value="mediapipe", description="2D keypoint detector"
+            "detector", default_value="blazepose", description="2D keypoint detector"
         ),
         DeclareLaunchArgument(
             "model",

@@ -34,7 +34,7 @@ from .common import (
 )
 
 PARAMS = (
-    Param("detector", "mediapipe", "2D keypoint detector", choices=BACKENDS),
+    Param("detector", "blazepose", "2D keypoint detector", choices=BACKENDS),
     Param(
         "variant",
         "full",
