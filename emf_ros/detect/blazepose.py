@@ -365,7 +365,7 @@ def _make_sessions(variant: str, device: str, threads: int | None) -> tuple[tupl
     except ModelUnavailable as error:
         raise DetectorError(str(error)) from None
     threads = threads or default_threads()
-    version = f"onnxruntime {onnxruntime.__version__}"
+    version = f"BlazePose {variant} in onnxruntime {onnxruntime.__version__}"
     reason = "device is cpu"
     if device != "cpu":
         if gpu_there():

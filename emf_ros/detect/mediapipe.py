@@ -39,7 +39,7 @@ class MediaPipeDetector:
         except ModelUnavailable as error:
             raise DetectorError(str(error)) from None
         self._mediapipe = mediapipe
-        self.description = f"mediapipe {mediapipe.__version__} on the CPU"
+        self.description = f"mediapipe {mediapipe.__version__}, {variant}, on the CPU"
         self._min_score = min_score
         self._last_ns: int | None = None
         self._clock_ms = 0
