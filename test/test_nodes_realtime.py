@@ -223,6 +223,7 @@ def test_two_publishers_on_one_topic_are_pointed_out(ros, start_lifter) -> None:
     from emf_ros_msgs.msg import Skeleton2DArray
 
     lifter = start_lifter().connect()
+    settle(lifter)
     topic = lifter.process.topic("keypoints")
     second = ros.node.create_publisher(Skeleton2DArray, topic, 5)
     wait_for(lambda: f"2 publishers on {topic}" in lifter.diagnostics.last().message, "a warning")

@@ -601,7 +601,7 @@ def test_the_node_publishes_what_the_model_finds(models, ros, start_node, diagno
     [
         ({"detector": "onnx"}, "the detector 'onnx' needs a model"),
         ({"detector": "onnx", "model": "/nowhere/a.onnx"}, "no model file /nowhere/a.onnx"),
-        ({"model": "/nowhere/a.onnx"}, "'mediapipe' has no use for"),
+        ({"model": "/nowhere/a.onnx"}, "'blazepose' has no use for"),
     ],
 )
 def test_the_node_says_what_is_wrong_and_ends(start_node, parameters, words):
