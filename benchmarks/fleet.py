@@ -58,7 +58,7 @@ def demo_keypoints() -> Recording:
     if CACHE.is_file():
         return load_recording(CACHE)
     print(f"finding keypoints, once; kept in {CACHE}", file=sys.stderr, flush=True)
-    detector = make_detector("mediapipe", available_variants()[0], 1, 0.4)
+    detector = make_detector("blazepose", available_variants()[0], 1, 0.4)
     joints = len(H36M17)
     with tempfile.TemporaryDirectory() as folder:
         source = open_source(one_person_clip(Path(folder)))

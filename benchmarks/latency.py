@@ -21,7 +21,7 @@ from emf_ros.detect.weights import (
     ModelUnavailable,
     available_variants,
     ensure_demo_video,
-    ensure_pose_task,
+    ensure_onnx,
 )
 from emf_ros.machine import load, machine
 from emf_ros.nodes.conversions import stamp_ns
@@ -130,7 +130,7 @@ class Outcome:
 
 def run(mode: str, clip: Clip, seconds: float) -> Outcome:
     """Play a clip through the graph, and print what was measured."""
-    ensure_pose_task(clip.variant)
+    ensure_onnx(clip.variant)
     with Graph() as graph:
         listener = Listener(graph)
         detector = {"variant": clip.variant, "max_people": clip.people}

@@ -503,7 +503,7 @@ class Setup:
 
     def install_packages(self) -> None:
         """Install the pinned packages in one go, so that pip sees all demands together."""
-        wanted = ["core.txt", "train.txt", "dev.txt"]
+        wanted = ["core.txt", "train.txt", "mediapipe.txt", "dev.txt"]
         if not self.ros:
             wanted.append("ros.txt")
         elif subprocess.run(

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -602,7 +603,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--demo-video", action="store_true", help="fetch the demo video too")
     options = parser.parse_args(arguments)
     try:
-        print(ensure_pose_task(options.variant))
+        if importlib.util.find_spec("mediapipe") is not None:
+            print(ensure_pose_task(options.variant))
         for variant in (None, options.variant):
             print(ensure_onnx(variant))
         if options.demo_video:

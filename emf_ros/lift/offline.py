@@ -65,6 +65,7 @@ def lift_video(
     people: int = 2,
     variant: str = "full",
     progress: bool = True,
+    detector_name: str = "blazepose",
     watch: Callable[[int, list[tuple[int, Detection]]], None] | None = None,
 ) -> tuple[Recording, Counter[str]]:
     """Detect, track and lift every frame of a video.
@@ -77,6 +78,7 @@ def lift_video(
         people: how many are looked for.
         variant: of the detector.
         progress: show a bar.
+        detector_name: one of `detect.base.BACKENDS` that take a variant.
         watch: is told each frame's number, and whom the detector found, with their ids.
 
     Returns:
@@ -87,7 +89,7 @@ def lift_video(
     """
     pipeline = _pipeline(engine, lag, people)
     try:
-        detector = make_detector("mediapipe", variant, people, WEAK * MIN_SCORE)
+        detector = make_detector(detector_name, variant, people, WEAK * MIN_SCORE)
     except DetectorError as error:
         raise VideoError(str(error)) from None
     pipeline.set_camera(camera)

@@ -28,7 +28,7 @@ from visualization_msgs.msg import MarkerArray
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3D, Skeleton3DArray
 
 from ..camera import Camera, CameraError
-from ..detect.weights import ModelUnavailable, ensure_demo_video, ensure_pose_task
+from ..detect.weights import ModelUnavailable, ensure_demo_video, ensure_onnx
 from ..lift.offline import PoseCollector
 from ..lift.pipeline import LiftResult, Person3D
 from ..machine import machine
@@ -139,7 +139,8 @@ def play(args: argparse.Namespace) -> int:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     video = Path(args.video) if args.video else ensure_demo_video()
-    ensure_pose_task(args.variant)
+    for network in (None, args.variant):
+        ensure_onnx(network)
     source = open_source(video)
     size, rate_hz, count = source.size, args.rate or source.rate_hz, source.count
     source.close()

@@ -189,7 +189,10 @@ def evaluate_video(
                 worlds[frame, track_id] = matrix @ detection.world
 
     rate_hz = source.rate_hz
-    recording, _ = lift_video(source, camera, engine, lag, people, variant, watch=watch)
+    # MediaPipe's own landmarks are what is compared with, and so both see the same keypoints.
+    recording, _ = lift_video(
+        source, camera, engine, lag, people, variant, detector_name="mediapipe", watch=watch
+    )
     tracks: list[_Track] = []
     for track_id in np.unique(recording.track_id):
         rows = [
