@@ -73,7 +73,9 @@ def test_both_methods_are_measured_on_real_people(pictures, camera):
 def test_with_the_truth_errors_are_errors(pictures, camera):
     """The lifter's own poses for the truth: it has no error then, and MediaPipe has."""
     engine = make_engine("lite", None, "cpu")
-    recording, _ = lift_video(Frames(pictures), camera, engine, progress=False)
+    recording, _ = lift_video(
+        Frames(pictures), camera, engine, progress=False, detector_name="mediapipe"
+    )
     ids, counts = np.unique(recording.track_id, return_counts=True)
     mine = recording.track_id == ids[counts.argmax()]
     mine &= np.isfinite(recording.joints_3d).all(axis=(1, 2))
