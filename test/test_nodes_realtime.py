@@ -119,9 +119,10 @@ def replay(ros, lifter: Lifter, messages: list) -> list:
     infos = lifter._info
     wait_for(lambda: infos.get_subscription_count() == 1, "the lifter takes intrinsics")
     wait_for(lambda: ros.node.count_publishers(lifter.skeletons.topic) == 1, "it publishes")
-    infos.publish(camera_info_message())
-    time.sleep(0.5)
     burst(ros, lifter, lifter.process.topic("keypoints"), messages)
+    # However late they come: the first keypoints wait for them.
+    time.sleep(0.5)
+    infos.publish(camera_info_message())
     wait_for(lambda: len(lifter.skeletons) >= len(messages), "an answer to each")
     for message in lifter.skeletons.messages:
         message.detect_ms = message.queue_ms = message.lift_ms = message.total_ms = 0.0

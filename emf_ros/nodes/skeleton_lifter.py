@@ -194,6 +194,8 @@ class CameraFeed:
         auto_lag: None where the lag stays what it is.
 
     Attributes:
+        queue: keypoints that wait for the worker.
+        waiting: keypoints that wait for intrinsics, where all are to be lifted.
         last_heard: when keypoints came last, s, monotonic.
         info: the newest camera_info, None before the first.
         camera_text: what is wrong with it; empty: nothing.
@@ -208,6 +210,7 @@ class CameraFeed:
     ) -> None:
         self.node, self.name, self.pipeline, self.auto_lag = node, name, pipeline, auto_lag
         self.queue: deque[tuple[KeypointFrame, float]] = deque(maxlen=QUEUE)
+        self.waiting: deque[tuple[KeypointFrame, float]] = deque()
         self.info: CameraInfo | None = None
         self._info_used: CameraInfo | None = None
         self.last_heard = time.monotonic()
@@ -221,7 +224,9 @@ class CameraFeed:
         self._ages_ms: deque[float] = deque(maxlen=256)
         self._skeletons = node.publish_on(Skeleton3DArray, self.topic("skeletons"), RELIABLE_QOS)
         self._markers = node.publish_on(MarkerArray, self.topic("markers"), RELIABLE_QOS)
-        node.listen_to(CameraInfo, self.topic("camera_info"), self._take_info, SENSOR_QOS)
+        self._infos = node.listen_to(
+            CameraInfo, self.topic("camera_info"), self._take_info, SENSOR_QOS
+        )
         self.subscription: Subscription | None = None
         self._foreign: ForeignKeypoints | None = None
         if node.value("keypoints_type") != "emf_ros":
@@ -239,6 +244,11 @@ class CameraFeed:
 
     def _take_info(self, message: CameraInfo) -> None:
         self.info = message
+        self.node.info_came(self)
+
+    def awaits_info(self) -> bool:
+        """Whether intrinsics are still to come."""
+        return self.info is None and self.node.count_publishers(self._infos.topic_name) > 0
 
     def _take_depth(self, message: Image) -> None:
         self._depths.append(message)
@@ -580,8 +590,23 @@ class SkeletonLifter(BaseNode):
                 feed.queue.append(item)
                 self._arrived.notify()
                 return
-            # One at a time, in the thread that they come in: who sends has to wait.
-            self._safely(partial(self._process, [(feed, [item])]))
+            feed.waiting.append(item)
+            self._lift_what_waits(feed)
+
+    def info_came(self, feed: CameraFeed) -> None:
+        """Intrinsics have come; the first may be what keypoints have waited for."""
+        if self._synchronous:
+            with self._arrived:
+                self._lift_what_waits(feed)
+
+    def _lift_what_waits(self, feed: CameraFeed) -> None:
+        """One at a time, in the thread that they come in: who sends has to wait.
+
+        Which of two topics is read first depends on the machine's load; the first keypoints wait
+        for the intrinsics, or a bag would begin with or without a place by chance.
+        """
+        while feed.waiting and not feed.awaits_info():
+            self._safely(partial(self._process, [(feed, [feed.waiting.popleft()])]))
 
     def _work(self) -> None:
         while True:
