@@ -85,10 +85,15 @@ def _train(args: argparse.Namespace) -> None:
             print(trainer.summary(), file=sys.stderr)
         done = trainer.train(args.minutes or float("inf"))
         trainer.processes.leave()
-        if done and first:
+        if not first:
+            # Some of these processes abort while Python goes down after gloo was used (torch 2.13),
+            # and torchrun then kills the first one, which still has the weights to write.
+            sys.stderr.flush()
+            os._exit(0)
+        if done:
             finish(trainer)
             print(f"weights and model card in {args.out}")
-        elif first:
+        else:
             print(f"{100 * trainer.progress():.0f} % done; run the same command to go on")
     except (MocapError, TrainingError, WeightsError, ValueError) as error:
         raise CommandError(str(error)) from None
