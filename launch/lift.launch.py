@@ -74,8 +74,8 @@ def generate_launch_description() -> LaunchDescription:
             "device",
             default_value="auto",
             choices=["auto", "cuda", "cpu"],
-            description="Where the lifting model runs, and the detector's with detector:=onnx; "
-            "auto takes a GPU if there is one",
+            description="Where the models run, the lifter's and, but for detector:=mediapipe, the "
+            "detector's; auto takes a GPU if there is one",
         ),
         DeclareLaunchArgument(
             "lag",

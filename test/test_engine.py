@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from test_model import SMALL
 from test_sides import walker
 
 from emf_ros.camera import canonical_window
@@ -21,22 +22,12 @@ from emf_ros.model.checkpoint import load_weights, save_weights
 from emf_ros.model.export import export
 from emf_ros.model.fused import FusedLifter, half_inside
 from emf_ros.model.lifter import Lifter
-from emf_ros.model.presets import PRESETS, LifterConfig, MotionFlowConfig
+from emf_ros.model.presets import PRESETS
 from emf_ros.paths import share_folder
 
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-
-SMALL = LifterConfig(
-    frames=9,
-    layers=1,
-    dim=16,
-    dim_rep=24,
-    heads=2,
-    mlp_ratio=2.0,
-    motion=MotionFlowConfig(dim=12),
-)
 
 
 def small_lifter(config=SMALL):

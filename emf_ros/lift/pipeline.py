@@ -200,7 +200,6 @@ class _Track:
     sides: SideKeeper | None
     steady: WindowFilter | None
     smooth: OneEuroFilter | None
-    height_m: float
     score: float = 1.0
 
 
@@ -262,8 +261,8 @@ class LiftPipeline:
         self._ended: list[Person3D] = []
         self._heights: dict[int, float] = {}
         self._depths: deque[tuple[int, np.ndarray]] = deque(maxlen=DEPTHS)
-        if self.config.smoothing_cutoff_hz:
-            OneEuroFilter(self.config.smoothing_cutoff_hz, self.config.smoothing_beta)
+        # What no track can be made with is refused now, not when the first person comes.
+        self._new_track()
         if self.config.person_height_m <= 0:
             raise ValueError(f"a person's height of {self.config.person_height_m} m")
 
@@ -320,8 +319,6 @@ class LiftPipeline:
         if height_m <= 0:
             raise ValueError(f"a person's height of {height_m} m")
         self._heights[track_id] = height_m
-        if track_id in self._tracks:
-            self._tracks[track_id].height_m = height_m
 
     def add_depth(self, stamp_ns: int, image: np.ndarray) -> None:
         """A depth image registered to the camera's pictures, of any resolution; poses of the same
@@ -476,7 +473,7 @@ class LiftPipeline:
                 self.counts["track_jumped"] += 1
                 track = None
             if track is None:
-                track = self._tracks[person.track_id] = self._new_track(person.track_id)
+                track = self._tracks[person.track_id] = self._new_track()
             track.score = float(np.clip(person.score, 0, 1)) if np.isfinite(person.score) else 0.0
             if track.sides is not None:
                 rays, scores, exchanged = track.sides.keep(stamp_ns, rays, scores)
@@ -484,7 +481,7 @@ class LiftPipeline:
                     self.counts["sides_exchanged"] += 1
             track.history.add(stamp_ns, rays, scores)
 
-    def _new_track(self, track_id: int) -> _Track:
+    def _new_track(self) -> _Track:
         memory_s = self.config.bone_memory_s
         return _Track(
             KeypointHistory(self._span_s, self.config.max_gap_s),
@@ -494,7 +491,6 @@ class LiftPipeline:
             OneEuroFilter(self.config.smoothing_cutoff_hz, self.config.smoothing_beta)
             if self.config.smoothing_cutoff_hz
             else None,
-            self._heights.get(track_id, self.config.person_height_m),
         )
 
     def _chosen(self, layout: Layout, people: Sequence[Person2D]) -> list[Person2D]:
@@ -557,7 +553,7 @@ class LiftPipeline:
                 if usable[row] and track.bones is not None:
                     lengths[row] = track.bones.add(positions[row], stddev[row], described_ns)
             turned = with_bone_lengths(turned, lengths)
-        heights = np.array([track.height_m for track in tracks.values()])
+        heights = np.array([self._heights.get(i, self.config.person_height_m) for i in tracks])
         factor, spread = height_scale(bone_lengths(turned[:, frame]), heights)
         turned = factor[:, None, None, None] * turned
         people, frames = turned.shape[:2]
@@ -577,11 +573,14 @@ class LiftPipeline:
         for row in np.flatnonzero(placed).tolist():
             root[row], velocity[row] = steady_root(roots[row], frame, size.rate_hz)
         relative, spread_m = turned[:, frame].copy(), stddev[:, frame].astype(float)
-        lengths = bone_lengths(relative)
-        for row, track in enumerate(tracks.values()):
-            if usable[row] and track.steady is not None:
-                relative[row] = track.steady.filter(described_ns, turned[row], frame, size.rate_hz)
-        relative = with_bone_lengths(relative, lengths)
+        if self.config.steady_s:
+            lengths = bone_lengths(relative)
+            for row, track in enumerate(tracks.values()):
+                if usable[row] and track.steady is not None:
+                    relative[row] = track.steady.filter(
+                        described_ns, turned[row], frame, size.rate_hz
+                    )
+            relative = with_bone_lengths(relative, lengths)
         if self.config.ground is not None or self._depths:
             root, covariance, scale = self._measured(windows, relative, root, covariance)
             # The picture fixes angles: who is nearer than was thought is as much smaller.

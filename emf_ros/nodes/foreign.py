@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from std_msgs.msg import Header
 
 from ..detect.base import Detection
 from ..lift.pipeline import KeypointFrame, Person2D
@@ -102,6 +103,18 @@ def _score(value: float) -> float:
     return min(max(float(value), 0.0), 1.0)
 
 
+def _coco_frame(
+    header: Header,
+    image_size: tuple[int, int],
+    people: list[tuple[str, np.ndarray, float]],
+    untracked: UntrackedPeople,
+) -> KeypointFrame:
+    """Everyone in one image, in coco17; `people` as of `UntrackedPeople.named`."""
+    stamp = stamp_ns(header.stamp)
+    found = untracked.named(people, COCO17, stamp)
+    return KeypointFrame(stamp, header.frame_id, COCO17.name, image_size, found)
+
+
 def yolo_frame(
     message: Any, image_size: tuple[int, int], untracked: UntrackedPeople
 ) -> KeypointFrame:
@@ -115,7 +128,6 @@ def yolo_frame(
         image_size: (width, height) px, which the message lacks.
         untracked: of this camera.
     """
-    stamp = stamp_ns(message.header.stamp)
     people = []
     for detection in message.detections:
         given = list(detection.keypoints.data)
@@ -127,13 +139,7 @@ def yolo_frame(
                 at = keypoint.point
                 points[keypoint.id - 1] = (at.x, at.y, _score(keypoint.score))
         people.append((detection.id, points, _score(detection.score)))
-    return KeypointFrame(
-        stamp,
-        message.header.frame_id,
-        COCO17.name,
-        image_size,
-        untracked.named(people, COCO17, stamp),
-    )
+    return _coco_frame(message.header, image_size, people, untracked)
 
 
 def vision_frame(
@@ -148,7 +154,6 @@ def vision_frame(
     Args:
         message, image_size, untracked: as of `yolo_frame`.
     """
-    stamp = stamp_ns(message.header.stamp)
     points_of: dict[str, np.ndarray] = {}
     for detection in message.detections:
         if not detection.results:
@@ -159,13 +164,7 @@ def vision_frame(
             at = detection.bbox.center.position
             points[COCO17.index(best.class_id)] = (at.x, at.y, _score(best.score))
     people = [(name, points, float(points[:, 2].mean())) for name, points in points_of.items()]
-    return KeypointFrame(
-        stamp,
-        message.header.frame_id,
-        COCO17.name,
-        image_size,
-        untracked.named(people, COCO17, stamp),
-    )
+    return _coco_frame(message.header, image_size, people, untracked)
 
 
 def hri_person(message: Any, body: str, image_size: tuple[int, int]) -> Person2D:

@@ -361,7 +361,7 @@ class CameraFeed:
     def end_all(self) -> None:
         """End everyone, and say so."""
         # The stamps may be of another clock than ours: the stream's own last one fits it.
-        newest_ns = max(self.pipeline.newest_ns, 0)
+        newest_ns = self.pipeline.newest_ns
         ended = self.pipeline.end_all()
         unknown = math.nan
         self.publish(LiftResult(newest_ns, 0, ended, unknown), unknown, unknown)

@@ -15,7 +15,7 @@ import torch
 
 from ..model.lifter import Lifter
 from .detector_model import DetectorErrors
-from .evaluate import held_back_batches, lags_of
+from .evaluate import held_back_batches, lags_of, laplace_stddev
 from .mocap import MotionClips
 
 ONE_SIGMA = 0.6827
@@ -37,7 +37,7 @@ def error_ratios(
     for pick, batch in batches:
         predicted, log_scale = lifter(batch.keypoints)
         off = (predicted - batch.targets)[:, at].abs()
-        stddev = 2**0.5 * log_scale[:, at].exp()
+        stddev = laplace_stddev(log_scale[:, at])
         ratios.append((off / stddev[..., None]).cpu().numpy())
         subjects += clips.subjects[pick].tolist()
     return np.concatenate(ratios), np.array(subjects)

@@ -218,7 +218,7 @@ def _add_positions(
     columns.add("acceleration", acceleration_error(predicted, truth, rate_hz))
 
 
-def _stddev(log_scale: Tensor) -> Tensor:
+def laplace_stddev(log_scale: Tensor) -> Tensor:
     """Of a Laplace distribution, along each axis, m."""
     return 2**0.5 * log_scale.exp()
 
@@ -233,7 +233,7 @@ def _add_root(
     for name, pose in (("root", newest), ("root_height", newest * size[:, None, None])):
         joints = torch.einsum("bij,bkj->bki", batch.rotation.mT, pose)
         solved = solve_root(
-            joints, batch.rays[:, -1], batch.scores[:, -1], stddev=_stddev(log_scale[:, -1])
+            joints, batch.rays[:, -1], batch.scores[:, -1], stddev=laplace_stddev(log_scale[:, -1])
         )
         share = (solved.root - truth).norm(dim=-1) / truth.norm(dim=-1)
         columns.add(name, torch.where(solved.valid, share, torch.nan))
@@ -247,7 +247,7 @@ def _bone_sum(pose: Tensor) -> Tensor:
 
 def _add_confidence(columns: _Columns, predicted: Tensor, log_scale: Tensor, truth: Tensor) -> None:
     """At the newest frame, without the pelvis, which is the origin and has no error."""
-    columns.add("stddev", _stddev(log_scale[:, -1, 1:]).expand(3, -1, -1).movedim(0, -1))
+    columns.add("stddev", laplace_stddev(log_scale[:, -1, 1:]).expand(3, -1, -1).movedim(0, -1))
     columns.add("off", (predicted - truth)[:, -1, 1:].abs())
 
 
