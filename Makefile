@@ -42,7 +42,7 @@ bench: env
 	@$(PY) benchmarks/model.py
 	@$(PY) benchmarks/throughput.py
 	@$(PY) benchmarks/lifter_step.py
-	@$(PY) benchmarks/detectors.py
+	@$(PY) benchmarks/detection.py
 	@$(PY) benchmarks/latency.py
 	@$(PY) benchmarks/fleet.py
 

@@ -65,7 +65,7 @@ def generate_launch_description() -> LaunchDescription:
             description="Size of the detector's model",
         ),
         DeclareLaunchArgument(
-            "max_people", default_value="2", description="How many people are looked for, 1 to 10"
+            "max_people", default_value="8", description="How many people are looked for, 1 to 20"
         ),
         DeclareLaunchArgument(
             "preset", default_value="lite", description="Size of the lifting model"

@@ -1,5 +1,6 @@
 """BlazePose in onnxruntime: the conversion, the geometry on hand-made numbers, and MediaPipe."""
 
+import itertools
 import math
 
 import cv2
@@ -17,6 +18,7 @@ from emf_ros.detect.blazepose import (
     decode,
     refine,
     region_of,
+    search_order,
     suppress,
 )
 from emf_ros.detect.tflite_to_onnx import ConversionError, convert, to_dense
@@ -225,17 +227,17 @@ def test_landmarks_move_to_the_warmth_around_them():
 # ------------------------------------------------------------------------------ MediaPipe
 
 
-def test_one_picture_is_read_as_mediapipe_reads_it(pictures, detector, monkeypatch):
+def test_one_picture_is_read_as_mediapipe_reads_it(pictures, monkeypatch):
     pytest.importorskip("mediapipe", reason="MediaPipe is not installed")
-    # The search's own threshold is lower.
+    # The search's own threshold is lower, and it looks closer.
     monkeypatch.setattr(blazepose, "_MIN_CANDIDATE", 0.5)
+    monkeypatch.setattr(blazepose, "_LEVELS", 1)
     compared = []
     for picture in pictures[30:60:10]:
         first = make_detector("mediapipe", "full", 2, 0.4)
         wanted = first.detect(picture, 0)
         first.close()
-        detector._regions = []
-        found = detector.detect(picture, 0)
+        found = BlazePoseDetector("full", 2, 0.4, "cpu", 1).detect(picture, 0)
         assert found
         # MediaPipe may report one person twice, ours does not.
         for own, apart in zip(found, distances(wanted, found), strict=True):
@@ -329,41 +331,94 @@ def test_odd_pictures_between_do_not_confuse_it(picture, detector):
 @pytest.mark.parametrize("later_ns", [-FRAME_NS, 2_000_000_000])
 def test_after_a_jump_in_time_no_square_is_kept(picture, detector, monkeypatch, later_ns):
     assert detector.detect(picture, 0)
-    monkeypatch.setattr(detector, "_search", lambda image: [])
+    monkeypatch.setattr(detector, "_search", lambda image, view: [])
     assert detector.detect(picture, FRAME_NS)
     assert detector.detect(picture, FRAME_NS + later_ns) == []
 
 
-def test_while_someone_is_missing_only_some_pictures_are_searched(picture, monkeypatch):
+def test_while_someone_is_missing_the_search_takes_its_share(picture, monkeypatch):
     detector = BlazePoseDetector("full", 10, 0.4, "cpu", 1, search_every=4)
     searched = []
     search = detector._search
 
-    def counted(image):
-        searched.append(True)
-        return search(image)
+    def counted(image, view):
+        searched.append(view)
+        return search(image, view)
 
     monkeypatch.setattr(detector, "_search", counted)
-    detector._eager = 5
-    for index in range(5):
+    # The whole and its parts at once, then one view a picture.
+    detector.detect(picture, 0)
+    assert len(searched) == 4 and searched[0].side == picture.shape[1]
+    for index in range(1, blazepose.EAGER_SEARCHES):
         detector.detect(picture, index * FRAME_NS)
-    assert len(searched) == 5
-    for index in range(5, 13):
+    assert len(searched) == 3 + blazepose.EAGER_SEARCHES
+    # Then one for four of the squares that are looked at anyway.
+    people, detector._eager, detector._lost = len(detector._regions), 0, []
+    for index in range(blazepose.EAGER_SEARCHES, blazepose.EAGER_SEARCHES + 8):
         detector.detect(picture, index * FRAME_NS)
-    assert len(searched) == 7
+    assert len(detector._regions) == people > 0
+    assert len(searched) == 3 + blazepose.EAGER_SEARCHES + 2 * people
+    # Whoever has found all that are looked for searches no more.
     alone = BlazePoseDetector("full", 1, 0.4, "cpu", 1)
     monkeypatch.setattr(alone, "_search", counted)
+    alone.detect(picture, 0)
     searched.clear()
-    for index in range(5):
+    for index in range(1, 5):
         alone.detect(picture, index * FRAME_NS)
-    assert len(searched) == 1
+    assert not searched
+
+
+@pytest.mark.parametrize("size", [(1768, 994), (640, 480), (480, 640), (2000, 300), (320, 240)])
+def test_each_round_of_views_shows_every_place(size):
+    sides = sorted({view.side for view in itertools.islice(search_order(*size), 40)})
+    assert sides[-1] == max(size) and len(sides) == (1 if size == (320, 240) else 3)
+    rounds = {side: blazepose._rounds(*size, side) for side in sides}
+    x, y = np.meshgrid(np.linspace(0, size[0], 50), np.linspace(0, size[1], 50))
+    for side in sides:
+        shown = np.zeros(x.shape, dtype=int)
+        for _ in range(8):
+            for view in next(rounds[side]):
+                far = np.fmax(np.abs(x - view.x), np.abs(y - view.y))
+                shown += far <= view.side / 2 + 1e-6
+        assert shown[2:-2, 2:-2].min() >= 1
+        # Away from the edges in each.
+        assert shown[10:-10, 10:-10].min() >= 8
+
+
+def test_people_far_away_are_found(picture, monkeypatch):
+    # A man of a ninth of the picture's longer side.
+    far = np.full((720, 1280, 3), 150, np.uint8)
+    small = cv2.resize(picture, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+    far[200 : 200 + small.shape[0], 450 : 450 + small.shape[1]] = small
+    near = BlazePoseDetector("full", 1, 0.4, "cpu", 1).detect(picture, 0)
+
+    def found(detector):
+        for index in range(20):
+            people = detector.detect(far, index * FRAME_NS)
+            if people:
+                return people
+        return []
+
+    (man,) = found(BlazePoseDetector("full", 1, 0.4, "cpu", 1))
+    wanted = (near[0].keypoints[:, :2] + 0.5) * 0.4 - 0.5 + (450, 200)
+    apart = np.linalg.norm(man.keypoints[:, :2] - wanted, axis=1)
+    assert np.median(apart) < 0.05 * np.ptp(wanted[:, 1])
+    monkeypatch.setattr(blazepose, "_LEVELS", 1)
+    assert found(BlazePoseDetector("full", 1, 0.4, "cpu", 1)) == []
 
 
 def test_someone_lost_is_looked_for_at_once(picture, detector, monkeypatch):
     for index in range(2):
-        assert detector.detect(picture, index * FRAME_NS)
-    detector._regions = [Region(5.0, 5.0, 20.0, 0.0)]
-    assert detector.detect(picture, 2 * FRAME_NS)
+        (before, *_) = detector.detect(picture, index * FRAME_NS)
+    look, lost = detector._look, []
+
+    def fails_once(*given):
+        return look(*given) if lost else lost.append(given)
+
+    monkeypatch.setattr(detector, "_look", fails_once)
+    after = detector.detect(picture, 2 * FRAME_NS)
+    assert lost
+    assert any(apart is not None for apart in distances(after, [before]))
 
 
 # ------------------------------------------------------------------------------ devices

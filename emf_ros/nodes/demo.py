@@ -344,7 +344,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--variant", default="full", help="size of the 2D detector")
     parser.add_argument("--lag", default="0", help="frames behind the newest, or auto")
-    parser.add_argument("--people", type=int, default=2)
+    parser.add_argument("--people", type=int, default=8)
     parser.add_argument("--rate", type=float, help="images a second (default: as recorded)")
     parser.add_argument("--no-render", action="store_true", help="figures and npz only")
     args = parser.parse_args(argv)

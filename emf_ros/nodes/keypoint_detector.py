@@ -55,10 +55,11 @@ PARAMS = (
     Param("require_gpu", False, "with detector onnx or blazepose: refuse to start on a CPU"),
     Param(
         "max_people",
-        2,
-        "how many people are looked for; while fewer are in sight, images are searched for more",
+        8,
+        "how many people are looked for; each costs time, and while fewer are in sight, images are "
+        "searched for more",
         low=1,
-        high=10,
+        high=20,
     ),
     Param(
         "min_score",

@@ -1,0 +1,325 @@
+"""How many people each detector finds, how well, and how long it takes.
+
+python benchmarks/detection.py                        # all cases, some ten minutes
+python benchmarks/detection.py --people 10 --model /models/rtmo-s.onnx
+taskset -c 0 python benchmarks/detection.py           # one core, and one thread, for all
+
+The pseudo-truth is MediaPipe heavy. A clip is either the demo video, or so many of its people, cut
+out by MediaPipe's own masks and stood beside one another before its background, where the truth
+is what heavy finds of each where it really is. Every detector sees each picture in turns, so that
+whatever else the machine does slows down all of them alike.
+
+A person is found where the median distance of the twelve joints of the body is under `PAIRED` of
+its height; a detection that is nobody's, or somebody's second, is a ghost. On the demo itself
+ghosts are not counted: nearly all are its people where heavy misses them. Ratios are of the median
+times; the first pictures of a run, which fill caches and start threads, are not timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from emf_ros.detect.base import Detection, Detector, DetectorError, body_joints, make_detector
+from emf_ros.detect.weights import ModelUnavailable, ensure_demo_video, ensure_pose_task
+from emf_ros.machine import load, machine
+from emf_ros.skeletons import BLAZEPOSE33, Layout
+from emf_ros.track.assignment import assign
+from emf_ros.track.gates import QualityGate
+from emf_ros.video import frames_of, open_source
+
+SIZES = ((1768, 994), (640, 360))
+RATE_HZ = 30.0
+MIN_SCORE = 0.4
+#: A detection is somebody's up to this share of their height.
+PAIRED = 0.2
+UNTIMED = 5
+BODY = body_joints(BLAZEPOSE33)
+#: Where the demo's people are whole and well seen: frames, and where their middle is left, right.
+SOURCES = {"man": (20, 160, 300, 800), "woman": (66, 180, 180, 1500)}
+#: By the number of people in a composite: their sizes, front and back.
+SCALES = {0: (1.0, 1.0), 1: (1.0, 1.0), 2: (1.0, 1.0), 5: (0.85, 0.85), 10: (0.65, 0.5)}
+FEET_Y, HORIZON_Y = 930.0, 560.0  # px, of who is as large as in the video, and of who is far away
+FRAMES = 90
+#: Where there is nobody, and whatever is found is a ghost.
+LOOKED_FOR = 5
+
+BACKENDS = (
+    ("blazepose", "lite"),
+    ("blazepose", "full"),
+    ("blazepose", "heavy"),
+    ("mediapipe", "lite"),
+    ("mediapipe", "full"),
+    ("mediapipe", "heavy"),
+)
+
+
+@dataclass
+class Clip:
+    """Pictures, and who is in them.
+
+    Attributes:
+        frames: (H, W, 3) uint8 RGB each.
+        truth: per frame the keypoints (33, 3) of each person.
+    """
+
+    frames: list[np.ndarray]
+    truth: list[list[np.ndarray]]
+
+    def resized(self, size: tuple[int, int]) -> Clip:
+        """The same at another (width, height)."""
+        height, width = self.frames[0].shape[:2]
+        if (width, height) == size:
+            return self
+        scale = np.array([size[0] / width, size[1] / height])
+        frames = [cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in self.frames]
+        truth = [
+            [np.column_stack([(p[:, :2] + 0.5) * scale - 0.5, p[:, 2]]) for p in people]
+            for people in self.truth
+        ]
+        return Clip(frames, truth)
+
+
+@dataclass
+class CutOut:
+    """A real person.
+
+    Attributes:
+        keypoints: (33, 3) px from the cut's corner.
+        picture: (h, w, 3) uint8 RGB.
+        mask: (h, w) 0..1.
+    """
+
+    keypoints: np.ndarray
+    picture: np.ndarray
+    mask: np.ndarray
+
+
+def demo() -> tuple[Clip, dict[str, list[CutOut]], np.ndarray]:
+    """The demo video with the pseudo-truth, its people cut out, and its background."""
+    from mediapipe import Image, ImageFormat
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    source = open_source(str(ensure_demo_video()))
+    frames = [cv2.cvtColor(p, cv2.COLOR_BGR2RGB) for _, _, p in frames_of(source)]
+    source.close()
+    height, width = frames[0].shape[:2]
+    landmarker = vision.PoseLandmarker.create_from_options(
+        vision.PoseLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(ensure_pose_task("heavy"))),
+            running_mode=vision.RunningMode.VIDEO,
+            num_poses=2,
+            output_segmentation_masks=True,
+        )
+    )
+    gate = QualityGate(BLAZEPOSE33, min_score=MIN_SCORE)
+    truth: list[list[np.ndarray]] = []
+    people: dict[str, list[CutOut]] = {name: [] for name in SOURCES}
+    empty = []
+    for index, frame in enumerate(frames):
+        result = landmarker.detect_for_video(
+            Image(image_format=ImageFormat.SRGB, data=frame), round(1000 * index / RATE_HZ)
+        )
+        poses = [
+            np.array([(p.x * width - 0.5, p.y * height - 0.5, p.visibility) for p in landmarks])
+            for landmarks in result.pose_landmarks
+        ]
+        found = [Detection(pose, float(pose[BODY, 2].mean())) for pose in poses]
+        plausible, _ = gate.select(found, (width, height))
+        truth.append([d.keypoints for d in plausible])
+        masks = [m.numpy_view().reshape(height, width) for m in result.segmentation_masks or ()]
+        for detection, mask in zip(found, masks, strict=True):
+            middle = detection.keypoints[BODY, 0].mean()
+            for name, (first, last, left, right) in SOURCES.items():
+                low, high = (
+                    detection.keypoints[:, :2].min(axis=0),
+                    detection.keypoints[:, :2].max(axis=0),
+                )
+                is_man = high[1] < 0.5 * height
+                if first <= index <= last and left < middle < right and is_man == (name == "man"):
+                    people[name].append(_cut_out(frame, mask, detection.keypoints, low, high))
+        if index % 10 == 0:
+            around = np.max(masks, axis=0) if masks else np.zeros((height, width), np.float32)
+            hidden = cv2.dilate(around, np.ones((41, 41), np.uint8)) > 0.1
+            empty.append(np.where(hidden[..., None], np.nan, frame.astype(np.float32)))
+    landmarker.close()
+    background = np.nan_to_num(np.nanmedian(empty, axis=0), nan=128).astype(np.uint8)
+    return Clip(frames, truth), people, background
+
+
+def _cut_out(
+    frame: np.ndarray, mask: np.ndarray, keypoints: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> CutOut:
+    margin = 0.15 * (high[1] - low[1])
+    limit = np.array(frame.shape[1::-1])
+    left, top = np.clip(low - margin, 0, limit).astype(int)
+    right, bottom = np.clip(high + margin, 0, limit).astype(int)
+    moved = keypoints - (left, top, 0)
+    return CutOut(
+        moved, frame[top:bottom, left:right].copy(), mask[top:bottom, left:right].astype(np.float32)
+    )
+
+
+def composite(people: dict[str, list[CutOut]], background: np.ndarray, count: int) -> Clip:
+    """So many of them beside one another, each walking on the spot and swaying a little."""
+    random = np.random.default_rng(count)
+    height, width = background.shape[:2]
+    starts = random.integers(0, 1000, count)
+    frames, truth = [], []
+    for index in range(FRAMES):
+        canvas, there = background.copy(), []
+        # Those behind first.
+        for number in sorted(range(count), key=lambda n: SCALES[count][n % 2]):
+            cuts = people["man" if number % 4 == 2 else "woman"]
+            place = (starts[number] + index) % (2 * len(cuts) - 2)
+            cut = cuts[min(place, 2 * len(cuts) - 2 - place)]
+            scale = SCALES[count][number % 2]
+            x = (number + 0.5) / count * width
+            x += 0.1 * width / count * np.sin(0.1 * index + starts[number])
+            feet = HORIZON_Y + scale * (FEET_Y - HORIZON_Y)
+            there.append(_stand(canvas, cut, scale, x, feet, mirrored=bool(number % 3 == 1)))
+        frames.append(canvas)
+        truth.append(there)
+    return Clip(frames, truth)
+
+
+def _stand(
+    canvas: np.ndarray, cut: CutOut, scale: float, x: float, feet: float, mirrored: bool
+) -> np.ndarray:
+    """Draw a person, hips over x and feet at a height, px; returns the keypoints (33, 3)."""
+    picture, mask, keypoints = cut.picture, cut.mask, cut.keypoints.copy()
+    if mirrored:
+        keypoints = keypoints[list(BLAZEPOSE33.mirror)]
+        keypoints[:, 0] = picture.shape[1] - 1 - keypoints[:, 0]
+        picture, mask = picture[:, ::-1], mask[:, ::-1]
+    hips = keypoints[[BLAZEPOSE33.index("left_hip"), BLAZEPOSE33.index("right_hip")], 0].mean()
+    shift = np.array([x - scale * hips, feet - scale * keypoints[BODY, 1].max()])
+    matrix = np.column_stack([scale * np.eye(2), shift])
+    size = canvas.shape[1::-1]
+    picture = np.ascontiguousarray(picture)
+    alpha = cv2.warpAffine(np.ascontiguousarray(mask), matrix, size)[..., None]
+    drawn = cv2.warpAffine(picture, matrix, size, borderMode=cv2.BORDER_REPLICATE)
+    canvas[:] = (canvas + alpha * (drawn.astype(np.float32) - canvas)).round()
+    keypoints[:, :2] = scale * keypoints[:, :2] + shift
+    return keypoints
+
+
+@dataclass
+class Figures:
+    """Of one detector on one clip."""
+
+    ms: list[float] = field(default_factory=list)
+    people: int = 0
+    found: int = 0
+    ghosts: int = 0
+    distances: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, detections: list[Detection], truth: list[np.ndarray], layout: Layout) -> None:
+        """Pair them with the people who are there, by the least median distance."""
+        mine = [layout.index(BLAZEPOSE33.joints[j]) for j in BODY]
+        apart = np.full((len(truth), len(detections), len(BODY)), np.inf)
+        for i, person in enumerate(truth):
+            tall = float(np.ptp(person[:, 1]))
+            for k, detection in enumerate(detections):
+                offset = detection.keypoints[mine, :2] - person[BODY, :2]
+                apart[i, k] = np.linalg.norm(offset, axis=1) / tall
+        near = 1 - np.median(apart, axis=2) / PAIRED
+        pairs = assign(np.maximum(near, 0.0), 1e-6) if near.size else []
+        self.people += len(truth)
+        self.found += len(pairs)
+        self.ghosts += len(detections) - len(pairs)
+        self.distances += [apart[pair] for pair in pairs]
+
+    def row(self, case: str, name: str, reference_ms: float, with_ghosts: bool) -> str:
+        p50, p95 = np.percentile(self.ms, (50, 95))
+        recall = f"{self.found / self.people:.3f}" if self.people else "-"
+        error = (
+            "{:.1f} / {:.1f}".format(
+                *(100 * np.nanpercentile(np.concatenate(self.distances), (50, 90)))
+            )
+            if self.distances
+            else "-"
+        )
+        return (
+            f"| {case} | {name} | {p50:.1f} / {p95:.1f} | {p50 / reference_ms:.2f} "
+            f"| {recall} | {self.ghosts if with_ghosts else '-'} | {error} |"
+        )
+
+
+HEADER = (
+    "| pictures | detector | ms p50 / p95 | to mediapipe full | recall | ghosts "
+    "| error, % of the height, p50 / p90 |\n|---|---|---|---|---|---|---|"
+)
+
+
+def detectors(options: argparse.Namespace, people: int) -> Iterator[tuple[str, Detector]]:
+    """Each detector with its name, set up anew."""
+    for backend, variant in BACKENDS:
+        if f"{backend} {variant}" in options.only or not options.only:
+            detector = make_detector(backend, variant, people, MIN_SCORE, device="cpu")
+            yield f"{backend} {variant}", detector
+    for model in options.model:
+        yield (
+            model.stem,
+            make_detector("onnx", "", people, MIN_SCORE, model=str(model), device="cpu"),
+        )
+
+
+def measure(clip: Clip, case: str, people: int, options: argparse.Namespace) -> None:
+    """Print a row for each detector."""
+    running = list(detectors(options, people))
+    figures = {name: Figures() for name, _ in running}
+    gates = {name: QualityGate(detector.layout, min_score=MIN_SCORE) for name, detector in running}
+    size = clip.frames[0].shape[1::-1]
+    for index, (frame, truth) in enumerate(zip(clip.frames, clip.truth, strict=True)):
+        for name, detector in running:
+            begin = time.perf_counter()
+            found = detector.detect(frame, round(index * 1e9 / RATE_HZ))
+            if index >= UNTIMED:
+                figures[name].ms.append(1000 * (time.perf_counter() - begin))
+            plausible, _ = gates[name].select(found, (size[0], size[1]))
+            figures[name].add(plausible, truth, detector.layout)
+    for _, detector in running:
+        detector.close()
+    reference = figures.get("mediapipe full", next(iter(figures.values())))
+    for name, of_it in figures.items():
+        row = of_it.row(case, name, float(np.median(reference.ms)), "demo" not in case)
+        print(row, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--people", type=int, nargs="*", default=list(SCALES), choices=list(SCALES))
+    parser.add_argument("--only", nargs="*", default=[], help="such as 'blazepose full'")
+    parser.add_argument("--model", type=Path, nargs="*", default=[], help="your own, detector onnx")
+    parser.add_argument("--save", type=Path, help="a folder for a picture of each clip")
+    options = parser.parse_args()
+    try:
+        video, people, background = demo()
+        clips = [("the demo", 2, video), ("the demo, 8 looked for", 8, video)] + [
+            (f"{count} people", count or LOOKED_FOR, composite(people, background, count))
+            for count in options.people
+        ]
+        print(f"{machine()}; {load()}\n\n{HEADER}")
+        for name, count, clip in clips:
+            if options.save:
+                options.save.mkdir(parents=True, exist_ok=True)
+                middle = cv2.cvtColor(clip.frames[len(clip.frames) // 2], cv2.COLOR_RGB2BGR)
+                cv2.imwrite(str(options.save / f"{name.replace(' ', '_')}.png"), middle)
+            for size in SIZES:
+                measure(clip.resized(size), f"{name}, {size[0]}x{size[1]}", count, options)
+    except (DetectorError, ModelUnavailable, ImportError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
