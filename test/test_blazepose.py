@@ -331,7 +331,7 @@ def test_odd_pictures_between_do_not_confuse_it(picture, detector):
 @pytest.mark.parametrize("later_ns", [-FRAME_NS, 2_000_000_000])
 def test_after_a_jump_in_time_no_square_is_kept(picture, detector, monkeypatch, later_ns):
     assert detector.detect(picture, 0)
-    monkeypatch.setattr(detector, "_search", lambda image, view: [])
+    monkeypatch.setattr(detector, "_search", lambda image, views: [[] for _ in views])
     assert detector.detect(picture, FRAME_NS)
     assert detector.detect(picture, FRAME_NS + later_ns) == []
 
@@ -341,9 +341,9 @@ def test_while_someone_is_missing_the_search_takes_its_share(picture, monkeypatc
     searched = []
     search = detector._search
 
-    def counted(image, view):
-        searched.append(view)
-        return search(image, view)
+    def counted(image, views):
+        searched.extend(views)
+        return search(image, views)
 
     monkeypatch.setattr(detector, "_search", counted)
     # The whole and its parts at once, then one view a picture.
@@ -407,13 +407,37 @@ def test_people_far_away_are_found(picture, monkeypatch):
     assert found(BlazePoseDetector("full", 1, 0.4, "cpu", 1)) == []
 
 
+def test_several_in_one_pass_are_read_as_one_by_one(pictures):
+    one_by_one, together = (BlazePoseDetector("full", 4, 0.4, "cpu", 1) for _ in range(2))
+    together._batch = 3
+    shapes = []
+    run = together._run
+
+    def noted(which, outputs, given):
+        shapes.append((which, len(given)))
+        return run(which, outputs, given)
+
+    together._run = noted
+    for index, picture in enumerate(pictures[40:46]):
+        wanted = one_by_one.detect(picture, index * FRAME_NS)
+        found = together.detect(picture, index * FRAME_NS)
+        assert len(found) == len(wanted) > 0
+        for own, other in zip(found, wanted, strict=True):
+            assert np.abs(own.keypoints - other.keypoints).max() < 0.01
+    assert max(n for which, n in shapes if which == blazepose._SEARCH) == 3
+    assert max(n for which, n in shapes if which == blazepose._LOOK) >= 2
+
+
 def test_someone_lost_is_looked_for_at_once(picture, detector, monkeypatch):
     for index in range(2):
         (before, *_) = detector.detect(picture, index * FRAME_NS)
     look, lost = detector._look, []
 
-    def fails_once(*given):
-        return look(*given) if lost else lost.append(given)
+    def fails_once(image, regions, *more):
+        if lost:
+            return look(image, regions, *more)
+        lost.extend(regions)
+        return [None] * len(regions)
 
     monkeypatch.setattr(detector, "_look", fails_once)
     after = detector.detect(picture, 2 * FRAME_NS)

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -58,6 +59,9 @@ _AT_FIRST = 4.0
 _LOST_SEARCHES, _LOST_VIEW = 3, 1.5
 
 DETECTOR_SIZE, LANDMARK_SIZE, HEATMAP_SIZE = 224, 256, 64  # px
+#: A GPU takes several views or squares in one pass; a CPU is as fast with one by one, and then need
+#: not look at what an earlier one has settled.
+_GPU_BATCH = 8
 _SEARCH, _LOOK = 0, 1  # the places of the two networks' sessions
 _STRIDES = (8, 16, 32, 32, 32)  # px, of the detector's layers
 _ANCHORS_PER_CELL = 2  # of each layer
@@ -160,8 +164,8 @@ class BlazePoseDetector:
         search_every: int = SEARCH_EVERY,
     ) -> None:
         self._variant, self._device, self._threads = variant, device, threads
-        self._sessions, self.description = _make_sessions(variant, device, threads)
         self._max_people, self._min_score = max_people, min_score
+        self._make_sessions(device)
         self._search_every = search_every
         self._anchors = anchors()
         self._body = body_joints(self.layout)
@@ -177,8 +181,7 @@ class BlazePoseDetector:
         self._forget_the_past(image, stamp_ns)
         tracked = self._regions
         poses: list[_Pose] = []
-        for region in tracked:
-            pose = self._look(image, region)
+        for region, pose in zip(tracked, self._look(image, tracked), strict=True):
             if pose is None:
                 # Who may well be there still.
                 self._eager = EAGER_SEARCHES
@@ -196,14 +199,51 @@ class BlazePoseDetector:
             # While there is no one, the count waits for the first to come.
             self._eager -= bool(poses and self._eager)
             around = [self._lost.pop(0)] if self._lost else []
-            for view in around + list(itertools.islice(self._views, int(self._due))):
-                self._add_new(image, view, poses)
+            self._add_new(
+                image, around + list(itertools.islice(self._views, int(self._due))), poses
+            )
         self._due %= 1
         self._regions = [pose.next for pose in poses]
         return [pose.person for pose in poses if pose.person.score >= self._min_score]
 
     def close(self) -> None:
         self._sessions = ()
+
+    def _make_sessions(self, device: str) -> None:
+        """Open the detector's and the landmarks' networks, and say what they run on."""
+        if device not in ("auto", "cuda", "cpu"):
+            raise DetectorError(f"device must be one of auto, cuda, cpu, not {device!r}")
+        try:
+            import onnxruntime
+        except ImportError:
+            raise DetectorError(
+                "onnxruntime is not installed; pip install onnxruntime, or onnxruntime-gpu"
+            ) from None
+        try:
+            paths = ensure_onnx(), ensure_onnx(self._variant)
+        except ModelUnavailable as error:
+            raise DetectorError(str(error)) from None
+        threads = self._threads or default_threads()
+        version = f"BlazePose {self._variant} in onnxruntime {onnxruntime.__version__}"
+        reason = "device is cpu"
+        if device != "cpu":
+            if gpu_there():
+                try:
+                    self._sessions, where = _gpu_sessions(paths, threads)
+                    self.description, self._batch = f"{version} on {where}", _GPU_BATCH
+                    return
+                except GpuUnavailable as error:
+                    reason = str(error)
+            else:
+                reason = "no CUDA GPU"
+            if device == "cuda":
+                raise DetectorError(f"a GPU is required and cannot be used: {reason}")
+        try:
+            self._sessions = tuple(make_session(path, threads) for path in paths)
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            raise DetectorError(f"BlazePose cannot be loaded: {error}") from None
+        self.description = f"{version} on {threads} CPU threads ({reason})"
+        self._batch = 1
 
     def _run(self, which: int, outputs: tuple[str, ...], image: np.ndarray) -> list[np.ndarray]:
         try:
@@ -213,8 +253,9 @@ class BlazePoseDetector:
                 raise
             # A GPU can fail after months: the next pictures are the CPU's, but this one says so.
             self._device = "cpu"
-            self._sessions, on_cpu = _make_sessions(self._variant, "cpu", self._threads)
-            self.description = f"{on_cpu}; before that: {self.description}, {first_line(error)}"
+            before = self.description
+            self._make_sessions("cpu")
+            self.description += f"; before that: {before}, {first_line(error)}"
             raise DetectorError(
                 f"BlazePose has failed ({first_line(error)}) and goes on on the CPU"
             ) from error
@@ -229,50 +270,75 @@ class BlazePoseDetector:
             self._views, self._due = search_order(*image.shape[1::-1]), _AT_FIRST
         self._last = stamp_ns, image.shape
 
-    def _add_new(self, image: np.ndarray, view: Region, poses: list[_Pose]) -> None:
-        """Search a view for people who are not among these yet, and add them."""
-        least = _MIN_PRESENCE if view.side >= max(image.shape) else _MIN_PRESENCE_IN_PART
-        for region in self._search(image, view):
-            if len(poses) == self._max_people:
-                return
-            if any(_same(region, pose.next) for pose in poses):
-                continue
-            pose = self._look(image, region, least)
-            if (
-                pose is not None
-                and 1 / _SIZE_CHANGE < pose.next.side / region.side < _SIZE_CHANGE
-                and all(_apart(pose.person, p.person) for p in poses)
-            ):
-                poses.append(pose)
+    def _add_new(self, image: np.ndarray, views: list[Region], poses: list[_Pose]) -> None:
+        """Search views for people who are not among these yet, and add them."""
+        for part in _batches(views, self._batch):
+            for view, regions in zip(part, self._search(image, part), strict=True):
+                whole = view.side >= max(image.shape)
+                least = _MIN_PRESENCE if whole else _MIN_PRESENCE_IN_PART
+                for candidates in _batches(regions, self._batch):
+                    if len(poses) == self._max_people:
+                        return
+                    new = [r for r in candidates if not any(_same(r, pose.next) for pose in poses)]
+                    for region, pose in zip(new, self._look(image, new, least), strict=True):
+                        if (
+                            pose is not None
+                            and len(poses) < self._max_people
+                            and 1 / _SIZE_CHANGE < pose.next.side / region.side < _SIZE_CHANGE
+                            and all(_apart(pose.person, p.person) for p in poses)
+                        ):
+                            poses.append(pose)
 
-    def _search(self, image: np.ndarray, view: Region) -> list[Region]:
-        """The squares of people in a view, the surest first."""
-        small = view.crop(image, DETECTOR_SIZE, cv2.BORDER_CONSTANT)
+    def _search(self, image: np.ndarray, views: Sequence[Region]) -> list[list[Region]]:
+        """The squares of people in each view, the surest first."""
+        small = [view.crop(image, DETECTOR_SIZE, cv2.BORDER_CONSTANT) for view in views]
         given = _as_input(small, 2 / 255) - np.float32(1)
         boxes, scores = self._run(_SEARCH, ("boxes", "scores"), given)
-        candidates, certainty = decode(boxes[0], scores[0, :, 0], self._anchors)
-        merged, _ = suppress(candidates, certainty)
-        regions = []
-        for points in merged.reshape(-1, 6, 2)[:, 2:4]:
-            region = region_of(*view.to_picture(points))
+        found = []
+        for view, of_boxes, of_scores in zip(views, boxes, scores, strict=True):
+            merged, _ = suppress(*decode(of_boxes, of_scores[:, 0], self._anchors))
+            points = view.to_picture(merged.reshape(-1, 6, 2)[:, 2:4])
+            regions = [region_of(hips, rim) for hips, rim in points]
             # Who is larger than the view is another view's, and what is tiny in it is nobody.
-            if _sane(region, image) and _SMALLEST < region.side / view.side < _LARGEST_IN_VIEW:
-                regions.append(region)
-        return regions
+            found.append(
+                [
+                    region
+                    for region in regions
+                    if _sane(region, image)
+                    and _SMALLEST < region.side / view.side < _LARGEST_IN_VIEW
+                ]
+            )
+        return found
 
     def _look(
-        self, image: np.ndarray, region: Region, min_presence: float = _MIN_PRESENCE
+        self, image: np.ndarray, regions: Sequence[Region], min_presence: float = _MIN_PRESENCE
+    ) -> list[_Pose | None]:
+        """The person in each square; None where there is none."""
+        poses = []
+        for part in _batches(regions, self._batch):
+            small = [r.crop(image, LANDMARK_SIZE, cv2.BORDER_REPLICATE) for r in part]
+            outputs = self._run(
+                _LOOK, ("landmarks", "presence", "heatmap", "world"), _as_input(small, 1 / 255)
+            )
+            for region, landmarks, presence, heatmap, world in zip(part, *outputs, strict=True):
+                # Written so that what is no number counts as no person.
+                there = presence.item() >= min_presence
+                poses.append(
+                    self._read(image, region, landmarks, heatmap, world) if there else None
+                )
+        return poses
+
+    def _read(
+        self,
+        image: np.ndarray,
+        region: Region,
+        landmarks: np.ndarray,
+        heatmap: np.ndarray,
+        world: np.ndarray,
     ) -> _Pose | None:
-        """The person in a square; None where there is none."""
-        small = region.crop(image, LANDMARK_SIZE, cv2.BORDER_REPLICATE)
-        landmarks, presence, heatmap, world = self._run(
-            _LOOK, ("landmarks", "presence", "heatmap", "world"), _as_input(small, 1 / 255)
-        )
-        # Written so that what is no number counts as no person.
-        if not presence.item() >= min_presence:
-            return None
+        """A person from what the landmarks' network gives; None where that makes no sense."""
         landmarks = landmarks.reshape(_LANDMARKS, 5)
-        points = refine(landmarks[:, :2] / LANDMARK_SIZE, heatmap[0])
+        points = refine(landmarks[:, :2] / LANDMARK_SIZE, heatmap)
         points = region.to_picture(points.astype(np.float64))
         world = world.reshape(_LANDMARKS, 3)[: len(self.layout)].astype(np.float64)
         world[:, :2] = world[:, :2] @ _rotation(region.angle).T
@@ -437,48 +503,31 @@ def refine(points: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     return refined
 
 
-def _make_sessions(variant: str, device: str, threads: int | None) -> tuple[tuple[Any, ...], str]:
-    """The detector's and the landmarks' sessions, and what they run on."""
-    if device not in ("auto", "cuda", "cpu"):
-        raise DetectorError(f"device must be one of auto, cuda, cpu, not {device!r}")
-    try:
-        import onnxruntime
-    except ImportError:
-        raise DetectorError(
-            "onnxruntime is not installed; pip install onnxruntime, or onnxruntime-gpu"
-        ) from None
-    try:
-        paths = ensure_onnx(), ensure_onnx(variant)
-    except ModelUnavailable as error:
-        raise DetectorError(str(error)) from None
-    threads = threads or default_threads()
-    version = f"BlazePose {variant} in onnxruntime {onnxruntime.__version__}"
-    reason = "device is cpu"
-    if device != "cpu":
-        if gpu_there():
-            try:
-                made = [
-                    make_gpu_session(path, threads, {"image": ((1, 3, size, size),) * 3})
-                    for path, size in zip(paths, (DETECTOR_SIZE, LANDMARK_SIZE), strict=True)
-                ]
-                return tuple(session for session, _ in made), f"{version} on {made[_LOOK][1]}"
-            except GpuUnavailable as error:
-                reason = str(error)
-        else:
-            reason = "no CUDA GPU"
-        if device == "cuda":
-            raise DetectorError(f"a GPU is required and cannot be used: {reason}")
-    try:
-        sessions = tuple(make_session(path, threads) for path in paths)
-    except Exception as error:  # onnxruntime's errors share no base of their own
-        raise DetectorError(f"BlazePose cannot be loaded: {error}") from None
-    return sessions, f"{version} on {threads} CPU threads ({reason})"
+def _gpu_sessions(paths: tuple[Path, Path], threads: int) -> tuple[tuple[Any, ...], str]:
+    """Both networks on a GPU, and on which of its providers. Raises GpuUnavailable."""
+    sessions, where = [], ""
+    for path, size in zip(paths, (DETECTOR_SIZE, LANDMARK_SIZE), strict=True):
+        least, usual, most = ((n, 3, size, size) for n in (1, 2, _GPU_BATCH))
+        session, where = make_gpu_session(path, threads, {"image": (least, usual, most)})
+        try:
+            # CUDA tries what is fastest for each size that is new to it, which takes a while.
+            for count in range(1, _GPU_BATCH + 1):
+                session.run(None, {"image": np.zeros((count, *least[1:]), dtype=np.float32)})
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            raise GpuUnavailable(first_line(error)) from None
+        sessions.append(session)
+    return tuple(sessions), where
 
 
-def _as_input(picture: np.ndarray, scale: float) -> np.ndarray:
-    """(H, W, 3) uint8 to (1, 3, H, W) float32, times a scale."""
-    planes = np.empty((1, 3, *picture.shape[:2]), dtype=np.float32)
-    np.multiply(picture.transpose(2, 0, 1), np.float32(scale), out=planes[0])
+def _batches(items: Sequence[Region], size: int) -> Iterator[Sequence[Region]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _as_input(pictures: Sequence[np.ndarray], scale: float) -> np.ndarray:
+    """N of (H, W, 3) uint8 to (N, 3, H, W) float32, times a scale."""
+    planes = np.empty((len(pictures), 3, *pictures[0].shape[:2]), dtype=np.float32)
+    for plane, picture in zip(planes, pictures, strict=True):
+        np.multiply(picture.transpose(2, 0, 1), np.float32(scale), out=plane)
     return planes
 
 

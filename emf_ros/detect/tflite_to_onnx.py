@@ -54,8 +54,8 @@ def convert(network: bytes, outputs: Mapping[int, str], name: str) -> bytes:
         name: of the graph.
 
     Returns:
-        a .onnx file. Its input `image` is (1, C, H, W) float32; outputs that are images are
-        (1, C, H, W) too, all others have the shape they had.
+        a .onnx file. Its input `image` is (N, C, H, W) float32; outputs that are images are
+        (N, C, H, W) too, all others have the shape they had, N in place of the 1 at its front.
 
     Raises:
         ConversionError: the network holds something unknown.
@@ -141,8 +141,11 @@ def to_dense(
     return dense
 
 
-def _onnx_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(shape[axis] for axis in _TO_NCHW) if len(shape) == 4 else shape
+def _onnx_shape(shape: tuple[int, ...]) -> tuple[int | str, ...]:
+    if shape[0] != 1:
+        raise ConversionError("the network is not one for single images")
+    turned = tuple(shape[axis] for axis in _TO_NCHW) if len(shape) == 4 else shape
+    return "N", *turned[1:]
 
 
 def _schema() -> Any:
@@ -436,7 +439,8 @@ class _Writer:
         if len(self._graph.shape(data)) == 4:
             self.nodes.append(_node("Transpose", [given], [f"nhwc{out}"], perm=_TO_NHWC))
             given = f"nhwc{out}"
-        to = self._constant(f"shape{out}", np.array(shape, dtype=np.int64))
+        # Of as many images as there are.
+        to = self._constant(f"shape{out}", np.array((-1, *shape[1:]), dtype=np.int64))
         self._node("Reshape", [given, to], out)
 
     def _concatenation(self, operator: _Operator) -> None:

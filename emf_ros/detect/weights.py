@@ -196,7 +196,7 @@ _ZIP_EXTRA_ID = 0xD935  # the one that tools use for padding
 # What is taken of the networks' outputs, by their place. The landmarks' third is a segmentation.
 _DETECTOR_OUTPUTS = {0: "boxes", 1: "scores"}
 _LANDMARKS_OUTPUTS = {0: "landmarks", 1: "presence", 3: "heatmap", 4: "world"}
-_ONNX_RECIPE = 1  # raise it when the conversion changes: older files are then made anew
+_ONNX_RECIPE = 2  # raise it when the conversion changes: older files are then made anew
 _BUNDLE_RECIPE = 1  # raise it when bundles are built differently: older ones are then rebuilt
 
 
@@ -274,19 +274,19 @@ def ensure_tflite(name: str) -> Path:
 def ensure_onnx(variant: str | None = None) -> Path:
     """Return the path of one of BlazePose's networks as ONNX; fetch and convert it when needed.
 
-    The person detector takes `image` (1, 3, 224, 224), RGB, -1..1, and gives
+    The person detector takes `image` (N, 3, 224, 224), RGB, -1..1, and gives
 
-        boxes   (1, 2254, 12), px of the input, relative to each anchor: the middle, the size and
+        boxes   (N, 2254, 12), px of the input, relative to each anchor: the middle, the size and
                 four points, x before y
-        scores  (1, 2254, 1), before the logistic function.
+        scores  (N, 2254, 1), before the logistic function.
 
-    The landmarks' network takes `image` (1, 3, 256, 256), RGB, 0..1, and gives
+    The landmarks' network takes `image` (N, 3, 256, 256), RGB, 0..1, and gives
 
-        landmarks  (1, 195) of 39 points: x, y, z in px of the input, visibility and presence before
+        landmarks  (N, 195) of 39 points: x, y, z in px of the input, visibility and presence before
                    the logistic function
-        presence   (1, 1) of a person, 0..1
-        heatmap    (1, 39, 64, 64), before the logistic function
-        world      (1, 117) of 39 points: x, y, z, m, from the hips' middle.
+        presence   (N, 1) of a person, 0..1
+        heatmap    (N, 39, 64, 64), before the logistic function
+        world      (N, 117) of 39 points: x, y, z, m, from the hips' middle.
 
     The first call downloads what `ensure_pose_task` does, and needs the packages onnx and tflite.
 
