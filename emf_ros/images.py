@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -125,16 +127,22 @@ def decode_depth(
     return packed.view(kind).astype(kind.newbyteorder("="), copy=False)
 
 
-def decode_compressed(data: np.ndarray) -> np.ndarray:
+def decode_compressed(data: np.ndarray, shrink: int = 1) -> np.ndarray:
     """A JPEG or PNG of (N,) bytes to (height, width, 3) uint8, RGB.
+
+    Args:
+        data: uint8.
+        shrink: 1, 2, 4 or 8: the picture is made smaller by it, which saves most of a JPEG's time.
 
     Raises:
         ImageError: the bytes are no such picture.
     """
     if not data.size:
         raise ImageError("a compressed image without data")
+    # The camera's intrinsics are for the pixels as stored, whatever EXIF says of them.
+    flags = _REDUCED[shrink] | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        picture = cv2.imdecode(data, flags)
     except cv2.error as error:
         raise ImageError(f"not decodable: {error}") from None
     if picture is None:
@@ -142,3 +150,130 @@ def decode_compressed(data: np.ndarray) -> np.ndarray:
     if picture.shape[0] * picture.shape[1] > MAX_PIXELS:
         raise ImageError(f"an image of {picture.shape[1]}x{picture.shape[0]} pixels is too large")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+_REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+#: Every marker of a JPEG begins with this byte, the first one as well.
+_JPEG = 0xFF
+#: Markers of a JPEG's frame header, which has the size (ITU-T T.81, table B.1).
+_FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def compressed_size(data: np.ndarray) -> tuple[int, int] | None:
+    """(width, height), px, as the header of a JPEG or PNG has it; None where there is none.
+
+    Args:
+        data: (N,) uint8.
+    """
+    head = data[:65536].tobytes()
+    if head.startswith(b"\x89PNG\r\n\x1a\n") and len(head) >= 24:
+        return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+    if not head.startswith(bytes((_JPEG, 0xD8))):
+        return None
+    at = 2
+    while at + 9 <= len(head) and head[at] == _JPEG:
+        if head[at + 1] in _FRAME_HEADERS:
+            return int.from_bytes(head[at + 7 : at + 9], "big"), int.from_bytes(
+                head[at + 5 : at + 7], "big"
+            )
+        # Fill bytes stand before a marker; all others up to the frame header have a length.
+        at += 1 if head[at + 1] == 0xFF else 2 + int.from_bytes(head[at + 2 : at + 4], "big")
+    return None
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """The part of a picture that is looked at, shrunk.
+
+    Attributes:
+        picture: (h, w, 3) uint8 RGB.
+        size: (width, height) px of the whole.
+        corner: (x, y) px of the whole, the part's left upper pixel.
+        shrink: of how many pixels of the whole, along each side, one is made.
+    """
+
+    picture: np.ndarray
+    size: tuple[int, int]
+    corner: tuple[int, int] = (0, 0)
+    shrink: int = 1
+
+    def in_whole(self, keypoints: np.ndarray) -> np.ndarray:
+        """(K, 3) keypoints of the part, px, px, score, in pixels of the whole."""
+        out = keypoints.copy()
+        # A pixel's middle is a whole number.
+        out[:, :2] = (out[:, :2] + 0.5) * self.shrink - 0.5 + self.corner
+        return out
+
+
+@dataclass(frozen=True)
+class Excerpts:
+    """What to take of pictures.
+
+    Attributes:
+        roi: x, y, width and height of the part, px of the whole, as in
+            sensor_msgs/RegionOfInterest: of no width, or height, it reaches to the edge.
+        max_side: px; a part with a longer side is shrunk by 2, 4 or 8, as far as is needed; 0: none
+            is.
+    """
+
+    roi: tuple[int, int, int, int] = (0, 0, 0, 0)
+    max_side: int = 0
+
+    def of(self, picture: np.ndarray) -> Excerpt:
+        """The part of a picture (H, W, 3) uint8.
+
+        Raises:
+            ImageError: it lies outside.
+        """
+        size = picture.shape[1], picture.shape[0]
+        left, top, right, bottom = self._bounds(size)
+        part = picture[top:bottom, left:right]
+        shrink = self._shrink(right - left, bottom - top)
+        if shrink > 1:
+            shape = max((right - left) // shrink, 1), max((bottom - top) // shrink, 1)
+            # Whole blocks of pixels: what is left over at the end is left out.
+            part = cv2.resize(
+                part[: shape[1] * shrink, : shape[0] * shrink], shape, interpolation=cv2.INTER_AREA
+            )
+        return Excerpt(part, size, (left, top), shrink)
+
+    def of_compressed(self, data: np.ndarray) -> Excerpt:
+        """The part of a JPEG or PNG of (N,) bytes.
+
+        Raises:
+            ImageError: the bytes are no such picture, or the part lies outside.
+        """
+        size = compressed_size(data)
+        if size is None:
+            return self.of(decode_compressed(data))
+        # Before it is decoded: a small file may hold billions of pixels.
+        if size[0] * size[1] > MAX_PIXELS:
+            raise ImageError(f"an image of {size[0]}x{size[1]} pixels is over {MAX_PIXELS} pixels")
+        # A PNG is decoded as a whole all the same, and then shrunk less exactly than here.
+        if data[0] != _JPEG:
+            return self.of(decode_compressed(data))
+        left, top, right, bottom = self._bounds(size)
+        shrink = self._shrink(right - left, bottom - top)
+        picture = decode_compressed(data, shrink)
+        # In whole pixels of the shrunk picture.
+        left, top = left // shrink, top // shrink
+        part = picture[top : -(-bottom // shrink), left : -(-right // shrink)]
+        return Excerpt(part, size, (left * shrink, top * shrink), shrink)
+
+    def _bounds(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        (width, height), (x, y, across, down) = size, self.roi
+        right = min(x + across, width) if across else width
+        bottom = min(y + down, height) if down else height
+        if x >= right or y >= bottom:
+            raise ImageError(f"the region of interest lies outside of {width}x{height} pixels")
+        return x, y, right, bottom
+
+    def _shrink(self, width: int, height: int) -> int:
+        if not self.max_side:
+            return 1
+        return next((k for k in (1, 2, 4) if max(width, height) <= k * self.max_side), 8)

@@ -4,7 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
-from emf_ros.images import ENCODINGS, MAX_PIXELS, ImageError, decode_compressed, decode_image
+from emf_ros.images import (
+    ENCODINGS,
+    MAX_PIXELS,
+    Excerpts,
+    ImageError,
+    compressed_size,
+    decode_compressed,
+    decode_image,
+)
 
 WIDTH, HEIGHT, PAD = 12, 8, 5
 COLOURS = {"red": (220, 30, 20), "green": (25, 200, 40), "blue": (10, 35, 230)}
@@ -191,3 +199,96 @@ def jpeg():
 def test_a_damaged_compressed_picture(data):
     with pytest.raises(ImageError):
         decode_compressed(data)
+
+
+# ------------------------------------------------------------------------------ excerpts
+
+
+def dots(width: int, height: int, places: list[tuple[int, int]]) -> np.ndarray:
+    """White squares of 16 px around places, on black."""
+    out = np.zeros((height, width, 3), np.uint8)
+    for x, y in places:
+        out[y - 8 : y + 8, x - 8 : x + 8] = 255
+    return out
+
+
+def centres(excerpt) -> np.ndarray:
+    """(n, 3) the middles of bright spots, in pixels of the whole, by x."""
+    light = excerpt.picture[..., 0].astype(float)
+    count, labels = cv2.connectedComponents((light > 20).astype(np.uint8))
+    y, x = np.indices(light.shape)
+    found = [
+        (np.average(x[spot], weights=light[spot]), np.average(y[spot], weights=light[spot]), 1.0)
+        for spot in (labels == i for i in range(1, count))
+    ]
+    return excerpt.in_whole(np.array(sorted(found)).reshape(-1, 3))
+
+
+@pytest.mark.parametrize("kind", ["raw", ".jpg", ".png"])
+@pytest.mark.parametrize("size", [(640, 480), (641, 483)])
+@pytest.mark.parametrize("max_side", [0, 400, 200, 60])
+@pytest.mark.parametrize(
+    ("roi", "seen"),
+    [
+        ((0, 0, 0, 0), [(104, 208), (400, 304)]),
+        ((48, 100, 160, 0), [(104, 208)]),
+        ((203, 0, 9999, 400), [(400, 304)]),
+        ((480, 400, 0, 0), []),
+    ],
+)
+def test_keypoints_of_an_excerpt_are_in_the_pixels_of_the_whole(kind, size, max_side, roi, seen):
+    whole = dots(*size, [(104, 208), (400, 304)])
+    excerpts = Excerpts(roi, max_side)
+    if kind == "raw":
+        excerpt = excerpts.of(whole)
+    else:
+        excerpt = excerpts.of_compressed(cv2.imencode(kind, whole)[1].reshape(-1))
+    assert excerpt.size == size
+    if max_side:
+        assert max(excerpt.picture.shape) <= max(max_side + 1, 81)
+    found = centres(excerpt)
+    assert len(found) == len(seen)
+    # Half a pixel: the middle of 16 lies between the eighth and the ninth.
+    wanted = np.array(seen).reshape(-1, 2) - 0.5
+    assert np.abs(found[:, :2] - wanted).max(initial=0) < 0.7
+
+
+def test_a_region_of_interest_outside_is_refused():
+    with pytest.raises(ImageError, match="region of interest lies outside of 640x480"):
+        Excerpts((640, 0, 0, 0)).of(np.zeros((480, 640, 3), np.uint8))
+    data = cv2.imencode(".jpg", np.zeros((480, 640, 3), np.uint8))[1].reshape(-1)
+    with pytest.raises(ImageError, match="outside"):
+        Excerpts((0, 500, 10, 10)).of_compressed(data)
+
+
+@pytest.mark.parametrize("kind", [".jpg", ".png"])
+@pytest.mark.parametrize("size", [(1, 1), (33, 7), (1920, 1080)])
+def test_the_size_in_the_header(kind, size):
+    data = cv2.imencode(kind, np.zeros((size[1], size[0], 3), np.uint8))[1].reshape(-1)
+    assert compressed_size(data) == size
+    # Whatever is cut off or damaged, nothing is invented and nothing raised.
+    for end in range(0, min(len(data), 700), 7):
+        assert compressed_size(data[:end]) in (None, size)
+    noise = np.random.default_rng(0)
+    for _ in range(200):
+        spoiled = data.copy()
+        spoiled[noise.integers(2, len(data))] = noise.integers(256)
+        compressed_size(spoiled)
+
+
+def test_a_progressive_jpeg_and_one_with_a_thumbnail_are_measured():
+    picture = np.zeros((50, 70, 3), np.uint8)
+    progressive = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].reshape(-1)
+    assert compressed_size(progressive) == (70, 50)
+    # An APP1 segment with another JPEG inside, as cameras write it.
+    inner = cv2.imencode(".jpg", picture[:20, :30])[1].tobytes()
+    segment = b"\xff\xe1" + (len(inner) + 2).to_bytes(2, "big") + inner
+    with_it = progressive[:2].tobytes() + segment + progressive[2:].tobytes()
+    assert compressed_size(np.frombuffer(with_it, np.uint8)) == (70, 50)
+
+
+def test_a_picture_of_billions_of_pixels_is_not_decoded():
+    data = bytearray(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
+    data[16:24] = (60000).to_bytes(4, "big") * 2
+    with pytest.raises(ImageError, match="60000x60000 pixels is over"):
+        Excerpts().of_compressed(np.frombuffer(bytes(data), np.uint8))

@@ -20,6 +20,8 @@ from conftest import (
     wait_for,
 )
 
+from emf_ros.detect.base import make_detector
+
 
 class Detector:
     """A detector process, what it finds, and a hand that shows it pictures one at a time."""
@@ -277,6 +279,9 @@ def test_half_a_jpeg_harms_nothing(compressed: Detector) -> None:
             {"image_transport": "theora"}, ["image_transport", "theora", "raw"], id="choice"
         ),
         pytest.param({"max_people": 0}, ["max_people"], id="range"),
+        pytest.param({"roi": [0, 0, 100]}, ["roi", "x, y, width, height"], id="roi's length"),
+        pytest.param({"roi": [0, -1, 100, 100]}, ["roi"], id="roi's sign"),
+        pytest.param({"max_rate_hz": -1.0}, ["max_rate_hz"], id="rate"),
         pytest.param({"min_score": "good"}, ["min_score"], id="type"),
         pytest.param({"max_persons": 2}, ["max_persons", "max_people"], id="name"),
     ],
@@ -289,6 +294,52 @@ def test_bad_parameters_end_the_process(
     assert "Traceback" not in process.log
     for word in expected:
         assert word in process.log
+
+
+# ------------------------------------------------------------------------------ what it costs
+
+
+@pytest.mark.parametrize("transport", ["raw", "compressed"])
+def test_a_part_of_the_image_shrunk(
+    ros, start_node, diagnostics, demo_frames, transport: str
+) -> None:
+    """The left half is the man's; his keypoints are where they are in the whole image."""
+    process = start_node(
+        "keypoint_detector",
+        image_transport=transport,
+        roi=[0, 0, FRAME_SIZE[0] // 2, 0],
+        max_side=FRAME_SIZE[0] // 4,
+    )
+    node = Detector(ros, process, diagnostics, demo_frames, compressed=transport == "compressed")
+    answers = node.show(node.frames[20:30])
+    seen = [s for a in answers for s in a.skeletons]
+    assert len(seen) >= 5
+    for answer in answers:
+        assert (answer.image_width, answer.image_height) == FRAME_SIZE
+    picture = cv2.cvtColor(demo_frames[29], cv2.COLOR_BGR2RGB)
+    everyone = make_detector("blazepose", "full", 2, 0.4, device="cpu").detect(picture, 0)
+    man = min(everyone, key=lambda person: person.box()[0])
+    wanted = man.keypoints[:, :2]
+    found = np.array([(k.x, k.y) for k in answers[-1].skeletons[0].keypoints])
+    apart = np.linalg.norm(found - wanted, axis=1)
+    assert np.median(apart) < 0.03 * np.ptp(wanted[:, 1])
+
+
+def test_a_rate_is_kept_by_the_stamps(ros, start_node, diagnostics, demo_frames) -> None:
+    # In order and all of them: what is left out is left out by its stamp.
+    process = start_node("keypoint_detector", max_rate_hz=10.0, synchronous=True)
+    node = Detector(ros, process, diagnostics, demo_frames)
+    messages = [node.make(frame) for frame in node.frames[:13]]
+    for index, message in enumerate(messages):
+        # 30 Hz, every other image a little early.
+        at = 10**18 + index * 33_333_333 - (index % 2) * 2_000_000
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(at, 10**9)
+        node._images.publish(message)
+    last = stamp_ns(messages[12])
+    wait_for(lambda: node.keypoints.of_stamp(last), "the last image's answer")
+    answered = [i for i, m in enumerate(messages) if node.keypoints.of_stamp(stamp_ns(m))]
+    assert answered == [0, 3, 6, 9, 12]
+    wait_for(lambda: node.diagnostics.count("over_max_rate") >= 8, "those left out are counted")
 
 
 # ------------------------------------------------------------------------------ blazepose

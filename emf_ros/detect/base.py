@@ -12,6 +12,11 @@ from ..skeletons import Layout
 #: Two poses closer than this, as a share of the person's size, are one person found twice.
 SAME_PERSON = 0.15
 
+#: While some but not all of the people looked for are in sight, a part of the picture is searched
+#: for more once in so many squares that are looked at, whoever is in them: the search then costs a
+#: fixed share of the time.
+SEARCH_EVERY = 3
+
 
 class DetectorError(RuntimeError):
     """A detector that cannot be set up; the message says what to do."""
@@ -103,6 +108,7 @@ def make_detector(
     model: str = "",
     device: str = "auto",
     require_gpu: bool = False,
+    search_every: int = SEARCH_EVERY,
 ) -> Detector:
     """Build a detector.
 
@@ -114,6 +120,7 @@ def make_detector(
         model: path of the user's .onnx file, for 'onnx', which takes no `variant`.
         device: 'auto', 'cuda' or 'cpu', for 'onnx' and 'blazepose'.
         require_gpu: refuse to start on a CPU, as 'cuda' does.
+        search_every: for 'blazepose', see `SEARCH_EVERY`.
 
     Raises:
         DetectorError: the backend, its model or the device is not to be had.
@@ -132,5 +139,5 @@ def make_detector(
         from .blazepose import BlazePoseDetector
 
         wanted = "cuda" if require_gpu else device
-        return BlazePoseDetector(variant, max_people, min_score, wanted)
+        return BlazePoseDetector(variant, max_people, min_score, wanted, search_every=search_every)
     raise DetectorError(f"unknown detector {backend!r}; known: {', '.join(BACKENDS)}")

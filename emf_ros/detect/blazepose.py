@@ -30,14 +30,10 @@ from ..onnx_session import (
     make_session,
 )
 from ..skeletons import BLAZEPOSE33
-from .base import SAME_PERSON, Detection, DetectorError, body_joints, same_person
+from .base import SAME_PERSON, SEARCH_EVERY, Detection, DetectorError, body_joints, same_person
 from .weights import ModelUnavailable, ensure_onnx
 
-#: While some but not all of the people looked for are in sight, a part of the picture is searched
-#: for more once in so many squares that are looked at, whoever is in them: the search then costs a
-#: fixed share of the time.
-SEARCH_EVERY = 3
-#: But at the start, and after someone has been lost, on each of so many frames: the search
+#: At the start, and after someone has been lost, on each of so many frames: the search
 #: finds a person in one picture and not in the next.
 EAGER_SEARCHES = 30
 

@@ -24,7 +24,7 @@ from emf_ros_msgs.msg import (
 
 from ..camera import Camera
 from ..detect.base import Detection
-from ..images import decode_compressed, decode_depth, decode_image
+from ..images import Excerpt, Excerpts, decode_depth, decode_image
 from ..lift.pipeline import ENDED, KeypointFrame, LiftResult, Person2D, Person3D
 from ..render import rgb_of
 from ..skeletons import Layout
@@ -65,9 +65,11 @@ def depth_image(message: Image) -> np.ndarray:
     )
 
 
-def compressed_to_rgb(message: CompressedImage) -> np.ndarray:
-    """(H, W, 3) uint8 RGB. Raises ImageError."""
-    return decode_compressed(np.frombuffer(message.data, np.uint8))
+def excerpt(message: Image | CompressedImage, excerpts: Excerpts) -> Excerpt:
+    """The part of an image that is to be looked at, RGB. Raises ImageError."""
+    if isinstance(message, CompressedImage):
+        return excerpts.of_compressed(np.frombuffer(message.data, np.uint8))
+    return excerpts.of(image_to_rgb(message))
 
 
 def image_msg(picture: np.ndarray, encoding: str, header: Header) -> Image:

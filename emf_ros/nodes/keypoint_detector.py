@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,8 +15,15 @@ from std_msgs.msg import Header
 
 from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
-from ..detect.base import BACKENDS, Detection, Detector, DetectorError, make_detector
-from ..images import ImageError
+from ..detect.base import (
+    BACKENDS,
+    SEARCH_EVERY,
+    Detection,
+    Detector,
+    DetectorError,
+    make_detector,
+)
+from ..images import Excerpts, ImageError
 from ..lift.pipeline import KeypointFrame, Person2D
 from ..render import draw_keypoints
 from ..track import WEAK, QualityGate, Tracker
@@ -81,6 +89,35 @@ PARAMS = (
         choices=("raw", "compressed"),
     ),
     Param(
+        "max_rate_hz",
+        0.0,
+        "images that come sooner are left alone, by their stamps; 0: none",
+        low=0.0,
+        high=1000.0,
+    ),
+    Param(
+        "search_every",
+        SEARCH_EVERY,
+        "with detector blazepose: of so many looks at people who are followed one is a search for "
+        "more; a larger number takes less time and finds newcomers later",
+        low=1,
+        high=1000,
+    ),
+    Param(
+        "roi",
+        [0, 0, 0, 0],
+        "x, y, width, height, px: the part of the image that is looked at; no width or height: to "
+        "the edge",
+    ),
+    Param(
+        "max_side",
+        0,
+        "px; an image, or a part of one, with a longer side is shrunk by 2, 4 or 8, which saves "
+        "most of the time that decoding a JPEG takes; 0: none is",
+        low=0,
+        high=32766,
+    ),
+    Param(
         "synchronous",
         False,
         "look at every image in its order, however long it takes: for bags and tests",
@@ -107,6 +144,11 @@ class KeypointDetector(BaseNode):
     ) -> None:
         super().__init__("keypoint_detector", PARAMS)
         self._on_keypoints, self._lifter_wants = on_keypoints, lifter_wants
+        roi = [int(value) for value in self.value("roi")]
+        if len(roi) != 4 or min(roi) < 0:
+            raise NodeError(f"parameter 'roi' is {roi}; it must be x, y, width, height, px")
+        self._excerpts = Excerpts((roi[0], roi[1], roi[2], roi[3]), self.value("max_side"))
+        self._due_ns = 0
         try:
             self._detector = make_detector(
                 self.value("detector"),
@@ -116,6 +158,7 @@ class KeypointDetector(BaseNode):
                 self.value("model"),
                 self.value("device"),
                 self.value("require_gpu"),
+                self.value("search_every"),
             )
         except DetectorError as error:
             raise NodeError(str(error)) from None
@@ -194,13 +237,14 @@ class KeypointDetector(BaseNode):
                 self.refuse("detector_failed", f"the detector failed on an image: {error!r}")
 
     def _process(self, message: Image | CompressedImage) -> None:
-        begin = time.perf_counter()
-        if isinstance(message, CompressedImage):
-            picture = conversions.compressed_to_rgb(message)
-        else:
-            picture = conversions.image_to_rgb(message)
-        self._decode_ms = 1000 * (time.perf_counter() - begin)
         stamp_ns = conversions.stamp_ns(message.header.stamp)
+        if not self._is_due(stamp_ns):
+            self.counts["over_max_rate"] += 1
+            return
+        begin = time.perf_counter()
+        excerpt = conversions.excerpt(message, self._excerpts)
+        picture = excerpt.picture
+        self._decode_ms = 1000 * (time.perf_counter() - begin)
         height, width = picture.shape[:2]
         found, refused = self._quality.select(
             self._detector.detect(picture, stamp_ns), (width, height)
@@ -212,14 +256,18 @@ class KeypointDetector(BaseNode):
         self._detect_ms = 1000 * (time.perf_counter() - begin)
         self._people = len(people)
         self._rate.tick()
+        in_whole = [
+            (i, replace(person, keypoints=excerpt.in_whole(person.keypoints)))
+            for i, person in people
+        ]
         if self._on_keypoints is not None:
             self._on_keypoints(
                 KeypointFrame(
                     stamp_ns,
                     message.header.frame_id,
                     self._detector.layout.name,
-                    (width, height),
-                    [Person2D(i, found.keypoints, found.score) for i, found in people],
+                    excerpt.size,
+                    [Person2D(i, person.keypoints, person.score) for i, person in in_whole],
                     self._detect_ms,
                 )
             )
@@ -228,13 +276,29 @@ class KeypointDetector(BaseNode):
                 conversions.keypoints_msg(
                     message.header,
                     self._detector.layout.name,
-                    (width, height),
-                    people,
+                    excerpt.size,
+                    in_whole,
                     self._detect_ms,
                 )
             )
         if self._overlay.get_subscription_count() > 0:
             self._overlay.publish(self._draw(picture, people, message.header))
+
+    def _is_due(self, stamp_ns: int) -> bool:
+        """Whether an image of this stamp is to be looked at; its rate stays under the limit."""
+        rate_hz = self.value("max_rate_hz")
+        if rate_hz <= 0:
+            return True
+        period_ns = round(1e9 / rate_hz)
+        # An image that comes a little early is the one that was meant.
+        early_ns = period_ns // 10
+        after_ns = stamp_ns - self._due_ns
+        # A stamp from long before is that of another clock, or of a bag that begins anew.
+        if -period_ns <= after_ns < -early_ns:
+            return False
+        # Counted from when it was due, or those that come late would slow all that follow.
+        self._due_ns = period_ns + (self._due_ns if -early_ns <= after_ns < period_ns else stamp_ns)
+        return True
 
     def _draw(
         self, picture: np.ndarray, people: list[tuple[int, Detection]], header: Header
