@@ -267,7 +267,10 @@ def marker_model(
     elif form in ("yolo_pose", "yolo_pose_end2end"):
         rows_ = []
         for x, y, score in found:
-            flat = graph.reshape(graph.join([last(v) for v in (x, y, score)], 2), (1, 3 * joints))
+            # Keypoints are counted from the picture's edge.
+            points = [graph.scale(v, 1.0, 0.5) for v in (x, y)]
+            flat = graph.join([last(v) for v in (*points, score)], 2)
+            flat = graph.reshape(flat, (1, 3 * joints))
             if form == "yolo_pose":
                 for worse in (0.8, 1.0):
                     # The same person again, from a neighbouring cell.
