@@ -202,6 +202,42 @@ def test_people_are_followed_between_detections(tmp_path):
         assert looked_for and len(found) == 1
 
 
+def test_without_boxes_one_person_is_followed(models):
+    """Looked for in the whole picture at first, and when lost; else where it was, many times as
+    large."""
+    made = detector(models / "simcc.onnx", min_score=0.1)
+    scales = []
+    see = made._pose.see_crops
+    made._pose.see_crops = lambda image, places: (
+        scales.append(places[0].scale),
+        see(image, places),
+    )[1]
+
+    def looked(image: np.ndarray, stamp_ns: int) -> tuple[bool, list[Detection]]:
+        """Whether in the whole picture, and who was found."""
+        found = made.detect(image, stamp_ns)
+        return scales[-1] == letterbox(image.shape, made._pose.size, "center").scale, found
+
+    size = 1280, 720
+    for number in range(5):
+        person = places(17, 300 + 15 * number, 250, 260, 400)
+        image = picture(*size, [person], 20)
+        whole, (found,) = looked(image, number * 33_000_000)
+        assert whole == (number == 0)
+        # A pixel of the input is seven of the picture's, and then two.
+        assert error(found, person) < (4.0 if whole else 1.0)
+    nobody = np.zeros((720, 1280, 3), np.uint8)
+    assert looked(nobody, 5 * 33_000_000) == (False, [])
+    assert looked(image, 6 * 33_000_000)[0] and not looked(image, 7 * 33_000_000)[0]
+    # After a gap, and when time starts anew.
+    assert looked(image, 10**9)[0] and looked(image, 0)[0]
+    # Whoever is hardly there is not held on to.
+    run = made._pose._run_once
+    made._pose._run_once = lambda batch: {n: 0.25 * v for n, v in run(batch).items()}
+    assert len(made.detect(image, 33_000_000)) == 1
+    assert looked(image, 2 * 33_000_000)[0]
+
+
 def test_a_halpe_model(tmp_path):
     path = make(tmp_path, "simcc", {"layout": "halpe26"}, joints=26)
     made = detector(path)

@@ -50,7 +50,8 @@ class NetworkConfig:
         refine: heatmap: 'gaussian' (the peak of a Gaussian through the neighbours), 'quarter' (a
             quarter cell to the higher neighbour) or 'none'.
         class_id: boxes: the class that is a person.
-        boxes: top-down: what finds people; None: the whole picture is one person's.
+        boxes: top-down: what finds people; None: one person is looked for in the whole picture,
+            and from then on where it was.
         model: boxes: the .onnx file.
         detect_every: boxes: it runs on every n-th image; between, people are looked for where they
             were in the last one.
