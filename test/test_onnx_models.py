@@ -35,7 +35,7 @@ FORMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "movenet_single": ({"size": (192, 192), "dtype": "int32", "channels": "nhwc"}, {}),
     "movenet_multi": (
-        {"size": (256, 256), "dtype": "int32", "channels": "nhwc", "dynamic": True},
+        {"size": (512, 288), "dtype": "int32", "channels": "nhwc", "dynamic": True},
         {},
     ),
     "rtmo": ({"size": (320, 320), "colors": "bgr"}, {"placement": "corner", "fill": 114}),
