@@ -33,6 +33,10 @@ FORMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"size": (192, 256), "mean": IMAGENET[0], "std": IMAGENET[1], "batch": "batch"},
         {},
     ),
+    "heatmap_stride": (
+        {"size": (192, 256), "mean": IMAGENET[0], "std": IMAGENET[1], "batch": "batch"},
+        {"grid": "stride"},
+    ),
     "movenet_single": ({"size": (192, 192), "dtype": "int32", "channels": "nhwc"}, {}),
     "movenet_multi": (
         {"size": (512, 288), "dtype": "int32", "channels": "nhwc", "dynamic": True},
@@ -55,7 +59,8 @@ def make(folder: Path, form: str, settings: dict[str, Any] | None = None, **more
     arguments, own = FORMS[form]
     arguments = {**arguments, **more}
     path = marker_model(folder / f"{form}.onnx", form, **arguments)
-    values: dict[str, Any] = {"decode": form.removesuffix("_end2end"), "layout": "coco17"}
+    decode = form.removesuffix("_end2end").removesuffix("_stride")
+    values: dict[str, Any] = {"decode": decode, "layout": "coco17"}
     for key in ("channels", "colors", "mean", "std"):
         if key in arguments:
             given = arguments[key]
@@ -131,7 +136,8 @@ def test_a_model_that_answers_with_nan_finds_no_one(models, tmp_path):
         made = detector(models / f"{form}.onnx", min_score=0.0)
         run = made._pose._run_once
         made._pose._run_once = lambda batch, run=run: {
-            name: np.full_like(value, np.nan) for name, value in run(batch).items()
+            name: np.full_like(value, np.nan) if value.dtype.kind == "f" else value
+            for name, value in run(batch).items()
         }
         assert made.detect(scene(640, 480)[0], 0) == []
 
@@ -440,7 +446,7 @@ def test_the_cpu_takes_over_from_a_gpu_that_fails(models):
         ({"dtype": "uint8"}, r"expected an input of uint8, found tensor\(float\)"),
         ({"layout": "halpe26"}, r"expected \(B, 26, 384\) and .*found simcc_x \(1, 17, 384\)"),
         ({"split": 3}, r"expected \(B, 17, 576\) and \(B, 17, 768\), found simcc_x"),
-        ({"decode": "heatmap"}, r"expected \(B, 17, h, w\), found simcc_x .* and simcc_y"),
+        ({"decode": "heatmap"}, r"expected \(B, 17, h, w\) or .*, found simcc_x .* and simcc_y"),
         ({"decode": "yolo_pose"}, r"expected \(1, 56, N\) or \(1, N, 57\), found simcc_x"),
         ({"decode": "rtmo"}, r"expected \(1, N, 5\) and \(1, N, 17, 3\), found simcc_x"),
         ({"decode": "simc"}, "decode must be one of simcc, .*, not 'simc'"),
@@ -533,6 +539,7 @@ def test_inputs_that_do_not_fit(tmp_path):
         ("movenet_multipose_lightning_1", "movenet_multi", 17, "rgb"),
         ("vitpose-b-coco", "heatmap", 17, "rgb"),
         ("ViTPose_base_coco_256x192", "heatmap", 17, "rgb"),
+        ("tinypose_256x192", "heatmap", 17, "rgb"),
     ],
 )
 def test_presets(tmp_path, name, decode, layout, colors):
@@ -545,6 +552,7 @@ def test_presets(tmp_path, name, decode, layout, colors):
     [
         ("yolox_m_8xb8-300e_humanart-c2c7a14a", "nms_boxes"),
         ("yolox_tiny", "yolox_boxes"),
+        ("rtmdet_nano_8xb32-100e_coco-obj365-person-05d8511e", "nms_boxes"),
         ("yolo11n", "yolo_boxes"),
     ],
 )
@@ -587,6 +595,7 @@ def test_the_examples_in_the_documentation(tmp_path):
         ("movenet_singlepose_lightning", "movenet_single"),
         ("movenet_multipose", "movenet_multi"),
         ("vitpose-s", "heatmap"),
+        ("tinypose_256x192", "heatmap_stride"),
     ],
 )
 def test_a_well_known_file_needs_no_settings(models, tmp_path, name, form):

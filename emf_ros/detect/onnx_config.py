@@ -83,6 +83,7 @@ class NetworkConfig:
 # ------------------------------------------------------------------------------------- presets
 
 _IMAGENET = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+_IMAGENET_BGR = {key: value[::-1] for key, value in _IMAGENET.items()}
 _ULTRALYTICS: dict[str, Any] = {"std": [255.0, 255.0, 255.0], "fill": 114}
 _OPENMMLAB: dict[str, Any] = {"colors": "bgr", "placement": "corner", "fill": 114}
 
@@ -103,9 +104,11 @@ _POSE_PRESETS: tuple[tuple[str, dict[str, Any]], ...] = (
         {"decode": "movenet_single", "layout": "coco17", "channels": "nhwc"},
     ),
     (r"vitpose", {"decode": "heatmap", "layout": "coco17", **_IMAGENET}),
+    (r"tinypose", {"decode": "heatmap", "layout": "coco17", **_IMAGENET, "grid": "stride"}),
 )
 _BOX_PRESETS: tuple[tuple[str, dict[str, Any]], ...] = (
     (r"yolox.*humanart", {"decode": "nms_boxes", **_OPENMMLAB}),
+    (r"rtmdet", {"decode": "nms_boxes", **_OPENMMLAB, **_IMAGENET_BGR}),
     (r"yolox[-_](nano|tiny|[smlx])$", {"decode": "yolox_boxes", **_OPENMMLAB}),
     (r"yolo(v8|11|26)[nsmlx]$", {"decode": "yolo_boxes", **_ULTRALYTICS}),
 )

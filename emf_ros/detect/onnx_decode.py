@@ -173,7 +173,9 @@ def _simcc(
 def _heatmaps(
     outputs: dict[str, np.ndarray], config: NetworkConfig, joints: int, size: tuple[int, int]
 ) -> np.ndarray:
-    (maps,) = _expect(outputs, [("B", joints, "h", "w")])
+    form: tuple[int | str, ...] = ("B", joints, "h", "w")
+    # PaddleDetection's exports have each map's highest cell beside it.
+    maps = _expect(outputs, [form], [form, ("B", joints)])[0]
     batch, _, rows, columns = maps.shape
     if min(rows, columns) < 2 or abs(rows * size[0] - columns * size[1]) > max(size):
         raise WrongShape(
