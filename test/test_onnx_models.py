@@ -570,7 +570,8 @@ def test_the_examples_in_the_documentation(tmp_path):
     page = Path(__file__).resolve().parents[1] / "docs" / "detectors.md"
     examples = re.findall(r"^    # ([\w-]+)\.yaml.*\n((?:    .+\n)+)", page.read_text(), re.M)
     assert [name for name, _ in examples] == [
-        *("rtmpose-m", "rtmo-s", "yolo11n-pose", "movenet_lightning", "vitpose-s")
+        *("rtmpose-m", "rtmo-s", "yolo11n-pose", "movenet_lightning", "vitpose-s"),
+        "tinypose_256x192",
     ]
     for name, text in examples:
         path = tmp_path / f"{name}.onnx"

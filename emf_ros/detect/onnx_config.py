@@ -20,7 +20,8 @@ POSE_DECODES = TOP_DOWN + ONE_STAGE
 BOX_DECODES = ("yolo_boxes", "yolox_boxes", "nms_boxes")
 #: For models that take any size.
 USUAL_SIZE = {
-    # Half of it finds a third fewer of those who fill a third of the picture, half as exactly.
+    # At half of it, people a third as high as the picture are found a fifth less often, and half as
+    # exactly.
     "movenet_multi": (512, 288),
     **dict.fromkeys(("rtmo", "yolo_pose", "yolo_boxes", "yolox_boxes", "nms_boxes"), (640, 640)),
 }
