@@ -237,9 +237,9 @@ def test_without_boxes_one_person_is_followed(models):
     assert looked(image, 6 * 33_000_000)[0] and not looked(image, 7 * 33_000_000)[0]
     # After a gap, and when time starts anew.
     assert looked(image, 10**9)[0] and looked(image, 0)[0]
-    # Whoever is hardly there is not held on to.
-    run = made._pose._run_once
-    made._pose._run_once = lambda batch: {n: 0.25 * v for n, v in run(batch).items()}
+    # Whoever is hardly there, a few sure joints and nothing else, is not held on to.
+    run, few = made._pose._run_once, (np.arange(17) < 4)[:, None]
+    made._pose._run_once = lambda batch: {n: few * v for n, v in run(batch).items()}
     assert len(made.detect(image, 33_000_000)) == 1
     assert looked(image, 2 * 33_000_000)[0]
 
