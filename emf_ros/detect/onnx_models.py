@@ -263,7 +263,7 @@ class OnnxPoseDetector:
         if self._finder is not None:
             return f"{self._pose.description}, boxes of {self._finder.description}"
         whole = self._pose.config.decode in TOP_DOWN
-        return self._pose.description + (", the whole picture as one person's box" * whole)
+        return self._pose.description + (", one person, looked for in the whole picture" * whole)
 
     def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
         if 0 in image.shape:
