@@ -184,7 +184,8 @@ def marker_model(
 
     Args:
         path: of the file.
-        form: of the output: a pose decoder's or box decoder's name, or 'yolo_pose_end2end'.
+        form: of the output: a pose decoder's or box decoder's name, 'yolo_pose_end2end', or
+            'heatmap_stride', with a cell on the first of its pixels and an output of Paddle's more.
         size: (width, height) of the input.
         people: how many are found, each in its part of the picture from left to right; each twice
             where the form leaves it to others to suppress that.
@@ -224,11 +225,12 @@ def marker_model(
             bins = np.arange(2 * length) / 2
             graph.add("Mul", graph.bump(value, bins, 3.0, (2 * length,)), last(score), to=name)
             outputs[name] = (batch, joints, 2 * length)
-    elif form == "heatmap":
+    elif form in ("heatmap", "heatmap_stride"):
         x, y, score = found[0]
         columns, rows = width // 4, height // 4
-        across = np.arange(columns) * (width - 1) / (columns - 1)
-        down = np.arange(rows) * (height - 1) / (rows - 1)
+        across, down = 4 * np.arange(columns), 4 * np.arange(rows)
+        if form == "heatmap":
+            across, down = (c * (n - 1) / c[-1] for c, n in ((across, width), (down, height)))
         both = graph.add(
             "Mul",
             graph.bump(x, across, 8.0, (1, columns)),
@@ -237,6 +239,10 @@ def marker_model(
         score = graph.add("Unsqueeze", score, graph.axes(2, 3))
         graph.add("Mul", both, score, to="heatmaps")
         outputs["heatmaps"] = (batch, joints, rows, columns)
+        if form == "heatmap_stride":
+            flat = graph.reshape("heatmaps", (-1, joints, rows * columns))
+            graph.add("ArgMax", flat, axis=2, keepdims=0, to="highest")
+            outputs["highest"] = (batch, joints)
     elif form in ("movenet_single", "movenet_multi"):
         rows_ = []
         for x, y, score in found:
@@ -267,7 +273,10 @@ def marker_model(
     elif form in ("yolo_pose", "yolo_pose_end2end"):
         rows_ = []
         for x, y, score in found:
-            flat = graph.reshape(graph.join([last(v) for v in (x, y, score)], 2), (1, 3 * joints))
+            # Keypoints are counted from the picture's edge.
+            points = [graph.scale(v, 1.0, 0.5) for v in (x, y)]
+            flat = graph.join([last(v) for v in (*points, score)], 2)
+            flat = graph.reshape(flat, (1, 3 * joints))
             if form == "yolo_pose":
                 for worse in (0.8, 1.0):
                     # The same person again, from a neighbouring cell.
@@ -337,7 +346,7 @@ def marker_model(
             [
                 helper.make_tensor_value_info(
                     name,
-                    TensorProto.INT64 if name == "labels" else TensorProto.FLOAT,
+                    TensorProto.INT64 if name in ("labels", "highest") else TensorProto.FLOAT,
                     list(out),
                 )
                 for name, out in outputs.items()

@@ -43,6 +43,31 @@ def test_demo_turns_the_video_into_skeletons(tmp_path):
     assert (tmp_path / "overlay.mp4").stat().st_size > 100_000
 
 
+def test_images_are_counted_from_the_first_although_its_camera_info_is_not_heard(ros):
+    """The source publishes to whoever it has found, which may be the detector alone."""
+    from sensor_msgs.msg import CameraInfo
+    from std_msgs.msg import Header
+
+    from emf_ros.camera import Camera
+    from emf_ros.nodes.conversions import time_msg
+    from emf_ros.nodes.demo import Listener
+    from emf_ros_msgs.msg import Skeleton2DArray
+
+    listener = Listener("/counting", "coco17", Camera.from_fov(640, 480, 60.0), 10.0)
+    numbers = []
+    listener.collector.keypoints = lambda stamp_ns, frame, people: numbers.append(frame)
+    begin = 5 * 10**9
+    try:
+        for number in (0, 3, 4):
+            header = Header(stamp=time_msg(begin + number * 10**8))
+            if number:
+                listener._on_info(CameraInfo(header=header))
+            listener._on_keypoints(Skeleton2DArray(header=header, layout="coco17"))
+    finally:
+        listener.destroy_node()
+    assert numbers == [0, 3, 4] and listener.first_ns == begin
+
+
 def test_demo_names_a_video_that_is_not_there(tmp_path):
     """A wrong path ends with one line and a code, before any node is started."""
     command = [sys.executable, "-m", "emf_ros.nodes.demo", "--out", str(tmp_path)]

@@ -1,7 +1,7 @@
 """Pictures into a network's input, and its output into keypoints and boxes.
 
 Coordinates are of pixels' centres, (0, 0) that of the top left one, as everywhere in the package.
-Networks that give shares of the picture count from its edges.
+Networks that give shares of the picture count from its edges, and so do Ultralytics'.
 """
 
 from __future__ import annotations
@@ -173,7 +173,9 @@ def _simcc(
 def _heatmaps(
     outputs: dict[str, np.ndarray], config: NetworkConfig, joints: int, size: tuple[int, int]
 ) -> np.ndarray:
-    (maps,) = _expect(outputs, [("B", joints, "h", "w")])
+    form: tuple[int | str, ...] = ("B", joints, "h", "w")
+    # PaddleDetection's exports have each map's highest cell beside it.
+    maps = _expect(outputs, [form], [form, ("B", joints)])[0]
     batch, _, rows, columns = maps.shape
     if min(rows, columns) < 2 or abs(rows * size[0] - columns * size[1]) > max(size):
         raise WrongShape(
@@ -262,7 +264,8 @@ def decode_people(
         else:
             # Suppressed already; the sixth is the class, of which there is one.
             boxes, scores, points = found[0, :, :4], found[0, :, 4], found[0, :, 6:]
-        keypoints = points.reshape(-1, joints, 3)
+        # They are mirrored in training as width - x: counted from the picture's edge.
+        keypoints = points.reshape(-1, joints, 3) - np.array([0.5, 0.5, 0.0], points.dtype)
     sound = np.isfinite(keypoints).all(axis=(1, 2)) & np.isfinite(boxes).all(axis=1)
     kept = _suppressed(boxes, np.where(sound, scores, 0.0), config)
     return keypoints[kept], scores[kept]

@@ -263,7 +263,7 @@ class OnnxPoseDetector:
         if self._finder is not None:
             return f"{self._pose.description}, boxes of {self._finder.description}"
         whole = self._pose.config.decode in TOP_DOWN
-        return self._pose.description + (", the whole picture as one person's box" * whole)
+        return self._pose.description + (", one person, looked for in the whole picture" * whole)
 
     def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
         if 0 in image.shape:
@@ -304,6 +304,8 @@ class OnnxPoseDetector:
         """Of the crops that people are looked for in."""
         pose = self._pose
         if self._finder is None:
+            if self._followed and self._is_near(stamp_ns):
+                return [crop(self._followed[0], pose.size, pose.config.padding)]
             return [letterbox(image.shape, pose.size, "center")]
         return [crop(box, pose.size, pose.config.padding) for box in self._boxes(image, stamp_ns)]
 
@@ -312,8 +314,8 @@ class OnnxPoseDetector:
         finder = self._finder
         assert finder is not None
         self._since += 1
-        near = self._last_ns is not None and 0 <= stamp_ns - self._last_ns <= NOT_FOLLOWED_NS
-        if self._followed and near and self._since < finder.config.detect_every:
+        fresh = self._since < finder.config.detect_every
+        if self._followed and fresh and self._is_near(stamp_ns):
             return self._followed
         self._since = 0
         placement = letterbox(image.shape, finder.size, finder.config.placement)
@@ -322,10 +324,18 @@ class OnnxPoseDetector:
         limit = np.array(image.shape[1::-1]) - 1.0
         return list(corners.clip(0, limit).reshape(-1, 4)[: self._max_people])
 
+    def _is_near(self, stamp_ns: int) -> bool:
+        """Whether people are still about where they were in the last image."""
+        return self._last_ns is not None and 0 <= stamp_ns - self._last_ns <= NOT_FOLLOWED_NS
+
     def _follow(self, people: list[Detection], stamp_ns: int) -> None:
         """Remember where people are."""
         self._last_ns, self._followed = stamp_ns, []
+        # Without boxes, what is followed is looked at and nothing else, until it is lost.
+        least = SURE if self._finder is None else 0.0
         for person in people:
+            if person.score < least:
+                continue
             sure = person.keypoints[person.keypoints[:, 2] >= SURE, :2]
             if len(sure) >= 4:
                 low, high = sure.min(axis=0), sure.max(axis=0)

@@ -66,16 +66,23 @@ class Listener(Node):
 
     def _on_info(self, message: CameraInfo) -> None:
         self.images += 1
-        if self.first_ns is None:
-            self.first_ns = conversions.stamp_ns(message.header.stamp)
+        self._since_first(conversions.stamp_ns(message.header.stamp))
 
     def _on_keypoints(self, message: Skeleton2DArray) -> None:
         self.keypoint_messages += 1
         frame = conversions.keypoint_frame(message)
-        index = -1
-        if self.first_ns is not None:
-            index = round((frame.stamp_ns - self.first_ns) / 1e9 * self.rate_hz)
+        index = round(self._since_first(frame.stamp_ns) / 1e9 * self.rate_hz)
         self.collector.keypoints(frame.stamp_ns, index, frame.people)
+
+    def _since_first(self, stamp_ns: int) -> int:
+        """Nanoseconds since the first image.
+
+        The detector sees the first one, but the source may not have found this node yet: then its
+        camera_info is not heard here, and the first that is heard of it are its keypoints.
+        """
+        if self.first_ns is None:
+            self.first_ns = stamp_ns
+        return stamp_ns - self.first_ns
 
     def _on_skeletons(self, message: Skeleton3DArray) -> None:
         now_ns = self.get_clock().now().nanoseconds
