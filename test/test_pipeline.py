@@ -8,6 +8,8 @@ from emf_ros.camera import Camera
 from emf_ros.lift.bones import bone_lengths
 from emf_ros.lift.engine import make_engine
 from emf_ros.lift.pipeline import (
+    COASTING,
+    ENDED,
     KeypointFrame,
     LiftPipeline,
     Person2D,
@@ -209,6 +211,18 @@ class TestLag:
             if result is not None:
                 told += [p.state for p in result.people if p.track_id == 1]
         assert told.count(3) == 1 and told[-1] == 3
+
+
+@pytest.mark.parametrize(("seen", "coasts_s"), [(2, 0.2), (16, 0.5), (45, 1.0)])
+def test_whoever_was_seen_briefly_is_soon_given_up(engine, seen, coasts_s):
+    pipeline, rays = pipeline_of(engine), walker(90)
+    states = []
+    for t in range(85):
+        shown = [rays[t]] if t < seen else []
+        result = pipeline.update(frame_of(shown, STEP * (t + 30), (1,)[: len(shown)]))
+        states += [p.state for p in result.people if p.track_id == 1]
+    assert states.count(ENDED) == 1 and states[-1] == ENDED
+    assert abs(states.count(COASTING) - 30 * coasts_s) <= 1
 
 
 class TestWhoIsWho:

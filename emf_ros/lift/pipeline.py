@@ -43,6 +43,9 @@ KEPT = 1.5
 #: (10 m/s, of a man of 1.7 m); beyond it the id has gone to somebody else.
 JUMP, JUMP_PER_S = 0.5, 6.0
 
+#: Whoever has been seen for less than this outlives the last keypoints by this.
+BRIEF_NS = 200_000_000
+
 
 @dataclass(frozen=True)
 class PipelineConfig:
@@ -55,8 +58,8 @@ class PipelineConfig:
             as score times size in the picture, comes first, and who is followed already goes
             before others by `KEPT`.
         min_frames: observations until a track counts as TRACKED.
-        coast_s: how long a track outlives its last keypoints; as long as the tracker remembers
-            one, or an id would end and live again.
+        coast_s: how long a track outlives its last keypoints, if it was seen for as long before;
+            as long as the tracker remembers one, or an id would end and live again.
         max_gap_s: keypoints further apart are not interpolated between.
         min_score: a keypoint under it does not show its joint, and does not weigh on the root.
         joint_timeout_s: a joint not shown for this long is unknown.
@@ -408,11 +411,10 @@ class LiftPipeline:
         stamp_ns = self._due_stamp(newest_ns)
         if stamp_ns <= self._described_ns:
             return None
-        coast_ns = self.config.coast_s * NANOSECONDS
         self._end(
             track_id
             for track_id, track in self._tracks.items()
-            if stamp_ns - track.history.newest_ns > coast_ns
+            if stamp_ns - track.history.newest_ns > self._coast_ns(track)
         )
         # A track younger than the described image has nothing to say about it yet.
         tracks = {i: t for i, t in self._tracks.items() if t.history.first_ns <= stamp_ns}
@@ -426,6 +428,11 @@ class LiftPipeline:
             rays[row], scores[row] = track.history.resample(times)
         canonical = canonical_window(rays, scores)
         return Windows(stamp_ns, newest_ns - stamp_ns, frame, tracks, rays, scores, canonical)
+
+    def _coast_ns(self, track: _Track) -> float:
+        """How long a track outlives its last keypoints: no longer than it has been seen, as what
+        a detector makes up lasts a few images."""
+        return min(self.config.coast_s * NANOSECONDS, max(track.history.seen_ns, BRIEF_NS))
 
     def _camera_for(self, image_size: tuple[int, int]) -> Camera | None:
         width, height = image_size

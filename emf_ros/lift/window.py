@@ -22,6 +22,12 @@ class KeypointHistory:
         self.max_gap_ns = int(max_gap_s * NANOSECONDS)
         self._entries: deque[tuple[int, np.ndarray, np.ndarray]] = deque()
         self.observed = 0
+        self._born_ns = 0
+
+    @property
+    def seen_ns(self) -> int:
+        """From the first observation there was to the last, ns."""
+        return self.newest_ns - self._born_ns
 
     @property
     def newest(self) -> tuple[int, np.ndarray, np.ndarray]:
@@ -46,6 +52,8 @@ class KeypointHistory:
         """
         if self._entries and stamp_ns <= self.newest_ns:
             raise ValueError("stamps must rise")
+        if not self._entries:
+            self._born_ns = stamp_ns
         self._entries.append((stamp_ns, rays, scores))
         self.observed += 1
         # One entry older than the span stays: the oldest sample lies between it and its successor.
