@@ -42,6 +42,7 @@ MIN_SCORE = 0.4
 PAIRED = 0.2
 UNTIMED = 5
 BODY = body_joints(BLAZEPOSE33)
+HIPS = [BLAZEPOSE33.index("left_hip"), BLAZEPOSE33.index("right_hip")]
 #: Where the demo's people are whole and well seen: frames, and where their middle is left, right.
 SOURCES = {"man": (20, 160, 300, 800), "woman": (66, 180, 180, 1500)}
 #: By the number of people in a composite: their sizes, front and back.
@@ -95,11 +96,18 @@ class CutOut:
         keypoints: (33, 3) px from the cut's corner.
         picture: (h, w, 3) uint8 RGB.
         mask: (h, w) 0..1.
+        corner: (x, y) px of the video, the cut's.
     """
 
     keypoints: np.ndarray
     picture: np.ndarray
     mask: np.ndarray
+    corner: tuple[int, int]
+
+    @property
+    def hips_x(self) -> float:
+        """px, from the cut's left edge."""
+        return float(self.keypoints[HIPS, 0].mean())
 
 
 def demo() -> tuple[Clip, dict[str, list[CutOut]], np.ndarray]:
@@ -161,9 +169,11 @@ def _cut_out(
     limit = np.array(frame.shape[1::-1])
     left, top = np.clip(low - margin, 0, limit).astype(int)
     right, bottom = np.clip(high + margin, 0, limit).astype(int)
-    moved = keypoints - (left, top, 0)
     return CutOut(
-        moved, frame[top:bottom, left:right].copy(), mask[top:bottom, left:right].astype(np.float32)
+        keypoints - (left, top, 0),
+        frame[top:bottom, left:right].copy(),
+        mask[top:bottom, left:right].astype(np.float32),
+        (int(left), int(top)),
     )
 
 
@@ -184,31 +194,65 @@ def composite(people: dict[str, list[CutOut]], background: np.ndarray, count: in
             x = (number + 0.5) / count * width
             x += 0.1 * width / count * np.sin(0.1 * index + starts[number])
             feet = HORIZON_Y + scale * (FEET_Y - HORIZON_Y)
-            there.append(_stand(canvas, cut, scale, x, feet, mirrored=bool(number % 3 == 1)))
+            keypoints, _ = stand(canvas, cut, scale, x, feet, mirrored=bool(number % 3 == 1))
+            there.append(keypoints)
         frames.append(canvas)
         truth.append(there)
     return Clip(frames, truth)
 
 
-def _stand(
-    canvas: np.ndarray, cut: CutOut, scale: float, x: float, feet: float, mirrored: bool
-) -> np.ndarray:
-    """Draw a person, hips over x and feet at a height, px; returns the keypoints (33, 3)."""
-    picture, mask, keypoints = cut.picture, cut.mask, cut.keypoints.copy()
+def stand(
+    canvas: np.ndarray,
+    cut: CutOut,
+    scale: float,
+    x: float,
+    feet: float,
+    mirrored: bool,
+    dye: np.ndarray | float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a person.
+
+    Args:
+        canvas: (H, W, 3) uint8, drawn upon.
+        scale: of the size in the video.
+        x, feet: px, of the hips and of the lower foot.
+        dye: (3,) gain of red, green and blue.
+
+    Returns:
+        keypoints (33, 3) and mask (H, W) 0..1.
+    """
+    picture, mask, keypoints, hips = cut.picture, cut.mask, cut.keypoints.copy(), cut.hips_x
     if mirrored:
         keypoints = keypoints[list(BLAZEPOSE33.mirror)]
-        keypoints[:, 0] = picture.shape[1] - 1 - keypoints[:, 0]
+        last = picture.shape[1] - 1
+        keypoints[:, 0], hips = last - keypoints[:, 0], last - hips
         picture, mask = picture[:, ::-1], mask[:, ::-1]
-    hips = keypoints[[BLAZEPOSE33.index("left_hip"), BLAZEPOSE33.index("right_hip")], 0].mean()
     shift = np.array([x - scale * hips, feet - scale * keypoints[BODY, 1].max()])
     matrix = np.column_stack([scale * np.eye(2), shift])
     size = canvas.shape[1::-1]
-    picture = np.ascontiguousarray(picture)
-    alpha = cv2.warpAffine(np.ascontiguousarray(mask), matrix, size)[..., None]
+    picture = (picture * dye).clip(0, 255).astype(np.uint8)
+    alpha = cv2.warpAffine(np.ascontiguousarray(mask), matrix, size)
     drawn = cv2.warpAffine(picture, matrix, size, borderMode=cv2.BORDER_REPLICATE)
-    canvas[:] = (canvas + alpha * (drawn.astype(np.float32) - canvas)).round()
+    canvas[:] = (canvas + alpha[..., None] * (drawn.astype(np.float32) - canvas)).round()
     keypoints[:, :2] = scale * keypoints[:, :2] + shift
-    return keypoints
+    return keypoints, alpha
+
+
+def paired(
+    detections: list[Detection], truth: list[np.ndarray], layout: Layout
+) -> dict[tuple[int, int], np.ndarray]:
+    """Who is whose: the distances of the body's joints (12,), as shares of the height, by the
+    numbers of the person and of the detection."""
+    mine = [layout.index(BLAZEPOSE33.joints[j]) for j in BODY]
+    apart = np.full((len(truth), len(detections), len(BODY)), np.inf)
+    for i, person in enumerate(truth):
+        tall = float(np.ptp(person[:, 1]))
+        for k, detection in enumerate(detections):
+            offset = detection.keypoints[mine, :2] - person[BODY, :2]
+            apart[i, k] = np.linalg.norm(offset, axis=1) / tall
+    near = 1 - np.median(apart, axis=2) / PAIRED
+    pairs = assign(np.maximum(near, 0.0), 1e-6) if near.size else []
+    return {pair: apart[pair] for pair in pairs}
 
 
 @dataclass
@@ -222,20 +266,12 @@ class Figures:
     distances: list[np.ndarray] = field(default_factory=list)
 
     def add(self, detections: list[Detection], truth: list[np.ndarray], layout: Layout) -> None:
-        """Pair them with the people who are there, by the least median distance."""
-        mine = [layout.index(BLAZEPOSE33.joints[j]) for j in BODY]
-        apart = np.full((len(truth), len(detections), len(BODY)), np.inf)
-        for i, person in enumerate(truth):
-            tall = float(np.ptp(person[:, 1]))
-            for k, detection in enumerate(detections):
-                offset = detection.keypoints[mine, :2] - person[BODY, :2]
-                apart[i, k] = np.linalg.norm(offset, axis=1) / tall
-        near = 1 - np.median(apart, axis=2) / PAIRED
-        pairs = assign(np.maximum(near, 0.0), 1e-6) if near.size else []
+        """What was found of who is there in one picture."""
+        pairs = paired(detections, truth, layout)
         self.people += len(truth)
         self.found += len(pairs)
         self.ghosts += len(detections) - len(pairs)
-        self.distances += [apart[pair] for pair in pairs]
+        self.distances += pairs.values()
 
     def row(self, case: str, name: str, reference_ms: float, with_ghosts: bool) -> str:
         p50, p95 = np.percentile(self.ms, (50, 95))

@@ -346,6 +346,7 @@ def test_while_someone_is_missing_the_search_takes_its_share(picture, monkeypatc
         return search(image, views)
 
     monkeypatch.setattr(detector, "_search", counted)
+    monkeypatch.setattr(detector, "_around_lost", lambda stamp_ns: [])
     # The whole and its parts at once, then one view a picture.
     detector.detect(picture, 0)
     assert len(searched) == 4 and searched[0].side == picture.shape[1]
@@ -353,7 +354,7 @@ def test_while_someone_is_missing_the_search_takes_its_share(picture, monkeypatc
         detector.detect(picture, index * FRAME_NS)
     assert len(searched) == 3 + blazepose.EAGER_SEARCHES
     # Then one for four of the squares that are looked at anyway.
-    people, detector._eager, detector._lost = len(detector._regions), 0, []
+    people, detector._eager = len(detector._regions), 0
     for index in range(blazepose.EAGER_SEARCHES, blazepose.EAGER_SEARCHES + 8):
         detector.detect(picture, index * FRAME_NS)
     assert len(detector._regions) == people > 0
@@ -443,6 +444,37 @@ def test_someone_lost_is_looked_for_at_once(picture, detector, monkeypatch):
     after = detector.detect(picture, 2 * FRAME_NS)
     assert lost
     assert any(apart is not None for apart in distances(after, [before]))
+
+
+def test_who_comes_out_from_behind_is_found_within_a_second(picture, detector):
+    """The man is covered for half a second; the search goes on around where he was."""
+    for index in range(3):
+        everyone = detector.detect(picture, index * FRAME_NS)
+    man = min(everyone, key=lambda d: d.box()[0])
+    x, y, width, height = man.box().astype(int)
+    covered = picture.copy()
+    covered[y - 40 : y + height + 40, x - 40 : x + width + 40] = 128
+    for index in range(3, 18):
+        found = detector.detect(covered, index * FRAME_NS)
+    assert all(apart is None for apart in distances(found, [man]))
+    for index in range(18, 24):
+        found = detector.detect(picture, index * FRAME_NS)
+        if distances(found, [man])[0] is not None:
+            return
+    pytest.fail("he was not found any more")
+
+
+def test_a_slow_camera_is_searched_as_much(picture, detector, monkeypatch):
+    blank, counts = np.zeros_like(picture), []
+    monkeypatch.setattr(
+        detector, "_search", lambda image, views: counts.extend(views) or [[] for _ in views]
+    )
+    for step_ns, expected in ((FRAME_NS, 1), (3 * FRAME_NS, 3), (9 * FRAME_NS, 3)):
+        detector.detect(blank, 0)
+        counts.clear()
+        for index in range(1, 5):
+            detector.detect(blank, index * step_ns)
+        assert len(counts) == 4 * expected
 
 
 # ------------------------------------------------------------------------------ devices

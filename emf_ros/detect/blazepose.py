@@ -41,6 +41,8 @@ EAGER_SEARCHES = 30
 #: side it finds 9 in 10, at 0.2 it finds 6, at 0.1 none. So it also looks into parts of the
 #: picture, of so many sizes, each smaller by this factor than the one before.
 _LEVELS, _ZOOM = 3, 1.75
+#: Which size comes after which: those at some metres most often.
+_TURNS = (1, 0, 1, 2)
 #: How far the views reach beyond the edges, in all, as a share of their side.
 _OVERHANG = 0.25
 #: By which they move from round to round, of their distance: the points of these multiples fill a
@@ -51,8 +53,11 @@ _SHIFTS = (0.7548776662466927, 0.5698402909980532)
 _MIN_VIEW = 200
 #: So many views of the first picture; the whole and its parts of one of 16:9.
 _AT_FIRST = 4.0
-#: Once more around whoever was lost: in so many pictures, in a view of so many of their squares.
-_LOST_SEARCHES, _LOST_VIEW = 3, 1.5
+#: Whoever is lost, behind somebody else perhaps, is also looked for around where that was: for so
+#: long, in a view of so many of their squares.
+_LOST_NS, _LOST_VIEW = 1_000_000_000, 2.0
+#: On each picture of a camera that is slower than this one more view is searched, up to so many.
+_USUAL_NS, _MOST_AT_ONCE = 33_000_000, 3
 
 DETECTOR_SIZE, LANDMARK_SIZE, HEATMAP_SIZE = 224, 256, 64  # px
 #: A GPU takes several views or squares in one pass; a CPU is as fast with one by one, and then need
@@ -167,37 +172,32 @@ class BlazePoseDetector:
         self._body = body_joints(self.layout)
         self._regions: list[Region] = []
         self._due, self._eager = 0.0, EAGER_SEARCHES
-        self._lost: list[Region] = []
+        self._lost: list[tuple[int, Region]] = []
         self._views: Iterator[Region] = iter(())
         self._last: tuple[int, tuple[int, ...]] | None = None
 
     def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
         if image.size == 0 or max(image.shape) > _LARGEST:
             return []
-        self._forget_the_past(image, stamp_ns)
+        passed_ns = self._forget_the_past(image, stamp_ns)
         tracked = self._regions
         poses: list[_Pose] = []
         for region, pose in zip(tracked, self._look(image, tracked), strict=True):
-            if pose is None:
-                # Who may well be there still.
-                self._eager = EAGER_SEARCHES
-                side = _LOST_VIEW * region.side
-                self._lost += [Region(region.x, region.y, side, 0.0)] * _LOST_SEARCHES
             # Of two squares that have slid onto one person, the older goes on.
-            elif not any(same_person(pose.person, p.person) for p in poses):
+            if pose is not None and not any(same_person(pose.person, p.person) for p in poses):
                 poses.append(pose)
             else:
+                # Someone was lost, who may well be there still.
                 self._eager = EAGER_SEARCHES
+                self._lost.append((stamp_ns + _LOST_NS, region))
         self._due += max(len(poses), 1) / self._search_every
         if self._eager or not poses:
-            self._due = max(self._due, 1.0)
+            self._due = max(self._due, min(max(round(passed_ns / _USUAL_NS), 1), _MOST_AT_ONCE))
         if len(poses) < self._max_people and self._due >= 1:
             # While there is no one, the count waits for the first to come.
             self._eager -= bool(poses and self._eager)
-            around = [self._lost.pop(0)] if self._lost else []
-            self._add_new(
-                image, around + list(itertools.islice(self._views, int(self._due))), poses
-            )
+            views = list(itertools.islice(self._views, int(self._due)))
+            self._add_new(image, self._around_lost(stamp_ns) + views, poses)
         self._due %= 1
         self._regions = [pose.next for pose in poses]
         return [pose.person for pose in poses if pose.person.score >= self._min_score]
@@ -256,15 +256,28 @@ class BlazePoseDetector:
                 f"BlazePose has failed ({first_line(error)}) and goes on on the CPU"
             ) from error
 
-    def _forget_the_past(self, image: np.ndarray, stamp_ns: int) -> None:
+    def _around_lost(self, stamp_ns: int) -> list[Region]:
+        """A view of where someone was lost, each of them in turn."""
+        self._lost = [(until_ns, region) for until_ns, region in self._lost if stamp_ns < until_ns]
+        if not self._lost:
+            return []
+        self._lost.append(self._lost.pop(0))
+        _, region = self._lost[-1]
+        return [Region(region.x, region.y, _LOST_VIEW * region.side, 0.0)]
+
+    def _forget_the_past(self, image: np.ndarray, stamp_ns: int) -> int:
+        """Begin anew after a gap; the time since the last picture, ns."""
+        passed_ns = 0
         if self._last is not None:
             last_ns, shape = self._last
-            if image.shape != shape or not 0 <= stamp_ns - last_ns <= _FORGET_NS:
+            passed_ns = stamp_ns - last_ns
+            if image.shape != shape or not 0 <= passed_ns <= _FORGET_NS:
                 self._regions, self._eager, self._lost = [], EAGER_SEARCHES, []
                 self._last = None
         if self._last is None:
             self._views, self._due = search_order(*image.shape[1::-1]), _AT_FIRST
         self._last = stamp_ns, image.shape
+        return passed_ns
 
     def _add_new(self, image: np.ndarray, views: list[Region], poses: list[_Pose]) -> None:
         """Search views for people who are not among these yet, and add them."""
@@ -284,6 +297,11 @@ class BlazePoseDetector:
                             and all(_apart(pose.person, p.person) for p in poses)
                         ):
                             poses.append(pose)
+                            self._lost = [
+                                (until_ns, lost)
+                                for until_ns, lost in self._lost
+                                if not _covers(pose.next, lost)
+                            ]
 
     def _search(self, image: np.ndarray, views: Sequence[Region]) -> list[list[Region]]:
         """The squares of people in each view, the surest first."""
@@ -352,7 +370,7 @@ class BlazePoseDetector:
 def search_order(width: int, height: int) -> Iterator[Region]:
     """The squares of a picture to be searched, one after another, without end.
 
-    First the whole and all of its parts; then the levels take turns.
+    First the whole and all of its parts; then in `_TURNS`.
 
     Args:
         width, height: px.
@@ -364,9 +382,9 @@ def search_order(width: int, height: int) -> Iterator[Region]:
     yield from next(_rounds(width, height, sides[0]))
     if len(sides) > 1:
         yield from next(_rounds(width, height, sides[1]))
-    while True:
-        for level in levels:
-            yield next(level)
+    for level in itertools.cycle(_TURNS):
+        if level < len(levels):
+            yield next(levels[level])
 
 
 def _rounds(width: int, height: int, side: float) -> Iterator[list[Region]]:
@@ -537,6 +555,11 @@ def _sane(region: Region, image: np.ndarray) -> bool:
         and abs(region.y - height / 2) <= side
         and math.isfinite(region.angle)
     )
+
+
+def _covers(region: Region, other: Region) -> bool:
+    """Whether who is in one square may be who was in the other."""
+    return max(abs(region.x - other.x), abs(region.y - other.y)) < 0.5 * other.side
 
 
 def _same(new: Region, known: Region) -> bool:

@@ -1,0 +1,221 @@
+"""Who is who when a real detector looks at people who cross.
+
+python benchmarks/crossings.py                    # some five minutes
+python benchmarks/crossings.py --people 5 --rates 10 --save crossing.mp4
+
+The woman of the demo video is cut out, copied, mirrored, dyed and sized, and walks across the
+video's background, at her own pace, from both sides: everybody meets everybody within a second or
+two. The detector, the quality gate and the tracker see every picture, or every third one, as they
+do in a busy node. Unlike in tracking.py nothing about the detections is made up: squares slide from
+one person onto another, and two who overlap are read as one.
+
+Somebody is in sight while half of their own pixels are. A switch is an id other than the person's
+last one: an exchange where somebody else had it before, or else a new one. The figures are per
+minute in which people cross; nobody only walks alone here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from detection import FEET_Y, HORIZON_Y, MIN_SCORE, CutOut, demo, paired, stand
+
+from emf_ros.detect.base import DetectorError, make_detector
+from emf_ros.detect.weights import ModelUnavailable
+from emf_ros.machine import load, machine
+from emf_ros.render import draw_keypoints
+from emf_ros.track import WEAK, QualityGate, Tracker
+
+RATE_HZ = 30
+#: The last one starts this much later than the first, frames.
+STAGGER = 45
+#: Share of somebody's pixels that have to be seen.
+IN_SIGHT = 0.5
+
+
+@dataclass
+class Walker:
+    """A copy of the woman.
+
+    Attributes:
+        start: frame.
+        to_the_right: she walks to the left.
+        scale: of her size.
+        middle: px, where half of her way is.
+        dye: (3,) gain of red, green and blue.
+    """
+
+    start: int
+    to_the_right: bool
+    scale: float
+    middle: float
+    dye: np.ndarray
+
+
+@dataclass
+class Frame:
+    """A picture (H, W, 3) uint8 RGB, and the keypoints (33, 3) of those in sight, by number."""
+
+    picture: np.ndarray
+    people: dict[int, np.ndarray]
+
+
+def crossing(cuts: list[CutOut], background: np.ndarray, count: int, seed: int) -> list[Frame]:
+    """So many people who walk through one another."""
+    random = np.random.default_rng([count, seed])
+    width = background.shape[1]
+    walkers = [
+        Walker(
+            round(STAGGER * number / max(count - 1, 1)),
+            bool(number % 2),
+            random.uniform(0.6, 1.0),
+            width * random.uniform(0.4, 0.6),
+            random.uniform(0.5, 1.5, 3),
+        )
+        for number in random.permutation(count)
+    ]
+    way = np.array([cut.corner[0] + cut.hips_x for cut in cuts])
+    way -= (way[0] + way[-1]) / 2
+    order = sorted(range(count), key=lambda n: walkers[n].scale)
+    frames = []
+    for index in range(len(cuts) + STAGGER):
+        canvas, drawn = background.copy(), {}
+        for number in order:
+            walker = walkers[number]
+            place = index - walker.start
+            if not 0 <= place < len(cuts):
+                continue
+            x = walker.middle + (-1 if walker.to_the_right else 1) * walker.scale * way[place]
+            feet = HORIZON_Y + walker.scale * (FEET_Y - HORIZON_Y)
+            drawn[number] = stand(
+                canvas, cuts[place], walker.scale, x, feet, walker.to_the_right, walker.dye
+            )
+        frames.append(Frame(canvas, _in_sight(drawn)))
+    return frames
+
+
+def _in_sight(drawn: dict[int, tuple[np.ndarray, np.ndarray]]) -> dict[int, np.ndarray]:
+    """Of people in the order in which they were drawn, those who are not covered."""
+    people = {}
+    masks = {number: mask[::4, ::4] for number, (_, mask) in drawn.items()}
+    numbers = list(drawn)
+    for place, number in enumerate(numbers):
+        seen = masks[number].copy()
+        for nearer in numbers[place + 1 :]:
+            seen *= 1 - masks[nearer]
+        if seen.sum() >= IN_SIGHT * masks[number].sum() > 0:
+            people[number] = drawn[number][0]
+    return people
+
+
+@dataclass
+class Score:
+    """Counts."""
+
+    seconds: float = 0.0
+    in_sight: int = 0
+    missed: int = 0
+    ghosts: int = 0
+    new: int = 0
+    exchanged: int = 0
+    _last: dict[int, int] = field(default_factory=dict)
+    _owner: dict[int, int] = field(default_factory=dict)
+
+    def add(self, ids: dict[int, int], in_sight: int, reported: int) -> None:
+        """The ids that those who were found have, by the person's number."""
+        self.in_sight += in_sight
+        self.missed += in_sight - len(ids)
+        self.ghosts += reported - len(ids)
+        for number, track_id in ids.items():
+            if self._last.get(number, track_id) != track_id:
+                if self._owner.get(track_id, number) != number:
+                    self.exchanged += 1
+                else:
+                    self.new += 1
+            self._last[number] = track_id
+            self._owner[track_id] = number
+
+    def anew(self) -> None:
+        """Another scene with other people."""
+        self._last, self._owner = {}, {}
+
+
+def follow(
+    scenes: list[list[Frame]], backend: str, people: int, rate_hz: int, save: Path | None
+) -> Score:
+    """Detector, gate and tracker on scenes."""
+    score, writer = Score(), None
+    for frames in scenes:
+        detector = make_detector(backend, "full", people, WEAK * MIN_SCORE, device="cpu")
+        gate = QualityGate(detector.layout, min_score=WEAK * MIN_SCORE)
+        tracker = Tracker(detector.layout, birth_score=MIN_SCORE)
+        score.anew()
+        for index in range(0, len(frames), RATE_HZ // rate_hz):
+            frame, stamp_ns = frames[index], round(index / RATE_HZ * 1e9)
+            size = frame.picture.shape[1], frame.picture.shape[0]
+            found, _ = gate.select(detector.detect(frame.picture, stamp_ns), size)
+            tracked = tracker.update(found, stamp_ns, frame.picture)
+            numbers = list(frame.people)
+            pairs = paired([d for _, d in tracked], list(frame.people.values()), detector.layout)
+            ids = {numbers[i]: tracked[k][0] for i, k in pairs}
+            score.add(ids, len(numbers), len(tracked))
+            if save:
+                writer = writer or cv2.VideoWriter(
+                    str(save), cv2.VideoWriter.fourcc(*"mp4v"), rate_hz, size
+                )
+                shown = cv2.cvtColor(frame.picture, cv2.COLOR_RGB2BGR)
+                poses = np.array([d.keypoints for _, d in tracked]).reshape(
+                    -1, len(detector.layout), 3
+                )
+                draw_keypoints(
+                    shown, poses, np.array([i for i, _ in tracked], int), detector.layout
+                )
+                writer.write(shown)
+        score.seconds += len(frames) / RATE_HZ
+        detector.close()
+    if writer:
+        writer.release()
+    return score
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--people", type=int, nargs="+", default=[2, 5])
+    parser.add_argument("--rates", type=int, nargs="+", default=[30, 10])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--backends", nargs="+", default=["blazepose", "mediapipe"])
+    parser.add_argument("--save", type=Path, help="a video of what the last of them found")
+    options = parser.parse_args()
+    try:
+        _, everyone, background = demo()
+        print(f"{machine()}; {load()}\n")
+        print(
+            "| people | Hz | detector | seconds | in sight | missed | ghosts "
+            "| new ids a minute | exchanges a minute |\n" + "|---" * 9 + "|"
+        )
+        for count in options.people:
+            scenes = [crossing(everyone["woman"], background, count, s) for s in options.seeds]
+            for rate_hz in options.rates:
+                for backend in options.backends:
+                    score = follow(scenes, backend, 8, rate_hz, options.save)
+                    minutes = score.seconds / 60
+                    print(
+                        f"| {count} | {rate_hz} | {backend} | {score.seconds:.0f} "
+                        f"| {score.in_sight} | {score.missed / score.in_sight:.3f} "
+                        f"| {score.ghosts / score.in_sight:.3f} | {score.new / minutes:.1f} "
+                        f"| {score.exchanged / minutes:.1f} |",
+                        flush=True,
+                    )
+    except (DetectorError, ModelUnavailable, ImportError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
