@@ -8,7 +8,7 @@ import pytest
 from emf_ros.detect.base import Detection
 from emf_ros.skeletons import BLAZEPOSE33, COCO17
 from emf_ros.track import Tracker
-from emf_ros.track.appearance import colour_histogram, likeness, trunk_quad
+from emf_ros.track.appearance import colour_histograms, likeness, trunk_quad
 from emf_ros.track.assignment import assign
 
 FRAME_NS = 33_333_333
@@ -340,10 +340,11 @@ def test_colours_tell_who_has_turned_around_after_a_crossing_from_who_has_not():
 
 
 def test_likeness_of_colours():
-    quad = np.array([(320.0, 100), (280, 100), (320, 300), (280, 300)])
+    quad = np.array([[(320.0, 100), (280, 100), (320, 300), (280, 300)]])
     image = dressed(300, 900)
-    red, blue = colour_histogram(image, quad), colour_histogram(image, quad + (600, 0))
-    darker = colour_histogram((0.8 * image).astype(np.uint8), quad)
+    quads = np.concatenate([quad, quad + (600, 0)])
+    red, blue = colour_histograms(image, quads, np.arange(2))
+    (darker,) = colour_histograms((0.8 * image).astype(np.uint8), quad, np.zeros(1, int))
     assert red.sum() == pytest.approx(1)
     (same, other, dark) = likeness(red[None], np.stack([red, blue, darker]))[0]
     assert same == pytest.approx(1) and other < 0.1 and dark > 0.5
@@ -352,10 +353,18 @@ def test_likeness_of_colours():
 
 def test_colours_that_cannot_be_seen_are_none():
     image, layout = dressed(300, 900), BLAZEPOSE33
-    quad = np.array([(320.0, 100), (280, 100), (320, 300), (280, 300)])
-    assert colour_histogram(image, quad + (-320, 0)) is None
-    assert colour_histogram(image, quad, np.array([[200.0, 0, 400, 250]])) is None
-    assert colour_histogram(image, quad, np.array([[200.0, 0, 400, 150]])) is not None
+    quad = np.array([[(320.0, 100), (280, 100), (320, 300), (280, 300)]])
+    in_front = np.zeros(image.shape[:2], np.uint8)
+
+    def known(quad, rank):
+        whose = np.zeros(len(quad), int)
+        return np.isfinite(colour_histograms(image, quad, whose, in_front, whose + rank)).all()
+
+    assert known(quad, 1) and not known(quad + (-320, 0), 1) and not known(quad + (-900, 0), 1)
+    in_front[:150] = 2
+    assert known(quad, 1)
+    in_front[:250] = 2
+    assert known(quad, 2) and not known(quad, 1)
     seen = person(300)
     seen.keypoints[layout.index("left_hip"), 2] = 0.1
     assert trunk_quad(seen.keypoints, layout, 0.3) is None
@@ -368,7 +377,7 @@ def test_a_trunk_from_the_side_has_a_width():
         for side in ("left", "right"):
             keypoints[BLAZEPOSE33.index(f"{side}_{joint}")] = (300, y, 0.9)
     quad = trunk_quad(keypoints, BLAZEPOSE33, 0.3)
-    assert np.ptp(quad[:, 0]) > 15 and np.ptp(quad[:, 1]) == pytest.approx(70)
+    assert np.ptp(quad[0, :, 0]) > 15 and np.ptp(quad[0, :, 1]) == pytest.approx(70)
 
 
 # ---------------------------------------------------------------------------------- assignment
