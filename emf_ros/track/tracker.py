@@ -64,6 +64,8 @@ AREA, ANY_VELOCITY, SAME_VELOCITY = 80.0, 2.0, 0.7
 LIKENESS, RATIO = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0), (-8.0, -6.0, -3.5, 0.0, 2.0, 2.5)
 #: A ratio under it is nobody's return; and it must be above that of anybody else by this.
 RETURN, MARGIN = 0.0, 1.0
+#: Likewise for one that was missed a moment ago, to go on without waiting.
+DOUBT = 2.0
 #: A ratio that is enough at the first sight, or without the colours, if those cannot be seen for
 #: that long, s.
 SURE, MARGIN_UNSEEN, UNSEEN_S = 2.5, 1.5, 0.3
@@ -363,7 +365,7 @@ class Tracker:
             track = self._tracks[row]
             if other >= RETURN:
                 own = self._returns([track], [one], stamp_ns)[0][0, 0]
-                if other > own - (MARGIN if track.stamp_ns != last_ns else 0.0):
+                if other > own - (DOUBT if track.stamp_ns != last_ns else 0.0):
                     out.append(row)
         return out
 
@@ -426,6 +428,9 @@ class Tracker:
         ]
         middles = [0.5 * (p + p[:, self._known_mirror]) for p in places]
         steps = middles[1] - middles[0][:, None]
+        of_joints = places[1] - places[0][:, None]
+        few = np.isfinite(steps).all(axis=-1).sum(axis=-1) < LEAST_COMMON
+        steps = np.where(few[..., None, None], of_joints, steps)
         few = np.isfinite(steps).all(axis=-1).sum(axis=-1) < LEAST_COMMON
         of_boxes = 0.5 * (new_boxes[:, :2] + new_boxes[:, 2:])
         of_boxes = of_boxes - 0.5 * (boxes[:, :2] + boxes[:, 2:])[:, None]
