@@ -68,7 +68,7 @@ RETURN, MARGIN = 0.0, 1.0
 DOUBT = 2.0
 #: A ratio that is enough at the first sight, or without the colours, if those cannot be seen for
 #: that long, s.
-SURE, MARGIN_UNSEEN, UNSEEN_S = 2.5, 1.5, 0.3
+SURE, MARGIN_UNSEEN, UNSEEN_S = 2.5, 2.0, 0.3
 #: How long somebody new who may be one of the lost waits for a better sight, s.
 WAIT_S = 0.5
 #: Ratio for a return after a longer time than `max_age_s`, which colours alone can prove.
@@ -333,7 +333,7 @@ class Tracker:
                     sure = ratio[i, j] >= SURE and age_ns >= UNSEEN_S * NANOSECONDS
                 else:
                     sure = ripe or ratio[i, j] >= SURE
-                if sure and ahead >= (MARGIN_UNSEEN if unseen else MARGIN):
+                if sure and ahead >= (MARGIN_UNSEEN if np.isnan(alike[i, j]) else MARGIN):
                     self._return(lost[i], track, stamp_ns)
                     track_of[column] = lost[i]
                     continue
