@@ -75,9 +75,10 @@ def thigh_quads(keypoints: np.ndarray, layout: Layout, min_score: float) -> np.n
     """
     quads = []
     for hip, knee in keypoints[[[layout.index(j) for j in thigh] for thigh in _THIGHS]]:
+        if not (np.isfinite([hip, knee]).all() and hip[2] >= min_score and knee[2] >= min_score):
+            continue
         along = knee[:2] - hip[:2]
-        length = float(np.hypot(*along))
-        if min(hip[2], knee[2]) >= min_score and length >= LEAST_LENGTH:
+        if np.hypot(*along) >= LEAST_LENGTH:
             across = 0.5 * THIGH_WIDTH * np.array([along[1], -along[0]])
             middle = 0.5 * (hip[:2] + knee[:2])
             ends = middle - 0.5 * INNER * along, middle + 0.5 * INNER * along

@@ -50,7 +50,7 @@ COLOURS = 0.1
 COLOURS_S = 4.0
 
 # Who was lost and comes back, against somebody new: log-likelihood ratios.
-#: A track that was not seen for so long, s, is lost.
+#: A track that was not seen for so long, s, and not in the last image, is lost.
 LOST_S = 0.25
 #: Standard deviation of the place of who walks on, at once and for each second; and of who does
 #: anything else: turns around, jumps, was seen badly. Lengths as above.
@@ -90,10 +90,10 @@ class _Track:
         velocity: (2,) px/s of the whole body.
         variance: of the velocity, over the person's area, 1/s^2.
         colours_s: (PARTS,) time for which they were seen.
-        hidden_ns: when it was last expected behind others.
         hits: number of detections.
         id: 0 until the track is reported.
         first, born_ns: keypoints and stamp of the first detection.
+        hidden_ns: when it was last expected behind others.
     """
 
     keypoints: np.ndarray
@@ -102,12 +102,12 @@ class _Track:
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
     variance: float = VELOCITY**2
     colours_s: np.ndarray = field(default_factory=lambda: np.full(PARTS, LOST_S))
-    hidden_ns: int = 0
     hits: int = 1
     id: int = 0
 
     def __post_init__(self) -> None:
-        self.first, self.born_ns = self.keypoints, self.stamp_ns
+        self.first = self.keypoints
+        self.born_ns = self.hidden_ns = self.stamp_ns
 
     def away_s(self, stamp_ns: int) -> float:
         return (stamp_ns - self.stamp_ns) / NANOSECONDS
@@ -257,11 +257,13 @@ class Tracker:
         return not self._is_late(track, stamp_ns) or (known and away_ns <= self.recall_ns)
 
     def _is_ripe(self, track: _Track, stamp_ns: int) -> bool:
+        """Whether it may be reported."""
         return track.hits >= self.min_hits and stamp_ns - track.born_ns >= self.min_age_ns
 
     def _is_late(self, track: _Track, stamp_ns: int) -> bool:
         """Whether it was away for too long to be known by its motion."""
-        return stamp_ns - max(track.stamp_ns, track.hidden_ns) > self.max_age_ns
+        hidden = stamp_ns - max(track.stamp_ns, track.hidden_ns) <= self.max_age_ns
+        return not hidden or stamp_ns - track.stamp_ns > self.recall_ns
 
     def _colours(self, poses: np.ndarray, image: np.ndarray | None) -> np.ndarray:
         """(detections, PARTS, B)."""
@@ -302,7 +304,7 @@ class Tracker:
             if track.stamp_ns == stamp_ns or self._is_late(track, stamp_ns):
                 continue
             there = track.predicted(stamp_ns)[np.isfinite(self._sigmas), :2]
-            nearer = boxes[boxes[:, 3] > np.nanmax(there[:, 1])]
+            nearer = boxes[boxes[:, 3] > np.fmax.reduce(there[:, 1])]
             inside = (there > nearer[:, None, :2]) & (there < nearer[:, None, 2:])
             if inside.all(axis=-1).any(axis=0).mean() >= HIDDEN:
                 track.hidden_ns = stamp_ns
@@ -327,13 +329,12 @@ class Tracker:
                 i = pair_of[j]
                 rivals = np.concatenate([np.delete(ratio[:, j], i), np.delete(ratio[i], j)])
                 ahead = ratio[i, j] - max(rivals, default=-np.inf)
-                unseen = np.isnan(alike[i, j]) & np.isfinite(lost[i].colours[:, 0]).any()
-                ripe = self._is_ripe(track, stamp_ns)
-                if unseen:
+                unseen = np.isnan(alike[i, j])
+                if unseen and np.isfinite(lost[i].colours[:, 0]).any():
                     sure = ratio[i, j] >= SURE and age_ns >= UNSEEN_S * NANOSECONDS
                 else:
-                    sure = ripe or ratio[i, j] >= SURE
-                if sure and ahead >= (MARGIN_UNSEEN if np.isnan(alike[i, j]) else MARGIN):
+                    sure = ratio[i, j] >= SURE or self._is_ripe(track, stamp_ns)
+                if sure and ahead >= (MARGIN_UNSEEN if unseen else MARGIN):
                     self._return(lost[i], track, stamp_ns)
                     track_of[column] = lost[i]
                     continue
@@ -350,7 +351,8 @@ class Tracker:
         stamp_ns: int,
         last_ns: int | None,
     ) -> list[int]:
-        """Rows of tracks whose detections may as well be somebody's who was lost."""
+        """Rows of the tracks whose detections (their columns) may as well be somebody's who was
+        lost."""
         lost = [
             t
             for row, t in enumerate(self._tracks)
@@ -372,49 +374,54 @@ class Tracker:
     def _returns(
         self, lost: list[_Track], new: list[_Track], stamp_ns: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(lost, new) log-likelihood ratios of a return to somebody new, -inf for no pair; and what
-        they can still become when the colours are seen."""
-        if not lost:
-            return (np.empty((0, len(new))),) * 3
-        poses = np.array([t.keypoints for t in lost]), np.array([t.first for t in new])
-        boxes = [boxes_of(p, self.min_score) for p in poses]
-        size = np.maximum(*(np.sqrt(areas_of(b))[s] for b, s in zip(boxes, _OUTER, strict=True)))
-        elapsed = np.array([[(n.born_ns - t.stamp_ns) / NANOSECONDS for n in new] for t in lost])
-        steps, larger = self._steps(*poses, *boxes)
-        steps = steps / size[..., None]
-        moved = np.array([[t.moved(n.born_ns) for n in new] for t in lost]) / size[..., None]
-        velocity = [np.array([t.velocity for t in side]) for side in (lost, new)]
-        variance = [np.array([t.variance for t in side]) for side in (lost, new)]
-        fast = velocity[1] / size[..., None]
-        change = fast - velocity[0][:, None] / size[..., None]
-        known = variance[1] < 0.5 * VELOCITY**2
-        turned = np.where(
-            known,
-            _normal(change, SAME_VELOCITY**2 + variance[0][:, None] + variance[1])
-            / _normal(fast, ANY_VELOCITY**2 + variance[1]),
-            1.0,
-        )
-        on = _normal(steps - moved, ON**2 + (ON_PER_S * elapsed) ** 2)
-        other = _normal(steps, np.minimum(ELSE + ELSE_PER_S * elapsed, ELSE_MOST) ** 2)
-        ratio = np.log(AREA * (WALKS_ON * on * turned + (1 - WALKS_ON) * other) + 1e-9)
+        """Which of the lost the new ones may be.
+
+        Returns:
+            (lost, new) log-likelihood ratios of a return to somebody new, -inf for no pair; what
+            they can still become by the colours; and how alike those are, NaN where not known.
+        """
+        if not lost or not new:
+            return (np.empty((len(lost), len(new))),) * 3
         alike = _alike(*(np.array([t.colours for t in side]) for side in (lost, new)))
         by_colours = _by_colours(alike)
-        ratio += by_colours
+        ratio = self._by_motion(lost, new) + by_colours
         late = np.array([[self._is_late(t, stamp_ns)] for t in lost])
-        ratio = np.where(
-            late & (np.isnan(alike) | (ratio < RECALL)), np.minimum(ratio, RETURN - 0.1), ratio
-        )
-        possible = (elapsed > 0) & (larger >= SIZE_RATIO) & (larger <= 1 / SIZE_RATIO)
-        ratio = np.where(possible, ratio, -np.inf)
+        unproven = late & (np.isnan(alike) | (ratio < RECALL))
+        ratio = np.where(unproven, np.minimum(ratio, RETURN - 0.1), ratio)
         # Of what is not seen yet, or for a moment only, the best is hoped.
-        parts = [np.isfinite([t.colours[:, 0] for t in side]) for side in (lost, new)]
-        common = (parts[0][:, None] & parts[1]).sum(axis=-1)
-        unseen = 1 - common / np.maximum(parts[0].sum(axis=-1), 1)[:, None]
-        unseen[~parts[0].any(axis=-1)] = 0.0
-        best = RATIO[-1]
+        known, seen = (np.isfinite([t.colours[:, 0] for t in side]) for side in (lost, new))
+        common = (known[:, None] & seen).sum(axis=-1)
+        count = known.sum(axis=-1)[:, None]
+        unseen = np.where(count, 1 - common / np.maximum(count, 1), 0.0)
         glimpse = np.array([stamp_ns - t.born_ns < UNSEEN_S * NANOSECONDS for t in new])
-        glimpse = glimpse & (common > 0)
-        return ratio, ratio + np.where(glimpse, best - by_colours, unseen * best), alike
+        hope = np.where(glimpse & (common > 0), RATIO[-1] - by_colours, unseen * RATIO[-1])
+        return ratio, ratio + hope, alike
+
+    def _by_motion(self, lost: list[_Track], new: list[_Track]) -> np.ndarray:
+        """(lost, new) log-likelihood ratios by place and velocity, -inf for no pair.
+
+        Bayes's, of the lost one, who walks on or does anything else, to somebody new anywhere.
+        """
+        poses = np.array([t.keypoints for t in lost]), np.array([t.first for t in new])
+        boxes = [boxes_of(p, self.min_score) for p in poses]
+        sizes = [np.sqrt(areas_of(b)) for b in boxes]
+        size = np.maximum(sizes[0][:, None], sizes[1])[..., None]
+        elapsed = np.array([[(n.born_ns - t.stamp_ns) / NANOSECONDS for n in new] for t in lost])
+        moved = np.array([[t.moved(n.born_ns) for n in new] for t in lost]) / size
+        steps, larger = self._steps(*poses, *boxes)
+        steps = steps / size
+        before, now = (np.array([t.velocity for t in side]) for side in (lost, new))
+        unsure, unsure_now = (np.array([t.variance for t in side]) for side in (lost, new))
+        change = _log_normal(
+            (now - before[:, None]) / size, SAME_VELOCITY**2 + unsure[:, None] + unsure_now
+        )
+        change -= _log_normal(now / size, ANY_VELOCITY**2 + unsure_now)
+        change[:, unsure_now > 0.5 * VELOCITY**2] = 0.0
+        on = _log_normal(steps - moved, ON**2 + (ON_PER_S * elapsed) ** 2) + change
+        other = _log_normal(steps, np.minimum(ELSE + ELSE_PER_S * elapsed, ELSE_MOST) ** 2)
+        ratio = np.logaddexp(np.log(WALKS_ON) + on, np.log(1 - WALKS_ON) + other) + np.log(AREA)
+        possible = (elapsed > 0) & (larger >= SIZE_RATIO) & (larger <= 1 / SIZE_RATIO)
+        return np.where(possible, ratio, -np.inf)
 
     def _steps(
         self, first: np.ndarray, second: np.ndarray, boxes: np.ndarray, new_boxes: np.ndarray
@@ -500,10 +507,6 @@ class Tracker:
         track.variance *= 1 - gain
 
 
-#: How two lists of values are laid along rows and columns.
-_OUTER = ((slice(None), None), (None, slice(None)))
-
-
 def _median(values: np.ndarray) -> np.ndarray:
     """(N, M, 2) of (N, M, K, 2) over K; NumPy's that leaves out NaN is ten times slower."""
     count = np.isfinite(values).sum(axis=2, keepdims=True)
@@ -514,9 +517,10 @@ def _median(values: np.ndarray) -> np.ndarray:
     return 0.5 * (low + high)[:, :, 0]
 
 
-def _normal(offset: np.ndarray, variance: np.ndarray | float) -> np.ndarray:
-    """Density of a normal distribution in the plane; offset (..., 2)."""
-    return np.exp(-0.5 * (offset**2).sum(axis=-1) / variance) / (2 * np.pi * variance)
+def _log_normal(offset: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Logarithm of the density of a normal distribution in the plane; offset (..., 2)."""
+    square = (offset**2).sum(axis=-1)
+    return np.asarray(-0.5 * square / variance - np.log(2 * np.pi * variance))
 
 
 def _alike(first: np.ndarray, second: np.ndarray) -> np.ndarray:
