@@ -329,18 +329,20 @@ class Tracker:
                 i = pair_of[j]
                 rivals = np.concatenate([np.delete(ratio[:, j], i), np.delete(ratio[i], j)])
                 ahead = ratio[i, j] - max(rivals, default=-np.inf)
-                unseen = np.isnan(alike[i, j])
-                if unseen and np.isfinite(lost[i].colours[:, 0]).any():
+                ripe = self._is_ripe(track, stamp_ns)
+                sure, margin = ripe or ratio[i, j] >= SURE, MARGIN
+                if np.isnan(alike[i, j]) and np.isfinite(lost[i].colours).any():
                     sure = ratio[i, j] >= SURE and age_ns >= UNSEEN_S * NANOSECONDS
-                else:
-                    sure = ratio[i, j] >= SURE or self._is_ripe(track, stamp_ns)
-                if sure and ahead >= (MARGIN_UNSEEN if unseen else MARGIN):
+                    margin = MARGIN_UNSEEN
+                if sure and ahead >= margin:
                     self._return(lost[i], track, stamp_ns)
                     track_of[column] = lost[i]
                     continue
             if not self._is_ripe(track, stamp_ns):
                 continue
-            if age_ns >= WAIT_S * NANOSECONDS or not (hope[:, j] >= RETURN).any():
+            may_be = [t for t, most in zip(lost, hope[:, j], strict=True) if most >= RETURN]
+            waits = age_ns < WAIT_S * NANOSECONDS
+            if not (waits and any(np.isfinite(t.colours).any() for t in may_be)):
                 track.id = next(self._ids)
 
     def _doubtful(
@@ -362,14 +364,12 @@ class Tracker:
             return []
         new = [_Track(poses[c], colours[c], stamp_ns) for c in column_of.values()]
         others = self._returns(lost, new, stamp_ns)[0].max(axis=0)
-        out = []
-        for (row, _), other, one in zip(column_of.items(), others, new, strict=True):
-            track = self._tracks[row]
-            if other >= RETURN:
-                own = self._returns([track], [one], stamp_ns)[0][0, 0]
-                if other > own - (DOUBT if track.stamp_ns != last_ns else 0.0):
-                    out.append(row)
-        return out
+        close = np.flatnonzero(others >= RETURN)
+        rows = [list(column_of)[k] for k in close]
+        tracks = [self._tracks[row] for row in rows]
+        own = self._returns(tracks, [new[k] for k in close], stamp_ns)[0].diagonal()
+        own = own - [DOUBT if t.stamp_ns != last_ns else 0.0 for t in tracks]
+        return [row for row, doubtful in zip(rows, others[close] > own, strict=True) if doubtful]
 
     def _returns(
         self, lost: list[_Track], new: list[_Track], stamp_ns: int
