@@ -8,7 +8,13 @@ import pytest
 from emf_ros.detect.base import Detection
 from emf_ros.skeletons import BLAZEPOSE33, COCO17
 from emf_ros.track import Tracker
-from emf_ros.track.appearance import colour_histogram, likeness, trunk_quad
+from emf_ros.track.appearance import (
+    colour_histograms,
+    likeness,
+    ranks_of,
+    thigh_quads,
+    trunk_quad,
+)
 from emf_ros.track.assignment import assign
 
 FRAME_NS = 33_333_333
@@ -314,12 +320,42 @@ def test_no_id_is_used_for_two_stays_however_people_come_and_go():
 # ---------------------------------------------------------------------------------- colours
 
 
-def dressed(red, blue):
-    """A picture of one in red at x = `red` and one in blue, who is in front."""
+RED, BLUE, GREEN = (180, 30, 30), (30, 30, 180), (30, 150, 30)
+
+
+def painted(people):
+    """A picture of people (x, colour), the last in front."""
     image = np.full((600, 1200, 3), 128, np.uint8)
-    for x, colour in ((red, (180, 30, 30)), (blue, (30, 30, 180))):
+    for x, colour in people:
         image[:, max(int(x) - 60, 0) : max(int(x) + 60, 0)] = colour
     return image
+
+
+def dressed(red, blue):
+    """A picture of one in red at x = `red` and one in blue, who is in front."""
+    return painted([(red, RED), (blue, BLUE)])
+
+
+def watch(tracker, scene, seconds, rate=30):
+    """Names -> ids in the order of their first appearance.
+
+    `scene(t)` gives (name, x, y, colour) of everybody, the farthest first; who is nearer than 75 px
+    behind somebody is not found.
+    """
+    ids = {}
+    for t in np.arange(0, seconds, 1 / rate):
+        people = scene(t)
+        seen, names = [], []
+        for i, (name, x, y, _) in enumerate(people):
+            if all(abs(x - other[1]) > 75 for other in people[i + 1 :]):
+                seen.append(person(x, y))
+                names.append(name)
+        image = painted([(x, colour) for _, x, _, colour in people])
+        for number, d in tracker.update(seen, round(1e9 * t), image):
+            name = names[next(i for i, other in enumerate(seen) if other is d)]
+            if number not in ids.setdefault(name, []):
+                ids[name].append(number)
+    return ids
 
 
 def test_colours_tell_who_has_turned_around_after_a_crossing_from_who_has_not():
@@ -339,11 +375,99 @@ def test_colours_tell_who_has_turned_around_after_a_crossing_from_who_has_not():
     assert len(before) == 2 and after == before
 
 
+@pytest.mark.parametrize("rate", [5, 10, 30])
+@pytest.mark.parametrize("clothes", [RED, BLUE])
+def test_one_who_stands_while_another_passes_in_front_and_then_behind(rate, clothes):
+    def scene(t):
+        walker = 150 + 150 * t if t < 6 else 1050 - 150 * (t - 6)
+        people = [("stands", 600, 300, BLUE), ("walks", walker, 320 if t < 6 else 280, clothes)]
+        return people if t < 6 else people[::-1]
+
+    assert watch(Tracker(), scene, 12, rate) == {"stands": [1], "walks": [2]}
+
+
+@pytest.mark.parametrize("rate", [5, 10, 30])
+def test_two_in_the_same_clothes_cross(rate):
+    def scene(t):
+        return [("far", 150 + 150 * t, 290, RED), ("near", 1050 - 150 * t, 310, RED)]
+
+    assert watch(Tracker(), scene, 6, rate) == {"far": [1], "near": [2]}
+
+
+@pytest.mark.parametrize("rate", [5, 10, 30])
+def test_one_who_turns_around_behind_another(rate):
+    def scene(t):
+        far = 150 + 150 * min(t, 6 - t)
+        return [("far", far, 290, RED), ("near", 600, 310, BLUE), ("other", 800, 300, GREEN)]
+
+    assert watch(Tracker(), scene, 6, rate) == {"far": [1], "near": [2], "other": [3]}
+
+
+@pytest.mark.parametrize("rate", [5, 30])
+def test_who_comes_out_where_another_went_behind_is_told_by_the_clothes(rate):
+    # The green one stood behind the blue one all the time, and goes when the red one comes there.
+    def scene(t):
+        red, green = min(150 + 150 * t, 600), 600 + 150 * max(t - 3.5, 0)
+        return [
+            ("green", green, 280, GREEN),
+            ("red", red if t < 7 else 600 - 150 * (t - 7), 290, RED),
+            ("blue", 600, 310, BLUE),
+        ]
+
+    assert watch(Tracker(), scene, 9, rate) == {"red": [1], "blue": [2], "green": [3]}
+
+
+@pytest.mark.parametrize(
+    "away_s,clothes,same", [(8, RED, True), (8, GREEN, False), (12, RED, False)]
+)
+def test_who_comes_back_after_seconds_is_known_by_colours_alone(away_s, clothes, same):
+    def scene(t):
+        others = [("blue", 900, 300, BLUE)]
+        if 2 < t < 2 + away_s:
+            return others
+        return [*others, ("back" if t > 2 else "red", 200, 300, RED if t < 2 else clothes)]
+
+    ids = watch(Tracker(), scene, 4 + away_s, 10)
+    assert (ids["back"] == ids["red"]) == same and len(ids["back"]) == 1
+
+
+def test_of_two_in_the_same_clothes_who_were_lost_none_takes_the_others_id():
+    def scene(t):
+        if 2 < t < 6:
+            return []
+        x = (400, 800) if t < 2 else (600,)
+        return [(str(n), n, 300, RED) for n in x]
+
+    ids = watch(Tracker(), scene, 8)
+    assert ids["600"] == [3]
+
+
+def test_thighs():
+    keypoints = np.zeros((33, 3))
+    for side, x in (("left", 120), ("right", 80)):
+        for joint, y in (("hip", 200), ("knee", 300)):
+            keypoints[BLAZEPOSE33.index(f"{side}_{joint}")] = (x, y, 0.9)
+    quads = thigh_quads(keypoints, BLAZEPOSE33, 0.3)
+    assert quads.mean(axis=1) == pytest.approx(np.array([(120, 250), (80, 250)]))
+    assert np.ptp(quads[0], axis=0) == pytest.approx([25, 70])
+    keypoints[BLAZEPOSE33.index("left_knee"), 2] = 0.1
+    assert len(thigh_quads(keypoints, BLAZEPOSE33, 0.3)) == 1
+    assert thigh_quads(np.full((33, 3), 300.0), BLAZEPOSE33, 0.3) is None
+
+
+def test_who_stands_lower_is_in_front():
+    poses = np.array([person(300, 320).keypoints, person(340, 300).keypoints])
+    in_front, ranks = ranks_of(poses, (600, 800), 0.3)
+    assert ranks.tolist() == [2, 1]
+    assert in_front[320, 300] == 2 and in_front[0, 0] == 0 and (in_front == 1).any()
+
+
 def test_likeness_of_colours():
-    quad = np.array([(320.0, 100), (280, 100), (320, 300), (280, 300)])
+    quad = np.array([[(320.0, 100), (280, 100), (320, 300), (280, 300)]])
     image = dressed(300, 900)
-    red, blue = colour_histogram(image, quad), colour_histogram(image, quad + (600, 0))
-    darker = colour_histogram((0.8 * image).astype(np.uint8), quad)
+    quads = np.concatenate([quad, quad + (600, 0)])
+    red, blue = colour_histograms(image, quads, np.arange(2))
+    (darker,) = colour_histograms((0.8 * image).astype(np.uint8), quad, np.zeros(1, int))
     assert red.sum() == pytest.approx(1)
     (same, other, dark) = likeness(red[None], np.stack([red, blue, darker]))[0]
     assert same == pytest.approx(1) and other < 0.1 and dark > 0.5
@@ -352,10 +476,18 @@ def test_likeness_of_colours():
 
 def test_colours_that_cannot_be_seen_are_none():
     image, layout = dressed(300, 900), BLAZEPOSE33
-    quad = np.array([(320.0, 100), (280, 100), (320, 300), (280, 300)])
-    assert colour_histogram(image, quad + (-320, 0)) is None
-    assert colour_histogram(image, quad, np.array([[200.0, 0, 400, 250]])) is None
-    assert colour_histogram(image, quad, np.array([[200.0, 0, 400, 150]])) is not None
+    quad = np.array([[(320.0, 100), (280, 100), (320, 300), (280, 300)]])
+    in_front = np.zeros(image.shape[:2], np.uint8)
+
+    def known(quad, rank):
+        whose = np.zeros(len(quad), int)
+        return np.isfinite(colour_histograms(image, quad, whose, in_front, whose + rank)).all()
+
+    assert known(quad, 1) and not known(quad + (-320, 0), 1) and not known(quad + (-900, 0), 1)
+    in_front[:150] = 2
+    assert known(quad, 1)
+    in_front[:250] = 2
+    assert known(quad, 2) and not known(quad, 1)
     seen = person(300)
     seen.keypoints[layout.index("left_hip"), 2] = 0.1
     assert trunk_quad(seen.keypoints, layout, 0.3) is None
@@ -368,7 +500,7 @@ def test_a_trunk_from_the_side_has_a_width():
         for side in ("left", "right"):
             keypoints[BLAZEPOSE33.index(f"{side}_{joint}")] = (300, y, 0.9)
     quad = trunk_quad(keypoints, BLAZEPOSE33, 0.3)
-    assert np.ptp(quad[:, 0]) > 15 and np.ptp(quad[:, 1]) == pytest.approx(70)
+    assert np.ptp(quad[0, :, 0]) > 15 and np.ptp(quad[0, :, 1]) == pytest.approx(70)
 
 
 # ---------------------------------------------------------------------------------- assignment
