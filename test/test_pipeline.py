@@ -10,6 +10,8 @@ from emf_ros.lift.engine import make_engine
 from emf_ros.lift.pipeline import (
     COASTING,
     ENDED,
+    TRACKED,
+    WARMING_UP,
     KeypointFrame,
     LiftPipeline,
     Person2D,
@@ -223,6 +225,19 @@ def test_whoever_was_seen_briefly_is_soon_given_up(engine, seen, coasts_s):
         states += [p.state for p in result.people if p.track_id == 1]
     assert states.count(ENDED) == 1 and states[-1] == ENDED
     assert abs(states.count(COASTING) - 30 * coasts_s) <= 1
+
+
+def test_an_id_that_comes_back_after_its_end_begins_anew(engine):
+    pipeline, rays = pipeline_of(engine), walker(200)
+    states = []
+    for t in range(170):
+        shown = [rays[t]] if not 45 <= t < 130 else []
+        result = pipeline.update(frame_of(shown, STEP * (t + 30), (1,)[: len(shown)]))
+        states += [p.state for p in result.people if p.track_id == 1]
+    order = [
+        state for state, before in zip(states, [None, *states], strict=False) if state != before
+    ]
+    assert order == [WARMING_UP, TRACKED, COASTING, ENDED, WARMING_UP, TRACKED]
 
 
 class TestWhoIsWho:
