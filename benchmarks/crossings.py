@@ -59,10 +59,17 @@ class Walker:
 
 @dataclass
 class Frame:
-    """A picture (H, W, 3) uint8 RGB, and the keypoints (33, 3) of those in sight, by number."""
+    """What there is to see.
+
+    Attributes:
+        picture: (H, W, 3) uint8 RGB.
+        people: keypoints (33, 3) of everyone in it, by number.
+        in_sight: numbers of those who are not covered.
+    """
 
     picture: np.ndarray
     people: dict[int, np.ndarray]
+    in_sight: set[int]
 
 
 def crossing(cuts: list[CutOut], background: np.ndarray, count: int, seed: int) -> list[Frame]:
@@ -95,13 +102,14 @@ def crossing(cuts: list[CutOut], background: np.ndarray, count: int, seed: int) 
             drawn[number] = stand(
                 canvas, cuts[place], walker.scale, x, feet, walker.to_the_right, walker.dye
             )
-        frames.append(Frame(canvas, _in_sight(drawn)))
+        people = {number: keypoints for number, (keypoints, _) in drawn.items()}
+        frames.append(Frame(canvas, people, _in_sight(drawn)))
     return frames
 
 
-def _in_sight(drawn: dict[int, tuple[np.ndarray, np.ndarray]]) -> dict[int, np.ndarray]:
+def _in_sight(drawn: dict[int, tuple[np.ndarray, np.ndarray]]) -> set[int]:
     """Of people in the order in which they were drawn, those who are not covered."""
-    people = {}
+    people = set()
     masks = {number: mask[::4, ::4] for number, (_, mask) in drawn.items()}
     numbers = list(drawn)
     for place, number in enumerate(numbers):
@@ -109,7 +117,7 @@ def _in_sight(drawn: dict[int, tuple[np.ndarray, np.ndarray]]) -> dict[int, np.n
         for nearer in numbers[place + 1 :]:
             seen *= 1 - masks[nearer]
         if seen.sum() >= IN_SIGHT * masks[number].sum() > 0:
-            people[number] = drawn[number][0]
+            people.add(number)
     return people
 
 
@@ -126,12 +134,13 @@ class Score:
     _last: dict[int, int] = field(default_factory=dict)
     _owner: dict[int, int] = field(default_factory=dict)
 
-    def add(self, ids: dict[int, int], in_sight: int, reported: int) -> None:
+    def add(self, ids: dict[int, int], in_sight: set[int], reported: int) -> None:
         """The ids that those who were found have, by the person's number."""
-        self.in_sight += in_sight
-        self.missed += in_sight - len(ids)
+        self.in_sight += len(in_sight)
+        self.missed += len(in_sight - set(ids))
         self.ghosts += reported - len(ids)
-        for number, track_id in ids.items():
+        for number in in_sight & set(ids):
+            track_id = ids[number]
             if self._last.get(number, track_id) != track_id:
                 if self._owner.get(track_id, number) != number:
                     self.exchanged += 1
@@ -163,7 +172,7 @@ def follow(
             numbers = list(frame.people)
             pairs = paired([d for _, d in tracked], list(frame.people.values()), detector.layout)
             ids = {numbers[i]: tracked[k][0] for i, k in pairs}
-            score.add(ids, len(numbers), len(tracked))
+            score.add(ids, frame.in_sight, len(tracked))
             if save:
                 writer = writer or cv2.VideoWriter(
                     str(save), cv2.VideoWriter.fourcc(*"mp4v"), rate_hz, size
