@@ -127,6 +127,27 @@ def test_two_who_stand_behind_one_another_are_two(gate):
     assert len(found) == 2 and not refused
 
 
+@pytest.mark.parametrize("lift", [0.0, 0.2])
+def test_a_giant_on_somebody_elses_legs_is_none(gate, lift):
+    """The sun as its head, a person's feet or shins as its feet."""
+    person = standing(score=0.95)
+    giant = standing(height=720.0, y=600.0 - lift * 340 * 0.6, score=0.8)
+    found, refused = gate.select([giant, person], SIZE)
+    assert found == [person] and refused == {"double": 1}
+
+
+def test_who_is_near_and_tall_stands_lower_and_is_there(gate):
+    child = standing(height=240.0, score=0.95)
+    near = standing(height=600.0, y=720.0, score=0.8)
+    beside = standing(height=500.0, x=720.0, score=0.8)
+    for other in (near, beside):
+        found, refused = gate.select([child, other], SIZE)
+        assert len(found) == 2 and not refused
+    # And of two the same size one may have the other's feet while they cross.
+    crossing = standing(x=630.0, height=380.0, score=0.8)
+    assert len(gate.select([standing(score=0.95), crossing], SIZE)[0]) == 2
+
+
 def test_nobody(gate):
     assert gate.select([], SIZE) == ([], {})
 

@@ -30,7 +30,15 @@ from ..onnx_session import (
     make_session,
 )
 from ..skeletons import BLAZEPOSE33
-from .base import SAME_PERSON, SEARCH_EVERY, Detection, DetectorError, body_joints, same_person
+from .base import (
+    SAME_PERSON,
+    SEARCH_EVERY,
+    Detection,
+    DetectorError,
+    body_joints,
+    is_made_up,
+    same_person,
+)
 from .weights import ModelUnavailable, ensure_onnx
 
 #: At the start, and after someone has been lost, on each of so many frames: the search
@@ -190,6 +198,11 @@ class BlazePoseDetector:
                 # Someone was lost, who may well be there still.
                 self._eager = EAGER_SEARCHES
                 self._lost.append((stamp_ns + _LOST_NS, region))
+        poses = [
+            pose
+            for pose in poses
+            if not any(is_made_up(pose.person, p.person, self.layout) for p in poses)
+        ]
         self._due += max(len(poses), 1) / self._search_every
         if self._eager or not poses:
             self._due = max(self._due, min(max(round(passed_ns / _USUAL_NS), 1), _MOST_AT_ONCE))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..detect.base import Detection
+from ..detect.base import Detection, is_made_up
 from ..skeletons import Layout
 from .similarity import areas_of, boxes_of, coco_sigmas, oks
 
@@ -176,6 +176,8 @@ class QualityGate:
         )
         kept: list[int] = []
         for i in sorted(range(len(detections)), key=lambda i: -detections[i].score):
-            if all(not max(alike[i, k], alike[k, i]) > self.max_double for k in kept):
+            if any(max(alike[i, k], alike[k, i]) > self.max_double for k in kept):
+                continue
+            if not any(is_made_up(detections[i], detections[k], self.layout) for k in kept):
                 kept.append(i)
         return [detections[i] for i in sorted(kept)]
