@@ -149,6 +149,11 @@ class Score:
             self._last[number] = track_id
             self._owner[track_id] = number
 
+    def owner(self, track_id: int) -> int:
+        """Who has this id, by number; -1: nobody."""
+        number = self._owner.get(track_id, -1)
+        return number if self._last.get(number) == track_id else -1
+
     def anew(self) -> None:
         """Another scene with other people."""
         self._last, self._owner = {}, {}
@@ -170,7 +175,14 @@ def follow(
             found, _ = gate.select(detector.detect(frame.picture, stamp_ns), size)
             tracked = tracker.update(found, stamp_ns, frame.picture)
             numbers = list(frame.people)
-            pairs = paired([d for _, d in tracked], list(frame.people.values()), detector.layout)
+            before = [
+                (numbers.index(owner), k)
+                for k, (track_id, _) in enumerate(tracked)
+                if (owner := score.owner(track_id)) in numbers
+            ]
+            pairs = paired(
+                [d for _, d in tracked], list(frame.people.values()), detector.layout, before
+            )
             ids = {numbers[i]: tracked[k][0] for i, k in pairs}
             score.add(ids, frame.in_sight, len(tracked))
             if save:

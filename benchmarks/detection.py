@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -239,10 +239,17 @@ def stand(
 
 
 def paired(
-    detections: list[Detection], truth: list[np.ndarray], layout: Layout
+    detections: list[Detection],
+    truth: list[np.ndarray],
+    layout: Layout,
+    before: Collection[tuple[int, int]] = (),
 ) -> dict[tuple[int, int], np.ndarray]:
     """Who is whose: the distances of the body's joints (12,), as shares of the height, by the
-    numbers of the person and of the detection."""
+    numbers of the person and of the detection.
+
+    Pairs of the picture `before` go on while they are near enough, as CLEAR MOT has it (Bernardin,
+    Stiefelhagen, 2008).
+    """
     mine = [layout.index(BLAZEPOSE33.joints[j]) for j in BODY]
     apart = np.full((len(truth), len(detections), len(BODY)), np.inf)
     for i, person in enumerate(truth):
@@ -251,7 +258,10 @@ def paired(
             offset = detection.keypoints[mine, :2] - person[BODY, :2]
             apart[i, k] = np.linalg.norm(offset, axis=1) / tall
     near = 1 - np.median(apart, axis=2) / PAIRED
-    pairs = assign(np.maximum(near, 0.0), 1e-6) if near.size else []
+    near = np.maximum(near, 0.0)
+    for pair in before:
+        near[pair] += len(truth) * (near[pair] > 0)
+    pairs = assign(near, 1e-6) if near.size else []
     return {pair: apart[pair] for pair in pairs}
 
 
