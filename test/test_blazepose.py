@@ -346,18 +346,19 @@ def test_while_someone_is_missing_the_search_takes_its_share(picture, monkeypatc
         return search(image, views)
 
     monkeypatch.setattr(detector, "_search", counted)
+    monkeypatch.setattr(detector, "_around_lost", lambda stamp_ns: [])
     # The whole and its parts at once, then one view a picture.
     detector.detect(picture, 0)
     assert len(searched) == 4 and searched[0].side == picture.shape[1]
     for index in range(1, blazepose.EAGER_SEARCHES):
         detector.detect(picture, index * FRAME_NS)
     assert len(searched) == 3 + blazepose.EAGER_SEARCHES
-    # Then one in four pictures.
+    # Then one for four of the squares that are looked at anyway.
     people, detector._eager = len(detector._regions), 0
     for index in range(blazepose.EAGER_SEARCHES, blazepose.EAGER_SEARCHES + 8):
         detector.detect(picture, index * FRAME_NS)
     assert len(detector._regions) == people > 0
-    assert len(searched) == 3 + blazepose.EAGER_SEARCHES + 2
+    assert len(searched) == 3 + blazepose.EAGER_SEARCHES + 2 * people
     # Whoever has found all that are looked for searches no more.
     alone = BlazePoseDetector("full", 1, 0.4, "cpu", 1)
     monkeypatch.setattr(alone, "_search", counted)
@@ -440,8 +441,7 @@ def test_someone_lost_is_looked_for_at_once(picture, detector, monkeypatch):
         return [None] * len(regions)
 
     monkeypatch.setattr(detector, "_look", fails_once)
-    for index in range(2, 5):
-        after = detector.detect(picture, index * FRAME_NS)
+    after = detector.detect(picture, 2 * FRAME_NS)
     assert lost
     assert any(apart is not None for apart in distances(after, [before]))
 

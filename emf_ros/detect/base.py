@@ -12,9 +12,10 @@ from ..skeletons import Layout
 #: Two poses closer than this, as a share of the person's size, are one person found twice.
 SAME_PERSON = 0.15
 
-#: While some but not all of the people looked for are in sight, and nobody has come or gone of
-#: late, a part of the picture is searched for more once in so many frames.
-SEARCH_EVERY = 2
+#: While some but not all of the people looked for are in sight, a part of the picture is searched
+#: for more once in so many squares that are looked at, whoever is in them: the search then costs a
+#: fixed share of the time.
+SEARCH_EVERY = 3
 
 
 class DetectorError(RuntimeError):

@@ -41,8 +41,8 @@ from .base import (
 )
 from .weights import ModelUnavailable, ensure_onnx
 
-#: At the start, and after someone has come or been lost, this is done on each of so many frames:
-#: few come alone, and the search finds a person in one picture and not in the next.
+#: At the start, and after someone has been lost, on each of so many frames: the search
+#: finds a person in one picture and not in the next.
 EAGER_SEARCHES = 30
 
 #: The search is made for people who fill the picture: of those whose height is 0.3 of its view's
@@ -64,9 +64,8 @@ _AT_FIRST = 4.0
 #: Whoever is lost, behind somebody else perhaps, is also looked for around where that was: for so
 #: long, in a view of so many of their squares.
 _LOST_NS, _LOST_VIEW = 1_000_000_000, 2.0
-#: On each picture of a camera that is slower than this one more view is searched, up to so many;
-#: or one for so many people, next to whom there may well be more.
-_USUAL_NS, _MOST_AT_ONCE, _CROWD = 33_000_000, 3, 3
+#: On each picture of a camera that is slower than this one more view is searched, up to so many.
+_USUAL_NS, _MOST_AT_ONCE = 33_000_000, 3
 
 DETECTOR_SIZE, LANDMARK_SIZE, HEATMAP_SIZE = 224, 256, 64  # px
 #: A GPU takes several views or squares in one pass; a CPU is as fast with one by one, and then need
@@ -153,7 +152,7 @@ class BlazePoseDetector:
         device: 'auto', 'cuda', which is TensorRT where that starts, or 'cpu'; 'cuda' refuses to
             start on a CPU, 'auto' says in `description` why it is on one.
         threads: of the CPU; two where there are two cores.
-        search_every: frames from one search for more people to the next, see `SEARCH_EVERY`.
+        search_every: of how many squares looked at one more is a search, see `SEARCH_EVERY`.
 
     Attributes:
         description: what runs where, one line for the log.
@@ -182,7 +181,6 @@ class BlazePoseDetector:
         self._regions: list[Region] = []
         self._due, self._eager = 0.0, EAGER_SEARCHES
         self._lost: list[tuple[int, Region]] = []
-        self._is_turn_of_lost = False
         self._views: Iterator[Region] = iter(())
         self._last: tuple[int, tuple[int, ...]] | None = None
 
@@ -199,21 +197,20 @@ class BlazePoseDetector:
             else:
                 # Someone was lost, who may well be there still.
                 self._eager = EAGER_SEARCHES
-                if 0 <= region.x < image.shape[1] and 0 <= region.y < image.shape[0]:
-                    self._lost.append((stamp_ns + _LOST_NS, region))
+                self._lost.append((stamp_ns + _LOST_NS, region))
         poses = [
             pose
             for pose in poses
             if not any(is_made_up(pose.person, p.person, self.layout) for p in poses)
         ]
-        self._due += 1 / self._search_every
+        self._due += max(len(poses), 1) / self._search_every
         if self._eager or not poses:
-            pace = min(max(round(passed_ns / _USUAL_NS), 1), _MOST_AT_ONCE)
-            self._due = max(self._due, pace, len(poses) / _CROWD)
+            self._due = max(self._due, min(max(round(passed_ns / _USUAL_NS), 1), _MOST_AT_ONCE))
         if len(poses) < self._max_people and self._due >= 1:
             # While there is no one, the count waits for the first to come.
             self._eager -= bool(poses and self._eager)
-            self._add_new(image, self._next_views(int(self._due), stamp_ns), poses)
+            views = list(itertools.islice(self._views, int(self._due)))
+            self._add_new(image, self._around_lost(stamp_ns) + views, poses)
         self._due %= 1
         self._regions = [pose.next for pose in poses]
         return [pose.person for pose in poses if pose.person.score >= self._min_score]
@@ -272,16 +269,14 @@ class BlazePoseDetector:
                 f"BlazePose has failed ({first_line(error)}) and goes on on the CPU"
             ) from error
 
-    def _next_views(self, count: int, stamp_ns: int) -> list[Region]:
-        """What to search now; every other time one view is of where someone was lost."""
+    def _around_lost(self, stamp_ns: int) -> list[Region]:
+        """A view of where someone was lost, each of them in turn."""
         self._lost = [(until_ns, region) for until_ns, region in self._lost if stamp_ns < until_ns]
-        self._is_turn_of_lost = not self._is_turn_of_lost and bool(self._lost)
-        around = []
-        if self._is_turn_of_lost:
-            self._lost.append(self._lost.pop(0))
-            _, region = self._lost[-1]
-            around.append(Region(region.x, region.y, _LOST_VIEW * region.side, 0.0))
-        return around + list(itertools.islice(self._views, count - len(around)))
+        if not self._lost:
+            return []
+        self._lost.append(self._lost.pop(0))
+        _, region = self._lost[-1]
+        return [Region(region.x, region.y, _LOST_VIEW * region.side, 0.0)]
 
     def _forget_the_past(self, image: np.ndarray, stamp_ns: int) -> int:
         """Begin anew after a gap; the time since the last picture, ns."""
@@ -315,7 +310,6 @@ class BlazePoseDetector:
                             and all(_apart(pose.person, p.person) for p in poses)
                         ):
                             poses.append(pose)
-                            self._eager = EAGER_SEARCHES
                             self._lost = [
                                 (until_ns, lost)
                                 for until_ns, lost in self._lost

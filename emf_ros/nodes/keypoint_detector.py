@@ -98,8 +98,8 @@ PARAMS = (
     Param(
         "search_every",
         SEARCH_EVERY,
-        "with detector blazepose: images from one search for more people to the next, while nobody "
-        "comes or goes; a larger number takes less time and finds newcomers later",
+        "with detector blazepose: of so many looks at people who are followed one is a search for "
+        "more; a larger number takes less time and finds newcomers later",
         low=1,
         high=1000,
     ),
