@@ -66,6 +66,8 @@ def test_images_are_counted_from_the_first_although_its_camera_info_is_not_heard
     finally:
         listener.destroy_node()
     assert numbers == [0, 3, 4] and listener.first_ns == begin
+    # Nor is one counted as dropped by the source, whose keypoints have come.
+    assert listener.images == 3
 
 
 def test_demo_names_a_video_that_is_not_there(tmp_path):

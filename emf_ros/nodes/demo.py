@@ -55,7 +55,8 @@ class Listener(Node):
         self.first_ns: int | None = None
         self.latencies_ms: list[float] = []
         self.stages_ms: list[tuple[float, float, float]] = []
-        self.messages = self.images = self.keypoint_messages = self.marker_messages = 0
+        self.messages = self.keypoint_messages = self.marker_messages = 0
+        self._stamps_ns: set[int] = set()
         self.people = 0
         self.frames_of_id: Counter[int] = Counter()
         self.first_at = self.last_at = 0.0
@@ -64,8 +65,12 @@ class Listener(Node):
         self.create_subscription(Skeleton3DArray, "skeletons", self._on_skeletons, RELIABLE_QOS)
         self.create_subscription(MarkerArray, "markers", self._on_markers, RELIABLE_QOS)
 
+    @property
+    def images(self) -> int:
+        """How many there were, as far as anything was heard of them."""
+        return len(self._stamps_ns)
+
     def _on_info(self, message: CameraInfo) -> None:
-        self.images += 1
         self._since_first(conversions.stamp_ns(message.header.stamp))
 
     def _on_keypoints(self, message: Skeleton2DArray) -> None:
@@ -80,6 +85,7 @@ class Listener(Node):
         The detector sees the first one, but the source may not have found this node yet: then its
         camera_info is not heard here, and the first that is heard of it are its keypoints.
         """
+        self._stamps_ns.add(stamp_ns)
         if self.first_ns is None:
             self.first_ns = stamp_ns
         return stamp_ns - self.first_ns
