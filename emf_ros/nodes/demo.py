@@ -40,6 +40,8 @@ from .common import RELIABLE_QOS, SENSOR_QOS, use_large_shared_memory
 
 READY_TIMEOUT_S = 90.0
 DRAIN_S = 2.0
+#: A node that takes longer to stop is killed, and the demo has failed.
+STOP_S = 15.0
 
 #: A person stays in the overlay for so long after the last message, as a live view would show it.
 HOLD_S = 0.4
@@ -137,8 +139,9 @@ def _stop(processes: list[subprocess.Popen]) -> None:
             process.send_signal(signal.SIGINT)
     for process in processes:
         try:
-            process.wait(timeout=8)
+            process.wait(timeout=STOP_S)
         except subprocess.TimeoutExpired:
+            print(f"demo: {process.args!r} did not stop within {STOP_S:g} s", file=sys.stderr)
             process.kill()
             process.wait()
 
