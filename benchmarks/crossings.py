@@ -44,7 +44,7 @@ class Walker:
 
     Attributes:
         start: frame.
-        to_the_right: she walks to the left.
+        to_the_right: mirrored, as she walks to the left in the video.
         scale: of her size.
         middle: px, where half of her way is.
         dye: (3,) gain of red, green and blue.

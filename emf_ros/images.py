@@ -37,14 +37,18 @@ _PACKED: dict[str, tuple[int, int | None]] = {
 ENCODINGS = (*_PACKED, "nv12", "nv21", "mono16")
 
 
+def _refuse_too_large(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"an image of {width}x{height} pixels is over {MAX_PIXELS} pixels")
+
+
 def _rows(
     data: np.ndarray, width: int, height: int, step: int, row_bytes: int, rows: int
 ) -> np.ndarray:
     """(rows, row_bytes) of an image's bytes, without the padding. Raises ImageError."""
     if width <= 0 or height <= 0:
         raise ImageError(f"an image of {width}x{height} pixels")
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"an image of {width}x{height} pixels is over {MAX_PIXELS} pixels")
+    _refuse_too_large(width, height)
     if step < row_bytes:
         raise ImageError(f"step {step} is under the {row_bytes} bytes of a row")
     if data.size != rows * step:
@@ -147,8 +151,7 @@ def decode_compressed(data: np.ndarray, shrink: int = 1) -> np.ndarray:
         raise ImageError(f"not decodable: {error}") from None
     if picture is None:
         raise ImageError("the compressed image cannot be decoded")
-    if picture.shape[0] * picture.shape[1] > MAX_PIXELS:
-        raise ImageError(f"an image of {picture.shape[1]}x{picture.shape[0]} pixels is too large")
+    _refuse_too_large(picture.shape[1], picture.shape[0])
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
@@ -252,8 +255,7 @@ class Excerpts:
         if size is None:
             return self.of(decode_compressed(data))
         # Before it is decoded: a small file may hold billions of pixels.
-        if size[0] * size[1] > MAX_PIXELS:
-            raise ImageError(f"an image of {size[0]}x{size[1]} pixels is over {MAX_PIXELS} pixels")
+        _refuse_too_large(*size)
         # A PNG is decoded as a whole all the same, and then shrunk less exactly than here.
         if data[0] != _JPEG:
             return self.of(decode_compressed(data))

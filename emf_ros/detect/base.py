@@ -12,6 +12,11 @@ from ..skeletons import Layout
 #: Two poses closer than this, as a share of the person's size, are one person found twice.
 SAME_PERSON = 0.15
 
+#: For `is_made_up`: the least ratio of the sizes, and the largest distance of the feet from the
+#: other's shins, as a share of the other's size.
+_GIANT, _ON_SHIN = 1.7, 0.15
+_SHIN = ("knee", "ankle")
+
 #: While some but not all of the people looked for are in sight, a part of the picture is searched
 #: for more once in so many squares that are looked at, whoever is in them: the search then costs a
 #: fixed share of the time.
@@ -100,12 +105,6 @@ def is_made_up(one: Detection, other: Detection, layout: Layout) -> bool:
     along = ((feet - knees) * shins).sum(axis=-1) / np.maximum((shins**2).sum(axis=-1), 1e-9)
     apart = np.linalg.norm(feet - (knees + along.clip(0, 1)[..., None] * shins), axis=-1)
     return bool(apart.min(axis=1).mean() < _ON_SHIN * sizes[1])
-
-
-#: For `is_made_up`: the least ratio of the sizes, and the largest distance of the feet from the
-#: other's shins, as a share of the other's size.
-_GIANT, _ON_SHIN = 1.7, 0.15
-_SHIN = ("knee", "ankle")
 
 
 def without_doubles(found: list[Detection]) -> list[Detection]:
