@@ -441,6 +441,8 @@ def test_someone_lost_is_looked_for_at_once(picture, detector, monkeypatch):
         return [None] * len(regions)
 
     monkeypatch.setattr(detector, "_look", fails_once)
+    # Nothing is searched but where he was.
+    detector._views = iter(())
     after = detector.detect(picture, 2 * FRAME_NS)
     assert lost
     assert any(apart is not None for apart in distances(after, [before]))
@@ -454,6 +456,8 @@ def test_who_comes_out_from_behind_is_found_within_a_second(picture, detector):
     x, y, width, height = man.box().astype(int)
     covered = picture.copy()
     covered[y - 40 : y + height + 40, x - 40 : x + width + 40] = 128
+    # Nothing is searched but where he was.
+    detector._views = iter(())
     for index in range(3, 18):
         found = detector.detect(covered, index * FRAME_NS)
     assert all(apart is None for apart in distances(found, [man]))
@@ -462,6 +466,20 @@ def test_who_comes_out_from_behind_is_found_within_a_second(picture, detector):
         if distances(found, [man])[0] is not None:
             return
     pytest.fail("he was not found any more")
+
+
+def test_a_giant_on_somebody_elses_legs_is_not_followed(picture, detector, monkeypatch):
+    person = detector.detect(picture, 0)[0]
+    square = detector._regions[0]
+    feet = person.keypoints[[detector.layout.index(f"{s}_ankle") for s in ("left", "right")], :2]
+    taller = person.keypoints.copy()
+    taller[:, :2] = feet.mean(axis=0) + 2 * (taller[:, :2] - feet.mean(axis=0))
+    giant = Detection(taller, person.score - 0.1)
+    poses = [blazepose._Pose(giant, square), blazepose._Pose(person, square)]
+    detector._regions, detector._views = [square, square], iter(())
+    monkeypatch.setattr(detector, "_look", lambda image, regions, *more: poses[: len(regions)])
+    assert detector.detect(picture, FRAME_NS) == [person]
+    assert len(detector._regions) == 1
 
 
 def test_a_slow_camera_is_searched_as_much(picture, detector, monkeypatch):
