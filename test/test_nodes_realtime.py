@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import subprocess
 import sys
 import time
@@ -117,7 +118,7 @@ def test_under_overload_the_newest_is_lifted_and_the_rest_counted(ros, start_lif
 def replay(ros, lifter: Lifter, messages: list) -> list:
     """All skeletons that a synchronous lifter makes of them, without the times they took."""
     infos = lifter._info
-    wait_for(lambda: infos.get_subscription_count() == 1, "the lifter takes intrinsics")
+    wait_for(lambda: infos.get_subscription_count() >= 1, "the lifter takes intrinsics")
     wait_for(lambda: ros.node.count_publishers(lifter.skeletons.topic) == 1, "it publishes")
     burst(ros, lifter, lifter.process.topic("keypoints"), messages)
     # However late they come: the first keypoints wait for them.
@@ -146,6 +147,93 @@ def test_a_replay_gives_the_same_bits_whatever_the_load(ros, start_lifter) -> No
     assert [stamp_ns(m) for m in first.skeletons.messages] == [stamp_ns(m) for m in messages]
     assert_plausible(by_id(first.skeletons.messages[-1])[ids[0]])
     assert first.diagnostics.count("coalesced") == 0
+
+
+#: Says how many messages of a topic it has heard, each time.
+LISTENER = """
+import sys, rclpy
+from emf_ros.nodes.common import use_large_shared_memory
+from emf_ros_msgs.msg import Skeleton3DArray
+
+use_large_shared_memory()
+rclpy.init()
+node = rclpy.create_node("held_up")
+heard = []
+node.create_subscription(
+    Skeleton3DArray, sys.argv[1], lambda m: (heard.append(m), print(len(heard), flush=True)), 100
+)
+print("listening", flush=True)
+rclpy.spin(node)
+"""
+
+
+def test_who_is_held_up_misses_nothing_of_a_replay(ros, start_lifter, tmp_path) -> None:
+    lifter = start_lifter(synchronous=True)
+    ids = lifter.new_ids()
+    topic, heard = lifter.skeletons.topic, tmp_path / "heard"
+    with heard.open("w") as out:
+        listener = subprocess.Popen([sys.executable, "-c", LISTENER, topic], stdout=out)
+    try:
+        wait_for(heard.read_text, "the listener")
+        wait_for(lambda: ros.node.count_subscribers(topic) == 2, "both listen")
+        # Answered on both sides of the pause: the wire stands.
+        calm = [lifter.make(ids) for _ in range(2)]
+        replay(ros, lifter, calm)
+        wait_for(lambda: heard.read_text().split()[-1] == "2", "it hears")
+        listener.send_signal(signal.SIGSTOP)
+        burst(ros, lifter, lifter.process.topic("keypoints"), [lifter.make(ids) for _ in range(60)])
+        wait_for(lambda: len(lifter.skeletons) == 62, "an answer to each")
+        listener.send_signal(signal.SIGCONT)
+        wait_for(lambda: heard.read_text().split()[-1] == "62", "what was sent meanwhile")
+    finally:
+        listener.kill()
+        listener.wait()
+
+
+def test_intrinsics_that_are_announced_and_never_come(ros, start_lifter) -> None:
+    lifter = start_lifter(synchronous=True)
+    ids = lifter.new_ids()
+    wait_for(lambda: lifter._info.get_subscription_count() >= 1, "the lifter takes intrinsics")
+    wait_for(lambda: ros.node.count_publishers(lifter.skeletons.topic) == 1, "it publishes")
+    topic = lifter.process.topic("keypoints")
+    burst(ros, lifter, topic, [lifter.make(ids) for _ in range(5)])
+    time.sleep(3.0)
+    assert len(lifter.skeletons) == 0
+    # For ten seconds of stamps, and no longer.
+    burst(ros, lifter, topic, [lifter.make(ids, SECOND // 5) for _ in range(60)])
+    wait_for(lambda: len(lifter.skeletons) == 65, "an answer to each")
+    assert not any(s.root_valid for m in lifter.skeletons.messages for s in m.skeletons)
+    assert "without a place" in lifter.process.log
+
+
+def test_who_announced_intrinsics_has_gone(ros, start_lifter) -> None:
+    lifter = start_lifter(synchronous=True)
+    ids = lifter.new_ids()
+    wait_for(lambda: lifter._info.get_subscription_count() >= 1, "the lifter takes intrinsics")
+    wait_for(lambda: ros.node.count_publishers(lifter.skeletons.topic) == 1, "it publishes")
+    topic = lifter.process.topic("keypoints")
+    burst(ros, lifter, topic, [lifter.make(ids) for _ in range(5)])
+    time.sleep(1.0)
+    assert len(lifter.skeletons) == 0
+    ros.node.destroy_publisher(lifter._info)
+    wait_for(lambda: len(lifter.skeletons) == 5, "an answer to each")
+
+
+@pytest.mark.parametrize("reliability", ["RELIABLE", "BEST_EFFORT"])
+def test_a_replay_hears_intrinsics_of_either_kind(ros, start_lifter, reliability: str) -> None:
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+    from sensor_msgs.msg import CameraInfo
+
+    lifter = start_lifter(synchronous=True)
+    ids = lifter.new_ids()
+    ros.node.destroy_publisher(lifter._info)
+    lifter._info = ros.node.create_publisher(
+        CameraInfo,
+        lifter.process.topic("camera_info"),
+        QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability]),
+    )
+    answers = replay(ros, lifter, [lifter.make(ids) for _ in range(20)])
+    assert any(s.root_valid for m in answers for s in m.skeletons)
 
 
 # --- the lag -------------------------------------------------------------------------------------

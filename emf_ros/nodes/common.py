@@ -65,6 +65,9 @@ IMAGE_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
 )
 
+#: For a subscription whose publishers may well be of a kind that it can't hear.
+SAY_NOTHING = SubscriptionEventCallbacks(use_default_callbacks=False)
+
 _LOG_PERIOD_S = 5.0
 
 

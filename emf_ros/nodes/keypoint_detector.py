@@ -168,7 +168,10 @@ class KeypointDetector(BaseNode):
         self._people = 0
         self._decode_ms = self._detect_ms = float("nan")
 
-        self._keypoints = self.publish_on(Skeleton2DArray, "keypoints", RELIABLE_QOS)
+        synchronous = self.value("synchronous")
+        self._keypoints = self.publish_on(
+            Skeleton2DArray, "keypoints", EVERY_QOS if synchronous else RELIABLE_QOS
+        )
         self._overlay = self.publish_on(Image, "overlay", RELIABLE_QOS)
         self._layout = self.publish_on(SkeletonLayout, "keypoint_layout", LATCHED_QOS)
         self._layout.publish(conversions.layout_msg(self._detector.layout))
@@ -178,7 +181,6 @@ class KeypointDetector(BaseNode):
         self._stopping = False
         self._gate = WhenIdle(self._is_wanted)
         compressed = self.value("image_transport") == "compressed"
-        synchronous = self.value("synchronous")
         self.listen_to(
             CompressedImage if compressed else Image,
             "image/compressed" if compressed else "image",

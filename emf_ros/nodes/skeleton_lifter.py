@@ -42,6 +42,7 @@ from .common import (
     EVERY_QOS,
     LATCHED_QOS,
     RELIABLE_QOS,
+    SAY_NOTHING,
     SENSOR_QOS,
     BaseNode,
     NodeError,
@@ -172,6 +173,9 @@ PARAMS = (
 #: Without keypoints for this long, wall time, every track of a camera ends.
 SILENCE_S = 1.0
 
+#: Keypoints of this long, by their stamps, wait for the intrinsics of a replay in full.
+INFO_WAIT_NS = 10_000_000_000
+
 #: How often is looked whether anyone listens.
 LAZY_PERIOD_S = 0.2
 
@@ -222,11 +226,25 @@ class CameraFeed:
         self._frame_id = ""
         self._shown: set[int] = set()
         self._ages_ms: deque[float] = deque(maxlen=256)
-        self._skeletons = node.publish_on(Skeleton3DArray, self.topic("skeletons"), RELIABLE_QOS)
-        self._markers = node.publish_on(MarkerArray, self.topic("markers"), RELIABLE_QOS)
+        in_full = node.value("synchronous")
+        # A listener that is held up for a moment must not miss a replay's answers.
+        qos = EVERY_QOS if in_full else RELIABLE_QOS
+        self._skeletons = node.publish_on(Skeleton3DArray, self.topic("skeletons"), qos)
+        self._markers = node.publish_on(MarkerArray, self.topic("markers"), qos)
         self._infos = node.listen_to(
             CameraInfo, self.topic("camera_info"), self._take_info, SENSOR_QOS
         )
+        self._hears_every_info = self._waited_enough = False
+        if in_full:
+            # A replay may send its intrinsics but once. The other subscription stays for those
+            # who publish them with best effort, which this one can't hear.
+            node.create_subscription(
+                CameraInfo,
+                self.topic("camera_info"),
+                self._take_every_info,
+                EVERY_QOS,
+                event_callbacks=SAY_NOTHING,
+            )
         self.subscription: Subscription | None = None
         self._foreign: ForeignKeypoints | None = None
         if node.value("keypoints_type") != "emf_ros":
@@ -243,12 +261,29 @@ class CameraFeed:
         return f"{self.name}/{name}" if self.name else name
 
     def _take_info(self, message: CameraInfo) -> None:
-        self.info = message
-        self.node.info_came(self)
+        if not self._hears_every_info:
+            self.info = message
+            self.node.info_came(self)
+
+    def _take_every_info(self, message: CameraInfo) -> None:
+        self._hears_every_info = False
+        self._take_info(message)
+        self._hears_every_info = True
 
     def awaits_info(self) -> bool:
-        """Whether intrinsics are still to come."""
-        return self.info is None and self.node.count_publishers(self._infos.topic_name) > 0
+        """Whether intrinsics are still to come, and what waits for them goes on waiting."""
+        if self.info is not None or self._waited_enough:
+            return False
+        if self.node.count_publishers(self._infos.topic_name) == 0:
+            return False
+        # By the stamps: the same keypoints wait whatever the load.
+        if self.waiting[-1][0].stamp_ns - self.waiting[0][0].stamp_ns > INFO_WAIT_NS:
+            self._waited_enough = True
+            self.node.get_logger().warning(
+                f"no {self.topic('camera_info')} in {INFO_WAIT_NS / 1e9:g} s of keypoints, though "
+                "it is announced: they are lifted without a place"
+            )
+        return not self._waited_enough
 
     def _take_depth(self, message: Image) -> None:
         self._depths.append(message)
@@ -494,6 +529,8 @@ class SkeletonLifter(BaseNode):
         if subscribe and self._synchronous:
             for feed in self._feeds:
                 feed.subscribe(EVERY_QOS)
+            # Who announced intrinsics may have gone without a word.
+            self.create_timer(SILENCE_S, self._look_for_infos)
         elif subscribe:
             self.create_timer(LAZY_PERIOD_S, self._subscribe_when_wanted)
         if not self._synchronous:
@@ -594,10 +631,14 @@ class SkeletonLifter(BaseNode):
             self._lift_what_waits(feed)
 
     def info_came(self, feed: CameraFeed) -> None:
-        """Intrinsics have come; the first may be what keypoints have waited for."""
+        """Intrinsics have come, or won't; they may be what keypoints have waited for."""
         if self._synchronous:
             with self._arrived:
                 self._lift_what_waits(feed)
+
+    def _look_for_infos(self) -> None:
+        for feed in self._feeds:
+            self.info_came(feed)
 
     def _lift_what_waits(self, feed: CameraFeed) -> None:
         """One at a time, in the thread that they come in: who sends has to wait.
