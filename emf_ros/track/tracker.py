@@ -187,7 +187,7 @@ class Tracker:
 
         Args:
             detections: of the image, keypoints (K, 3) in the tracker's layout; a keypoint may be
-                NaN.
+                NaN, and infinity is taken for it.
             stamp_ns: of the image, ns.
             image: (H, W, 3) uint8 RGB; the colours of the clothes then help where people cross.
 
@@ -206,6 +206,7 @@ class Tracker:
 
         detections = [d for d in detections if np.isfinite(d.keypoints).all(axis=1).any()]
         poses = np.array([d.keypoints for d in detections]).reshape(-1, len(self.layout), 3)
+        poses = np.where(np.isfinite(poses), poses, np.nan)
         boxes = boxes_of(poses, self.min_score)
         colours = self._colours(poses, image)
         alike = _alike(np.array([t.colours for t in self._tracks]), colours)
