@@ -288,7 +288,7 @@ def test_the_same_pictures_give_the_same_people(pictures):
 def test_someone_upside_down(picture, detector):
     upright = detector.detect(picture, 0)
     turned = np.ascontiguousarray(picture[::-1, ::-1])
-    detector._regions = []
+    detector._poses = []
     found = detector.detect(turned, FRAME_NS)
     height, width = turned.shape[:2]
     back = [
@@ -354,10 +354,10 @@ def test_while_someone_is_missing_the_search_takes_its_share(picture, monkeypatc
         detector.detect(picture, index * FRAME_NS)
     assert len(searched) == 3 + blazepose.EAGER_SEARCHES
     # Then one for four of the squares that are looked at anyway.
-    people, detector._eager = len(detector._regions), 0
+    people, detector._eager = len(detector._poses), 0
     for index in range(blazepose.EAGER_SEARCHES, blazepose.EAGER_SEARCHES + 8):
         detector.detect(picture, index * FRAME_NS)
-    assert len(detector._regions) == people > 0
+    assert len(detector._poses) == people > 0
     assert len(searched) == 3 + blazepose.EAGER_SEARCHES + 2 * people
     # Whoever has found all that are looked for searches no more.
     alone = BlazePoseDetector("full", 1, 0.4, "cpu", 1)
@@ -470,16 +470,16 @@ def test_who_comes_out_from_behind_is_found_within_a_second(picture, detector):
 
 def test_a_giant_on_somebody_elses_legs_is_not_followed(picture, detector, monkeypatch):
     person = detector.detect(picture, 0)[0]
-    square = detector._regions[0]
+    square, trust = detector._poses[0].next, detector._poses[0].trust
     feet = person.keypoints[[detector.layout.index(f"{s}_ankle") for s in ("left", "right")], 1]
     taller = person.keypoints.copy()
     taller[:, 1] = feet.mean() + 3 * (taller[:, 1] - feet.mean())
     giant = Detection(taller, person.score - 0.1)
-    poses = [blazepose._Pose(giant, square), blazepose._Pose(person, square)]
-    detector._regions, detector._views = [square, square], iter(())
+    poses = [blazepose._Pose(d, 1.0, square, trust) for d in (giant, person)]
+    detector._poses, detector._views = poses, iter(())
     monkeypatch.setattr(detector, "_look", lambda image, regions, *more: poses[: len(regions)])
     (found,) = detector.detect(picture, FRAME_NS)
-    assert found is person and len(detector._regions) == 1
+    assert found is person and len(detector._poses) == 1
 
 
 def test_a_slow_camera_is_searched_as_much(picture, detector, monkeypatch):

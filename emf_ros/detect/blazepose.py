@@ -14,9 +14,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -39,6 +39,7 @@ from .base import (
     is_made_up,
     same_person,
 )
+from .trust import Trust, evidence
 from .weights import ModelUnavailable, ensure_onnx
 
 #: At the start, and after someone has been lost, on each of so many frames: the search
@@ -92,9 +93,16 @@ _SQUARE_SCALE = 1.25  # the square's side to the circle's diameter
 _HEATMAP_KERNEL, _MIN_HEAT = 7, 0.5
 #: A square this small holds nothing, and one this large, as a share of the picture, is no person's.
 _MIN_SIDE, _MAX_SIDE = 4.0, 8.0
+#: Of those followed so many are looked at again in one picture, to see whether they are people; the
+#: search sees them in a view of so many of their squares.
+_CHECKS, _AROUND = 2, 1.5
+#: Where somebody turned out to be nobody, who is found there within this time begins with as much.
+_REFUSED_NS, _AGAIN = 10_000_000_000, -2.0
 _LARGEST = 32766  # px, of a picture's side, that OpenCV takes; in larger ones no one is found
 #: After a gap of this length the squares of before it say nothing.
 _FORGET_NS = 1_000_000_000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -134,10 +142,12 @@ class Region:
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Pose:
     person: Detection
+    presence: float
     next: Region  # of the next frame
+    trust: Trust = field(default_factory=Trust)
 
 
 class BlazePoseDetector:
@@ -178,7 +188,8 @@ class BlazePoseDetector:
         self._search_every = search_every
         self._anchors = anchors()
         self._body = body_joints(self.layout)
-        self._regions: list[Region] = []
+        self._poses: list[_Pose] = []
+        self._refused: list[tuple[int, Region]] = []
         self._due, self._eager = 0.0, EAGER_SEARCHES
         self._lost: list[tuple[int, Region]] = []
         self._views: Iterator[Region] = iter(())
@@ -188,16 +199,17 @@ class BlazePoseDetector:
         if image.size == 0 or max(image.shape) > _LARGEST:
             return []
         passed_ns = self._forget_the_past(image, stamp_ns)
-        tracked = self._regions
+        before = self._poses
         poses: list[_Pose] = []
-        for region, pose in zip(tracked, self._look(image, tracked), strict=True):
+        for old, pose in zip(before, self._look(image, [p.next for p in before]), strict=True):
             # Of two squares that have slid onto one person, the older goes on.
             if pose is not None and not any(same_person(pose.person, p.person) for p in poses):
+                pose.trust = old.trust
                 poses.append(pose)
-            else:
+            elif old.trust.believed:
                 # Someone was lost, who may well be there still.
                 self._eager = EAGER_SEARCHES
-                self._lost.append((stamp_ns + _LOST_NS, region))
+                self._lost.append((stamp_ns + _LOST_NS, old.next))
         poses = [
             pose
             for pose in poses
@@ -210,10 +222,14 @@ class BlazePoseDetector:
             # While there is no one, the count waits for the first to come.
             self._eager -= bool(poses and self._eager)
             views = list(itertools.islice(self._views, int(self._due)))
-            self._add_new(image, self._around_lost(stamp_ns) + views, poses)
+            self._add_new(image, stamp_ns, self._around_lost(stamp_ns) + views, poses)
         self._due %= 1
-        self._regions = [pose.next for pose in poses]
-        return [pose.person for pose in poses if pose.person.score >= self._min_score]
+        self._poses = self._without_refused(image, stamp_ns, poses)
+        return [
+            pose.person
+            for pose in self._poses
+            if pose.trust.believed and pose.person.score >= self._min_score
+        ]
 
     def close(self) -> None:
         self._sessions = ()
@@ -285,14 +301,54 @@ class BlazePoseDetector:
             last_ns, shape = self._last
             passed_ns = stamp_ns - last_ns
             if image.shape != shape or not 0 <= passed_ns <= _FORGET_NS:
-                self._regions, self._eager, self._lost = [], EAGER_SEARCHES, []
+                self._poses, self._eager, self._lost = [], EAGER_SEARCHES, []
+                self._refused = []
                 self._last = None
         if self._last is None:
             self._views, self._due = search_order(*image.shape[1::-1]), _AT_FIRST
         self._last = stamp_ns, image.shape
         return passed_ns
 
-    def _add_new(self, image: np.ndarray, views: list[Region], poses: list[_Pose]) -> None:
+    def _without_refused(self, image: np.ndarray, stamp_ns: int, poses: list[_Pose]) -> list[_Pose]:
+        """Look again at some of them, the new ones first, and leave out those who are nobody."""
+        due = [pose for pose in poses if pose.trust.is_due(stamp_ns)]
+        due.sort(key=lambda pose: pose.trust.believed)
+        for part in _batches(due[: max(_CHECKS, self._batch)], self._batch):
+            for pose, ratio in zip(part, self._check(image, part), strict=True):
+                pose.trust.add(ratio, stamp_ns)
+                if pose.trust.refused:
+                    self._refused.append((stamp_ns + _REFUSED_NS, pose.next))
+        return [pose for pose in poses if not pose.trust.refused]
+
+    def _check(self, image: np.ndarray, poses: Sequence[_Pose]) -> list[float]:
+        """How much speaks for each of them, from two more looks."""
+        mirrored = [
+            pose.next.crop(image, LANDMARK_SIZE, cv2.BORDER_REPLICATE)[:, ::-1] for pose in poses
+        ]
+        (presence,) = self._run(_LOOK, ("presence",), _as_input(mirrored, 1 / 255))
+        around = [Region(p.next.x, p.next.y, _AROUND * p.next.side, 0.0) for p in poses]
+        small = [view.crop(image, DETECTOR_SIZE, cv2.BORDER_CONSTANT) for view in around]
+        given = _as_input(small, 2 / 255) - np.float32(1)
+        (scores,) = self._run(_SEARCH, ("scores",), given)
+        best = _logistic(scores.reshape(len(poses), -1).max(axis=1).astype(np.float64))
+        return [
+            evidence(pose.presence, float(there), float(found))
+            for pose, there, found in zip(poses, presence.reshape(-1), best, strict=True)
+        ]
+
+    def _first_trust(self, region: Region, stamp_ns: int) -> Trust:
+        """Of someone new: less where somebody was found to be nobody a moment ago."""
+        self._refused = [(until_ns, r) for until_ns, r in self._refused if stamp_ns < until_ns]
+        again = any(
+            _covers(region, refused)
+            and 1 / _SIZE_CHANGE < region.side / refused.side < _SIZE_CHANGE
+            for _, refused in self._refused
+        )
+        return Trust(_AGAIN if again else 0.0)
+
+    def _add_new(
+        self, image: np.ndarray, stamp_ns: int, views: list[Region], poses: list[_Pose]
+    ) -> None:
         """Search views for people who are not among these yet, and add them."""
         for part in _batches(views, self._batch):
             for view, regions in zip(part, self._search(image, part), strict=True):
@@ -309,6 +365,7 @@ class BlazePoseDetector:
                             and 1 / _SIZE_CHANGE < pose.next.side / region.side < _SIZE_CHANGE
                             and all(_apart(pose.person, p.person) for p in poses)
                         ):
+                            pose.trust = self._first_trust(pose.next, stamp_ns)
                             poses.append(pose)
                             self._lost = [
                                 (until_ns, lost)
@@ -349,9 +406,11 @@ class BlazePoseDetector:
             )
             for region, landmarks, presence, heatmap, world in zip(part, *outputs, strict=True):
                 # Written so that what is no number counts as no person.
-                there = presence.item() >= min_presence
+                sure = presence.item()
                 poses.append(
-                    self._read(image, region, landmarks, heatmap, world) if there else None
+                    self._read(image, region, sure, landmarks, heatmap, world)
+                    if sure >= min_presence
+                    else None
                 )
         return poses
 
@@ -359,6 +418,7 @@ class BlazePoseDetector:
         self,
         image: np.ndarray,
         region: Region,
+        presence: float,
         landmarks: np.ndarray,
         heatmap: np.ndarray,
         world: np.ndarray,
@@ -377,7 +437,8 @@ class BlazePoseDetector:
         following = region_of(points[_HIPS], points[_RIM])
         if not _sane(following, image):
             return None
-        return _Pose(Detection(keypoints, float(visibility[self._body].mean()), world), following)
+        person = Detection(keypoints, float(visibility[self._body].mean()), world)
+        return _Pose(person, presence, following)
 
 
 def search_order(width: int, height: int) -> Iterator[Region]:
@@ -546,7 +607,7 @@ def _gpu_sessions(paths: tuple[Path, Path], threads: int) -> tuple[tuple[Any, ..
     return tuple(sessions), where
 
 
-def _batches(items: Sequence[Region], size: int) -> Iterator[Sequence[Region]]:
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
