@@ -77,10 +77,9 @@ _STRIDES = (8, 16, 32, 32, 32)  # px, of the detector's layers
 _ANCHORS_PER_CELL = 2  # of each layer
 _LANDMARKS = 39  # 33 of the body, 2 of the next square, 4 of the hands that nothing here uses
 _HIPS, _RIM = 33, 34
-#: Less than the 0.5 of MediaPipe: whoever the search is not sure of, the landmarks' network judges.
-_MIN_CANDIDATE, _MIN_PRESENCE = 0.35, 0.5
-#: Parts of the picture show more that is no one: who was there had this much in 9 of 10.
-_MIN_PRESENCE_IN_PART = 0.8
+#: Half of the search's 0.5 in MediaPipe: whoever it is not sure of, the landmarks' network judges,
+#: and further looks do. Of ten people in a picture two thirds are found in place of a half.
+_MIN_CANDIDATE, _MIN_PRESENCE = 0.25, 0.5
 #: The square that the search gives and that of the landmarks differ by no more where there is
 #: somebody; both sizes as shares of the view's side, which whole people fill by half or less.
 _SIZE_CHANGE, _SMALLEST, _LARGEST_IN_VIEW = 2.0, 0.15, 1.6
@@ -351,14 +350,12 @@ class BlazePoseDetector:
     ) -> None:
         """Search views for people who are not among these yet, and add them."""
         for part in _batches(views, self._batch):
-            for view, regions in zip(part, self._search(image, part), strict=True):
-                whole = view.side >= max(image.shape)
-                least = _MIN_PRESENCE if whole else _MIN_PRESENCE_IN_PART
+            for regions in self._search(image, part):
                 for candidates in _batches(regions, self._batch):
                     if len(poses) == self._max_people:
                         return
                     new = [r for r in candidates if not any(_same(r, pose.next) for pose in poses)]
-                    for region, pose in zip(new, self._look(image, new, least), strict=True):
+                    for region, pose in zip(new, self._look(image, new), strict=True):
                         if (
                             pose is not None
                             and len(poses) < self._max_people
@@ -394,9 +391,7 @@ class BlazePoseDetector:
             )
         return found
 
-    def _look(
-        self, image: np.ndarray, regions: Sequence[Region], min_presence: float = _MIN_PRESENCE
-    ) -> list[_Pose | None]:
+    def _look(self, image: np.ndarray, regions: Sequence[Region]) -> list[_Pose | None]:
         """The person in each square; None where there is none."""
         poses = []
         for part in _batches(regions, self._batch):
@@ -409,7 +404,7 @@ class BlazePoseDetector:
                 sure = presence.item()
                 poses.append(
                     self._read(image, region, sure, landmarks, heatmap, world)
-                    if sure >= min_presence
+                    if sure >= _MIN_PRESENCE
                     else None
                 )
         return poses
