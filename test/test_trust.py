@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 from conftest import FRAME_NS
@@ -107,6 +108,33 @@ def test_real_people_pass_real_looks(picture, detector):
     found = detector.detect(picture, 0)
     assert len(found) == 2
     assert all(pose.trust.value == 3.0 for pose in detector._poses)
+
+
+def shapes(seed):
+    """A picture of ellipses and bars."""
+    generator = np.random.default_rng(seed)
+    out = np.full((360, 480, 3), generator.integers(60, 200, 3), np.uint8)
+    for _ in range(14):
+        colour = tuple(int(v) for v in generator.integers(0, 255, 3))
+        place, end = (tuple(int(v) for v in generator.integers(0, (480, 360))) for _ in range(2))
+        if generator.random() < 0.5:
+            axes = tuple(int(v) for v in generator.integers(8, 70, 2))
+            angle = int(generator.integers(0, 180))
+            cv2.ellipse(out, place, axes, angle, 0, 360, colour, -1, cv2.LINE_AA)
+        else:
+            cv2.line(out, place, end, colour, int(generator.integers(3, 30)), cv2.LINE_AA)
+    return out
+
+
+def test_shapes_that_pass_for_people_do_not_pass_real_looks(monkeypatch):
+    def reported(seed):
+        detector = BlazePoseDetector("full", 4, 0.4, "cpu", 1)
+        picture = shapes(seed)
+        return sum(len(detector.detect(picture, i * FRAME_NS)) for i in range(6))
+
+    assert [reported(seed) for seed in range(20)] == [0] * 20
+    monkeypatch.setattr(BlazePoseDetector, "_check", lambda self, image, poses: [9.0] * len(poses))
+    assert sum(reported(seed) > 0 for seed in range(20)) >= 3
 
 
 def test_a_reading_that_falls_apart_is_never_reported(picture, detector, monkeypatch):
