@@ -142,8 +142,9 @@ def test_a_reading_that_falls_apart_is_never_reported(picture, detector, monkeyp
     for index in range(12):
         assert detector.detect(picture, index * FRAME_NS) == []
     assert asked
+    assert detector.refused["not_a_person"] >= 2
     # Where somebody was refused it takes more to be believed.
-    assert detector._refused
+    assert detector._nobody
     monkeypatch.setattr(detector, "_check", lambda image, poses: [1.5] * len(poses))
     detector._poses, detector._views = [], blazepose.search_order(*picture.shape[1::-1])
     seen = [len(detector.detect(picture, index * FRAME_NS)) for index in range(12, 24)]
@@ -156,7 +157,7 @@ def test_what_has_been_refused_is_forgotten(picture, detector, monkeypatch):
     answers(detector, monkeypatch, lambda pose: -2.5)
     for index in range(4):
         detector.detect(picture, index * FRAME_NS)
-    pose = blazepose._Pose(None, 1.0, detector._refused[0][1])
+    pose = blazepose._Pose(None, 1.0, detector._nobody[0][1])
     assert detector._first_trust(pose.next, 5 * FRAME_NS).value < 0
     assert detector._first_trust(pose.next, 11_000_000_000).value == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,9 +57,11 @@ class Detector(Protocol):
 
     Attributes:
         layout: of the keypoints.
+        refused: how many it has found and then not reported, by reason; who reads it empties it.
     """
 
     layout: Layout
+    refused: Counter[str]
 
     @property
     def description(self) -> str:

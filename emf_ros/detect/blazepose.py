@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,6 +166,7 @@ class BlazePoseDetector:
 
     Attributes:
         description: what runs where, one line for the log.
+        refused: see `Detector`; `not_a_person` once for each that further looks have settled.
 
     Raises:
         DetectorError: onnxruntime, the weights or the device are not to be had.
@@ -188,7 +190,8 @@ class BlazePoseDetector:
         self._anchors = anchors()
         self._body = body_joints(self.layout)
         self._poses: list[_Pose] = []
-        self._refused: list[tuple[int, Region]] = []
+        self.refused: Counter[str] = Counter()
+        self._nobody: list[tuple[int, Region]] = []
         self._due, self._eager = 0.0, EAGER_SEARCHES
         self._lost: list[tuple[int, Region]] = []
         self._views: Iterator[Region] = iter(())
@@ -209,11 +212,13 @@ class BlazePoseDetector:
                 # Someone was lost, who may well be there still.
                 self._eager = EAGER_SEARCHES
                 self._lost.append((stamp_ns + _LOST_NS, old.next))
-        poses = [
+        real = [
             pose
             for pose in poses
             if not any(is_made_up(pose.person, p.person, self.layout) for p in poses)
         ]
+        self.refused["double"] += len(poses) - len(real)
+        poses = real
         self._due += max(len(poses), 1) / self._search_every
         if self._eager or not poses:
             self._due = max(self._due, min(max(round(passed_ns / _USUAL_NS), 1), _MOST_AT_ONCE))
@@ -301,7 +306,7 @@ class BlazePoseDetector:
             passed_ns = stamp_ns - last_ns
             if image.shape != shape or not 0 <= passed_ns <= _FORGET_NS:
                 self._poses, self._eager, self._lost = [], EAGER_SEARCHES, []
-                self._refused = []
+                self._nobody = []
                 self._last = None
         if self._last is None:
             self._views, self._due = search_order(*image.shape[1::-1]), _AT_FIRST
@@ -316,7 +321,8 @@ class BlazePoseDetector:
             for pose, ratio in zip(part, self._check(image, part), strict=True):
                 pose.trust.add(ratio, stamp_ns)
                 if pose.trust.refused:
-                    self._refused.append((stamp_ns + _REFUSED_NS, pose.next))
+                    self.refused["not_a_person"] += 1
+                    self._nobody.append((stamp_ns + _REFUSED_NS, pose.next))
         return [pose for pose in poses if not pose.trust.refused]
 
     def _check(self, image: np.ndarray, poses: Sequence[_Pose]) -> list[float]:
@@ -337,11 +343,11 @@ class BlazePoseDetector:
 
     def _first_trust(self, region: Region, stamp_ns: int) -> Trust:
         """Of someone new: less where somebody was found to be nobody a moment ago."""
-        self._refused = [(until_ns, r) for until_ns, r in self._refused if stamp_ns < until_ns]
+        self._nobody = [(until_ns, r) for until_ns, r in self._nobody if stamp_ns < until_ns]
         again = any(
             _covers(region, refused)
             and 1 / _SIZE_CHANGE < region.side / refused.side < _SIZE_CHANGE
-            for _, refused in self._refused
+            for _, refused in self._nobody
         )
         return Trust(_AGAIN if again else 0.0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from ..skeletons import BLAZEPOSE33
@@ -44,6 +46,7 @@ class MediaPipeDetector:
         self._last_ns: int | None = None
         self._clock_ms = 0
         self._body = body_joints(self.layout)
+        self.refused: Counter[str] = Counter()
         self._landmarker = vision.PoseLandmarker.create_from_options(
             vision.PoseLandmarkerOptions(
                 base_options=BaseOptions(model_asset_path=str(task)),

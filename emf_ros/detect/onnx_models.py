@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,7 @@ class OnnxPoseDetector:
         assert config.layout is not None
         self.layout = config.layout
         self._max_people, self._min_score = max_people, min_score
+        self.refused: Counter[str] = Counter()
         wanted = "cuda" if require_gpu else device
         self._pose = Network(path, config, wanted, max_people)
         self._finder: Network | None = None

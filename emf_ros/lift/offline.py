@@ -106,7 +106,8 @@ def lift_video(
             plausible, refused = quality.select(
                 detector.detect(rgb, stamp_ns), (rgb.shape[1], rgb.shape[0])
             )
-            pipeline.counts.update(refused)
+            pipeline.counts.update(refused + detector.refused)
+            detector.refused.clear()
             found = tracker.update(plausible, stamp_ns, rgb)
             if watch is not None:
                 watch(index, found)

@@ -251,7 +251,8 @@ class KeypointDetector(BaseNode):
         found, refused = self._quality.select(
             self._detector.detect(picture, stamp_ns), (width, height)
         )
-        self.counts.update(refused)
+        self.counts.update(refused + self._detector.refused)
+        self._detector.refused.clear()
         people = self._tracker.update(
             found, stamp_ns, picture if self.value("appearance") else None
         )
