@@ -19,6 +19,7 @@ from conftest import (
     stamp_ns,
     wait_for,
 )
+from test_trust import shapes
 
 from emf_ros.detect.base import make_detector
 
@@ -147,6 +148,15 @@ def test_a_black_picture_is_answered_with_no_one(detector: Detector) -> None:
     assert answer.header == message.header
     assert list(answer.skeletons) == []
     assert (answer.image_width, answer.image_height) == FRAME_SIZE
+    detector.assert_goes_on()
+
+
+def test_what_is_no_person_is_counted(detector: Detector) -> None:
+    # As BGR, in the colours in which they pass for people.
+    pictures = [np.ascontiguousarray(shapes(seed)[..., ::-1]) for seed in (0, 55)]
+    for answer in detector.show([picture for picture in pictures for _ in range(6)]):
+        assert list(answer.skeletons) == []
+    wait_for(lambda: detector.diagnostics.count("not_a_person") >= 1, "the count")
     detector.assert_goes_on()
 
 
