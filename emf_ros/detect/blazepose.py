@@ -96,6 +96,10 @@ _MIN_SIDE, _MAX_SIDE = 4.0, 8.0
 #: Of those followed so many are looked at again in one picture, to see whether they are people; the
 #: search sees them in a view of so many of their squares.
 _CHECKS, _AROUND = 2, 1.5
+#: Of a picture in daylight, the standard deviation and the mean; and the most that the contrast of
+#: another one is raised.
+_DEVIATION, _MEAN, _LARGEST_GAIN = 45.0, 118.0, 6.0
+_MOST_HALVES = 5
 #: Where somebody turned out to be nobody, who is found there within this time begins with as much.
 _REFUSED_NS, _AGAIN = 10_000_000_000, -2.0
 _LARGEST = 32766  # px, of a picture's side, that OpenCV takes; in larger ones no one is found
@@ -103,6 +107,57 @@ _LARGEST = 32766  # px, of a picture's side, that OpenCV takes; in larger ones n
 _FORGET_NS = 1_000_000_000
 
 T = TypeVar("T")
+
+
+class Halves:
+    """A picture, and smaller ones made of it, each half as large as the one before.
+
+    To shrink a picture by more than two, a square is taken from the one that is nearest: from the
+    picture itself most pixels would count for nothing, and the noise of the others would stay.
+
+    Args:
+        image: (H, W, 3) uint8.
+
+    Attributes:
+        shape: of the picture.
+        levels: as far as they were needed.
+    """
+
+    def __init__(self, image: np.ndarray) -> None:
+        self.shape, self.levels = image.shape, [image]
+
+    def level_for(self, scale: float) -> int:
+        """The number of the smallest picture that has not less than what is wanted of it.
+
+        Args:
+            scale: of the picture's pixels, how many are to become one, across.
+        """
+        wanted = min(int(math.log2(scale)), _MOST_HALVES) if scale >= 2 else 0
+        while len(self.levels) <= wanted:
+            last = self.levels[-1]
+            height, width = (side // 2 for side in last.shape[:2])
+            if min(height, width) < 1:
+                return len(self.levels) - 1
+            # An odd row or column has no partner.
+            even = last[: 2 * height, : 2 * width]
+            self.levels.append(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
+        return wanted
+
+
+def in_daylight(picture: np.ndarray) -> np.ndarray:
+    """A dark or pale picture with the contrast that the networks know; others as they are.
+
+    Args:
+        picture: (H, W, 3) uint8.
+    """
+    means, deviations = cv2.meanStdDev(picture)
+    mean = float(means.mean())
+    deviation = math.sqrt(float((deviations**2 + means**2).mean()) - mean**2)
+    if not 0 < deviation < _DEVIATION:
+        return picture
+    gain = min(_DEVIATION / deviation, _LARGEST_GAIN)
+    tones = (np.arange(256) - mean) * gain + _MEAN
+    return cv2.LUT(picture, tones.clip(0, 255).astype(np.uint8))
 
 
 @dataclass(frozen=True)
@@ -124,22 +179,30 @@ class Region:
         """(..., 2) points in the square, 0..1, to px of the picture."""
         return (points - 0.5) @ (self.side * _rotation(self.angle)).T + (self.x, self.y)
 
-    def crop(self, picture: np.ndarray, size: int, border: int) -> np.ndarray:
-        """(size, size, 3) uint8 of the square.
+    def crop(self, picture: Halves, size: int, border: int) -> np.ndarray:
+        """(size, size, 3) uint8 of the square, with the contrast of daylight.
 
         Args:
             border: OpenCV's border type, for what lies outside the picture.
         """
+        level = picture.level_for(self.side / size)
+        factor = 2.0**level
+        # Between one and two pixels are left to become one: the mean of four points of them.
+        finer = 2 if self.side / size > factor else 1
         matrix = np.empty((2, 3))
-        matrix[:, :2] = self.side / size * _rotation(self.angle)
-        matrix[:, 2] = self.to_picture(np.zeros(2))
-        return cv2.warpAffine(
-            picture,
+        matrix[:, :2] = self.side / (finer * size) / factor * _rotation(self.angle)
+        # The halves' pixels have their middles in the same places as those that they were made of.
+        matrix[:, 2] = (self.to_picture(np.zeros(2)) + 0.5) / factor - 0.5
+        small = cv2.warpAffine(
+            picture.levels[level],
             matrix,
-            (size, size),
+            (finer * size, finer * size),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=border,
         )
+        if finer > 1:
+            small = cv2.resize(small, (size, size), interpolation=cv2.INTER_AREA)
+        return in_daylight(small)
 
 
 @dataclass
@@ -201,9 +264,10 @@ class BlazePoseDetector:
         if image.size == 0 or max(image.shape) > _LARGEST:
             return []
         passed_ns = self._forget_the_past(image, stamp_ns)
+        picture = Halves(image)
         before = self._poses
         poses: list[_Pose] = []
-        for old, pose in zip(before, self._look(image, [p.next for p in before]), strict=True):
+        for old, pose in zip(before, self._look(picture, [p.next for p in before]), strict=True):
             # Of two squares that have slid onto one person, the older goes on.
             if pose is not None and not any(same_person(pose.person, p.person) for p in poses):
                 pose.trust = old.trust
@@ -226,9 +290,9 @@ class BlazePoseDetector:
             # While there is no one, the count waits for the first to come.
             self._eager -= bool(poses and self._eager)
             views = list(itertools.islice(self._views, int(self._due)))
-            self._add_new(image, stamp_ns, self._around_lost(stamp_ns) + views, poses)
+            self._add_new(picture, stamp_ns, self._around_lost(stamp_ns) + views, poses)
         self._due %= 1
-        self._poses = self._without_refused(image, stamp_ns, poses)
+        self._poses = self._without_refused(picture, stamp_ns, poses)
         return [
             pose.person
             for pose in self._poses
@@ -313,26 +377,26 @@ class BlazePoseDetector:
         self._last = stamp_ns, image.shape
         return passed_ns
 
-    def _without_refused(self, image: np.ndarray, stamp_ns: int, poses: list[_Pose]) -> list[_Pose]:
+    def _without_refused(self, picture: Halves, stamp_ns: int, poses: list[_Pose]) -> list[_Pose]:
         """Look again at some of them, the new ones first, and leave out those who are nobody."""
         due = [pose for pose in poses if pose.trust.is_due(stamp_ns)]
         due.sort(key=lambda pose: pose.trust.believed)
         for part in _batches(due[: max(_CHECKS, self._batch)], self._batch):
-            for pose, ratio in zip(part, self._check(image, part), strict=True):
+            for pose, ratio in zip(part, self._check(picture, part), strict=True):
                 pose.trust.add(ratio, stamp_ns)
                 if pose.trust.refused:
                     self.refused["not_a_person"] += 1
                     self._nobody.append((stamp_ns + _REFUSED_NS, pose.next))
         return [pose for pose in poses if not pose.trust.refused]
 
-    def _check(self, image: np.ndarray, poses: Sequence[_Pose]) -> list[float]:
+    def _check(self, picture: Halves, poses: Sequence[_Pose]) -> list[float]:
         """How much speaks for each of them, from two more looks."""
         mirrored = [
-            pose.next.crop(image, LANDMARK_SIZE, cv2.BORDER_REPLICATE)[:, ::-1] for pose in poses
+            pose.next.crop(picture, LANDMARK_SIZE, cv2.BORDER_REPLICATE)[:, ::-1] for pose in poses
         ]
         (presence,) = self._run(_LOOK, ("presence",), _as_input(mirrored, 1 / 255))
         around = [Region(p.next.x, p.next.y, _AROUND * p.next.side, 0.0) for p in poses]
-        small = [view.crop(image, DETECTOR_SIZE, cv2.BORDER_CONSTANT) for view in around]
+        small = [view.crop(picture, DETECTOR_SIZE, cv2.BORDER_CONSTANT) for view in around]
         given = _as_input(small, 2 / 255) - np.float32(1)
         (scores,) = self._run(_SEARCH, ("scores",), given)
         best = _logistic(scores.reshape(len(poses), -1).max(axis=1).astype(np.float64))
@@ -352,16 +416,16 @@ class BlazePoseDetector:
         return Trust(_AGAIN if again else 0.0)
 
     def _add_new(
-        self, image: np.ndarray, stamp_ns: int, views: list[Region], poses: list[_Pose]
+        self, picture: Halves, stamp_ns: int, views: list[Region], poses: list[_Pose]
     ) -> None:
         """Search views for people who are not among these yet, and add them."""
         for part in _batches(views, self._batch):
-            for regions in self._search(image, part):
+            for regions in self._search(picture, part):
                 for candidates in _batches(regions, self._batch):
                     if len(poses) == self._max_people:
                         return
                     new = [r for r in candidates if not any(_same(r, pose.next) for pose in poses)]
-                    for region, pose in zip(new, self._look(image, new), strict=True):
+                    for region, pose in zip(new, self._look(picture, new), strict=True):
                         if (
                             pose is not None
                             and len(poses) < self._max_people
@@ -376,9 +440,9 @@ class BlazePoseDetector:
                                 if not _covers(pose.next, lost)
                             ]
 
-    def _search(self, image: np.ndarray, views: Sequence[Region]) -> list[list[Region]]:
+    def _search(self, picture: Halves, views: Sequence[Region]) -> list[list[Region]]:
         """The squares of people in each view, the surest first."""
-        small = [view.crop(image, DETECTOR_SIZE, cv2.BORDER_CONSTANT) for view in views]
+        small = [view.crop(picture, DETECTOR_SIZE, cv2.BORDER_CONSTANT) for view in views]
         given = _as_input(small, 2 / 255) - np.float32(1)
         boxes, scores = self._run(_SEARCH, ("boxes", "scores"), given)
         found = []
@@ -391,17 +455,17 @@ class BlazePoseDetector:
                 [
                     region
                     for region in regions
-                    if _sane(region, image)
+                    if _sane(region, picture)
                     and _SMALLEST < region.side / view.side < _LARGEST_IN_VIEW
                 ]
             )
         return found
 
-    def _look(self, image: np.ndarray, regions: Sequence[Region]) -> list[_Pose | None]:
+    def _look(self, picture: Halves, regions: Sequence[Region]) -> list[_Pose | None]:
         """The person in each square; None where there is none."""
         poses = []
         for part in _batches(regions, self._batch):
-            small = [r.crop(image, LANDMARK_SIZE, cv2.BORDER_REPLICATE) for r in part]
+            small = [r.crop(picture, LANDMARK_SIZE, cv2.BORDER_REPLICATE) for r in part]
             outputs = self._run(
                 _LOOK, ("landmarks", "presence", "heatmap", "world"), _as_input(small, 1 / 255)
             )
@@ -409,7 +473,7 @@ class BlazePoseDetector:
                 # Written so that what is no number counts as no person.
                 sure = presence.item()
                 poses.append(
-                    self._read(image, region, sure, landmarks, heatmap, world)
+                    self._read(picture, region, sure, landmarks, heatmap, world)
                     if sure >= _MIN_PRESENCE
                     else None
                 )
@@ -417,7 +481,7 @@ class BlazePoseDetector:
 
     def _read(
         self,
-        image: np.ndarray,
+        picture: Halves,
         region: Region,
         presence: float,
         landmarks: np.ndarray,
@@ -436,7 +500,7 @@ class BlazePoseDetector:
         if not (np.isfinite(keypoints).all() and np.isfinite(world).all()):
             return None
         following = region_of(points[_HIPS], points[_RIM])
-        if not _sane(following, image):
+        if not _sane(following, picture):
             return None
         person = Detection(keypoints, float(visibility[self._body].mean()), world)
         return _Pose(person, presence, following)
@@ -620,9 +684,9 @@ def _as_input(pictures: Sequence[np.ndarray], scale: float) -> np.ndarray:
     return planes
 
 
-def _sane(region: Region, image: np.ndarray) -> bool:
+def _sane(region: Region, picture: Halves) -> bool:
     """Whether the square may be a person's: of some size, its middle not far outside."""
-    height, width = image.shape[:2]
+    height, width = picture.shape[:2]
     side = max(width, height)
     return (
         _MIN_SIDE <= region.side <= _MAX_SIDE * side
