@@ -94,8 +94,8 @@ _HEATMAP_KERNEL, _MIN_HEAT = 7, 0.5
 #: A square this small holds nothing, and one this large, as a share of the picture, is no person's.
 _MIN_SIDE, _MAX_SIDE = 4.0, 8.0
 #: Of those followed so many are looked at again in one picture, to see whether they are people; the
-#: search sees them in a view of so many of their squares.
-_CHECKS, _AROUND = 2, 1.5
+#: search sees them in a view of so many times what the picture shows of them.
+_CHECKS, _AROUND = 2, 2.0
 #: Of a picture in daylight, the standard deviation and the mean; and the most that the contrast of
 #: another one is raised.
 _DEVIATION, _MEAN, _LARGEST_GAIN = 45.0, 118.0, 6.0
@@ -395,7 +395,7 @@ class BlazePoseDetector:
             pose.next.crop(picture, LANDMARK_SIZE, cv2.BORDER_REPLICATE)[:, ::-1] for pose in poses
         ]
         (presence,) = self._run(_LOOK, ("presence",), _as_input(mirrored, 1 / 255))
-        around = [Region(p.next.x, p.next.y, _AROUND * p.next.side, 0.0) for p in poses]
+        around = [_view_of(pose, picture) for pose in poses]
         small = [view.crop(picture, DETECTOR_SIZE, cv2.BORDER_CONSTANT) for view in around]
         given = _as_input(small, 2 / 255) - np.float32(1)
         (scores,) = self._run(_SEARCH, ("scores",), given)
@@ -694,6 +694,18 @@ def _sane(region: Region, picture: Halves) -> bool:
         and abs(region.y - height / 2) <= side
         and math.isfinite(region.angle)
     )
+
+
+def _view_of(pose: _Pose, picture: Halves) -> Region:
+    """What the search is to see of somebody: as much as the picture shows, with room around."""
+    height, width = picture.shape[:2]
+    points = pose.person.keypoints[:, :2]
+    inside = ((points >= 0) & (points < (width, height))).all(axis=1)
+    if not inside.any():
+        return pose.next
+    low, high = points[inside].min(axis=0), points[inside].max(axis=0)
+    x, y = ((low + high) / 2).tolist()
+    return Region(x, y, max(_AROUND * float((high - low).max()), _MIN_SIDE), 0.0)
 
 
 def _covers(region: Region, other: Region) -> bool:
