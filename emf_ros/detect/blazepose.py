@@ -79,7 +79,7 @@ _ANCHORS_PER_CELL = 2  # of each layer
 _LANDMARKS = 39  # 33 of the body, 2 of the next square, 4 of the hands that nothing here uses
 _HIPS, _RIM = 33, 34
 #: Half of the search's 0.5 in MediaPipe: whoever it is not sure of, the landmarks' network judges,
-#: and further looks do. Of ten people in a picture two thirds are found in place of a half.
+#: and further looks do. Of ten people in a picture six are found in place of five.
 _MIN_CANDIDATE, _MIN_PRESENCE = 0.25, 0.5
 #: The square that the search gives and that of the landmarks differ by no more where there is
 #: somebody; both sizes as shares of the view's side, which whole people fill by half or less.
