@@ -115,15 +115,19 @@ def test_under_overload_the_newest_is_lifted_and_the_rest_counted(ros, start_lif
     assert_plausible(by_id(living[-1])[ids[0]])
 
 
+def wait_until_connected(ros, lifter: Lifter) -> None:
+    """Until the lifter takes intrinsics, and its skeletons are heard."""
+    wait_for(lambda: lifter._info.get_subscription_count() >= 1, "the lifter takes intrinsics")
+    wait_for(lambda: ros.node.count_publishers(lifter.skeletons.topic) == 1, "it publishes")
+
+
 def replay(ros, lifter: Lifter, messages: list) -> list:
     """All skeletons that a synchronous lifter makes of them, without the times they took."""
-    infos = lifter._info
-    wait_for(lambda: infos.get_subscription_count() >= 1, "the lifter takes intrinsics")
-    wait_for(lambda: ros.node.count_publishers(lifter.skeletons.topic) == 1, "it publishes")
+    wait_until_connected(ros, lifter)
     burst(ros, lifter, lifter.process.topic("keypoints"), messages)
     # However late they come: the first keypoints wait for them.
     time.sleep(0.5)
-    infos.publish(camera_info_message())
+    lifter._info.publish(camera_info_message())
     wait_for(lambda: len(lifter.skeletons) >= len(messages), "an answer to each")
     for message in lifter.skeletons.messages:
         message.detect_ms = message.queue_ms = message.lift_ms = message.total_ms = 0.0
@@ -193,8 +197,7 @@ def test_who_is_held_up_misses_nothing_of_a_replay(ros, start_lifter, tmp_path) 
 def test_intrinsics_that_are_announced_and_never_come(ros, start_lifter) -> None:
     lifter = start_lifter(synchronous=True)
     ids = lifter.new_ids()
-    wait_for(lambda: lifter._info.get_subscription_count() >= 1, "the lifter takes intrinsics")
-    wait_for(lambda: ros.node.count_publishers(lifter.skeletons.topic) == 1, "it publishes")
+    wait_until_connected(ros, lifter)
     topic = lifter.process.topic("keypoints")
     burst(ros, lifter, topic, [lifter.make(ids) for _ in range(5)])
     time.sleep(3.0)
@@ -209,8 +212,7 @@ def test_intrinsics_that_are_announced_and_never_come(ros, start_lifter) -> None
 def test_who_announced_intrinsics_has_gone(ros, start_lifter) -> None:
     lifter = start_lifter(synchronous=True)
     ids = lifter.new_ids()
-    wait_for(lambda: lifter._info.get_subscription_count() >= 1, "the lifter takes intrinsics")
-    wait_for(lambda: ros.node.count_publishers(lifter.skeletons.topic) == 1, "it publishes")
+    wait_until_connected(ros, lifter)
     topic = lifter.process.topic("keypoints")
     burst(ros, lifter, topic, [lifter.make(ids) for _ in range(5)])
     time.sleep(1.0)

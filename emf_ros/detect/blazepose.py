@@ -396,9 +396,7 @@ class BlazePoseDetector:
         ]
         (presence,) = self._run(_LOOK, ("presence",), _as_input(mirrored, 1 / 255))
         around = [_view_of(pose, picture) for pose in poses]
-        small = [view.crop(picture, DETECTOR_SIZE, cv2.BORDER_CONSTANT) for view in around]
-        given = _as_input(small, 2 / 255) - np.float32(1)
-        (scores,) = self._run(_SEARCH, ("scores",), given)
+        (scores,) = self._run(_SEARCH, ("scores",), _as_search_input(picture, around))
         best = _logistic(scores.reshape(len(poses), -1).max(axis=1).astype(np.float64))
         return [
             evidence(pose.presence, float(there), float(found))
@@ -409,8 +407,7 @@ class BlazePoseDetector:
         """Of someone new: less where somebody was found to be nobody a moment ago."""
         self._nobody = [(until_ns, r) for until_ns, r in self._nobody if stamp_ns < until_ns]
         again = any(
-            _covers(region, refused)
-            and 1 / _SIZE_CHANGE < region.side / refused.side < _SIZE_CHANGE
+            _covers(region, refused) and _of_one_size(region, refused)
             for _, refused in self._nobody
         )
         return Trust(_AGAIN if again else 0.0)
@@ -429,7 +426,7 @@ class BlazePoseDetector:
                         if (
                             pose is not None
                             and len(poses) < self._max_people
-                            and 1 / _SIZE_CHANGE < pose.next.side / region.side < _SIZE_CHANGE
+                            and _of_one_size(pose.next, region)
                             and all(_apart(pose.person, p.person) for p in poses)
                         ):
                             pose.trust = self._first_trust(pose.next, stamp_ns)
@@ -442,8 +439,7 @@ class BlazePoseDetector:
 
     def _search(self, picture: Halves, views: Sequence[Region]) -> list[list[Region]]:
         """The squares of people in each view, the surest first."""
-        small = [view.crop(picture, DETECTOR_SIZE, cv2.BORDER_CONSTANT) for view in views]
-        given = _as_input(small, 2 / 255) - np.float32(1)
+        given = _as_search_input(picture, views)
         boxes, scores = self._run(_SEARCH, ("boxes", "scores"), given)
         found = []
         for view, of_boxes, of_scores in zip(views, boxes, scores, strict=True):
@@ -684,6 +680,12 @@ def _as_input(pictures: Sequence[np.ndarray], scale: float) -> np.ndarray:
     return planes
 
 
+def _as_search_input(picture: Halves, views: Sequence[Region]) -> np.ndarray:
+    """(N, 3, DETECTOR_SIZE, DETECTOR_SIZE) float32, -1..1, as the first network takes views."""
+    small = [view.crop(picture, DETECTOR_SIZE, cv2.BORDER_CONSTANT) for view in views]
+    return _as_input(small, 2 / 255) - np.float32(1)
+
+
 def _sane(region: Region, picture: Halves) -> bool:
     """Whether the square may be a person's: of some size, its middle not far outside."""
     height, width = picture.shape[:2]
@@ -706,6 +708,11 @@ def _view_of(pose: _Pose, picture: Halves) -> Region:
     low, high = points[inside].min(axis=0), points[inside].max(axis=0)
     x, y = ((low + high) / 2).tolist()
     return Region(x, y, max(_AROUND * float((high - low).max()), _MIN_SIDE), 0.0)
+
+
+def _of_one_size(region: Region, other: Region) -> bool:
+    """Whether two squares may be around the same person."""
+    return 1 / _SIZE_CHANGE < region.side / other.side < _SIZE_CHANGE
 
 
 def _covers(region: Region, other: Region) -> bool:

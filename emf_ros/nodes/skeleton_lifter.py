@@ -262,13 +262,16 @@ class CameraFeed:
 
     def _take_info(self, message: CameraInfo) -> None:
         if not self._hears_every_info:
-            self.info = message
-            self.node.info_came(self)
+            self._set_info(message)
 
     def _take_every_info(self, message: CameraInfo) -> None:
-        self._hears_every_info = False
-        self._take_info(message)
+        # From here on the other subscription would tell the same, some of it late.
         self._hears_every_info = True
+        self._set_info(message)
+
+    def _set_info(self, message: CameraInfo) -> None:
+        self.info = message
+        self.node.info_came(self)
 
     def awaits_info(self) -> bool:
         """Whether intrinsics are still to come, and what waits for them goes on waiting."""
