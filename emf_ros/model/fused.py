@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checks import check_clip
-from .lifter import Lifter
+from .lifter import Lifter, join_frames, split_frames
 from .motion_flow import EnhancedMotionFlow
 from .presets import MotionFlowConfig
 from .tcpformer import MLP, Attention, ProxyBlock, SpatioTemporalBlock, TransformerBlock
@@ -228,7 +228,13 @@ class _FusedProxyBlock(nn.Module):
 
 
 class _FusedMotionFlow(nn.Module):
-    """EMF, P and W_embed, of the paper's form with replicated ends: keypoints -> embedding."""
+    """EMF, P and W_embed, of the paper's form with replicated ends: keypoints -> embedding.
+
+    Args:
+        flow, embed: the lifter's.
+        offset: (1, T/s, J, dim), all that is added behind the embedding.
+        stride: s, frames of a token.
+    """
 
     @staticmethod
     def fits(config: MotionFlowConfig) -> bool:
@@ -239,11 +245,13 @@ class _FusedMotionFlow(nn.Module):
             and not config.joint_kernels
         )
 
-    def __init__(self, flow: EnhancedMotionFlow, embed: nn.Linear, offset: Tensor) -> None:
-        """`offset` (1, T, J, dim): all that is added behind the embedding."""
+    def __init__(
+        self, flow: EnhancedMotionFlow, embed: nn.Linear, offset: Tensor, stride: int
+    ) -> None:
         super().__init__()
         assert flow.original is not None
-        config, frames = flow.config, offset.shape[1]
+        config, self.stride, self.frames = flow.config, stride, stride * offset.shape[1]
+        frames = self.frames
         self.offset: Tensor
         self.dim, self.channels = config.dim, config.channels
         seen = range(-flow.look_back, flow.look_ahead + 1)
@@ -283,15 +291,18 @@ class _FusedMotionFlow(nn.Module):
         self.register_buffer("offset", (offset + embed.bias).contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, J, C) -> (B T J, dim)."""
-        _, frames, joints, dim = self.offset.shape
+        """(B, T, J, C) -> (B T/s J, dim)."""
+        _, tokens, joints, dim = self.offset.shape
         # Beside each keypoint those of the same joint in all frames that EMF sees.
-        x = x.index_select(1, self.index).reshape(-1, frames, self.seen, joints, self.channels)
+        x = x.index_select(1, self.index).reshape(-1, self.frames, self.seen, joints, self.channels)
         x = x.transpose(2, 3).reshape(-1, self.seen * self.channels)
         x = self.second(self.first(x).relu()).relu()
         f_motion, f_orig = x.split([self.second.out_features - self.dim, self.dim], dim=-1)
-        x = self.embed(f_orig + self.fourth(self.third(f_motion).relu()).relu())
-        return (x.reshape(-1, frames, joints, dim) + self.offset).reshape(-1, dim)
+        x = f_orig + self.fourth(self.third(f_motion).relu()).relu()
+        if self.stride > 1:
+            x = x.reshape(-1, tokens, self.stride, joints, self.dim).transpose(2, 3)
+            x = x.reshape(-1, self.stride * self.dim)
+        return (self.embed(x).reshape(-1, tokens, joints, dim) + self.offset).reshape(-1, dim)
 
 
 class _PlainFeatures(nn.Module):
@@ -305,7 +316,8 @@ class _PlainFeatures(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         trunk = self.lifter.trunk
-        x = trunk.embed(self.lifter.features(x)) + trunk.joint_position
+        x = join_frames(self.lifter.features(x), self.lifter.config.frame_stride)
+        x = trunk.embed(x) + trunk.joint_position
         if trunk.temporal_position is not None:
             x = x + trunk.temporal_position
         return x.flatten(0, 2)
@@ -327,14 +339,17 @@ class FusedLifter(nn.Module):
             if lifter.motion_flow is not None and _FusedMotionFlow.fits(c.motion):
                 offset = trunk.joint_position[:, None]
                 if lifter.position is not None:
-                    offset = offset + F.linear(lifter.position, trunk.embed.weight)[:, None]
+                    position = lifter.position.repeat(1, 1, c.frame_stride)
+                    offset = offset + F.linear(position, trunk.embed.weight)[:, None]
                 if trunk.temporal_position is not None:
                     offset = offset + trunk.temporal_position
-                offset = offset.expand(-1, c.frames, -1, -1)
-                self.embed: nn.Module = _FusedMotionFlow(lifter.motion_flow, trunk.embed, offset)
+                offset = offset.expand(-1, c.tokens, -1, -1)
+                self.embed: nn.Module = _FusedMotionFlow(
+                    lifter.motion_flow, trunk.embed, offset, c.frame_stride
+                )
             else:
                 self.embed = _PlainFeatures(lifter)
-            self.clip = _Axes(c.frames, self.joints, c.heads, c.dim)
+            self.clip = _Axes(c.tokens, self.joints, c.heads, c.dim)
             proxies = _Axes(trunk.proxy.shape[0], self.joints, c.heads, c.dim)
             proxy = (trunk.proxy + trunk.proxy_joint_position).flatten(0, 1)
             self.proxy: Tensor
@@ -375,9 +390,11 @@ class FusedLifter(nn.Module):
                 x = self.local_blocks[i](self.clip.clips(x, dim)).reshape(-1, dim)
             x, proxy = proxy_block(x, proxy)
         x = self.representation(F.layer_norm(x, (dim,))).tanh()
-        x = self.clip.clips(self.heads(x), 4)
-        positions = x[..., :3]
-        return positions - positions[:, :, :1], x[..., 3] + self.scale_offset
+        stride = self.config.frame_stride
+        x = self.clip.clips(self.heads(x), 4 * stride)
+        positions = split_frames(x[..., : 3 * stride], stride)
+        log_scale = split_frames(x[..., 3 * stride :], stride).squeeze(-1)
+        return positions - positions[:, :, :1], log_scale + self.scale_offset
 
 
 class _Cast(nn.Module):

@@ -12,6 +12,20 @@ from .presets import LifterConfig
 from .tcpformer import TCPFormer
 
 
+def join_frames(x: Tensor, stride: int) -> Tensor:
+    """Put the features of neighbouring frames side by side: (B, T, J, C) -> (B, T/s, J, s C)."""
+    if stride == 1:
+        return x
+    return x.unflatten(1, (-1, stride)).transpose(2, 3).flatten(3)
+
+
+def split_frames(x: Tensor, stride: int) -> Tensor:
+    """The way back from `join_frames`: (B, T/s, J, s C) -> (B, T, J, C)."""
+    if stride == 1:
+        return x
+    return x.unflatten(3, (stride, -1)).transpose(2, 3).flatten(1, 2)
+
+
 class Lifter(nn.Module):
     """2D keypoints over time to root-relative 3D joints.
 
@@ -30,11 +44,11 @@ class Lifter(nn.Module):
             nn.Parameter(torch.zeros(1, self.joints, config.feature_width)) if before else None
         )
         self.trunk = TCPFormer(
-            config.feature_width,
+            config.frame_stride * config.feature_width,
             config.dim,
             config.dim_rep,
             config.layers,
-            config.frames,
+            config.tokens,
             self.joints,
             config.heads,
             config.mlp_ratio,
@@ -44,14 +58,14 @@ class Lifter(nn.Module):
         )
         # P in front of W_embed and one behind it would be the same thing twice.
         self.trunk.joint_position.requires_grad_(not before)
-        self.position_head = nn.Linear(config.dim_rep, 3)
-        self.scale_head = nn.Linear(config.dim_rep, 1)
+        self.position_head = nn.Linear(config.dim_rep, 3 * config.frame_stride)
+        self.scale_head = nn.Linear(config.dim_rep, config.frame_stride)
         # Set after training, see `train.confidence`; zero until then.
         self.scale_offset: Tensor
         self.register_buffer("scale_offset", torch.zeros(self.joints))
 
     def features(self, keypoints: Tensor) -> Tensor:
-        """What TCPFormer's embedding reads: (B, T, J, C) -> (B, T, J, feature width)."""
+        """The features of each frame: (B, T, J, C) -> (B, T, J, feature width)."""
         if self.motion_flow is not None:
             features = self.motion_flow(keypoints)
         elif self.config.features == "difference":
@@ -65,7 +79,9 @@ class Lifter(nn.Module):
         """
         Args:
             keypoints: (B, T, J, 3) as of `canonical_window`. T may differ from the configuration's,
-                which is what accuracy was measured at.
+                which is what accuracy was measured at. Where it is no multiple of the
+                configuration's frame_stride, or gives fewer than 3 tokens, the first frame is
+                repeated in front.
 
         Returns:
             positions (B, T, J, 3) m, relative to the pelvis, in the virtual camera's frame, and the
@@ -78,7 +94,13 @@ class Lifter(nn.Module):
                 values that are not finite (looked at on the CPU only, see `check_clip`).
         """
         check_clip(keypoints, self.config.motion.channels, self.joints, 3)
-        representation = self.trunk(self.features(keypoints))  # (8) and what follows it
-        positions = self.position_head(representation)
+        frames, stride = keypoints.shape[1], self.config.frame_stride
+        missing = max(-frames % stride, 3 * stride - frames)
+        if missing > 0:
+            keypoints = torch.cat([keypoints[:, :1].expand(-1, missing, -1, -1), keypoints], dim=1)
+        tokens = join_frames(self.features(keypoints), stride)
+        representation = self.trunk(tokens)  # (8) and what follows it
+        positions = split_frames(self.position_head(representation), stride)[:, -frames:]
         positions = positions - positions[:, :, :1]
-        return positions, self.scale_head(representation).squeeze(-1) + self.scale_offset
+        log_scale = split_frames(self.scale_head(representation), stride)[:, -frames:]
+        return positions, log_scale.squeeze(-1) + self.scale_offset

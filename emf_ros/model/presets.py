@@ -96,6 +96,10 @@ class LifterConfig:
 
     Attributes:
         frames: T, the window's length.
+        frame_stride: number of frames that TCPFormer sees as one token (1): EMF runs at every
+            frame, the features of `frame_stride` neighbouring frames stand side by side in one
+            token, and the token's heads answer for each of these frames. The newest frame ends the
+            last token. T must be a multiple.
         rate_hz: rate of the window's frames.
         layers, dim, dim_rep, heads, mlp_ratio, layer_scale, local_branch: see `TCPFormer`.
         layout: the joints, both in and out.
@@ -115,6 +119,7 @@ class LifterConfig:
     layers: int
     dim: int
     dim_rep: int
+    frame_stride: int = 1
     rate_hz: float = 30.0
     heads: int = 8
     mlp_ratio: float = 4.0
@@ -129,12 +134,28 @@ class LifterConfig:
 
     def __post_init__(self) -> None:
         get_layout(self.layout)
-        for name, least in (("frames", 3), ("layers", 1), ("dim", 1), ("dim_rep", 1), ("heads", 1)):
+        for name, least in (
+            ("frames", 3),
+            ("frame_stride", 1),
+            ("layers", 1),
+            ("dim", 1),
+            ("dim_rep", 1),
+            ("heads", 1),
+        ):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be a whole number from {least} up, not {value!r}")
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} is no multiple of the {self.heads} heads")
+        if self.frames % self.frame_stride:
+            raise ValueError(
+                f"frames {self.frames} is no multiple of the frame_stride {self.frame_stride}"
+            )
+        if self.tokens < 3:
+            raise ValueError(
+                f"{self.frames} frames with a frame_stride of {self.frame_stride} are "
+                f"{self.tokens} tokens; TCPFormer needs 3 or more"
+            )
         if not self.rate_hz > 0:
             raise ValueError(f"rate_hz must be positive, not {self.rate_hz!r}")
         for name, known in (
@@ -151,8 +172,13 @@ class LifterConfig:
             object.__setattr__(self, "position", "after_embedding")
 
     @property
+    def tokens(self) -> int:
+        """Tokens per joint in TCPFormer: T / frame_stride."""
+        return self.frames // self.frame_stride
+
+    @property
     def feature_width(self) -> int:
-        """Width of what the embedding reads."""
+        """Width of the features of one frame and joint."""
         channels = self.motion.channels
         return {"emf": self.motion.width, "difference": 2 * channels, "none": channels}[
             self.features

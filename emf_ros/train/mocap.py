@@ -18,8 +18,22 @@ from .formats.archive import RawArchive, read_arrays
 VALIDATION_SUBJECTS = frozenset({"cmu02", "cmu07", "cmu08", "cmu49"})
 
 #: Share of the drawn windows per source over its share of the minutes. snu_walk is one subject
-#: walking for half of all the time there is, reactidle is people who stand still.
-SOURCE_WEIGHTS = {"snu_walk": 0.15, "reactidle": 0.4}
+#: walking for a quarter of all the time there is; reactidle is people who stand still; g1moves was
+#: rebuilt from a retarget to a robot; mass has a few seconds of people upside down.
+SOURCE_WEIGHTS = {"snu_walk": 0.15, "reactidle": 0.4, "g1moves": 0.5, "mass": 3.0}
+
+#: Sources whose hips and shoulders already lie at anatomical joint centres, by file name.
+ANATOMICAL_SOURCES = frozenset({"nimble", "reactidle"})
+
+#: From the hip of a motion capture rig to the anatomical hip joint centre, as shares of the trunk's
+#: length: away from the middle, and along the trunk upwards. Measured by `benchmarks/footage.py`:
+#: on two people with marker motion capture the lifter's hips were 17 and 19 mm too narrow each
+#: and 4 and 28 mm too high. Its shoulders were 18 and 20 mm too narrow and 12 and 13 mm too low.
+HIP_OUT = 0.03
+HIP_UP = -0.02
+#: The same for the shoulder.
+SHOULDER_OUT = 0.03
+SHOULDER_UP = 0.02
 
 #: Hip to knee to ankle, m: a child of one metre has 0.42, a man of 2.3 m 1.25.
 LEG_LENGTHS_M = (0.35, 1.4)
@@ -29,12 +43,42 @@ class MocapError(ValueError):
     """Motion capture that is missing, broken or not of the expected format."""
 
 
+def to_anatomical_centres(positions: np.ndarray) -> np.ndarray:
+    """Move the hips and shoulders of a motion capture rig to anatomical joint centres.
+
+    Args:
+        positions: (N, 17, 3) m, h36m17, of people of one body size.
+
+    Returns:
+        (N, 17, 3) m. The pelvis is the middle of the moved hips.
+    """
+    joint = {name: H36M17.index(name) for name in H36M17.joints}
+    left_hip, right_hip = positions[:, joint["left_hip"]], positions[:, joint["right_hip"]]
+    left_shoulder = positions[:, joint["left_shoulder"]]
+    right_shoulder = positions[:, joint["right_shoulder"]]
+    trunk = 0.5 * (left_shoulder + right_shoulder) - 0.5 * (left_hip + right_hip)
+    lengths = np.linalg.norm(trunk, axis=-1, keepdims=True)
+    length_m = np.median(lengths)
+    up = trunk / np.maximum(lengths, 1e-6)
+    moved = positions.copy()
+    for kind, left, right, out, rise in (
+        ("hip", left_hip, right_hip, HIP_OUT, HIP_UP),
+        ("shoulder", left_shoulder, right_shoulder, SHOULDER_OUT, SHOULDER_UP),
+    ):
+        across = left - right
+        across = across / np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-6)
+        moved[:, joint[f"left_{kind}"]] += length_m * (out * across + rise * up)
+        moved[:, joint[f"right_{kind}"]] += length_m * (-out * across + rise * up)
+    moved[:, joint["pelvis"]] = 0.5 * (moved[:, joint["left_hip"]] + moved[:, joint["right_hip"]])
+    return moved
+
+
 @dataclass
 class MotionClips:
     """Clips, one after another in one array.
 
     Attributes:
-        positions: (N, 17, 3) m, z up, layout h36m17.
+        positions: (N, 17, 3) m, z up, layout h36m17, joints at anatomical centres.
         starts, lengths: (C,) the clips' first frames and numbers of frames.
         rates: (C,) frames a second.
         weights: (C,) how likely a window comes from the clip.
@@ -146,6 +190,7 @@ def load_mocap(
         raise MocapError(f"{source} has no clip of two frames or more")
     back = frozenset() if split == "all" else held_back(kept, validation)
     columns: dict[str, list] = {}
+    positions = np.concatenate([f.pos_mm for f in files]).astype(np.float32) / 1000.0
     offset, left_out = 0, 0
     for path, file in zip(paths, files, strict=True):
         clips = zip(
@@ -157,6 +202,9 @@ def load_mocap(
             if length < 2:
                 left_out += 1
                 continue
+            if path.stem not in ANATOMICAL_SOURCES:
+                clip = slice(offset + start, offset + start + length)
+                positions[clip] = to_anatomical_centres(positions[clip])
             row = {
                 "starts": offset + start,
                 "lengths": length,
@@ -169,7 +217,6 @@ def load_mocap(
             for name, value in row.items():
                 columns.setdefault(name, []).append(value)
         offset += len(file.pos_mm)
-    positions = np.concatenate([f.pos_mm for f in files]).astype(np.float32) / 1000.0
     return MotionClips(positions, **{k: np.array(v) for k, v in columns.items()}, left_out=left_out)
 
 

@@ -32,9 +32,11 @@ from .diversity import Diversity, DiversityConfig
 from .evaluate import evaluate, trunk_mean_pose
 from .losses import LossWeights, pose_losses, total_loss
 from .mocap import MotionClips, WindowSampler, held_back, load_mocap
+from .precision import multiply_in_bfloat16, uses_bfloat16
 from .synthesis import CameraRanges, Synthesizer
 
 OPTIMIZERS = ("adamw", "muon")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 class TrainingError(RuntimeError):
@@ -51,7 +53,8 @@ class TrainConfig:
         out: folder for the resumable state and the weights.
         lifter: settings of `LifterConfig` in place of the preset's.
         validation: subjects to hold back, see `mocap.held_back`.
-        budget_minutes: length of the whole run in training time; the learning rate follows it.
+        budget_minutes: length of the whole run in training time, which the learning rate follows:
+            processor time on a CPU, time that passes on a GPU.
         steps: length of the run in steps instead; 0 leaves it to the time. Only so are two runs the
             same, because no two take the same time.
         batch: clips a step and process.
@@ -61,8 +64,17 @@ class TrainConfig:
         optimizer: 'adamw', or 'muon' for the matrices inside the trunk's blocks (Jordan et al.
             2024; updates as large as AdamW's, Liu et al. 2025, so that the learning rate means the
             same) and AdamW for all else.
-        learning_rate: its peak.
-        warmup: share of the budget spent on the way there.
+        learning_rate: its peak, held between warm-up and cool-down.
+        warmup: share of the budget in which the learning rate rises to the peak.
+        cooldown: share of the budget, at its end, in which the learning rate falls to a hundredth.
+            A run whose budget is raised before its cool-down goes on as if it had always been
+            longer; a copy of its state with a smaller budget cools down and can be shipped
+            (Haegele et al. 2024, "Scaling laws and compute-optimal training beyond fixed training
+            durations", whose 1 - sqrt form is used).
+        precision: of the matrix products inside the trunk's blocks: 'float32', 'bfloat16', or
+            'auto' (default), which takes bfloat16 where the device computes in it. EMF, where
+            neighbouring frames are subtracted, and the heads, which give metres, are always in
+            float32 on a CPU.
         weight_decay, clip_norm: as usual.
         ema: decay of the averaged weights, which are the ones that ship.
         init: weights file to go on from; empty: random weights. Several, with commas between:
@@ -88,6 +100,8 @@ class TrainConfig:
     optimizer: str = "muon"
     learning_rate: float = 2e-3
     warmup: float = 0.03
+    cooldown: float = 0.3
+    precision: str = "auto"
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     ema: float = 0.998
@@ -111,8 +125,13 @@ class TrainConfig:
             raise ValueError(
                 f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}"
             )
-        if not 0 <= self.short_share <= 1:
-            raise ValueError(f"short_share must be 0 to 1, not {self.short_share}")
+        for name in ("short_share", "warmup", "cooldown"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be 0 to 1, not {getattr(self, name)}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}"
+            )
 
     def changed(self, assignments: list[str]) -> TrainConfig:
         """With settings such as 'learning_rate=1e-3', 'errors.swap=0' or 'lifter.features=none'.
@@ -301,6 +320,9 @@ class Trainer:
         self.step, self.trained_s, self.clips = 0, 0.0, 0
         if self.state_path.exists():
             self.load_state()
+        if self.device.type == "cpu" and uses_bfloat16(config.precision):
+            multiply_in_bfloat16(self.lifter.trunk.blocks)
+            multiply_in_bfloat16(self.lifter.trunk.proxy_blocks)
         # Its parameters are the lifter's own, so that state, average and optimiser need not know.
         self._parallel: nn.Module = self.lifter
         if self.processes.count > 1:
@@ -429,10 +451,11 @@ class Trainer:
             theirs = dict(state["config"])
         except Exception as error:  # torch.load raises whatever a broken file leads to
             raise ValueError(f"{self.state_path} is no state of a run: {error}") from None
-        places = ("out", "mocap")
+        # The budget may be raised, or lowered to cool a copy down.
+        free = ("out", "mocap", "budget_minutes", "steps")
         ours = asdict(self.config)
         changed = sorted(
-            k for k in {*ours, *theirs} - {*places} if _plain(ours.get(k)) != _plain(theirs.get(k))
+            k for k in {*ours, *theirs} - {*free} if _plain(ours.get(k)) != _plain(theirs.get(k))
         )
         if changed:
             raise ValueError(
@@ -454,6 +477,11 @@ class Trainer:
 
     # ---------------------------------------------------------------------- training
 
+    def clock(self) -> float:
+        """Training time so far, s, from an arbitrary beginning: the processor time of all threads
+        on a CPU, where other programs take their share of the time that passes."""
+        return time.process_time() if self.device.type == "cpu" else time.perf_counter()
+
     def progress(self) -> float:
         """How much of the budget is spent, 0 to 1."""
         c = self.config
@@ -461,12 +489,14 @@ class Trainer:
         return min(1.0, done)
 
     def learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine down to a hundredth, over the budget."""
+        """Linear warm-up, the peak, and the cool-down, over the budget."""
         c, done = self.config, self.progress()
         if done < c.warmup:
             return c.learning_rate * (0.02 + 0.98 * done / c.warmup)
-        rest = (done - c.warmup) / (1 - c.warmup)
-        return c.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * rest)))
+        if done <= 1 - c.cooldown:
+            return c.learning_rate
+        cooled = (done - (1 - c.cooldown)) / c.cooldown
+        return c.learning_rate * max(0.01, 1 - math.sqrt(cooled))
 
     def synthesize(self) -> tuple[Tensor, Tensor]:
         """A fresh batch: keypoints (B, T, 17, 3), targets (B, T, 17, 3) m."""
@@ -487,7 +517,8 @@ class Trainer:
                 group["lr"] = self.learning_rate()
         keypoints, targets = self.synthesize()
         self._parallel.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        halved = self.device.type == "cuda" and c.precision != "float32"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=halved):
             positions, log_scale = self._parallel(keypoints)
         terms = pose_losses(positions.float(), log_scale.float(), targets, c.loss.distance)
         loss = total_loss(terms, c.loss)
@@ -507,7 +538,7 @@ class Trainer:
 
     def validate(self, windows: int | None = None) -> dict[str, Any]:
         windows = windows or self.config.validate_windows
-        return evaluate(self.averaged, self.validation, self.device, windows, ("noisy",))
+        return evaluate(self.averaged, self.validation, self.device, windows, ("exact", "noisy"))
 
     @cached_property
     def mean_pose(self) -> np.ndarray:
@@ -542,10 +573,10 @@ class Trainer:
         next_validation = self.trained_s + 60 * c.validate_minutes
         next_save = self.trained_s + 60 * c.save_minutes
         while self.progress() < 1 and self.trained_s < end_s:
-            begin = time.perf_counter()
+            begin = self.clock()
             terms = self.train_step()
             log.step(terms)
-            spent = self.processes.agree(time.perf_counter() - begin, self.device)
+            spent = self.processes.agree(self.clock() - begin, self.device)
             self.trained_s += spent
             last = self.progress() >= 1 or self.trained_s >= end_s
             if self.trained_s >= next_save or last:
@@ -663,11 +694,28 @@ class _Log:
 
     def validation(self, report: dict[str, Any]) -> None:
         trainer, newest = self.trainer, report["noisy"]["lag"]["0"]
+        exact = report["exact"]["lag"]["0"]
         tqdm.write(
             f"{trainer.trained_s / 60:.1f} min, step {trainer.step}, {trainer.clips} clips: "
-            f"validation at lag 0 MPJPE {newest['mpjpe_mm']:.1f} mm, "
-            f"P-MPJPE {newest['p_mpjpe_mm']:.1f} mm"
+            f"validation at lag 0, simulated detector: MPJPE {newest['mpjpe_mm']:.1f} mm, "
+            f"P-MPJPE {newest['p_mpjpe_mm']:.1f} mm; exact keypoints: {exact['mpjpe_mm']:.1f} mm, "
+            f"{exact['p_mpjpe_mm']:.1f} mm"
         )
+        columns = {
+            "minutes": round(trainer.trained_s / 60, 2),
+            "step": trainer.step,
+            "clips": trainer.clips,
+            "learning_rate": f"{trainer.learning_rate():.3g}",
+            "noisy_mpjpe_mm": round(newest["mpjpe_mm"], 2),
+            "noisy_p_mpjpe_mm": round(newest["p_mpjpe_mm"], 2),
+            "exact_mpjpe_mm": round(exact["mpjpe_mm"], 2),
+            "exact_p_mpjpe_mm": round(exact["p_mpjpe_mm"], 2),
+        }
+        path = trainer.out / f"{trainer.config.preset}.curve.csv"
+        with suppress(OSError), path.open("a") as file:
+            if file.tell() == 0:
+                file.write(",".join(columns) + "\n")
+            file.write(",".join(str(value) for value in columns.values()) + "\n")
         if self.writer is not None:
             for name, value in newest.items():
                 self.writer.add_scalar(f"validation/{name}", value, trainer.step)

@@ -1,0 +1,62 @@
+"""Matrix products in bfloat16 on a CPU that computes in it, about twice as fast as in float32.
+
+torch's autocast also takes attention and the element-wise operations into bfloat16, which are
+slower there on a CPU. Here the products alone change: their inputs are rounded, the sums are kept
+in float32 by the processor, and everything between two products stays in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def uses_bfloat16(precision: str) -> bool:
+    """Whether a precision of `TrainConfig` means bfloat16 products on this CPU."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    # Without the instructions bfloat16 is emulated, and slower than float32.
+    has = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return bool(has())
+
+
+class _Product(torch.autograd.Function):
+    """y = x W^T + b with bfloat16 factors, forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        flat, half = x.reshape(-1, x.shape[-1]).bfloat16(), weight.bfloat16()
+        ctx.save_for_backward(flat, half)
+        ctx.shape, ctx.has_bias = x.shape, bias is not None
+        y = (flat @ half.T).float()
+        if bias is not None:
+            y += bias
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        x, weight = ctx.saved_tensors
+        gradient = gradients[0].reshape(-1, weight.shape[0])
+        half = gradient.bfloat16()
+        of_bias = gradient.sum(dim=0) if ctx.has_bias else None
+        return (half @ weight).float().view(ctx.shape), (half.T @ x).float(), of_bias
+
+
+class Bfloat16Linear(nn.Linear):
+    """A linear layer whose product is computed in bfloat16 while gradients are wanted."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return super().forward(x)
+        product: Tensor = _Product.apply(x, self.weight, self.bias)
+        return product
+
+
+def multiply_in_bfloat16(module: nn.Module) -> None:
+    """Let the linear layers inside a module compute in bfloat16; weights stay in float32."""
+    for layer in module.modules():
+        # The class alone changes, so that names, weights and optimisers stay what they are.
+        if type(layer) is nn.Linear and layer.out_features > 2:
+            layer.__class__ = Bfloat16Linear
