@@ -64,6 +64,10 @@ def keypoints(batch, config=SMALL, seed=0):
         replace(SMALL, local_branch=True),
         replace(SMALL, local_branch=True, frames=11),
         replace(SMALL, temporal_position=True),
+        replace(SMALL, frame_stride=3),
+        replace(SMALL, frames=12, frame_stride=2, temporal_position=True),
+        replace(SMALL, frame_stride=3, features="none", temporal_position=True),
+        replace(SMALL, frame_stride=3, position="after_embedding"),
         replace(SMALL, position="after_embedding"),
         replace(SMALL, features="none"),
         replace(SMALL, features="difference", temporal_position=True),
@@ -148,6 +152,14 @@ def test_a_cuda_graph_captures_the_network():
 
 
 # ------------------------------------------------------------------------------ export
+
+
+def test_a_strided_lifter_is_exported_with_its_stride(tmp_path):
+    lifter = lifter_of(replace(SMALL, frame_stride=3, temporal_position=True))
+    export(lifter, tmp_path / "m.onnx")
+    check_export(lifter, tmp_path / "m.onnx")
+    _, metadata = load_exported(tmp_path / "m.onnx", "onnx")
+    assert LifterConfig.from_metadata(metadata).frame_stride == 3
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from emf_ros.model.checkpoint import WeightsError, load_weights, save_weights
-from emf_ros.model.lifter import Lifter
+from emf_ros.model.lifter import Lifter, join_frames, split_frames
 from emf_ros.model.presets import FORMAT, PRESETS, LifterConfig, MotionFlowConfig, get_preset
 from emf_ros.model.tcpformer import TCPFormer
 
@@ -23,6 +23,9 @@ SMALL = LifterConfig(
     mlp_ratio=2.0,
     motion=MotionFlowConfig(dim=12),
 )
+
+
+PATCHED = replace(SMALL, frame_stride=3)
 
 
 def small_lifter(seed=0):
@@ -129,6 +132,45 @@ def test_a_shorter_clip_fits_the_same_weights():
     assert small_lifter()(keypoints(2, frames=5))[0].shape == (2, 5, 17, 3)
 
 
+# ------------------------------------------------------------------------------ temporal patches
+
+
+def test_joining_frames_and_splitting_them_again_changes_nothing():
+    x = torch.arange(2 * 6 * 4 * 5).view(2, 6, 4, 5)
+    joined = join_frames(x, 3)
+    assert joined.shape == (2, 2, 4, 15)
+    # A token holds its frames in their order.
+    assert torch.equal(joined[0, 1, 2], x[0, 3:6, 2].flatten())
+    assert torch.equal(split_frames(joined, 3), x)
+
+
+def test_a_frame_stride_divides_the_tokens_and_answers_for_every_frame():
+    torch.manual_seed(0)
+    lifter = Lifter(PATCHED).eval()
+    assert lifter.trunk.proxy.shape[0] == PATCHED.tokens // 3 == 1
+    positions, log_scale = lifter(keypoints(2))
+    assert positions.shape == (2, 9, 17, 3) and log_scale.shape == (2, 9, 17)
+    # Each frame of a token has an answer of its own.
+    assert (positions[:, 1:, 1:] - positions[:, :-1, 1:]).abs().amax(dim=(0, 2, 3)).min() > 1e-4
+
+
+@pytest.mark.parametrize("frames", [3, 5, 7, 8, 9])
+def test_a_shorter_clip_of_a_strided_lifter_is_continued_backwards(frames):
+    torch.manual_seed(0)
+    lifter, x = Lifter(PATCHED).eval(), keypoints(2, frames)
+    repeated = torch.cat([x[:, :1].expand(-1, 9 - frames, -1, -1), x], dim=1)
+    with torch.inference_mode():
+        for short, whole in zip(lifter(x), lifter(repeated), strict=True):
+            assert short.shape[1] == frames
+            assert torch.allclose(short, whole[:, -frames:], atol=1e-6)
+
+
+def test_weights_from_before_the_frame_stride_have_a_stride_of_one():
+    stored = SMALL.as_dict()
+    del stored["frame_stride"]
+    assert LifterConfig.from_dict(stored) == SMALL
+
+
 @pytest.mark.parametrize(
     ("x", "message"),
     [
@@ -171,6 +213,9 @@ def test_rivals_of_emf_read_what_their_names_say():
         ({"features": "flow"}, "features must be one of emf, difference, none, not 'flow'"),
         ({"position": "none"}, "position must be one of"),
         ({"normalization": "pixels"}, "normalization must be one of"),
+        ({"frame_stride": 2}, "frames 9 is no multiple of the frame_stride 2"),
+        ({"frame_stride": 0}, "frame_stride must be a whole number from 1 up"),
+        ({"frame_stride": 9}, "9 frames with a frame_stride of 9 are 1 tokens; TCPFormer needs 3"),
     ],
 )
 def test_a_lifter_that_cannot_be_is_refused(settings, message):

@@ -1,5 +1,6 @@
 """The trainer: a run that learns, can be killed and resumed, and shared among processes."""
 
+import copy
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from emf_ros.train.detector_model import DetectorErrors
 from emf_ros.train.diversity import DiversityConfig
 from emf_ros.train.evaluate import evaluate
 from emf_ros.train.losses import LossWeights
+from emf_ros.train.precision import multiply_in_bfloat16
 from emf_ros.train.trainer import TrainConfig, Trainer, TrainingError
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -187,14 +189,70 @@ def test_short_windows_come_first_three_times_as_many(mocap, tmp_path):
     assert trainer.clips == 8
 
 
-def test_the_learning_rate_warms_up_and_decays(mocap, tmp_path):
-    trainer = Trainer(
-        config(mocap, tmp_path / "run", budget_minutes=1.0, warmup=0.1, learning_rate=1e-3), "cpu"
+def test_the_learning_rate_warms_up_stays_and_cools_down(mocap, tmp_path):
+    run = config(
+        mocap,
+        tmp_path / "run",
+        budget_minutes=1.0,
+        warmup=0.1,
+        cooldown=0.4,
+        learning_rate=1e-3,
     )
+    trainer = Trainer(run, "cpu")
     rates = []
-    for trainer.trained_s in (0.0, 6.0, 33.0, 60.0, 600.0):
+    for trainer.trained_s in (0.0, 6.0, 36.0, 42.0, 60.0, 600.0):
         rates.append(trainer.learning_rate())
-    assert rates == pytest.approx([2e-5, 1e-3, 5.05e-4, 1e-5, 1e-5])
+    assert rates == pytest.approx([2e-5, 1e-3, 1e-3, 5e-4, 1e-5, 1e-5])
+
+
+def test_the_budget_of_a_run_may_be_changed_when_it_goes_on(mocap, tmp_path):
+    short = config(mocap, tmp_path / "run", budget_minutes=1.0, cooldown=0.5)
+    trainer = Trainer(short, "cpu")
+    trainer.trained_s = 45.0
+    assert trainer.learning_rate() < 0.5 * short.learning_rate
+    trainer.save_state()
+    longer = Trainer(replace(short, budget_minutes=10.0), "cpu")
+    assert longer.trained_s == 45.0
+    assert longer.learning_rate() == short.learning_rate
+
+
+def test_every_validation_adds_a_row_to_the_curve(mocap, tmp_path):
+    run = config(mocap, tmp_path / "run", budget_minutes=1.0, validate_windows=64)
+    for _ in range(2):
+        Trainer(run, "cpu").train(0.1 / 60)
+    head, *rows = (tmp_path / "run" / "lite.curve.csv").read_text().splitlines()
+    assert head.split(",")[:3] == ["minutes", "step", "clips"] and "exact_mpjpe_mm" in head
+    assert len(rows) == 2 and all(len(row.split(",")) == len(head.split(",")) for row in rows)
+
+
+# ------------------------------------------------------------------------------ bfloat16
+
+
+def test_products_in_bfloat16_are_near_those_in_float32():
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(torch.nn.Linear(24, 32), torch.nn.ReLU(), torch.nn.Linear(32, 16))
+    halved = copy.deepcopy(plain)
+    multiply_in_bfloat16(halved)
+    x = torch.randn(40, 5, 24)
+    results = []
+    for network in (plain, halved):
+        own = x.clone().requires_grad_()
+        network(own).square().sum().backward()
+        results.append([own.grad, *(p.grad for p in network.parameters())])
+    for exact, rounded in zip(*results, strict=True):
+        assert rounded.dtype == torch.float32
+        error = (exact - rounded).norm() / exact.norm()
+        assert 1e-5 < error < 0.02
+
+
+def test_what_is_trained_in_bfloat16_is_evaluated_in_float32():
+    torch.manual_seed(0)
+    plain = torch.nn.Linear(24, 32)
+    halved = copy.deepcopy(plain)
+    multiply_in_bfloat16(halved)
+    x = torch.randn(7, 24)
+    with torch.no_grad():
+        assert torch.equal(halved(x), plain(x))
 
 
 def test_a_state_of_other_settings_is_refused(mocap, tmp_path):

@@ -19,11 +19,24 @@ from emf_ros.train.losses import (
     total_loss,
 )
 from emf_ros.train.metrics import acceleration_error, mpjpe, mpjve, n_mpjpe, p_mpjpe
-from emf_ros.train.mocap import MocapError, WindowSampler, held_back, load_mocap
+from emf_ros.train.mocap import (
+    HIP_OUT,
+    HIP_UP,
+    SHOULDER_OUT,
+    SHOULDER_UP,
+    MocapError,
+    WindowSampler,
+    held_back,
+    load_mocap,
+    to_anatomical_centres,
+)
 from emf_ros.train.synthesis import CameraRanges, Synthesizer
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+
+SIDES = ("left", "right")
 
 
 @pytest.fixture
@@ -43,7 +56,36 @@ def test_mocap_is_split_by_subject_in_metres(mocap):
     for clips, subject, seed, length in ((train, "b", 2, 190), (validation, "cmu49", 7, 90)):
         i = list(clips.subjects).index(subject)
         found = clips.positions[clips.starts[i] : clips.starts[i] + clips.lengths[i]]
-        assert found == pytest.approx(smooth_motion(length, seed), abs=6e-4)
+        moved = to_anatomical_centres(smooth_motion(length, seed))
+        assert found == pytest.approx(moved, abs=6e-4)
+
+
+def test_hips_and_shoulders_are_moved_to_anatomical_centres():
+    """A person who stands upright, trunk 0.5 m: shares of it, sidewards and upwards."""
+    pose = STANDING[None].astype(float)
+    joint = {name: H36M17.index(name) for name in H36M17.joints}
+    trunk = 0.5 * sum(pose[0, joint[f"{s}_shoulder"]] - pose[0, joint[f"{s}_hip"]] for s in SIDES)
+    length, up = np.linalg.norm(trunk), trunk / np.linalg.norm(trunk)
+    moved = to_anatomical_centres(pose)[0] - pose[0]
+    for kind, out, rise in (
+        ("hip", HIP_OUT, HIP_UP),
+        ("shoulder", SHOULDER_OUT, SHOULDER_UP),
+    ):
+        across = pose[0, joint[f"left_{kind}"]] - pose[0, joint[f"right_{kind}"]]
+        across /= np.linalg.norm(across)
+        for side, sign in zip(SIDES, (1, -1), strict=True):
+            expected = length * (sign * out * across + rise * up)
+            assert moved[joint[f"{side}_{kind}"]] == pytest.approx(expected, abs=1e-9)
+    new = pose[0] + moved
+    middle = 0.5 * (new[joint["left_hip"]] + new[joint["right_hip"]])
+    assert new[joint["pelvis"]] == pytest.approx(middle, abs=1e-9)
+    others = [i for name, i in joint.items() if not name.endswith(("hip", "shoulder", "pelvis"))]
+    assert (moved[others] == 0).all()
+
+
+def test_a_source_with_anatomical_joints_stays_as_it_is(tmp_path):
+    write_mocap(tmp_path / "nimble.npz", [("a", smooth_motion(20, 3))])
+    assert load_mocap(tmp_path).positions == pytest.approx(smooth_motion(20, 3), abs=6e-4)
 
 
 def test_clips_without_motion_are_left_out_and_counted(mocap):

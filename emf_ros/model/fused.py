@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checks import check_clip
-from .lifter import Lifter, join_frames, split_frames
+from .lifter import Lifter, join_frames
 from .motion_flow import EnhancedMotionFlow
 from .presets import MotionFlowConfig
 from .tcpformer import MLP, Attention, ProxyBlock, SpatioTemporalBlock, TransformerBlock
@@ -390,11 +390,19 @@ class FusedLifter(nn.Module):
                 x = self.local_blocks[i](self.clip.clips(x, dim)).reshape(-1, dim)
             x, proxy = proxy_block(x, proxy)
         x = self.representation(F.layer_norm(x, (dim,))).tanh()
-        stride = self.config.frame_stride
-        x = self.clip.clips(self.heads(x), 4 * stride)
-        positions = split_frames(x[..., : 3 * stride], stride)
-        log_scale = split_frames(x[..., 3 * stride :], stride).squeeze(-1)
+        x = self.heads(x)
+        positions = self._frames(x[:, : 3 * self.config.frame_stride], 3)
+        log_scale = self._frames(x[:, 3 * self.config.frame_stride :], 1)[..., 0]
         return positions - positions[:, :, :1], log_scale + self.scale_offset
+
+    def _frames(self, x: Tensor, width: int) -> Tensor:
+        """What the tokens answer, by frame: (B T/s J, s width) -> (B, T, J, width).
+
+        As `split_frames`, with lengths that the exporters can take for constants.
+        """
+        c = self.config
+        x = x.reshape(-1, c.tokens, self.joints, c.frame_stride, width).transpose(2, 3)
+        return x.reshape(-1, c.frames, self.joints, width)
 
 
 class _Cast(nn.Module):
