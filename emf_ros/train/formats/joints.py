@@ -293,3 +293,21 @@ def body_size(joints: Mapping[str, np.ndarray]) -> float:
     if not np.median(total) > 0:
         raise FormatError("has all joints in one place")
     return float(np.median(total))
+
+
+def limbs_by_name(names: Sequence[str]) -> dict[str, int]:
+    """Find hips, knees, ankles, shoulders, elbows and wrists among the names of points.
+
+    Args:
+        names: as a file gives them, for example 'RHip', 'hip_r' or 'right_hip'.
+
+    Returns:
+        the index of each joint of h36m17 that is there.
+    """
+    plain = _plain(names)
+    found = {}
+    for joint, spellings in _aliases("joints").items():
+        index = next((plain.index(s) for s in spellings if s in plain), None)
+        if index is not None and joint.startswith(("left_", "right_")):
+            found[joint] = index
+    return found
