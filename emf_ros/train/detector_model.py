@@ -115,10 +115,10 @@ class LayoutModel:
 #: Constant differences between the points that detectors mark and anatomical joint centres, where
 #: the motion capture's joints lie after `mocap.to_anatomical_centres`.
 #:
-#: blazepose33. Measured by `benchmarks/footage.py`: a camera was fitted to the keypoints of two
-#: people with marker motion capture, and the offsets with it. Both agree on the shoulders (inwards
-#: by 0.05 and 0.06) and ankles (outwards by 0.02 and 0.03); they differ on the hips (0.04 outwards,
-#: 0.01 inwards), which are 0.39 of the trunk apart on a third person and 0.40 in the truth.
+#: blazepose33. Measured by `benchmarks/detector_offsets.py` on two people with marker motion
+#: capture. Both agree on the shoulders (inwards by 0.05 and 0.06) and on the ankles (outwards by
+#: 0.02 and 0.03). They differ on the hips (0.04 outwards, 0.01 inwards), which "heavy" puts 0.39 of
+#: the trunk apart on a third person, where the truth of the two has 0.40: taken as nearly none.
 #: Scores are measured: head, shoulders and hips are nearly always certain, limbs are not.
 #:
 #: coco17, halpe26. Assumed: annotators mark hips inside the silhouette at the height of the hip's

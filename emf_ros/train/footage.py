@@ -243,8 +243,7 @@ def compare(
         EvaluationError: the two do not overlap.
     """
     known = truth.known
-    aligned = _align(stamps, _about_hips(joints), truth, known)
-    use, true, predicted = aligned
+    use, true, predicted = align(stamps, joints, truth)
     off = predicted - true
     dt = np.diff(stamps[use])
     # Only where three frames follow one another at the recording's own rate.
@@ -286,11 +285,23 @@ def _about_hips(joints: np.ndarray) -> np.ndarray:
     return joints - joints[:, _HIPS].mean(axis=1, keepdims=True)
 
 
-def _align(
-    stamps: np.ndarray, joints: np.ndarray, truth: LabTruth, known: np.ndarray
+def align(
+    stamps: np.ndarray, joints: np.ndarray, truth: LabTruth
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The frames that are compared, the truth there, and the poses in its frame: (F,), (F, K, 3)
-    and (F, K, 3) m."""
+    """Fit the difference of the clocks and the rotation between the frames.
+
+    Args:
+        stamps: (M,) s, rising.
+        joints: (M, 17, 3) m; NaN where unknown.
+
+    Returns:
+        the F rows that are compared, the truth (F, K, 3) m of its K known joints at that time about
+        the middle of the hips, and the poses likewise in its frame (F, K, 3) m.
+
+    Raises:
+        EvaluationError: the two do not overlap.
+    """
+    joints, known = _about_hips(joints), truth.known
     shorter = min(len(stamps), np.ptp(truth.stamp) / max(float(np.median(np.diff(stamps))), 1e-6))
     best: tuple[float, np.ndarray, np.ndarray, np.ndarray] | None = None
     for offset in np.arange(-MAX_OFFSET_S, MAX_OFFSET_S + 1e-9, OFFSET_STEP_S):

@@ -26,9 +26,10 @@ SOURCE_WEIGHTS = {"snu_walk": 0.15, "reactidle": 0.4, "g1moves": 0.5, "mass": 3.
 ANATOMICAL_SOURCES = frozenset({"nimble", "reactidle"})
 
 #: From the hip of a motion capture rig to the anatomical hip joint centre, as shares of the trunk's
-#: length: away from the middle, and along the trunk upwards. Measured by `benchmarks/footage.py`:
-#: on two people with marker motion capture the lifter's hips were 17 and 19 mm too narrow each
-#: and 4 and 28 mm too high. Its shoulders were 18 and 20 mm too narrow and 12 and 13 mm too low.
+#: length: away from the middle, and along the trunk upwards. Measured by `benchmarks/footage.py
+#: --differences` with weights that were trained on the rigs' own joints, on two people with marker
+#: motion capture. Hips were 17 and 19 mm too narrow each, and 4 and 28 mm too high. Shoulders were
+#: 18 and 20 mm too narrow each, and 12 and 13 mm too low. The values are 0.8 of the mean.
 HIP_OUT = 0.03
 HIP_UP = -0.02
 #: The same for the shoulder.
