@@ -13,6 +13,12 @@ RATE_HZ = 30.0
 #: Joints that are missing for longer than this, s, end a clip; shorter gaps are interpolated.
 LONGEST_GAP_S = 0.2
 
+#: Smallest rate of a file, frames a second. Frames further apart are longer gaps than are filled.
+MIN_RATE_HZ = 1.0 / LONGEST_GAP_S
+
+#: Largest rate of a file, frames a second.
+MAX_RATE_HZ = 2000.0
+
 #: A pelvis that is faster than this, m/s, was put elsewhere by the recording; sprinters reach 12.
 FASTEST_M_S = 12.0
 
@@ -22,6 +28,25 @@ FASTEST_LIMB_M_S = 30.0
 
 #: How far from its start a clip may go, m: what 16 bits hold in millimetres, less some.
 RANGE_M = 32.0
+
+
+def check_rate(rate_hz: float, says: str, remedy: str = "") -> None:
+    """Refuse a rate that motion capture does not have.
+
+    Args:
+        rate_hz: frames a second.
+        says: what gave the rate, as the beginning of a sentence.
+        remedy: what the user can do, put after the sentence for a rate that is too small.
+
+    Raises:
+        FormatError: the rate is outside of `MIN_RATE_HZ` to `MAX_RATE_HZ`.
+    """
+    if not MIN_RATE_HZ * (1 - 1e-9) <= rate_hz <= MAX_RATE_HZ:
+        raise FormatError(
+            f"{says} would be {rate_hz:.3g} frames a second; motion capture has "
+            f"{MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}"
+            + (f": {remedy}" if remedy and rate_hz < MIN_RATE_HZ else "")
+        )
 
 
 def _runs(mask: np.ndarray) -> list[tuple[int, int]]:

@@ -14,8 +14,15 @@ from . import FormatError
 _UNITS = ("auto", "m", "cm", "mm", "inch", "foot", "cmu")
 
 
-def import_command(args: argparse.Namespace) -> None:
+#: Exit status of an import that refused some of the files and wrote the others.
+SOME_REFUSED = 3
+
+
+def import_command(args: argparse.Namespace) -> int:
     """`mocap import`.
+
+    Returns:
+        the exit status: 0, or `SOME_REFUSED`.
 
     Raises:
         FormatError: nothing could be imported.
@@ -47,6 +54,7 @@ def import_command(args: argparse.Namespace) -> None:
         f"{len(report.subjects)} subjects, of {report.files} files; {len(report.refused)} "
         f"refused, {report.scraps} pieces too short"
     )
+    return SOME_REFUSED if report.refused else 0
 
 
 def show_command(args: argparse.Namespace) -> None:

@@ -1,0 +1,93 @@
+"""Arrays of .npz files, of which only those asked for are opened."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from . import FormatError
+from .text import describe_content
+
+#: What numpy raises for an .npz that is cut short, is no archive, or holds pickles.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def array_names(path: str | Path) -> list[str]:
+    """The names of a file's arrays, which are not opened.
+
+    Raises:
+        FormatError: it is no .npz; says what it is.
+    """
+    start = b""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(1024)
+        if not start:
+            raise FormatError("is no readable npz: it is empty")
+        with np.load(path, allow_pickle=False) as data:
+            return list(data.files)
+    except FormatError:
+        raise
+    except UNREADABLE as error:
+        reason = _reason(describe_content(start), error)
+        raise FormatError(f"is no readable npz: {reason}") from None
+
+
+def _reason(what: str, error: BaseException) -> str:
+    if what and "npz" not in what:
+        return f"it is {what}"
+    if "pickle" in str(error):
+        return "it is no zip archive of arrays"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def load_arrays(
+    path: str | Path, required: Iterable[str], optional: Iterable[str] = ()
+) -> dict[str, np.ndarray]:
+    """Read arrays of a file by name. Others are not opened, and pickles never.
+
+    Args:
+        path: the .npz.
+        required: names that it must have.
+        optional: names whose arrays are left out where they are missing or pickled.
+
+    Raises:
+        FormatError: it is no .npz, or a required array is missing, pickled or damaged.
+    """
+    required, names = list(required), array_names(path)
+    missing = [name for name in required if name not in names]
+    if missing:
+        raise FormatError(f"has no {', '.join(missing)}")
+    arrays: dict[str, np.ndarray] = {}
+    with np.load(path, allow_pickle=False) as data:
+        for name in (*required, *(name for name in optional if name in names)):
+            try:
+                arrays[name] = np.asarray(data[name])
+            except UNREADABLE as error:
+                if "pickle" not in str(error) and "Object arrays" not in str(error):
+                    raise FormatError(
+                        f"is no readable npz: its {name} is damaged: {_reason('', error)}"
+                    ) from None
+                if name in required:
+                    raise FormatError(
+                        f"{name} cannot be read: it holds pickled Python objects, which are never "
+                        "opened; save it as numbers or text"
+                    ) from None
+    return arrays
