@@ -11,7 +11,7 @@ import numpy as np
 from ...skeletons import H36M17
 from . import FormatError
 from .clips import check_rate
-from .npz import array_names, load_arrays
+from .npz import array_names, checked_numbers, load_arrays
 
 
 @dataclass
@@ -200,7 +200,7 @@ def read_archive(path: str | Path) -> Archive:
         FormatError: see `read_arrays`.
     """
     raw = read_arrays(path)
-    metres = raw.pos_mm.astype(np.float64) / 1000.0
+    metres = checked_numbers("pos_mm", raw.pos_mm) / 1000.0
     rows = zip(
         raw.starts.tolist(),
         raw.lengths.tolist(),

@@ -191,7 +191,7 @@ def _files(paths: Sequence[Path], out: Path, report: ImportReport) -> Iterator[t
                 for p in sorted(path.rglob("*"))
                 if p.suffix.lower() in _SUFFIXES
                 # Hidden files are no recordings: macOS puts '._clip.bvh' beside 'clip.bvh'.
-                and not p.name.startswith(".")
+                and not any(part.startswith(".") for part in p.relative_to(path).parts)
                 and p.is_file()
                 and p.resolve() != out.resolve()
             ]

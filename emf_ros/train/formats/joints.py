@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,15 +13,32 @@ from ...skeletons import H36M17
 from . import FormatError
 from .skeleton import Motion, Naming
 
-#: Left and right joints by what programs call them, likelier meanings first: where a rig has both
-#: LeftArm and LeftShoulder, the latter is the collar bone.
+#: Names of left and right joints, without their side, likelier meanings first: where a rig has both
+#: LeftArm and LeftShoulder, the latter is the collar bone. By the programs that use them:
+#: upleg, leg, foot, arm, forearm, hand: MotionBuilder, Mixamo, CMU, Perception Neuron, Motive;
+#: thigh, calf, upperarm, lowerarm: 3ds Max Biped, Unreal, MakeHuman, Character Creator;
+#: thigh, shin, upper_arm: Blender's Rigify, Rokoko; upperleg, lowerleg: VRM, VRoid, Unity, Xsens;
+#: hip, knee, ankle, shoulder, elbow, wrist: Xsens' and Poser's BVH, Kinect, Advanced Skeleton;
+#: thigh, uarm, farm: Motive's own names; shldr: Poser, DAZ;
+#: thighbend, shldrbend, forearmbend: DAZ Genesis;
+#: upperleg01, lowerarm01: MakeHuman's default rig; loleg, loarm: MakeHuman's BVH;
+#: femur, tibia, humerus, radius: BVH made of Acclaim files.
 _LIMBS: dict[Naming, dict[str, tuple[str, ...]]] = {
     "joints": {
-        "hip": ("upleg", "upperleg", "thigh", "thighbend", "hip"),
-        "knee": ("knee", "lowerleg", "lowleg", "shin", "calf", "leg"),
+        "hip": ("upleg", "upperleg", "upperleg01", "thigh", "thighbend", "femur", "hip"),
+        "knee": (
+            *("knee", "lowerleg", "lowerleg01", "lowleg", "loleg"),
+            *("shin", "calf", "tibia", "leg"),
+        ),
         "ankle": ("ankle", "foot"),
-        "shoulder": ("uparm", "upperarm", "shldr", "shldrbend", "arm", "shoulder"),
-        "elbow": ("elbow", "forearm", "forearmbend", "lowerarm", "lowarm"),
+        "shoulder": (
+            *("uparm", "upperarm", "upperarm01", "uarm"),
+            *("shldr", "shldrbend", "humerus", "arm", "shoulder"),
+        ),
+        "elbow": (
+            *("elbow", "forearm", "forearmbend", "farm"),
+            *("lowerarm", "lowerarm01", "lowarm", "loarm", "radius"),
+        ),
         "wrist": ("wrist", "hand"),
     },
     "bone ends": {
@@ -34,10 +51,13 @@ _LIMBS: dict[Naming, dict[str, tuple[str, ...]]] = {
     },
 }
 
-#: The middle ones. "head" is the base of the skull, where the head turns.
+#: Names of the middle joints. "head" is the base of the skull, where the head turns.
 _MIDDLE: dict[Naming, dict[str, tuple[str, ...]]] = {
     "joints": {
-        "thorax": ("neck", "neckbase", "neck0", "neck01", "neck1", "necktwist01", "spine004"),
+        "thorax": (
+            *("neck", "neckbase", "necklower", "neck0", "neck01", "neck1", "necktwist01"),
+            *("lowerneck", "spine004", "spineshoulder", "shouldercenter"),
+        ),
         "head": ("head", "skull", "spine006"),
         "head_top": ("headtop", "headtopend", "headend", "headnub", "headsite"),
         "nose": ("nose",),
@@ -46,7 +66,20 @@ _MIDDLE: dict[Naming, dict[str, tuple[str, ...]]] = {
 }
 
 #: What programs put in front of every name.
-_PREFIX = re.compile(r"^(mixamorig\d*[ _.-]*|(bip\d+|cc_base|valvebiped|def|org|jnt)[ _.-]+)", re.I)
+_PREFIX = re.compile(
+    r"^(mixamorig\d*[ _.-]*|"
+    r"(bip\d+|cc_base|valvebiped|def|org|jnt|j_bip|j_adj|j_sec|normalized)[ _.-]+)",
+    re.I,
+)
+
+#: Second Life puts an m in front of every name, as in mHipLeft.
+_SECOND_LIFE = re.compile(r"^m(?=[A-Z][a-z])")
+
+#: What programs put behind every name.
+_SUFFIX = re.compile(r"[ _.-]+(jnt|joint|bone|bind)$", re.I)
+
+#: Parts of a name that say its side.
+_SIDES = ("l", "r", "c", "m", "left", "right", "center", "middle")
 
 #: Trunk and leg of an adult, m, to which the measures below belong.
 _ADULT_M = 1.38
@@ -69,12 +102,30 @@ JointMap = dict[str, tuple[int, ...]]
 
 
 def _plain(names: Sequence[str]) -> list[str]:
-    """Names in small letters and digits only, without what all of them begin with."""
+    """Names in small letters and digits only, without what most of them have in front."""
     names = [re.split(r"[:|]", name)[-1].strip() for name in names]
-    shared = re.match(r"(.*[ _.-])?", os.path.commonprefix(names))
-    length = len(shared[0]) if shared and len(names) > 1 else 0
-    names = [_PREFIX.sub("", name[length:]) for name in names]
+    names = [_SUFFIX.sub("", name) or name for name in _without_shared_start(names)]
+    if 2 * sum(bool(_SECOND_LIFE.match(name)) for name in names) > len(names):
+        names = [_SECOND_LIFE.sub("", name) for name in names]
     return [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
+
+
+def _without_shared_start(names: list[str]) -> list[str]:
+    """Names without programs' prefixes, and without a first part that more than half share.
+
+    Such as 'Character1_' or 'Skeleton 001_'. A side or a joint's name is no such part.
+    """
+    while True:
+        shorter = [_PREFIX.sub("", name) or name for name in names]
+        starts = [re.match(r"[^ _.-]+[ _.-]+(?=.)", name) for name in shorter]
+        common = Counter(start[0] for start in starts if start).most_common(1)
+        if common and len(names) > 1 and 2 * common[0][1] > len(names):
+            part = re.sub(r"[^a-z0-9]", "", common[0][0].lower())
+            if part not in _SIDES and part not in _WORDS:
+                shorter = [name.removeprefix(common[0][0]) for name in shorter]
+        if shorter == names:
+            return names
+        names = shorter
 
 
 def _spellings(side: str, joint: str) -> tuple[str, ...]:
@@ -82,10 +133,28 @@ def _spellings(side: str, joint: str) -> tuple[str, ...]:
     return (side + joint, joint + side, letter + joint, joint + letter)
 
 
+def _middle_spellings(joint: str) -> tuple[str, ...]:
+    """VRoid writes C_Neck, Advanced Skeleton Neck_M."""
+    return (joint, f"c{joint}", f"{joint}c", f"{joint}m", f"center{joint}")
+
+
+#: Joints' names, by which most names of a rig may begin: Hand_L_Thumb1.
+_WORDS = frozenset(
+    name
+    for tables in (_LIMBS, _MIDDLE)
+    for table in tables.values()
+    for aliases in table.values()
+    for name in aliases
+)
+
+
 def _aliases(naming: Naming) -> dict[str, tuple[str, ...]]:
     if naming == "h36m17":
         return {joint: (joint.replace("_", ""),) for joint in H36M17.joints}
-    aliases = dict(_MIDDLE[naming])
+    aliases: dict[str, tuple[str, ...]] = {
+        joint: tuple(s for n in names for s in _middle_spellings(n))
+        for joint, names in _MIDDLE[naming].items()
+    }
     for joint, names in _LIMBS[naming].items():
         for side in ("left", "right"):
             aliases[f"{side}_{joint}"] = tuple(s for n in names for s in _spellings(side, n))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from . import FormatError
-from .text import describe_content
+from .text import MAX_NUMBER, describe_content
 
 #: What numpy raises for an .npz that is cut short, is no archive, or holds pickles.
 UNREADABLE = (
@@ -39,10 +39,11 @@ def array_names(path: str | Path) -> list[str]:
     try:
         with open(path, "rb") as file:
             start = file.read(1024)
-        if not start:
-            raise FormatError("is no readable npz: it is empty")
-        with np.load(path, allow_pickle=False) as data:
-            return list(data.files)
+            if not start:
+                raise FormatError("is no readable npz: it is empty")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as data:
+                return list(data.files)
     except FormatError:
         raise
     except UNREADABLE as error:
@@ -91,3 +92,19 @@ def load_arrays(
                         "opened; save it as numbers or text"
                     ) from None
     return arrays
+
+
+def checked_numbers(name: str, array: np.ndarray) -> np.ndarray:
+    """The array as float64, with NaN in place of infinite values.
+
+    Raises:
+        FormatError: it holds no numbers, or one too large to be in a motion capture file.
+    """
+    if array.dtype.kind not in "iuf":
+        raise FormatError(f"{name} is of {array.dtype}, not of numbers")
+    numbers = array.astype(np.float64)
+    numbers[np.isinf(numbers)] = np.nan
+    largest = np.fmax.reduce(np.abs(numbers), axis=None, initial=0.0)
+    if largest > MAX_NUMBER:
+        raise FormatError(f"{name} holds {largest:.3g}, which motion capture cannot have")
+    return numbers

@@ -10,7 +10,7 @@ import numpy as np
 from ...skeletons import H36M17
 from . import FormatError
 from .clips import check_rate
-from .npz import UNREADABLE, array_names, load_arrays
+from .npz import UNREADABLE, array_names, checked_numbers, load_arrays
 from .skeleton import Motion, Skeleton, rotation_vectors
 
 #: The joints that the three models share, in their order; hands and face follow.
@@ -51,12 +51,13 @@ class BodyModel:
 
 def _array(path: Path, name: str) -> np.ndarray:
     try:
-        array = load_arrays(path, [name])[name]
+        return load_arrays(path, [name])[name]
     except FormatError as error:
-        raise FormatError(f"the body model {path} cannot be used: {error}. {_WHERE}") from None
-    if array.dtype.kind not in "iuf":
-        raise FormatError(f"the body model {path} has {name} of {array.dtype}, not of numbers")
-    return array
+        raise FormatError(f"the body model {path} cannot be read: {error}. {_WHERE}") from None
+
+
+def _numbers(path: Path, name: str) -> np.ndarray:
+    return checked_numbers(f"the body model {path}: {name}", _array(path, name))
 
 
 def load_body_model(path: str | Path, h36m17_regressor: str | Path | None = None) -> BodyModel:
@@ -71,8 +72,12 @@ def load_body_model(path: str | Path, h36m17_regressor: str | Path | None = None
         FormatError: a file cannot be read, or its arrays do not fit together.
     """
     path = Path(path)
-    template, shapes = _array(path, "v_template"), _array(path, "shapedirs")
-    regressor, tree = _array(path, "J_regressor"), _array(path, "kintree_table")
+    template, shapes = _numbers(path, "v_template"), _numbers(path, "shapedirs")
+    regressor, tree = _numbers(path, "J_regressor"), _array(path, "kintree_table")
+    if tree.dtype.kind not in "iu":
+        raise FormatError(f"the body model {path}: kintree_table is of {tree.dtype}")
+    if not template.ndim or not regressor.ndim:
+        raise FormatError(f"the body model {path} has single numbers in place of arrays")
     vertices, joints = len(template), len(regressor)
     if (
         template.shape != (vertices, 3)
@@ -90,7 +95,7 @@ def load_body_model(path: str | Path, h36m17_regressor: str | Path | None = None
     parents = (-1, *(int(p) for p in tree[0, 1:]))
     if h36m17_regressor is None:
         return BodyModel(template, shapes, regressor, parents)
-    weights = _array(path, "weights")
+    weights = _numbers(path, "weights")
     try:
         to_h36m17 = np.load(h36m17_regressor, allow_pickle=False)
     except UNREADABLE as error:
@@ -155,10 +160,7 @@ def _parameters(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     names = array_names(path)
     rate_name = next((name for name in rates if name in names), rates[0])
     arrays = load_arrays(path, ("poses", "trans", "betas", rate_name))
-    for name, array in arrays.items():
-        if array.dtype.kind not in "iuf":
-            raise FormatError(f"{name} is of {array.dtype}, not of numbers")
-    poses, trans, betas, rate = (array.astype(np.float64) for array in arrays.values())
+    poses, trans, betas, rate = (checked_numbers(n, array) for n, array in arrays.items())
     if rate.size != 1:
         raise FormatError(f"{rate_name} is {rate.shape}, not one number")
     rate_hz = float(rate.ravel()[0])
