@@ -252,19 +252,28 @@ def _holds_clips(path: Path) -> bool:
 
 def _read_motion(path: Path, name: str, context: _Context) -> Archive:
     """A file of one skeleton as one clip at the file's rate."""
-    options = context.options
     subject = context.subject(path)
     motion = _READERS[path.suffix.lower()](path, context)
+    try:
+        pose = _pose_m(motion, context)
+    except FormatError as error:
+        # A person that is not found may be due to what the reader left out.
+        raise FormatError("; ".join([str(error), *motion.notes])) from None
+    clip = Clip(name, subject, path.stem, pose, context.source)
+    return Archive([clip], motion.rate_hz, note=_PLACEMENT, notes=motion.notes)
+
+
+def _pose_m(motion: Motion, context: _Context) -> np.ndarray:
+    """The joints of h36m17 (N, 17, 3) m, z up, the floor at z = 0."""
     if len(motion.positions) < 2:
         raise FormatError("has one frame besides its rest pose, no motion")
+    options = context.options
     # A body model's points are not the joints that a map of rigs' names is about.
     found = map_joints(motion, None if motion.naming == "h36m17" else context.joints)
     pose = to_h36m17(motion, found)
     size = body_size(dict(zip(_JOINTS, np.moveaxis(pose, 1, 0), strict=True)))
     metres = motion.unit_m or find_unit(size, options.unit)
-    pose = metres * to_z_up(pose, find_up(motion, found, pose, options.up))
-    clip = Clip(name, subject, path.stem, put_on_floor(pose), context.source)
-    return Archive([clip], motion.rate_hz, note=_PLACEMENT, notes=motion.notes)
+    return put_on_floor(metres * to_z_up(pose, find_up(motion, found, pose, options.up)))
 
 
 def _pieces(clip: Clip, rate_hz: float, report: ImportReport) -> list[Clip]:

@@ -58,7 +58,7 @@ _MIDDLE: dict[Naming, dict[str, tuple[str, ...]]] = {
             *("neck", "neckbase", "necklower", "neck0", "neck01", "neck1", "necktwist01"),
             *("lowerneck", "spine004", "spineshoulder", "shouldercenter"),
         ),
-        "head": ("head", "skull", "spine006"),
+        "head": ("head", "head1", "skull", "spine006"),
         "head_top": ("headtop", "headtopend", "headend", "headnub", "headsite"),
         "nose": ("nose",),
     },
@@ -226,6 +226,9 @@ def map_joints(motion: Motion, given: Mapping[str, Sequence[str]] | None = None)
         found[joint] = tuple(exact[name] for name in chosen)
     derived = {"pelvis", "spine"} | ({"nose", "head_top"} if "head" in found else set())
     missing = [j for j in H36M17.joints if j not in found and j not in derived]
+    if {"nose", "head_top"} <= set(missing):
+        # Both are derived from the base of the skull.
+        missing = [j for j in missing if j not in ("nose", "head_top")] + ["head"]
     if missing:
         raise FormatError(
             f"no joint was found for {', '.join(missing)}; the file has {_listed(motion)}. "
