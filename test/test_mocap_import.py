@@ -398,6 +398,21 @@ def test_joints_are_found_by_the_names_that_programs_give(bvh, tmp_path, convent
     assert_same_pose(clip.positions, truth(angles(), walk())[0])
 
 
+def test_hair_and_finger_joints_do_not_hide_the_body(bvh, tmp_path):
+    path = bvh(rename=sided("vroid"))
+    text = path.read_text()
+    for site, name in (("J_Bip_L_Hand", "J_Bip_L_Hand_Thumb"), ("J_Bip_C_Head", "J_Sec_Hair")):
+        more = "".join(
+            f"JOINT {name}{i}\n{{\nOFFSET 0 1 0\nCHANNELS 0\nEnd Site\n{{\nOFFSET 0 1 0\n}}\n}}\n"
+            for i in range(40)
+        )
+        at = text.index("End Site", text.index(f"JOINT {site}\n"))
+        text = text[:at] + more + text[at:]
+    path.write_text(text)
+    (clip,), _ = imported(path, tmp_path)
+    assert_same_pose(clip.positions, truth(angles(), walk())[0])
+
+
 def test_missing_joints_are_listed_with_the_names_there_are(bvh, tmp_path):
     path = bvh(rename=lambda n: {"LeftLeg": "Zog", "Neck": "Giraffe"}.get(n, n))
     with pytest.raises(FormatError, match=r"left_knee, thorax|thorax.*left_knee") as error:
@@ -789,6 +804,11 @@ ACCLAIM_BROKEN = {
     "no bones": ("asf", lambda t: t.replace(":bonedata", ":other"), "bonedata"),
     "no length": ("asf", lambda t: t.replace("    length", "    lngth", 1), "bone lowerback"),
     "unknown child": ("asf", lambda t: t.replace("name lfemur", "name xfemur"), "lfemur"),
+    "child twice": (
+        "asf",
+        lambda t: t.replace("    lfemur ltibia", "    lfemur ltibia\n    ltibia lfemur"),
+        "bone lfemur a second time on line",
+    ),
     "translating": ("asf", lambda t: t.replace("dof rx ry rz", "dof tx ry rz", 1), "tx"),
     "scale": ("asf", lambda t: t.replace("length 0.45", "length 0"), "divides"),
 }

@@ -66,7 +66,10 @@ def load_arrays(
     with np.load(path, allow_pickle=False) as data:
         for name in (*required, *(name for name in optional if name in names)):
             try:
-                arrays[name] = np.asarray(data[name])
+                # numpy returns the bytes of what is no array.
+                if not isinstance(array := data[name], np.ndarray):
+                    raise ValueError("it is no array")
+                arrays[name] = array
             except UNREADABLE as error:
                 if "pickle" not in str(error) and "Object arrays" not in str(error):
                     raise FormatError(
