@@ -398,17 +398,17 @@ def test_joints_are_found_by_the_names_that_programs_give(bvh, tmp_path, convent
     assert_same_pose(clip.positions, truth(angles(), walk())[0])
 
 
-def test_hair_and_finger_joints_do_not_hide_the_body(bvh, tmp_path):
-    path = bvh(rename=sided("vroid"))
+@pytest.mark.parametrize(
+    ("convention", "more"),
+    [("vroid", "J_Sec_Hair"), ("makehuman bvh", "Hand_L_Thumb"), ("deepmotion", "l_finger")],
+)
+def test_many_hair_or_finger_joints_do_not_hide_the_body(bvh, tmp_path, convention, more):
+    path = bvh(rename=sided(convention))
     text = path.read_text()
-    for site, name in (("J_Bip_L_Hand", "J_Bip_L_Hand_Thumb"), ("J_Bip_C_Head", "J_Sec_Hair")):
-        more = "".join(
-            f"JOINT {name}{i}\n{{\nOFFSET 0 1 0\nCHANNELS 0\nEnd Site\n{{\nOFFSET 0 1 0\n}}\n}}\n"
-            for i in range(40)
-        )
-        at = text.index("End Site", text.index(f"JOINT {site}\n"))
-        text = text[:at] + more + text[at:]
-    path.write_text(text)
+    joint = "JOINT {}{}\n{{\nOFFSET 0 1 0\nCHANNELS 0\nEnd Site\n{{\nOFFSET 0 1 0\n}}\n}}\n"
+    path.write_text(
+        text.replace("End Site", "".join(joint.format(more, i) for i in range(80)) + "End Site", 1)
+    )
     (clip,), _ = imported(path, tmp_path)
     assert_same_pose(clip.positions, truth(angles(), walk())[0])
 

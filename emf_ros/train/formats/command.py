@@ -108,7 +108,7 @@ def add_parser(commands: Any) -> None:
     )
     read.add_argument("--unit", default="auto", choices=_UNITS, help="of lengths (auto)")
     read.add_argument("--up", default="auto", choices=("auto", "y", "z"), help="axis (auto)")
-    read.add_argument("--rate", type=float, metavar="HZ", help="of AMC files (120)")
+    read.add_argument("--rate", type=float, metavar="HZ", help="of AMC files (the file's, or 120)")
     read.add_argument("--joints", metavar="YAML", help="joints of h36m17 to the files' names")
     read.add_argument("--body-model", metavar="FILE.npz", help="SMPL, SMPL-H or SMPL-X, for AMASS")
     read.add_argument("--joint-regressor", metavar="FILE.npy", help="(17, V), vertices to h36m17")
