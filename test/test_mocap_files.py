@@ -369,6 +369,15 @@ def test_a_bone_that_one_frame_lacks_is_a_gap(amc, tmp_path):
     assert any(f"1 of {AMC_FRAMES} frames lack ltibia" in note for note in notes_on(report))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_bone_that_all_frames_lack_is_named(amc, tmp_path):
+    change, _ = amc
+    without = change(edit=lambda text: text.replace("\nupperneck", "\n#"))
+    reason = refusal(without, tmp_path)
+    assert "no frame in which head" in reason
+    assert f"{AMC_FRAMES} of {AMC_FRAMES} frames lack upperneck" in reason
+
+
 @pytest.mark.parametrize("cut", [1, 8, 20, 60])
 def test_an_amc_that_was_cut_gives_its_whole_frames_with_a_note(amc, tmp_path, cut):
     change, whole = amc

@@ -23,7 +23,7 @@ from .text import (
     read_text,
 )
 
-#: AMC files do not say their rate. The CMU database's were nearly all recorded at this one.
+#: Rate of AMC files that do not say theirs, frames a second: that of most of the CMU database.
 DEFAULT_RATE_HZ = 120.0
 
 #: Largest angle of a bone in its file, rad; larger ones are degrees. The root may turn further.

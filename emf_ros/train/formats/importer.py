@@ -27,7 +27,7 @@ _JOINTS = H36M17.joints
 #: Number of refused files whose reasons are in the error where all files are refused.
 _SHOWN_REASONS = 3
 
-#: How joints are placed that a file lacks; stored with the data.
+#: Placement of joints that a file lacks; stored with the data.
 _PLACEMENT = (
     "pelvis = middle of the hips; thorax = base of the neck; spine = joint nearest to the middle "
     "of the trunk; headtop = end of the head, or skull base + 0.19 m up on an adult; "
@@ -237,12 +237,17 @@ def _read(path: Path, name: str, context: _Context, report: ImportReport) -> Arc
             whole += _pieces(clip, archive.rate_hz, report)
         except FormatError as error:
             if len(archive.clips) == 1:
-                raise
+                raise _with_notes(error, archive.notes) from None
             report.refused.append((path, f"clip {clip.name}: {error}"))
     if not whole:
-        reasons = ["has no two frames on end in which all joints are known", *archive.notes]
-        raise FormatError("; ".join(reasons))
+        broken = FormatError("has no two frames on end in which all joints are known")
+        raise _with_notes(broken, archive.notes)
     return Archive(whole, RATE_HZ, archive.licence, archive.note, archive.notes)
+
+
+def _with_notes(error: FormatError, notes: Sequence[str]) -> FormatError:
+    """The error with what the reader left out, which may be its cause."""
+    return FormatError("; ".join([str(error), *notes]))
 
 
 def _holds_clips(path: Path) -> bool:
@@ -257,8 +262,7 @@ def _read_motion(path: Path, name: str, context: _Context) -> Archive:
     try:
         pose = _pose_m(motion, context)
     except FormatError as error:
-        # A person that is not found may be due to what the reader left out.
-        raise FormatError("; ".join([str(error), *motion.notes])) from None
+        raise _with_notes(error, motion.notes) from None
     clip = Clip(name, subject, path.stem, pose, context.source)
     return Archive([clip], motion.rate_hz, note=_PLACEMENT, notes=motion.notes)
 

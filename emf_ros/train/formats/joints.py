@@ -81,21 +81,33 @@ _SUFFIX = re.compile(r"[ _.-]+(jnt|joint|bone|bind)$", re.I)
 #: Parts of a name that say its side.
 _SIDES = ("l", "r", "c", "m", "left", "right", "center", "middle")
 
-#: Trunk and leg of an adult, m, to which the measures below belong.
-_ADULT_M = 1.38
+#: Length of an adult's trunk and leg (m), to which the lengths below belong.
+ADULT_SIZE_M = 1.38
 
-#: The nose stands this far in front of the axis of the head, and this part of the way up from the
-#: base of the skull to the crown; the crown is this far from the base.
-NOSE_FORWARD = 0.09 / _ADULT_M
+#: Distance of the nose in front of the axis of the head, over the length of trunk and leg.
+NOSE_FORWARD = 0.09 / ADULT_SIZE_M
+
+#: Height of the nose above the base of the skull, over that of the crown.
 NOSE_UP = 0.3
-CROWN_UP = 0.19 / _ADULT_M
 
-#: A rig's own end of the head is the crown when it is this far from the base of the skull; ends are
-#: also put at the base itself, or a conventional unit away.
-_CROWN_RANGE = (0.06 / _ADULT_M, 0.28 / _ADULT_M)
+#: Height of the crown above the base of the skull, over the length of trunk and leg.
+CROWN_UP = 0.19 / ADULT_SIZE_M
 
-#: How far up the trunk h36m17's spine is; as of the CMU subjects' lowest back joint.
+#: Range of heights of a rig's end of the head that are taken for the crown's, over the length of
+#: trunk and leg. Rigs also put the end at the base of the skull, or a conventional unit away.
+_CROWN_RANGE = (0.06 / ADULT_SIZE_M, 0.28 / ADULT_SIZE_M)
+
+#: Height of the spine joint over that of the trunk, as of the CMU subjects' lowest back joint.
 _SPINE_SHARE = 0.48
+
+#: Range of heights of joints that are taken for the spine joint, over that of the trunk.
+_SPINE_RANGE = (0.25, 0.75)
+
+#: Largest cosine between trunk and legs in a rest pose in which a person stands.
+_STANDING_LEGS = -0.8
+
+#: Largest cosine between the trunk and the line through the hips in such a rest pose.
+_STANDING_HIPS = 0.3
 
 #: Joint indices by joint of h36m17, and of 'head'. Several stand for their mean.
 JointMap = dict[str, tuple[int, ...]]
@@ -261,16 +273,16 @@ def _points(positions: np.ndarray, found: JointMap) -> dict[str, np.ndarray]:
 
 
 def standing_rest(motion: Motion, found: JointMap) -> np.ndarray | None:
-    """Up along the trunk in the rest pose, (3,), if a person stands in it.
+    """Up along the trunk in the rest pose, (3,); None if no person stands in it.
 
-    In some files nothing can be seen from it, since each bone lies along an axis of its own frame.
+    In some files the rest pose shows no person: each bone lies along an axis of its own frame.
     """
     joints = _points(motion.rest[None], found)
     hips = 0.5 * (joints["left_hip"] + joints["right_hip"])
     up = _unit(joints["thorax"] - hips)[0]
     legs = _unit(0.5 * (joints["left_ankle"] + joints["right_ankle"]) - hips)[0]
     across = _unit(joints["left_hip"] - joints["right_hip"])[0]
-    if not across.any() or up @ legs > -0.8 or abs(up @ across) > 0.3:
+    if not across.any() or up @ legs > _STANDING_LEGS or abs(up @ across) > _STANDING_HIPS:
         return None
     return up
 
@@ -285,8 +297,14 @@ def to_h36m17(motion: Motion, found: JointMap) -> np.ndarray:
 
     Returns:
         (N, 17, 3), NaN where points are.
+
+    Raises:
+        FormatError: a joint is unknown in all frames, or the body has no size.
     """
     joints = _points(motion.positions, found)
+    unknown = [joint for joint, points in joints.items() if not np.isfinite(points).any()]
+    if unknown:
+        raise FormatError(f"has no frame in which {', '.join(unknown)} can be told")
     joints.setdefault("pelvis", 0.5 * (joints["left_hip"] + joints["right_hip"]))
     if "spine" not in joints:
         middle = _middle_of_trunk(motion, found)
@@ -306,7 +324,8 @@ def _middle_of_trunk(motion: Motion, found: JointMap) -> int | None:
         return None
     share = 1.0 - np.concatenate([[0.0], np.cumsum(steps)]) / steps.sum()
     nearest = int(np.argmin(np.abs(share - _SPINE_SHARE)))
-    return chain[nearest] if 0.25 <= share[nearest] <= 0.75 else None
+    low, high = _SPINE_RANGE
+    return chain[nearest] if low <= share[nearest] <= high else None
 
 
 def _add_face(motion: Motion, found: JointMap, joints: dict[str, np.ndarray]) -> None:
@@ -326,8 +345,8 @@ def _add_face(motion: Motion, found: JointMap, joints: dict[str, np.ndarray]) ->
 def _head_axes(motion: Motion, found: JointMap) -> tuple[np.ndarray, np.ndarray]:
     """Where the face looks and where the crown is, unit vectors (N, 3) each.
 
-    They turn with the head. On the head they are the trunk's in the rest pose, or, if nobody
-    stands in it, the trunk's on average over the file.
+    They turn with the head. In the head's frame they are the trunk's in the rest pose. Where no
+    person stands in the rest pose, they are the trunk's on average over the file.
     """
     part = found["head_top" if motion.naming == "bone ends" else "head"][0]
     head = motion.orientations[:, part]
