@@ -466,6 +466,8 @@ def test_a_file_that_is_no_amc_asf_or_npz_is_refused_with_what_it_is(tmp_path):
     for data, said in ((b"", "is empty"), (TEXT.encode(), "a BVH"), (BINARY_FBX, "binary FBX")):
         path.write_bytes(data)
         assert said in refusal(path, tmp_path)
+        # Also where there is no skeleton.
+        assert said in refusal(write(tmp_path, data, "clip.amc"), tmp_path)
         asf_text = asf.read_bytes()
         path.write_text(plain)
         asf.write_bytes(data)

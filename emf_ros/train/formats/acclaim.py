@@ -225,8 +225,7 @@ class _Frame:
     values: dict[str, list[float]] = field(default_factory=dict)
 
 
-def _read_amc(path: Path, asf: _Asf) -> _Amc:
-    text = read_text(path)
+def _read_amc(text: Text, asf: _Asf) -> _Amc:
     widths = {"root": len(asf.root_order)}
     widths.update({b.name: len(b.dof) for b in asf.bones.values() if b.dof})
     frames: list[_Frame] = []
@@ -248,12 +247,8 @@ def _read_amc(path: Path, asf: _Asf) -> _Amc:
         else:
             try:
                 _add_values(frames, line, words, widths)
-            except FormatError as error:
-                if not frames:
-                    what = describe_content(text.lines[0].encode())
-                    found = f"; it is {what}" if what and "AMC" not in what else ""
-                    raise FormatError(f"{error}{found}") from None
-                if position < len(lines) - 1:
+            except FormatError:
+                if not frames or position < len(lines) - 1:
                     raise
                 cut_line = line
             else:
@@ -431,12 +426,16 @@ def read_amc(
             frames.
     """
     path = Path(path)
+    text = read_text(path)
+    what = describe_content(text.lines[0].encode())
+    if what and not text.lines[0].startswith("#!OML:ASF"):
+        raise FormatError(f"is no AMC; it is {what}")
     skeleton_path = Path(asf) if asf else find_asf(path)
     try:
         figure = _read_asf(skeleton_path)
     except FormatError as error:
         raise FormatError(f"its skeleton {skeleton_path.name} {error}") from None
-    amc = _read_amc(path, figure)
+    amc = _read_amc(text, figure)
     if not (rate_hz or amc.rate_hz):
         amc.notes.append(f"AMC does not say its rate: {DEFAULT_RATE_HZ:g} Hz is assumed")
     rate_hz = rate_hz or amc.rate_hz or DEFAULT_RATE_HZ
