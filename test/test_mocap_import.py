@@ -21,7 +21,7 @@ from emf_ros.train.formats.joints import map_joints, to_h36m17
 from emf_ros.train.formats.plot import facing, side_on
 from emf_ros.train.formats.skeleton import rotation_vectors
 from emf_ros.train.formats.smpl import BODY_JOINTS, load_body_model, read_smpl
-from emf_ros.train.mocap import load_mocap
+from emf_ros.train.mocap import load_mocap, to_anatomical_centres
 
 RATE_HZ = 30.0
 J = H36M17.index
@@ -1009,7 +1009,9 @@ def test_the_trainer_reads_what_is_written(bvh, tmp_path):
     import_mocap(paths, folder / "mine.npz", ImportOptions(licence="CC0 1.0", source="home"))
     read = load_mocap(folder)
     assert list(read.subjects) == ["anna", "bert"] and list(read.lengths) == [20, 30]
-    assert_same_pose(read.positions[20:], truth(angles(30, 2), walk(30))[0])
+    stored = read_archive(folder / "mine.npz").clips[1].positions
+    assert_same_pose(stored, truth(angles(30, 2), walk(30))[0])
+    assert read.positions[20:] == pytest.approx(to_anatomical_centres(stored), abs=1e-5)
     with np.load(folder / "mine.npz", allow_pickle=False) as data:
         assert data["pos_mm"].dtype == np.int16 and float(data["fps"]) == 30
         assert data["starts"].dtype == data["lengths"].dtype == np.int64
