@@ -370,7 +370,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
-        args.run(args)
+        # A command's exit status, where it has one besides 0.
+        return int(args.run(args) or 0)
     except (CommandError, FormatError) as error:
         print(f"emf-ros: {error}", file=sys.stderr)
         return 1
@@ -380,7 +381,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Who reads has seen enough, as `head` does; nothing more may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    return 0
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from emf_ros.train.formats.joints import map_joints, to_h36m17
 from emf_ros.train.formats.plot import facing, side_on
 from emf_ros.train.formats.skeleton import rotation_vectors
 from emf_ros.train.formats.smpl import BODY_JOINTS, load_body_model, read_smpl
-from emf_ros.train.mocap import load_mocap
+from emf_ros.train.mocap import load_mocap, to_anatomical_centres
 
 RATE_HZ = 30.0
 J = H36M17.index
@@ -311,11 +311,64 @@ SIDED = {
         lambda s, n: f"{n}_{s[0].lower()}",
         "thigh calf foot clavicle upperarm lowerarm hand",
     ),
+    "motive": (lambda s, n: f"Skeleton 001_{s[0]}{n}", "Thigh Shin Foot Shoulder UArm FArm Hand"),
+    "vroid": (
+        lambda s, n: f"J_Bip_{s[0]}_{n}",
+        "UpperLeg LowerLeg Foot Shoulder UpperArm LowerArm Hand",
+    ),
+    "genesis": (
+        lambda s, n: s[0].lower() + n,
+        "ThighBend Shin Foot Collar ShldrBend ForearmBend Hand",
+    ),
+    "makehuman": (
+        lambda s, n: f"{n}.{s[0]}",
+        "upperleg01 lowerleg01 foot clavicle upperarm01 lowerarm01 wrist",
+    ),
+    "makehuman bvh": (lambda s, n: f"{n}_{s[0]}", "UpLeg LoLeg Foot Shoulder UpArm LoArm Hand"),
+    "advanced skeleton": (
+        lambda s, n: f"{n}_{s[0]}",
+        "Hip Knee Ankle Scapula Shoulder Elbow Wrist",
+    ),
+    "second life": (lambda s, n: f"m{n}{s}", "Hip Knee Ankle Collar Shoulder Elbow Wrist"),
+    "character creator": (
+        lambda s, n: f"CC_Base_{s[0]}_{n}",
+        "Thigh Calf Foot Clavicle Upperarm Forearm Hand",
+    ),
+    "source engine": (
+        lambda s, n: f"ValveBiped.Bip01_{s[0]}_{n}",
+        "Thigh Calf Foot Clavicle UpperArm Forearm Hand",
+    ),
+    "deepmotion": (
+        lambda s, n: f"{s[0].lower()}_{n}_JNT",
+        "upleg leg foot shoulder arm forearm hand",
+    ),
+    "kinect": (lambda s, n: f"{n}_{s.upper()}", "HIP KNEE ANKLE CLAVICLE SHOULDER ELBOW WRIST"),
+    "acclaim as BVH": (
+        lambda s, n: s[0].lower() + n,
+        "femur tibia foot clavicle humerus radius hand",
+    ),
     "biped": (lambda s, n: f"Bip01 {s[0]} {n}", "Thigh Calf Foot Clavicle UpperArm Forearm Hand"),
     "vrm": (
         lambda s, n: s.lower() + n,
         "UpperLeg LowerLeg Foot Shoulder UpperArm LowerArm Hand",
     ),
+}
+
+
+#: How a convention writes the joints in the middle, where it is not as the figure does.
+MIDDLE = {
+    "biped": lambda n: f"Bip01 {n}",
+    "motive": lambda n: f"Skeleton 001_{n}",
+    "vroid": lambda n: f"J_Bip_C_{n}",
+    "genesis": lambda n: {"Neck": "neckLower", "Head": "head"}.get(n, n),
+    "makehuman": lambda n: {"Neck": "neck01", "Head": "head"}.get(n, n),
+    "advanced skeleton": lambda n: f"{n}_M",
+    "second life": lambda n: f"m{n}",
+    "character creator": lambda n: "CC_Base_" + {"Neck": "NeckTwist01"}.get(n, n),
+    "source engine": lambda n: "ValveBiped.Bip01_" + {"Neck": "Neck1", "Head": "Head1"}.get(n, n),
+    "deepmotion": lambda n: f"{n.lower()}_JNT",
+    "kinect": str.upper,
+    "acclaim as BVH": lambda n: {"Neck": "lowerneck", "Head": "head"}.get(n, n),
 }
 
 
@@ -333,7 +386,7 @@ def sided(convention):
         for side in ("Left", "Right"):
             if name.startswith(side):
                 return put(side, table[name.removeprefix(side)])
-        return f"Bip01 {name}" if convention == "biped" else name
+        return MIDDLE.get(convention, lambda n: n)(name)
 
     return rename
 
@@ -342,6 +395,21 @@ def sided(convention):
 def test_joints_are_found_by_the_names_that_programs_give(bvh, tmp_path, convention):
     rename = RENAMED.get(convention) or sided(convention)
     (clip,), _ = imported(bvh(rename=rename), tmp_path)
+    assert_same_pose(clip.positions, truth(angles(), walk())[0])
+
+
+@pytest.mark.parametrize(
+    ("convention", "more"),
+    [("vroid", "J_Sec_Hair"), ("makehuman bvh", "Hand_L_Thumb"), ("deepmotion", "l_finger")],
+)
+def test_many_hair_or_finger_joints_do_not_hide_the_body(bvh, tmp_path, convention, more):
+    path = bvh(rename=sided(convention))
+    text = path.read_text()
+    joint = "JOINT {}{}\n{{\nOFFSET 0 1 0\nCHANNELS 0\nEnd Site\n{{\nOFFSET 0 1 0\n}}\n}}\n"
+    path.write_text(
+        text.replace("End Site", "".join(joint.format(more, i) for i in range(80)) + "End Site", 1)
+    )
+    (clip,), _ = imported(path, tmp_path)
     assert_same_pose(clip.positions, truth(angles(), walk())[0])
 
 
@@ -382,10 +450,10 @@ def test_maps_that_cannot_be_meant_are_refused(bvh, tmp_path, text, message):
 
 BROKEN = {
     "no BVH": (lambda t: "hello", "HIERARCHY"),
-    "empty": (lambda t: "", "HIERARCHY"),
+    "empty": (lambda t: "", "is empty"),
     "no motion": (lambda t: t.split("MOTION")[0], "MOTION"),
-    "cut short": (lambda t: t[: -len(t) // 8], "numbers"),
-    "no frames": (lambda t: t[: t.index("Frame Time:")] + "Frame Time: 0.03\n", "numbers"),
+    "cut header": (lambda t: t[: t.index("MOTION") // 2], "ends on line"),
+    "no frames": (lambda t: t[: t.index("Frame Time:")] + "Frame Time: 0.03\n", "0 frames"),
     "one frame": (
         lambda t: "\n".join(t.replace("Frames: 8", "Frames: 1").split("\n")[:-8]) + "\n",
         "1 frames",
@@ -723,14 +791,24 @@ def test_amc_files_are_taken_for_120_hz_with_a_note(tmp_path):
 
 
 ACCLAIM_BROKEN = {
-    "missing bone": ("amc", lambda t: t.replace("lfemur", "#", 1), "lfemur"),
+    "missing bone": ("amc", lambda t: t.replace("lfemur", "#"), "frames lack lfemur"),
+    "bone twice": ("amc", lambda t: t.replace("rfemur", "lfemur", 1), "lfemur twice.*line"),
     "unknown bone": ("amc", lambda t: t.replace("lfemur", "tail", 1), "tail"),
     "too few values": ("amc", lambda t: t.replace("lfemur ", "lfemur #", 1), "lfemur has 0"),
-    "words": ("amc", lambda t: re.sub(r"lfemur \S+", "lfemur x", t, count=1), "no numbers"),
+    "words": (
+        "amc",
+        lambda t: re.sub(r"lfemur \S+", "lfemur x", t, count=1),
+        "'x' on line 10 is no number",
+    ),
     "one frame": ("amc", lambda t: t[: t.index("\n2\n")], "1 frames"),
     "no bones": ("asf", lambda t: t.replace(":bonedata", ":other"), "bonedata"),
     "no length": ("asf", lambda t: t.replace("    length", "    lngth", 1), "bone lowerback"),
     "unknown child": ("asf", lambda t: t.replace("name lfemur", "name xfemur"), "lfemur"),
+    "child twice": (
+        "asf",
+        lambda t: t.replace("    lfemur ltibia", "    lfemur ltibia\n    ltibia lfemur"),
+        "bone lfemur a second time on line",
+    ),
     "translating": ("asf", lambda t: t.replace("dof rx ry rz", "dof tx ry rz", 1), "tx"),
     "scale": ("asf", lambda t: t.replace("length 0.45", "length 0"), "divides"),
 }
@@ -931,7 +1009,9 @@ def test_the_trainer_reads_what_is_written(bvh, tmp_path):
     import_mocap(paths, folder / "mine.npz", ImportOptions(licence="CC0 1.0", source="home"))
     read = load_mocap(folder)
     assert list(read.subjects) == ["anna", "bert"] and list(read.lengths) == [20, 30]
-    assert_same_pose(read.positions[20:], truth(angles(30, 2), walk(30))[0])
+    stored = read_archive(folder / "mine.npz").clips[1].positions
+    assert_same_pose(stored, truth(angles(30, 2), walk(30))[0])
+    assert read.positions[20:] == pytest.approx(to_anatomical_centres(stored), abs=1e-5)
     with np.load(folder / "mine.npz", allow_pickle=False) as data:
         assert data["pos_mm"].dtype == np.int16 and float(data["fps"]) == 30
         assert data["starts"].dtype == data["lengths"].dtype == np.int64

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ...skeletons import H36M17
-from . import UNREADABLE, FormatError
+from . import FormatError
+from .clips import check_rate
+from .npz import array_names, checked_numbers, load_arrays
 
 
 @dataclass
@@ -33,12 +35,19 @@ class Clip:
 
 @dataclass
 class Archive:
-    """A file's clips, and what holds for all of them."""
+    """A file's clips, and what holds for all of them.
+
+    Attributes:
+        rate_hz: frames a second.
+        licence, note: stored with the data.
+        notes: what the reader had to assume or leave out, for the user; not stored.
+    """
 
     clips: list[Clip]
     rate_hz: float
     licence: str = ""
     note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def write_archive(path: str | Path, archive: Archive) -> None:
@@ -78,6 +87,13 @@ def write_archive(path: str | Path, archive: Archive) -> None:
     os.replace(temporary, path)
 
 
+#: Arrays that a file must have.
+_REQUIRED = ("fps", "lengths", "pos_mm", "starts", "subject")
+
+#: Arrays of names and texts, which a file may lack. Arrays of other names are not read.
+_OPTIONAL = ("clip", "action", "source", "licence", "note")
+
+
 def _plain(joint: str) -> str:
     """'left_hip' and 'lhip' are both in use."""
     return joint.replace("left_", "l").replace("right_", "r").replace("_", "").lower()
@@ -93,6 +109,7 @@ class RawArchive:
         clip, subject, action, source: (C,) names.
         rate_hz: frames a second.
         licence, note: empty where the file has none.
+        notes: what was left out, for the user.
     """
 
     pos_mm: np.ndarray
@@ -105,6 +122,7 @@ class RawArchive:
     rate_hz: float
     licence: str
     note: str
+    notes: tuple[str, ...] = ()
 
 
 def read_arrays(path: str | Path) -> RawArchive:
@@ -115,14 +133,10 @@ def read_arrays(path: str | Path) -> RawArchive:
             with z up. The message goes on where the file's name ends.
     """
     path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in data.files}
-    except UNREADABLE as error:
-        raise FormatError(f"is no readable npz: {error}") from None
-    missing = {"pos_mm", "starts", "lengths", "subject", "fps"} - set(arrays)
-    if missing:
-        raise FormatError(f"has no {', '.join(sorted(missing))}")
+    names_there = array_names(path)
+    # What decides which joint is where is never left out.
+    needed = [*_REQUIRED, *(name for name in ("joints", "up") if name in names_there)]
+    arrays = load_arrays(path, needed, _OPTIONAL)
     positions = arrays["pos_mm"]
     if positions.ndim != 3 or positions.shape[1:] != (len(H36M17), 3):
         raise FormatError(f"has pos_mm of {positions.shape}, not (N, {len(H36M17)}, 3)")
@@ -140,6 +154,8 @@ def read_arrays(path: str | Path) -> RawArchive:
     fps = arrays["fps"]
     if fps.size != 1 or fps.dtype.kind not in "iuf" or not 0 < fps.item() < np.inf:
         raise FormatError(f"has a wrong fps: {fps} is no frame rate")
+    check_rate(float(fps.item()), f"its fps of {fps}")
+    left_out = [name for name in _OPTIONAL if name in names_there and name not in arrays]
     starts, lengths = arrays["starts"].ravel(), arrays["lengths"].ravel()
     if starts.dtype.kind not in "iu" or lengths.dtype.kind not in "iu":
         raise FormatError("has starts and lengths that must be whole numbers")
@@ -173,6 +189,7 @@ def read_arrays(path: str | Path) -> RawArchive:
         float(fps.item()),
         str(arrays.get("licence", "")),
         str(arrays.get("note", "")),
+        tuple(f"its {name} holds pickled objects: read without it" for name in left_out),
     )
 
 
@@ -183,7 +200,7 @@ def read_archive(path: str | Path) -> Archive:
         FormatError: see `read_arrays`.
     """
     raw = read_arrays(path)
-    metres = raw.pos_mm.astype(np.float64) / 1000.0
+    metres = checked_numbers("pos_mm", raw.pos_mm) / 1000.0
     rows = zip(
         raw.starts.tolist(),
         raw.lengths.tolist(),
@@ -197,4 +214,4 @@ def read_archive(path: str | Path) -> Archive:
         Clip(name, subject, action, metres[first : first + length], source)
         for first, length, name, subject, action, source in rows
     ]
-    return Archive(clips, raw.rate_hz, raw.licence, raw.note)
+    return Archive(clips, raw.rate_hz, raw.licence, raw.note, raw.notes)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...skeletons import H36M17
 from . import FormatError
-from .joints import JointMap, body_size, standing_rest
+from .joints import ADULT_SIZE_M, JointMap, body_size, standing_rest
 from .skeleton import Motion
 
 #: Metres for one unit. 'cmu' is that of the CMU database, inch / 0.45, and of its BVH conversions.
@@ -19,16 +19,17 @@ UNITS = {
     "cmu": 0.0254 / 0.45,
 }
 
-#: Trunk and leg, m, of people of 1.0 to 2.25 m: 0.78 of the height.
+#: Range of the length of trunk and leg (m), of people of 1.0 to 2.25 m.
 SIZES_M = (0.78, 1.75)
 
-#: Trunk and leg over the height: hip to knee 0.245, knee to ankle 0.246 and hip to shoulder 0.288
-#: (Drillis and Contini 1966, after Winter, Biomechanics and Motor Control of Human Movement).
+#: Length of trunk and leg over body height: hip to knee 0.245, knee to ankle 0.246 and hip to
+#: shoulder 0.288 (Drillis and Contini 1966, after Winter, Biomechanics and Motor Control of Human
+#: Movement).
 _SIZE_SHARE = 0.779
 
-#: Length over body height of the bone that ends at each joint. The means are Winter's (thigh 0.245,
-#: shank 0.246, upper arm 0.186, forearm 0.146); the bounds are wide, since rigs put joints
-#: elsewhere than anatomy does and the height is itself an estimate.
+#: Range of the length of the bone that ends at each joint, over body height. The means are Winter's
+#: (thigh 0.245, shank 0.246, upper arm 0.186, forearm 0.146). The ranges are wide: rigs put joints
+#: elsewhere than anatomy does, and the height is itself an estimate.
 BONE_SHARES = {
     "hip": (0.025, 0.11),
     "knee": (0.17, 0.36),
@@ -42,17 +43,29 @@ BONE_SHARES = {
     "wrist": (0.085, 0.24),
 }
 
-#: Bones that neither bend nor slide on others, so that their length must not change.
+#: Bones of constant length. The others bend, or slide on their neighbours.
 _RIGID = ("hip", "knee", "ankle", "elbow", "wrist")
 
-#: How much longer the bone of one side may be than that of the other, and the longest than the
-#: shortest over time (5th to 95th percentile over the median).
-ASYMMETRY, VARIATION = 0.25, 0.15
+#: Largest difference between the bones of the two sides, over the shorter one.
+ASYMMETRY = 0.25
 
+#: Largest change of a bone's length over time, 5th to 95th percentile, over its median.
+VARIATION = 0.15
+
+#: Range of body heights (m) to which the estimate is limited.
 _HEIGHTS_M = (1.0, 2.2)
 
-#: The ankle over the floor of an adult who stands, m, and the adult's trunk and leg.
-_ANKLE_M, _ADULT_M = 0.08, 1.38
+#: Height of the ankle above the floor (m), of an adult that stands.
+_ANKLE_M = 0.08
+
+#: Percentile of the lowest ankles' heights that is taken for standing feet.
+_FLOOR_PERCENTILE = 2
+
+#: Smallest cosine between the trunk in the rest pose and the axis that points up.
+_REST_UPRIGHT = 0.8
+
+#: Smallest component, along the axis that points up, of the trunk's mean direction in the motion.
+_MOTION_UPRIGHT = 0.7
 
 
 def find_unit(size: float, asked: str = "auto") -> float:
@@ -106,7 +119,7 @@ def find_up(motion: Motion, found: JointMap, pose: np.ndarray, asked: str = "aut
     trunk = pose[:, H36M17.index("thorax")] - pose[:, H36M17.index("pelvis")]
     trunk /= np.maximum(np.linalg.norm(trunk, axis=-1, keepdims=True), 1e-12)
     mean = np.nanmean(trunk, axis=0)
-    for direction, least in ((rest, 0.8), (mean, 0.7)):
+    for direction, least in ((rest, _REST_UPRIGHT), (mean, _MOTION_UPRIGHT)):
         if direction is None:
             continue
         for axis, name in ((1, "y"), (2, "z")):
@@ -135,7 +148,8 @@ def put_on_floor(positions: np.ndarray) -> np.ndarray:
     size = body_size(_by_joint(positions))
     ankles = positions[:, [H36M17.index("left_ankle"), H36M17.index("right_ankle")], 2]
     lowest = ankles.min(axis=1)
-    floor = np.percentile(lowest[np.isfinite(lowest)], 2) - _ANKLE_M * size / _ADULT_M
+    floor = np.percentile(lowest[np.isfinite(lowest)], _FLOOR_PERCENTILE)
+    floor -= _ANKLE_M * size / ADULT_SIZE_M
     return positions - np.array([0.0, 0.0, floor])
 
 
@@ -144,7 +158,7 @@ def _by_joint(positions: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def check_bones(positions: np.ndarray) -> None:
-    """Refuse what is no person.
+    """Refuse a motion whose bones are not those of a person.
 
     Args:
         positions: (N, 17, 3) m; frames with NaN are passed over.

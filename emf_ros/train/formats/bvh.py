@@ -10,9 +10,22 @@ from pathlib import Path
 import numpy as np
 
 from . import FormatError
+from .clips import check_rate
 from .skeleton import Motion, Skeleton, euler_rotation
+from .text import (
+    Text,
+    cut_within_number,
+    describe_content,
+    quote,
+    read_number,
+    read_numbers,
+    read_text,
+)
 
 _AXES = {"x": 0, "y": 1, "z": 2}
+
+#: Number of lines within which Frames and Frame Time stand, blank lines not counted.
+_HEAD_LINES = 6
 
 
 @dataclass
@@ -43,106 +56,210 @@ def read_bvh(path: str | Path) -> Motion:
     Position channels give a joint's place in its parent's frame. They stand in for its OFFSET,
     unless all of them are zero throughout: then the program that wrote them meant additions. A
     first frame in which nothing is rotated is the rest pose that some programs put in front; it is
-    no part of the motion and is left out.
+    no part of the motion and is left out. A last frame that was cut is left out with a note.
 
     Returns:
         the joints, and the end sites as `<joint>_End`, in the file's unit and axes.
 
     Raises:
-        FormatError: the file is damaged, or holds fewer than two frames.
+        FormatError: the file is damaged, or holds fewer than two frames; names the line.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise FormatError(f"cannot be read: {error}") from None
-    # Braces stand on lines of their own in most files, but need not.
-    lines = [line.strip() for line in re.sub(r"([{}])", r"\n\1\n", text).splitlines()]
-    lines = [line for line in lines if line]
-    if not lines or lines[0].upper() != "HIERARCHY":
-        raise FormatError("is no BVH: it does not begin with HIERARCHY")
-    motion = next((i for i, line in enumerate(lines) if line.upper() == "MOTION"), None)
-    if motion is None:
-        raise FormatError("has no MOTION")
-    tree = _read_hierarchy(iter(lines[1:motion]))
-    values, rate_hz = _read_frames(lines[motion + 1 :], len(tree.channels))
-    return _motion(tree, values, rate_hz)
+    text = read_text(path)
+    words = _Words(text)
+    first = words.next("HIERARCHY")
+    if first.upper() != "HIERARCHY":
+        what = describe_content(text.lines[words.line - 1].encode())
+        found = f"; it is {what}" if what else ""
+        raise FormatError(
+            f"is no BVH: it begins with {quote(first)} on line {words.line}, not with "
+            f"HIERARCHY{found}"
+        )
+    tree = _read_hierarchy(words)
+    values, rate_hz, notes = _read_frames(words, len(tree.channels), text.ends_with_newline)
+    return _motion(tree, values, rate_hz, (*text.notes, *notes))
 
 
-def _numbers(words: list[str], what: str) -> list[float]:
-    try:
-        return [float(w) for w in words]
-    except ValueError:
-        raise FormatError(f"{what} holds {' '.join(words)[:60]!r}, which are no numbers") from None
+class _Words:
+    """The words of a file one after another; braces are words, wherever they stand.
+
+    Attributes:
+        line: the number of the line of the last word, from 1.
+    """
+
+    def __init__(self, text: Text) -> None:
+        self._lines = text.lines
+        self._left: list[str] = []
+        self.line = 0
+
+    def next(self, wanted: str) -> str:
+        """The next word.
+
+        Raises:
+            FormatError: the file ends; `wanted` says before what.
+        """
+        while not self._left:
+            if self.line == len(self._lines):
+                raise FormatError(f"ends on line {self.line} before its {wanted}: it was cut")
+            self._left = re.findall(r"[{}]|[^\s{}]+", self._lines[self.line])
+            self.line += 1
+        return self._left.pop(0)
+
+    def rest_of_line(self) -> str:
+        """The words up to the next brace or the end of the line, with one blank between."""
+        end = next((i for i, word in enumerate(self._left) if word in "{}"), len(self._left))
+        rest, self._left = self._left[:end], self._left[end:]
+        return " ".join(rest)
+
+    def following(self) -> Iterator[tuple[int, list[str]]]:
+        """The number and the words of what is left of this line and of each line after it."""
+        yield self.line, self._left
+        for number, line in enumerate(self._lines[self.line :], self.line + 1):
+            yield number, line.split()
 
 
-def _read_hierarchy(lines: Iterator[str]) -> _Hierarchy:
+def _read_hierarchy(words: _Words) -> _Hierarchy:
+    """The joints; the next word afterwards is the first after MOTION."""
     tree = _Hierarchy()
     open_joints: list[int] = []
-    current = -1
-    for line in lines:
-        word, _, rest = line.partition(" ") if "\t" not in line else line.partition("\t")
-        word, rest = word.upper(), rest.strip()
-        if word in ("ROOT", "JOINT"):
-            current = tree.add(rest, open_joints[-1] if open_joints else -1)
-        elif word == "END":
+    #: The joint whose brace has to come next, or -1.
+    begun = -1
+    while True:
+        inside = f"end of joint {tree.names[open_joints[-1]]}" if open_joints else "MOTION"
+        word = words.next(inside)
+        key = word.upper()
+        if begun >= 0:
+            if word != "{":
+                raise FormatError(f"has {quote(word)} on line {words.line} in place of a brace {{")
+            open_joints.append(begun)
+            begun = -1
+        elif key in ("ROOT", "JOINT"):
+            begun = tree.add(words.rest_of_line(), open_joints[-1] if open_joints else -1)
+        elif key == "END":
             if not open_joints:
-                raise FormatError("has an End Site outside of any joint")
-            current = tree.add(f"{tree.names[open_joints[-1]]}_End", open_joints[-1])
-        elif word == "{":
-            open_joints.append(current)
+                raise FormatError(f"has an End Site outside of any joint on line {words.line}")
+            words.rest_of_line()
+            begun = tree.add(f"{tree.names[open_joints[-1]]}_End", open_joints[-1])
         elif word == "}":
             if not open_joints:
-                raise FormatError("its HIERARCHY closes more braces than it opens")
+                raise FormatError(f"closes more braces than it opens, on line {words.line}")
             open_joints.pop()
-        elif current < 0:
-            raise FormatError(f"has {line[:60]!r} before its ROOT")
-        elif word == "OFFSET":
-            offset = _numbers(rest.split(), f"OFFSET of {tree.names[current]}")
-            if len(offset) != 3:
-                raise FormatError(f"OFFSET of {tree.names[current]} has {len(offset)} numbers")
-            tree.offsets[current] = offset
-        elif word == "CHANNELS":
-            _add_channels(tree, current, rest.split())
+        elif key == "MOTION":
+            if open_joints:
+                raise FormatError(
+                    f"its HIERARCHY ends on line {words.line} inside of joint "
+                    f"{tree.names[open_joints[-1]]}: a closing brace is missing"
+                )
+            return tree
+        elif key == "OFFSET" and open_joints:
+            where = f"OFFSET of {tree.names[open_joints[-1]]}"
+            try:
+                offset = [read_number(words.next(where), words.line) for _ in "xyz"]
+            except FormatError as error:
+                raise FormatError(f"{where}: {error}") from None
+            tree.offsets[open_joints[-1]] = offset
+        elif key == "CHANNELS" and open_joints:
+            _add_channels(tree, open_joints[-1], words)
         else:
-            raise FormatError(f"its HIERARCHY has the unknown line {line[:60]!r}")
-    if open_joints:
-        raise FormatError(f"its HIERARCHY ends inside of joint {tree.names[open_joints[-1]]}")
-    return tree
+            where = f"within joint {tree.names[open_joints[-1]]}" if open_joints else "outside"
+            raise FormatError(
+                f"has {quote(word)} on line {words.line} {where}, where a HIERARCHY cannot have it"
+            )
 
 
-def _add_channels(tree: _Hierarchy, joint: int, words: list[str]) -> None:
+def _add_channels(tree: _Hierarchy, joint: int, words: _Words) -> None:
     name = tree.names[joint]
-    if not words or words[0] != str(len(words) - 1):
-        raise FormatError(f"CHANNELS of {name} does not list as many as it says")
-    for word in words[1:]:
+    count = words.next(f"CHANNELS of {name}")
+    if not re.fullmatch(r"\d{1,3}", count):
+        raise FormatError(f"CHANNELS of {name} has {quote(count)} on line {words.line}: no count")
+    for _ in range(int(count)):
+        word = words.next(f"CHANNELS of {name}")
         match = re.fullmatch(r"([xyz])(position|rotation)", word.lower())
         if match is None:
-            raise FormatError(f"CHANNELS of {name} has the unknown channel {word!r}")
+            raise FormatError(
+                f"CHANNELS of {name} has the unknown channel {quote(word)} on line {words.line}"
+            )
         tree.channels.append((joint, match[2], _AXES[match[1]]))
 
 
-def _read_frames(lines: list[str], channels: int) -> tuple[np.ndarray, float]:
-    """The frames (N, channels) as they stand in the file, and the frames a second."""
-    head = " ".join(lines[:2])
-    found = re.match(r"Frames:\s*(\d+)\s+Frame\s+Time:\s*(\S+)", head, re.IGNORECASE)
+def _read_frames(
+    words: _Words, channels: int, whole: bool
+) -> tuple[np.ndarray, float, tuple[str, ...]]:
+    """The frames (N, channels) as they stand in the file, the frames a second, and notes."""
+    if not channels:
+        raise FormatError("has no CHANNELS, no motion")
+    lines = [(number, line) for number, line in words.following() if line]
+    head = " ".join(word for _, line in lines[:_HEAD_LINES] for word in line)
+    found = re.match(r"frames?\s*:?\s*(\S+)\s+frame\s*time\s*:?\s*(\S+)", head, re.I)
     if found is None:
-        raise FormatError(f"its MOTION does not begin with Frames and Frame Time: {head[:80]!r}")
-    frames = int(found[1])
-    frame_time = _numbers([found[2]], "Frame Time")[0]
-    if not (np.isfinite(frame_time) and frame_time > 0):
-        raise FormatError(f"Frame Time is {found[2]}, no time")
-    values = np.array(_numbers(" ".join(lines[2:]).split(), "MOTION"))
-    if values.size != frames * channels:
         raise FormatError(
-            f"{frames} frames of {channels} channels are {frames * channels} numbers; its MOTION "
-            f"has {values.size}"
+            f"has {quote(head)} on line {lines[0][0] if lines else words.line} after MOTION, in "
+            "place of Frames: and Frame Time:"
         )
+    left = len(found[0].split())
+    line_of_time = 0
+    while left:
+        line_of_time, line = lines.pop(0)
+        left, line = max(left - len(line), 0), line[left:]
+        if line:
+            lines.insert(0, (line_of_time, line))
+    if not re.fullmatch(r"\d{1,9}", found[1]):
+        raise FormatError(f"Frames: is {quote(found[1])}, no count, above line {line_of_time}")
+    frame_time = read_number(found[2], line_of_time)
+    if not frame_time > 0:
+        raise FormatError(f"Frame Time is {quote(found[2])} on line {line_of_time}; it must be > 0")
+    check_rate(
+        1.0 / frame_time,
+        f"Frame Time on line {line_of_time} is in seconds; {found[2]} s",
+        f"{frame_time:g} ms are {frame_time / 1000:.6g} s",
+    )
+    values, notes = _read_rows(lines, channels, whole)
+    frames = len(values)
     if frames < 2:
         raise FormatError(f"has {frames} frames, no motion")
-    return values.reshape(frames, channels), 1.0 / frame_time
+    if frames != int(found[1]):
+        notes += (f"it says {found[1]} frames and holds {frames}: these are read",)
+    return values, 1.0 / frame_time, notes
 
 
-def _motion(tree: _Hierarchy, values: np.ndarray, rate_hz: float) -> Motion:
+def _read_rows(
+    lines: list[tuple[int, list[str]]], channels: int, whole: bool
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The frames (N, channels). A frame may fill several lines, and a line several frames."""
+    if lines and not whole:
+        number, line = lines[-1]
+        try:
+            read_number(line[-1], number, missing=True)
+        except FormatError:
+            # Such as '-' or '1.5e', of which the rest is missing.
+            lines[-1] = (number, line[:-1])
+    values: list[float] = []
+    start = 0
+    for number, line in lines:
+        begun = len(values) % channels
+        start = start if begun else number
+        values += read_numbers(line, number, missing=True)
+        if begun and begun + len(line) > channels:
+            words = dict(lines)[start]
+            raise FormatError(
+                f"line {start} has {len(words)} numbers in place of {channels}, one for each "
+                f"channel: {quote(' '.join(words))}"
+            )
+    cut = len(values) % channels
+    frames = np.array(values[: len(values) - cut]).reshape(-1, channels)
+    if cut:
+        note = f"the last frame is cut on line {lines[-1][0]}: left out"
+        return frames, (note,)
+    if not whole and len(frames) > 1:
+        words = [word for _, line in lines[-2 * channels :] for word in line]
+        if cut_within_number(words[-1], words[-1 - channels]):
+            note = (
+                f"{quote(words[-1])} on line {lines[-1][0]} may be cut: the last frame is left out"
+            )
+            return frames[:-1], (note,)
+    return frames, ()
+
+
+def _motion(tree: _Hierarchy, values: np.ndarray, rate_hz: float, notes: tuple[str, ...]) -> Motion:
     skeleton = Skeleton(tuple(tree.names), tuple(tree.parents), np.array(tree.offsets))
     is_rotation = np.array([kind == "rotation" for _, kind, _ in tree.channels])
     if not values[0, is_rotation].any() and values[1, is_rotation].any():
@@ -158,5 +275,12 @@ def _motion(tree: _Hierarchy, values: np.ndarray, rate_hz: float) -> Motion:
         if columns and values[:, columns].any():
             translations[:, joint, axes] = values[:, columns]
     positions, orientations = skeleton.pose(rotations, translations)
-    rest = skeleton.rest()
-    return Motion(skeleton.names, skeleton.parents, positions, orientations, rest, rate_hz)
+    return Motion(
+        skeleton.names,
+        skeleton.parents,
+        positions,
+        orientations,
+        skeleton.rest(),
+        rate_hz,
+        notes=notes,
+    )

@@ -7,21 +7,46 @@ import numpy as np
 from ...skeletons import H36M17
 from . import FormatError
 
-#: Frames a second of what is stored.
+#: Rate of stored clips, frames a second.
 RATE_HZ = 30.0
 
-#: Joints that are missing for longer than this, s, end a clip; shorter gaps are interpolated.
+#: Longest gap of a joint that is interpolated (s). Longer gaps cut the clip.
 LONGEST_GAP_S = 0.2
 
-#: A pelvis that is faster than this, m/s, was put elsewhere by the recording; sprinters reach 12.
+#: Smallest rate of a file, frames a second. Frames further apart are longer gaps than are filled.
+MIN_RATE_HZ = 1.0 / LONGEST_GAP_S
+
+#: Largest rate of a file, frames a second.
+MAX_RATE_HZ = 2000.0
+
+#: Largest speed of a pelvis (m/s); faster ones are jumps of the recording. Sprinters reach 12.
 FASTEST_M_S = 12.0
 
-#: Nor does a joint move faster than this relative to the pelvis, m/s; a pitcher's wrist has 25. The
-#: CMU database's BVH files begin with one frame of a T-pose, which is found by this.
+#: Largest speed of a joint relative to the pelvis (m/s). A pitcher's wrist reaches 25. This limit
+#: recognises the T-pose at the start of the CMU database's BVH files.
 FASTEST_LIMB_M_S = 30.0
 
-#: How far from its start a clip may go, m: what 16 bits hold in millimetres, less some.
+#: Largest distance of a clip from its start (m), a little less than 16 bits of millimetres hold.
 RANGE_M = 32.0
+
+
+def check_rate(rate_hz: float, says: str, remedy: str = "") -> None:
+    """Refuse a rate that motion capture does not have.
+
+    Args:
+        rate_hz: frames a second.
+        says: what gave the rate, as the beginning of a sentence.
+        remedy: what the user can do, put after the sentence for a rate that is too small.
+
+    Raises:
+        FormatError: the rate is outside of `MIN_RATE_HZ` to `MAX_RATE_HZ`.
+    """
+    if not MIN_RATE_HZ * (1 - 1e-9) <= rate_hz <= MAX_RATE_HZ:
+        raise FormatError(
+            f"{says} would be {rate_hz:.3g} frames a second; motion capture has "
+            f"{MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}"
+            + (f": {remedy}" if remedy and rate_hz < MIN_RATE_HZ else "")
+        )
 
 
 def _runs(mask: np.ndarray) -> list[tuple[int, int]]:

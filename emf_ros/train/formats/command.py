@@ -14,8 +14,15 @@ from . import FormatError
 _UNITS = ("auto", "m", "cm", "mm", "inch", "foot", "cmu")
 
 
-def import_command(args: argparse.Namespace) -> None:
+#: Exit status of an import that refused some of the files and wrote the others.
+SOME_REFUSED = 3
+
+
+def import_command(args: argparse.Namespace) -> int:
     """`mocap import`.
+
+    Returns:
+        the exit status: 0, or `SOME_REFUSED`.
 
     Raises:
         FormatError: nothing could be imported.
@@ -47,6 +54,7 @@ def import_command(args: argparse.Namespace) -> None:
         f"{len(report.subjects)} subjects, of {report.files} files; {len(report.refused)} "
         f"refused, {report.scraps} pieces too short"
     )
+    return SOME_REFUSED if report.refused else 0
 
 
 def show_command(args: argparse.Namespace) -> None:
@@ -100,7 +108,7 @@ def add_parser(commands: Any) -> None:
     )
     read.add_argument("--unit", default="auto", choices=_UNITS, help="of lengths (auto)")
     read.add_argument("--up", default="auto", choices=("auto", "y", "z"), help="axis (auto)")
-    read.add_argument("--rate", type=float, metavar="HZ", help="of AMC files (120)")
+    read.add_argument("--rate", type=float, metavar="HZ", help="of AMC files (the file's, or 120)")
     read.add_argument("--joints", metavar="YAML", help="joints of h36m17 to the files' names")
     read.add_argument("--body-model", metavar="FILE.npz", help="SMPL, SMPL-H or SMPL-X, for AMASS")
     read.add_argument("--joint-regressor", metavar="FILE.npy", help="(17, V), vertices to h36m17")

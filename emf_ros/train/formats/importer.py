@@ -10,20 +10,24 @@ from pathlib import Path
 import numpy as np
 
 from ...skeletons import H36M17
-from . import UNREADABLE, FormatError
+from . import FormatError
 from .acclaim import read_amc
 from .archive import Archive, Clip, read_archive, write_archive
 from .body import check_bones, find_unit, find_up, put_on_floor, to_z_up
 from .bvh import read_bvh
-from .clips import RATE_HZ, cut, fill_gaps, recentre, resample
+from .clips import RATE_HZ, check_rate, cut, fill_gaps, recentre, resample
 from .joints import body_size, map_joints, read_joint_map, to_h36m17
+from .npz import array_names
 from .skeleton import Motion
 from .smpl import BodyModel, load_body_model, read_smpl
 
 _SUFFIXES = (".bvh", ".amc", ".npz")
 _JOINTS = H36M17.joints
 
-#: How joints are placed that a file lacks; stored with the data.
+#: Number of refused files whose reasons are in the error where all files are refused.
+_SHOWN_REASONS = 3
+
+#: Placement of joints that a file lacks; stored with the data.
 _PLACEMENT = (
     "pelvis = middle of the hips; thorax = base of the neck; spine = joint nearest to the middle "
     "of the trunk; headtop = end of the head, or skull base + 0.19 m up on an adult; "
@@ -69,7 +73,7 @@ class ImportReport:
         clips, minutes, subjects: what it holds.
         refused: files that were not taken, and files of which a clip was not, with the reason.
         scraps: pieces between gaps or jumps that were too short and left out.
-        notes: what had to be assumed.
+        notes: what had to be assumed or left out, with the files that it is about.
     """
 
     out: Path
@@ -100,8 +104,10 @@ class _Context:
             raise FormatError(f"--subject-pattern is no regular expression: {error}") from None
         if options.joint_regressor and not options.body_model:
             raise FormatError("a joint regressor needs the body model whose vertices it weights")
-        if options.rate_hz is not None and not options.rate_hz > 0:
-            raise FormatError(f"{options.rate_hz:g} is no frame rate")
+        if options.rate_hz is not None:
+            if not options.rate_hz > 0:
+                raise FormatError(f"{options.rate_hz:g} is no frame rate")
+            check_rate(options.rate_hz, "--rate")
         joints = read_joint_map(options.joints) if options.joints else None
         model = None
         if options.body_model:
@@ -140,6 +146,7 @@ def import_mocap(
     report = ImportReport(out)
     clips: list[Clip] = []
     about: dict[str, list[str]] = {"licence": [], "note": []}
+    noted: dict[str, list[Path]] = {}
     for path, name in _files([Path(p) for p in paths], out, report):
         try:
             archive = _read(path, name, context, report)
@@ -148,13 +155,20 @@ def import_mocap(
             continue
         report.files += 1
         clips += archive.clips
+        for note in archive.notes:
+            noted.setdefault(note, []).append(path)
         for key, texts in about.items():
             text = getattr(archive, key)
             if text and text not in texts:
                 texts.append(text)
     if not clips:
-        reasons = "; ".join(f"{path}: {why}" for path, why in report.refused[:3])
+        reasons = "; ".join(f"{path}: {why}" for path, why in report.refused[:_SHOWN_REASONS])
+        more = len(report.refused) - _SHOWN_REASONS
+        reasons += f"; and {more} more files" if more > 0 else ""
         raise FormatError(f"no motion capture could be taken. {reasons or 'there are no files'}")
+    for note, files in noted.items():
+        others = f" and {len(files) - 1} more files" if len(files) > 1 else ""
+        report.notes.append(f"{files[0]}{others}: {note}")
     licence = options.licence or "; ".join(about["licence"])
     if not licence:
         licence = "unknown"
@@ -175,7 +189,11 @@ def _files(paths: Sequence[Path], out: Path, report: ImportReport) -> Iterator[t
             found = [
                 p
                 for p in sorted(path.rglob("*"))
-                if p.suffix.lower() in _SUFFIXES and p.is_file() and p.resolve() != out.resolve()
+                if p.suffix.lower() in _SUFFIXES
+                # Hidden files are no recordings: macOS puts '._clip.bvh' beside 'clip.bvh'.
+                and not any(part.startswith(".") for part in p.relative_to(path).parts)
+                and p.is_file()
+                and p.resolve() != out.resolve()
             ]
             if not found:
                 report.refused.append((path, f"holds no {', '.join(_SUFFIXES)}"))
@@ -212,44 +230,54 @@ def _read(path: Path, name: str, context: _Context, report: ImportReport) -> Arc
             for clip in archive.clips:
                 clip.source = context.source
     else:
-        archive = _read_motion(path, name, context, report)
+        archive = _read_motion(path, name, context)
     whole: list[Clip] = []
     for clip in archive.clips:
         try:
             whole += _pieces(clip, archive.rate_hz, report)
         except FormatError as error:
             if len(archive.clips) == 1:
-                raise
+                raise _with_notes(error, archive.notes) from None
             report.refused.append((path, f"clip {clip.name}: {error}"))
     if not whole:
-        raise FormatError("has no two frames on end in which all joints are known")
-    return Archive(whole, RATE_HZ, archive.licence, archive.note)
+        broken = FormatError("has no two frames on end in which all joints are known")
+        raise _with_notes(broken, archive.notes)
+    return Archive(whole, RATE_HZ, archive.licence, archive.note, archive.notes)
+
+
+def _with_notes(error: FormatError, notes: Sequence[str]) -> FormatError:
+    """The error with what the reader left out, which may be its cause."""
+    return FormatError("; ".join([str(error), *notes]))
 
 
 def _holds_clips(path: Path) -> bool:
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            return "pos_mm" in data.files or "poses" not in data.files
-    except UNREADABLE as error:
-        raise FormatError(f"is no readable npz: {error}") from None
+    names = array_names(path)
+    return "pos_mm" in names or "poses" not in names
 
 
-def _read_motion(path: Path, name: str, context: _Context, report: ImportReport) -> Archive:
+def _read_motion(path: Path, name: str, context: _Context) -> Archive:
     """A file of one skeleton as one clip at the file's rate."""
-    options = context.options
     subject = context.subject(path)
     motion = _READERS[path.suffix.lower()](path, context)
+    try:
+        pose = _pose_m(motion, context)
+    except FormatError as error:
+        raise _with_notes(error, motion.notes) from None
+    clip = Clip(name, subject, path.stem, pose, context.source)
+    return Archive([clip], motion.rate_hz, note=_PLACEMENT, notes=motion.notes)
+
+
+def _pose_m(motion: Motion, context: _Context) -> np.ndarray:
+    """The joints of h36m17 (N, 17, 3) m, z up, the floor at z = 0."""
     if len(motion.positions) < 2:
         raise FormatError("has one frame besides its rest pose, no motion")
+    options = context.options
     # A body model's points are not the joints that a map of rigs' names is about.
     found = map_joints(motion, None if motion.naming == "h36m17" else context.joints)
     pose = to_h36m17(motion, found)
     size = body_size(dict(zip(_JOINTS, np.moveaxis(pose, 1, 0), strict=True)))
     metres = motion.unit_m or find_unit(size, options.unit)
-    pose = metres * to_z_up(pose, find_up(motion, found, pose, options.up))
-    report.notes += [note for note in motion.notes if note not in report.notes]
-    clip = Clip(name, subject, path.stem, put_on_floor(pose), context.source)
-    return Archive([clip], motion.rate_hz, note=_PLACEMENT)
+    return put_on_floor(metres * to_z_up(pose, find_up(motion, found, pose, options.up)))
 
 
 def _pieces(clip: Clip, rate_hz: float, report: ImportReport) -> list[Clip]:

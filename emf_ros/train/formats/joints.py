@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,15 +13,32 @@ from ...skeletons import H36M17
 from . import FormatError
 from .skeleton import Motion, Naming
 
-#: Left and right joints by what programs call them, likelier meanings first: where a rig has both
-#: LeftArm and LeftShoulder, the latter is the collar bone.
+#: Names of left and right joints, without their side, likelier meanings first: where a rig has both
+#: LeftArm and LeftShoulder, the latter is the collar bone. By the programs that use them:
+#: upleg, leg, foot, arm, forearm, hand: MotionBuilder, Mixamo, CMU, Perception Neuron, Motive;
+#: thigh, calf, upperarm, lowerarm: 3ds Max Biped, Unreal, MakeHuman, Character Creator;
+#: thigh, shin, upper_arm: Blender's Rigify, Rokoko; upperleg, lowerleg: VRM, VRoid, Unity, Xsens;
+#: hip, knee, ankle, shoulder, elbow, wrist: Xsens' and Poser's BVH, Kinect, Advanced Skeleton;
+#: thigh, uarm, farm: Motive's own names; shldr: Poser, DAZ;
+#: thighbend, shldrbend, forearmbend: DAZ Genesis;
+#: upperleg01, lowerarm01: MakeHuman's default rig; loleg, loarm: MakeHuman's BVH;
+#: femur, tibia, humerus, radius: BVH made of Acclaim files.
 _LIMBS: dict[Naming, dict[str, tuple[str, ...]]] = {
     "joints": {
-        "hip": ("upleg", "upperleg", "thigh", "thighbend", "hip"),
-        "knee": ("knee", "lowerleg", "lowleg", "shin", "calf", "leg"),
+        "hip": ("upleg", "upperleg", "upperleg01", "thigh", "thighbend", "femur", "hip"),
+        "knee": (
+            *("knee", "lowerleg", "lowerleg01", "lowleg", "loleg"),
+            *("shin", "calf", "tibia", "leg"),
+        ),
         "ankle": ("ankle", "foot"),
-        "shoulder": ("uparm", "upperarm", "shldr", "shldrbend", "arm", "shoulder"),
-        "elbow": ("elbow", "forearm", "forearmbend", "lowerarm", "lowarm"),
+        "shoulder": (
+            *("uparm", "upperarm", "upperarm01", "uarm"),
+            *("shldr", "shldrbend", "humerus", "arm", "shoulder"),
+        ),
+        "elbow": (
+            *("elbow", "forearm", "forearmbend", "farm"),
+            *("lowerarm", "lowerarm01", "lowarm", "loarm", "radius"),
+        ),
         "wrist": ("wrist", "hand"),
     },
     "bone ends": {
@@ -34,11 +51,14 @@ _LIMBS: dict[Naming, dict[str, tuple[str, ...]]] = {
     },
 }
 
-#: The middle ones. "head" is the base of the skull, where the head turns.
+#: Names of the middle joints. "head" is the base of the skull, where the head turns.
 _MIDDLE: dict[Naming, dict[str, tuple[str, ...]]] = {
     "joints": {
-        "thorax": ("neck", "neckbase", "neck0", "neck01", "neck1", "necktwist01", "spine004"),
-        "head": ("head", "skull", "spine006"),
+        "thorax": (
+            *("neck", "neckbase", "necklower", "neck0", "neck01", "neck1", "necktwist01"),
+            *("lowerneck", "spine004", "spineshoulder", "shouldercenter"),
+        ),
+        "head": ("head", "head1", "skull", "spine006"),
         "head_top": ("headtop", "headtopend", "headend", "headnub", "headsite"),
         "nose": ("nose",),
     },
@@ -46,35 +66,78 @@ _MIDDLE: dict[Naming, dict[str, tuple[str, ...]]] = {
 }
 
 #: What programs put in front of every name.
-_PREFIX = re.compile(r"^(mixamorig\d*[ _.-]*|(bip\d+|cc_base|valvebiped|def|org|jnt)[ _.-]+)", re.I)
+_PREFIX = re.compile(
+    r"^(mixamorig\d*[ _.-]*|"
+    r"(bip\d+|cc_base|valvebiped|def|org|jnt|j_bip|j_adj|j_sec|normalized)[ _.-]+)",
+    re.I,
+)
 
-#: Trunk and leg of an adult, m, to which the measures below belong.
-_ADULT_M = 1.38
+#: Second Life puts an m in front of every name, as in mHipLeft.
+_SECOND_LIFE = re.compile(r"^m(?=[A-Z][a-z])")
 
-#: The nose stands this far in front of the axis of the head, and this part of the way up from the
-#: base of the skull to the crown; the crown is this far from the base.
-NOSE_FORWARD = 0.09 / _ADULT_M
+#: What programs put behind every name.
+_SUFFIX = re.compile(r"[ _.-]+(jnt|joint|bone|bind)$", re.I)
+
+#: Parts of a name that say its side.
+_SIDES = ("l", "r", "c", "m", "left", "right", "center", "middle")
+
+#: Length of an adult's trunk and leg (m), to which the lengths below belong.
+ADULT_SIZE_M = 1.38
+
+#: Distance of the nose in front of the axis of the head, over the length of trunk and leg.
+NOSE_FORWARD = 0.09 / ADULT_SIZE_M
+
+#: Height of the nose above the base of the skull, over that of the crown.
 NOSE_UP = 0.3
-CROWN_UP = 0.19 / _ADULT_M
 
-#: A rig's own end of the head is the crown when it is this far from the base of the skull; ends are
-#: also put at the base itself, or a conventional unit away.
-_CROWN_RANGE = (0.06 / _ADULT_M, 0.28 / _ADULT_M)
+#: Height of the crown above the base of the skull, over the length of trunk and leg.
+CROWN_UP = 0.19 / ADULT_SIZE_M
 
-#: How far up the trunk h36m17's spine is; as of the CMU subjects' lowest back joint.
+#: Range of heights of a rig's end of the head that are taken for the crown's, over the length of
+#: trunk and leg. Rigs also put the end at the base of the skull, or a conventional unit away.
+_CROWN_RANGE = (0.06 / ADULT_SIZE_M, 0.28 / ADULT_SIZE_M)
+
+#: Height of the spine joint over that of the trunk, as of the CMU subjects' lowest back joint.
 _SPINE_SHARE = 0.48
+
+#: Range of heights of joints that are taken for the spine joint, over that of the trunk.
+_SPINE_RANGE = (0.25, 0.75)
+
+#: Largest cosine between trunk and legs in a rest pose in which a person stands.
+_STANDING_LEGS = -0.8
+
+#: Largest cosine between the trunk and the line through the hips in such a rest pose.
+_STANDING_HIPS = 0.3
 
 #: Joint indices by joint of h36m17, and of 'head'. Several stand for their mean.
 JointMap = dict[str, tuple[int, ...]]
 
 
 def _plain(names: Sequence[str]) -> list[str]:
-    """Names in small letters and digits only, without what all of them begin with."""
+    """Names in small letters and digits only, without what most of them have in front."""
     names = [re.split(r"[:|]", name)[-1].strip() for name in names]
-    shared = re.match(r"(.*[ _.-])?", os.path.commonprefix(names))
-    length = len(shared[0]) if shared and len(names) > 1 else 0
-    names = [_PREFIX.sub("", name[length:]) for name in names]
+    names = [_SUFFIX.sub("", name) or name for name in _without_shared_start(names)]
+    if 2 * sum(bool(_SECOND_LIFE.match(name)) for name in names) > len(names):
+        names = [_SECOND_LIFE.sub("", name) for name in names]
     return [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
+
+
+def _without_shared_start(names: list[str]) -> list[str]:
+    """Names without programs' prefixes, and without a first part that more than half share.
+
+    Such as 'Character1_' or 'Skeleton 001_'. A side or a joint's name is no such part.
+    """
+    while True:
+        shorter = [_PREFIX.sub("", name) or name for name in names]
+        starts = [re.match(r"[^ _.-]+[ _.-]+(?=.)", name) for name in shorter]
+        common = Counter(start[0] for start in starts if start).most_common(1)
+        if common and len(names) > 1 and 2 * common[0][1] > len(names):
+            part = re.sub(r"[^a-z0-9]", "", common[0][0].lower())
+            if part not in _SIDES and part not in _WORDS:
+                shorter = [name.removeprefix(common[0][0]) for name in shorter]
+        if shorter == names:
+            return names
+        names = shorter
 
 
 def _spellings(side: str, joint: str) -> tuple[str, ...]:
@@ -82,10 +145,28 @@ def _spellings(side: str, joint: str) -> tuple[str, ...]:
     return (side + joint, joint + side, letter + joint, joint + letter)
 
 
+def _middle_spellings(joint: str) -> tuple[str, ...]:
+    """VRoid writes C_Neck, Advanced Skeleton Neck_M."""
+    return (joint, f"c{joint}", f"{joint}c", f"{joint}m", f"center{joint}")
+
+
+#: Joints' names, by which most names of a rig may begin: Hand_L_Thumb1.
+_WORDS = frozenset(
+    name
+    for tables in (_LIMBS, _MIDDLE)
+    for table in tables.values()
+    for aliases in table.values()
+    for name in aliases
+)
+
+
 def _aliases(naming: Naming) -> dict[str, tuple[str, ...]]:
     if naming == "h36m17":
         return {joint: (joint.replace("_", ""),) for joint in H36M17.joints}
-    aliases = dict(_MIDDLE[naming])
+    aliases: dict[str, tuple[str, ...]] = {
+        joint: tuple(s for n in names for s in _middle_spellings(n))
+        for joint, names in _MIDDLE[naming].items()
+    }
     for joint, names in _LIMBS[naming].items():
         for side in ("left", "right"):
             aliases[f"{side}_{joint}"] = tuple(s for n in names for s in _spellings(side, n))
@@ -157,6 +238,9 @@ def map_joints(motion: Motion, given: Mapping[str, Sequence[str]] | None = None)
         found[joint] = tuple(exact[name] for name in chosen)
     derived = {"pelvis", "spine"} | ({"nose", "head_top"} if "head" in found else set())
     missing = [j for j in H36M17.joints if j not in found and j not in derived]
+    if {"nose", "head_top"} <= set(missing):
+        # Both are derived from the base of the skull.
+        missing = [j for j in missing if j not in ("nose", "head_top")] + ["head"]
     if missing:
         raise FormatError(
             f"no joint was found for {', '.join(missing)}; the file has {_listed(motion)}. "
@@ -189,16 +273,16 @@ def _points(positions: np.ndarray, found: JointMap) -> dict[str, np.ndarray]:
 
 
 def standing_rest(motion: Motion, found: JointMap) -> np.ndarray | None:
-    """Up along the trunk in the rest pose, (3,), if a person stands in it.
+    """Up along the trunk in the rest pose, (3,); None if no person stands in it.
 
-    In some files nothing can be seen from it, since each bone lies along an axis of its own frame.
+    In some files the rest pose shows no person: each bone lies along an axis of its own frame.
     """
     joints = _points(motion.rest[None], found)
     hips = 0.5 * (joints["left_hip"] + joints["right_hip"])
     up = _unit(joints["thorax"] - hips)[0]
     legs = _unit(0.5 * (joints["left_ankle"] + joints["right_ankle"]) - hips)[0]
     across = _unit(joints["left_hip"] - joints["right_hip"])[0]
-    if not across.any() or up @ legs > -0.8 or abs(up @ across) > 0.3:
+    if not across.any() or up @ legs > _STANDING_LEGS or abs(up @ across) > _STANDING_HIPS:
         return None
     return up
 
@@ -213,8 +297,14 @@ def to_h36m17(motion: Motion, found: JointMap) -> np.ndarray:
 
     Returns:
         (N, 17, 3), NaN where points are.
+
+    Raises:
+        FormatError: a joint is unknown in all frames, or the body has no size.
     """
     joints = _points(motion.positions, found)
+    unknown = [joint for joint, points in joints.items() if not np.isfinite(points).any()]
+    if unknown:
+        raise FormatError(f"has no frame in which {', '.join(unknown)} can be told")
     joints.setdefault("pelvis", 0.5 * (joints["left_hip"] + joints["right_hip"]))
     if "spine" not in joints:
         middle = _middle_of_trunk(motion, found)
@@ -234,7 +324,8 @@ def _middle_of_trunk(motion: Motion, found: JointMap) -> int | None:
         return None
     share = 1.0 - np.concatenate([[0.0], np.cumsum(steps)]) / steps.sum()
     nearest = int(np.argmin(np.abs(share - _SPINE_SHARE)))
-    return chain[nearest] if 0.25 <= share[nearest] <= 0.75 else None
+    low, high = _SPINE_RANGE
+    return chain[nearest] if low <= share[nearest] <= high else None
 
 
 def _add_face(motion: Motion, found: JointMap, joints: dict[str, np.ndarray]) -> None:
@@ -254,8 +345,8 @@ def _add_face(motion: Motion, found: JointMap, joints: dict[str, np.ndarray]) ->
 def _head_axes(motion: Motion, found: JointMap) -> tuple[np.ndarray, np.ndarray]:
     """Where the face looks and where the crown is, unit vectors (N, 3) each.
 
-    They turn with the head. On the head they are the trunk's in the rest pose, or, if nobody
-    stands in it, the trunk's on average over the file.
+    They turn with the head. In the head's frame they are the trunk's in the rest pose. Where no
+    person stands in the rest pose, they are the trunk's on average over the file.
     """
     part = found["head_top" if motion.naming == "bone ends" else "head"][0]
     head = motion.orientations[:, part]

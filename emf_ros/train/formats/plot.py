@@ -14,15 +14,18 @@ from .archive import Clip
 
 _COLOURS = {"left": "#1f77b4", "right": "#d62728", "middle": "#444444"}
 
-#: How many skeletons one strip has, and how far apart they stand at least, m.
-_SKELETONS, _SPACING_M = 8, 1.1
+#: Number of skeletons in one strip.
+_SKELETONS = 8
 
-#: The two views: name, and how far the camera goes around the person from straight ahead, degrees.
+#: Smallest distance between skeletons (m).
+_SPACING_M = 1.1
+
+#: Name of each view, and the camera's angle about the person from straight ahead (degrees).
 _VIEWS = (("front, turned 25°", 25.0), ("from the person's left", 90.0))
 
 
 def facing(positions: np.ndarray) -> float:
-    """Where the person looks on average, rad about z from the x axis, of (N, 17, 3) with z up."""
+    """Mean facing of a person (N, 17, 3), z up: rad about z from the x axis."""
 
     def across(joint: str) -> np.ndarray:
         left, right = (H36M17.index(f"{side}_{joint}") for side in ("left", "right"))

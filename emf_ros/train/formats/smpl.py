@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ...skeletons import H36M17
-from . import UNREADABLE, FormatError
+from . import FormatError
+from .clips import check_rate
+from .npz import UNREADABLE, array_names, checked_numbers, load_arrays
 from .skeleton import Motion, Skeleton, rotation_vectors
 
 #: The joints that the three models share, in their order; hands and face follow.
@@ -49,14 +51,13 @@ class BodyModel:
 
 def _array(path: Path, name: str) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as data:
-            return np.asarray(data[name])
-    except KeyError:
-        raise FormatError(f"the body model {path} has no {name}. {_WHERE}") from None
-    except UNREADABLE as error:
-        raise FormatError(f"the body model {path}: {name} cannot be read: {error}. {_WHERE}") from (
-            None
-        )
+        return load_arrays(path, [name])[name]
+    except FormatError as error:
+        raise FormatError(f"the body model {path} cannot be read: {error}. {_WHERE}") from None
+
+
+def _numbers(path: Path, name: str) -> np.ndarray:
+    return checked_numbers(f"the body model {path}: {name}", _array(path, name))
 
 
 def load_body_model(path: str | Path, h36m17_regressor: str | Path | None = None) -> BodyModel:
@@ -71,8 +72,12 @@ def load_body_model(path: str | Path, h36m17_regressor: str | Path | None = None
         FormatError: a file cannot be read, or its arrays do not fit together.
     """
     path = Path(path)
-    template, shapes = _array(path, "v_template"), _array(path, "shapedirs")
-    regressor, tree = _array(path, "J_regressor"), _array(path, "kintree_table")
+    template, shapes = _numbers(path, "v_template"), _numbers(path, "shapedirs")
+    regressor, tree = _numbers(path, "J_regressor"), _array(path, "kintree_table")
+    if tree.dtype.kind not in "iu":
+        raise FormatError(f"the body model {path}: kintree_table is of {tree.dtype}")
+    if not template.ndim or not regressor.ndim:
+        raise FormatError(f"the body model {path} has single numbers in place of arrays")
     vertices, joints = len(template), len(regressor)
     if (
         template.shape != (vertices, 3)
@@ -90,7 +95,7 @@ def load_body_model(path: str | Path, h36m17_regressor: str | Path | None = None
     parents = (-1, *(int(p) for p in tree[0, 1:]))
     if h36m17_regressor is None:
         return BodyModel(template, shapes, regressor, parents)
-    weights = _array(path, "weights")
+    weights = _numbers(path, "weights")
     try:
         to_h36m17 = np.load(h36m17_regressor, allow_pickle=False)
     except UNREADABLE as error:
@@ -151,22 +156,15 @@ def read_smpl(path: str | Path, model: BodyModel | None) -> Motion:
 
 def _parameters(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """(N, K, 3) rad, (N, 3) m, (B,) and Hz of a file."""
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            rates = [n for n in ("mocap_framerate", "mocap_frame_rate") if n in data.files]
-            missing = [n for n in ("poses", "trans", "betas") if n not in data.files]
-            if missing or not rates:
-                missing += [] if rates else ["mocap_framerate"]
-                raise FormatError(f"has no {', '.join(missing)}")
-            poses, trans, betas = (
-                np.asarray(data[n], dtype=np.float64) for n in ("poses", "trans", "betas")
-            )
-            rate_hz = float(data[rates[0]])
-    except FormatError:
-        raise
-    except UNREADABLE as error:
-        raise FormatError(f"cannot be read: {error}") from None
-    frames, least = len(poses), 3 * len(BODY_JOINTS)
+    rates = ("mocap_framerate", "mocap_frame_rate")
+    names = array_names(path)
+    rate_name = next((name for name in rates if name in names), rates[0])
+    arrays = load_arrays(path, ("poses", "trans", "betas", rate_name))
+    poses, trans, betas, rate = (checked_numbers(n, array) for n, array in arrays.items())
+    if rate.size != 1:
+        raise FormatError(f"{rate_name} is {rate.shape}, not one number")
+    rate_hz = float(rate.ravel()[0])
+    frames, least = len(poses) if poses.ndim else 0, 3 * len(BODY_JOINTS)
     if poses.ndim != 2 or poses.shape[1] < least or poses.shape[1] % 3:
         raise FormatError(f"poses are {poses.shape}, not (frames, {least} or more)")
     if trans.shape != (frames, 3):
@@ -175,6 +173,7 @@ def _parameters(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         raise FormatError(f"has {frames} frames, no motion")
     if not (np.isfinite(rate_hz) and rate_hz > 0):
         raise FormatError(f"{rate_hz} is no frame rate")
+    check_rate(rate_hz, f"its {rate_name}")
     # Some files repeat the shape for every frame.
     betas = betas[0] if betas.ndim == 2 and len(betas) else betas.ravel()
     if not np.isfinite(betas).all():
