@@ -13,9 +13,8 @@ from .lift.engine import Engine, OnnxEngine, TorchEngine, default_threads
 from .model.checkpoint import save_weights
 from .model.export import ExportError, export
 from .model.lifter import Lifter
-from .model.presets import PRESETS
+from .model.presets import PRESETS, presets_with_weights
 from .model.statistics import macs, parameters
-from .paths import share_folder
 
 
 def cpu_ms(engine: Engine, seconds: float) -> float:
@@ -33,17 +32,17 @@ def cpu_ms(engine: Engine, seconds: float) -> float:
 
 
 def lines(threads: int | None = None, seconds: float = 2.0) -> Iterator[str]:
-    """Lines of a table of the presets, each measured when it is asked for.
+    """Lines of a table of the presets that have weights, each measured when it is asked for.
 
-    Time depends on sizes alone, so that a preset without weights is measured with random ones.
+    Time depends on sizes alone, so that random weights are measured.
     """
     threads = threads or default_threads()
     yield (
         f"{'preset':<8}{'T':>4}{'layers':>8}{'d':>5}{'parameters':>12}{'GMAC/clip':>11}"
-        f"{'MMAC/frame':>12}{'CPU ms':>9}  engine and weights"
+        f"{'MMAC/frame':>12}{'CPU ms':>9}  engine"
     )
-    for name, c in PRESETS.items():
-        shipped = (share_folder("models") / f"{name}.safetensors").is_file()
+    for name in presets_with_weights():
+        c = PRESETS[name]
         with tempfile.TemporaryDirectory() as folder:
             lifter = Lifter(c).eval()
             try:
@@ -59,5 +58,4 @@ def lines(threads: int | None = None, seconds: float = 2.0) -> Iterator[str]:
         yield (
             f"{name:<8}{c.frames:>4}{c.layers:>8}{c.dim:>5}{parameters(c):>12,}{total / 1e9:>11.2f}"
             f"{total / 1e6 / c.frames:>12.1f}{took:>9.1f}  {engine.description}"
-            f"{'' if shipped else ', not trained yet'}"
         )

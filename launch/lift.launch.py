@@ -16,6 +16,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from emf_ros.model.presets import presets_with_weights
+
 BOOLEAN = ["true", "false"]
 
 
@@ -68,7 +70,10 @@ def generate_launch_description() -> LaunchDescription:
             "max_people", default_value="8", description="How many people are looked for, 1 to 20"
         ),
         DeclareLaunchArgument(
-            "preset", default_value="lite", description="Size of the lifting model"
+            "preset",
+            default_value="lite",
+            choices=list(presets_with_weights()),
+            description="Size of the lifting model",
         ),
         DeclareLaunchArgument(
             "device",

@@ -295,7 +295,7 @@ def test_an_engine_can_be_asked_for(exported):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"preset": "huge"}, "unknown preset 'huge'"),
+        ({"preset": "huge"}, "no weights for the preset 'huge' .* there are: lite"),
         ({"device": "tpu"}, "device must be one of"),
         ({"engine": "tensorflow"}, "engine must be one of"),
         ({"weights": "/nowhere/x.safetensors"}, "no weights file"),

@@ -242,7 +242,7 @@ def test_products_in_bfloat16_are_near_those_in_float32():
     for exact, rounded in zip(*results, strict=True):
         assert rounded.dtype == torch.float32
         error = (exact - rounded).norm() / exact.norm()
-        assert 1e-5 < error < 0.02
+        assert 1e-5 < error < 0.05
 
 
 def test_what_is_trained_in_bfloat16_is_evaluated_in_float32():

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from ..model.presets import get_preset
+from ..model.presets import presets_with_weights
 from ..onnx_session import default_threads, gpu_there
 from ..paths import share_folder
 from .engine_base import Engine, EngineError, EngineUnavailable
@@ -153,17 +153,12 @@ def _weights_file(preset: str, weights: str | Path | None) -> Path:
     if weights:
         path = Path(weights).expanduser()
     else:
-        try:
-            get_preset(preset)
-        except ValueError as error:
-            raise EngineError(str(error)) from None
         models = share_folder("models")
         path = models / f"{preset}.safetensors"
-        if not path.is_file():
-            have = sorted(p.stem for p in models.glob("*.safetensors"))
+        if preset not in presets_with_weights():
             raise EngineError(
                 f"no weights for the preset {preset!r} in {models}; "
-                f"there are: {', '.join(have) or 'none'}"
+                f"there are: {', '.join(presets_with_weights()) or 'none'}"
             )
     if not path.is_file():
         raise EngineError(f"there is no weights file {path}")

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .. import __version__
+from ..paths import share_folder
 from ..skeletons import get_layout
 
 #: Of weights files. Raised by one whenever the meaning of input or output changes, or what is said
@@ -248,6 +249,12 @@ def get_preset(name: str) -> LifterConfig:
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def presets_with_weights() -> tuple[str, ...]:
+    """Names of the sizes whose weights are installed: what nodes and tools offer."""
+    folder = share_folder("models")
+    return tuple(name for name in PRESETS if (folder / f"{name}.safetensors").is_file())
 
 
 PRESETS: dict[str, LifterConfig] = {

@@ -35,7 +35,7 @@ from ..lift.pipeline import (
     PipelineConfig,
     lift_together,
 )
-from ..model.presets import PRESETS
+from ..model.presets import presets_with_weights
 from ..skeletons import Layout, get_layout
 from . import conversions
 from .common import (
@@ -53,7 +53,7 @@ from .common import (
 from .foreign import KEYPOINTS_TYPES, ForeignKeypoints
 
 PARAMS = (
-    Param("preset", "lite", "size of the lifting model", choices=tuple(PRESETS)),
+    Param("preset", "lite", "size of the lifting model", choices=presets_with_weights()),
     Param("weights", "", "a .safetensors or .onnx file to use in place of the preset's"),
     Param(
         "device", "auto", "where the model runs; auto takes a GPU if there is one", choices=DEVICES
