@@ -34,12 +34,14 @@ class PictureIndex:
         number: (N,) int64, the listed pictures' numbers in the file, from 0.
         time_s: (N,) s since the picture with the number 0.
         count: number of pictures, including those that damage has made unlistable.
+        shift_s: maximum error of the times after damage whose place cannot be found, s.
     """
 
     position_s: np.ndarray
     number: np.ndarray
     time_s: np.ndarray
     count: int
+    shift_s: float = 0.0
 
 
 def read_index(path: Path) -> PictureIndex | None:
@@ -72,16 +74,21 @@ def read_index(path: Path) -> PictureIndex | None:
     number = np.arange(len(position_s))
     time_s = position_s - position_s[:1]
     count = len(number)
-    avi = _avi_pictures(path)
+    shift_s = 0.0
+    is_avi = _head(path, 12)[8:] == b"AVI "
+    avi = _avi_pictures(path) if is_avi else None
     if avi is not None and avi.intact.sum() == len(position_s) > 0:
         number, count = np.flatnonzero(avi.intact), len(avi.intact)
         if count > len(number) and rate_hz > 0:
             # FFmpeg counts an AVI's time by the chunks that it finds.
             time_s = avi.slot[number] / rate_hz
+    elif is_avi and count < claimed < 2**31 and rate_hz > 0:
+        shift_s = (claimed - count) / rate_hz
+        count = int(claimed)
     else:
         number = _with_gaps(time_s, claimed)
         count = int(number[-1]) + 1 if len(number) else 0
-    return PictureIndex(position_s, number, time_s, count)
+    return PictureIndex(position_s, number, time_s, count, shift_s)
 
 
 def codec_of(capture: cv2.VideoCapture) -> str:
@@ -183,11 +190,9 @@ class _AviPictures:
 
 
 def _avi_pictures(path: Path) -> _AviPictures | None:
-    """None where the file is no AVI, has no index, or has several."""
+    """None where an AVI has no index that can be read, or several."""
     with open(path, "rb") as file:
         riff = file.read(12)
-        if riff[:4] != b"RIFF" or riff[8:] != b"AVI ":
-            return None
         end = min(8 + int.from_bytes(riff[4:8], "little"), path.stat().st_size)
         movi, index = 0, b""
         for name, kind, at, size in _riff_chunks(file, 12, end):
@@ -223,6 +228,8 @@ def _riff_chunks(file: BinaryIO, at: int, end: int) -> list[tuple[bytes, bytes, 
     while at + 12 <= end:
         file.seek(at)
         head = file.read(12)
+        if not head[:4].isalnum():
+            break  # damaged
         size = int.from_bytes(head[4:8], "little")
         out.append((head[:4], head[8:12], at + 8, size))
         at += 8 + size + size % 2

@@ -173,9 +173,10 @@ class _VideoFile(_Losses):
         # Absolute, as FFmpeg takes what stands before a colon for a protocol.
         self._path = path.absolute()
         self._given_rate_hz = rate_hz
+        self._last = -1
         self._index_read = False
         self._index: PictureIndex | None = None
-        self._capture = cv2.VideoCapture(str(self._path))
+        self._capture = _opened(self._path)
         try:
             if not self._capture.isOpened():
                 raise VideoError(f"cannot read the video {path}: {why_unreadable(self._path)}")
@@ -213,11 +214,16 @@ class _VideoFile(_Losses):
     @property
     def notice(self) -> str:
         self._read_times()
+        if self._timed and self._index is not None and self._index.shift_s:
+            return (
+                f"{self._path.name} is damaged where it cannot be told: times after that are too "
+                f"early by up to {self._index.shift_s:.3g} s"
+            )
         if self._timed:
             return ""
         return (
             f"{self._path.name} holds no times of its pictures: {self._rate:g} pictures a second "
-            "are assumed; give the true rate"
+            "are assumed; a rate can be given"
         )
 
     def times(self) -> np.ndarray | None:
@@ -235,8 +241,9 @@ class _VideoFile(_Losses):
         if self._ahead:
             self._ahead = False
         elif not self._advance():
-            self.unreadable += max(0, self.count - self._last - 1) if self._index else 0
-            self._last = max(self._last, self.count - 1) if self._index else self._last
+            if self._index is not None and self._index.count > self._last + 1:
+                self.unreadable += self._index.count - self._last - 1
+                self._last = self._index.count - 1
             return None
         number, time_s = self._place(self._position_s())
         self.unreadable += number - self._last - 1
@@ -250,7 +257,7 @@ class _VideoFile(_Losses):
     def rewind(self) -> bool:
         # Reopened, since seeking by frame is not exact in every container.
         self._capture.release()
-        self._capture = cv2.VideoCapture(str(self._path))
+        self._capture = _opened(self._path)
         self._restart()
         return bool(self._capture.isOpened())
 
@@ -262,11 +269,11 @@ class _VideoFile(_Losses):
         #: Whether a picture is grabbed that `grab` has not yet told of.
         self._ahead = False
         #: Number of the picture grabbed last; -1 before the first.
-        self._last: int = -1
+        self._last = -1
         #: Number of listed pictures up to that one.
-        self._listed: int = 0
+        self._listed = 0
         #: Number of pictures that the decoder gave.
-        self._grabbed: int = 0
+        self._grabbed = 0
         self._first_position_s: float | None = None
         self._last_time_s, self._last_step_s = 0.0, 0.0
         self._on_grid = True
@@ -310,7 +317,7 @@ class _VideoFile(_Losses):
 
     def _positions_rise(self) -> bool:
         """Whether OpenCV tells the times of decoded pictures."""
-        capture = cv2.VideoCapture(str(self._path))
+        capture = _opened(self._path)
         seen = [capture.get(cv2.CAP_PROP_POS_MSEC) for _ in range(2) if capture.grab()]
         capture.release()
         return len(seen) < 2 or seen[1] > seen[0]
@@ -460,6 +467,18 @@ def losses(source: FrameSource) -> list[str]:
             "like the first: left out"
         )
     return out
+
+
+def _opened(path: Path) -> cv2.VideoCapture:
+    """A capture of a file, opened or not, without OpenCV's own lines on why not."""
+    # OpenCV up to 4.5 offers this under another name.
+    log = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
+    level = log.getLogLevel()
+    log.setLogLevel(0)
+    try:
+        return cv2.VideoCapture(str(path))
+    finally:
+        log.setLogLevel(level)
 
 
 def _header_rate_hz(capture: cv2.VideoCapture) -> float:

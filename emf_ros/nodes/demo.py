@@ -180,7 +180,7 @@ def play(args: argparse.Namespace) -> int:
     size, rate_hz, count, times_s = source.size, source.rate_hz, source.count, source.times()
     source.close()
     if source.notice:
-        print(f"demo: {source.notice}: --rate", file=sys.stderr)
+        print(f"demo: {source.notice}", file=sys.stderr)
     if args.camera_info:
         camera = Camera.from_yaml(args.camera_info).scaled_to(*size)
         intrinsics: dict[str, object] = {"camera_info_file": str(Path(args.camera_info).resolve())}

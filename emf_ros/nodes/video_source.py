@@ -126,7 +126,7 @@ class VideoSource(BaseNode):
             f"{self.value('source')}: {source.size[0]}x{source.size[1]} at {source.rate_hz:g} Hz"
         )
         if source.notice:
-            self.get_logger().warning(f"{source.notice}: parameter rate_hz")
+            self.get_logger().warning(source.notice)
         while self.value("start_when_subscribed") and not self._image.get_subscription_count():
             self._state = "waiting for a subscriber"
             if self._stopping.wait(0.05):
