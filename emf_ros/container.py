@@ -69,7 +69,7 @@ def read_index(path: Path) -> PictureIndex | None:
     # An edit list cuts pictures off by negative times.
     position_s = np.sort([p for p in positions if p >= -SAME_TIME_S])
     if len(position_s) > 1 and not np.ptp(position_s) > 0:
-        # Elementary streams, and OpenCV up to 4.10, tell no times of packets.
+        # Elementary streams, and OpenCV before 4.10, tell no times of packets.
         return PictureIndex(np.zeros(0), np.zeros(0, np.int64), np.zeros(0), packets)
     number = np.arange(len(position_s))
     time_s = position_s - position_s[:1]

@@ -149,9 +149,8 @@ def test_pictures_that_cannot_be_read_are_counted(play, tmp_path) -> None:
 
 def test_a_damaged_video_is_played_to_its_end(play, clip, tmp_path) -> None:
     data = bytearray(clip.read_bytes())
-    data[len(data) * 4 // 10 : len(data) * 6 // 10] = bytes(
-        len(data) * 6 // 10 - len(data) * 4 // 10
-    )
+    begin, length = len(data) * 4 // 10, len(data) // 5
+    data[begin : begin + length] = bytes(length)
     path = tmp_path / "damaged.mp4"
     path.write_bytes(data)
     source = play(source=path)
