@@ -29,6 +29,7 @@ def _lift(args: argparse.Namespace) -> None:
     from .recording import RecordingError, load_recording
     from .video import VideoError, losses, open_source
 
+    lost: list[str] = []
     try:
         engine = make_engine(args.preset, args.weights, args.device)
         print(f"lifting with {engine.description}", file=sys.stderr)
@@ -58,8 +59,7 @@ def _lift(args: argparse.Namespace) -> None:
             recording, counts = lift_video(
                 source, camera, engine, args.lag, args.people, args.variant
             )
-            for sentence in losses(source):
-                print(sentence, file=sys.stderr)
+            lost = losses(source)
         recording.save(args.out)
     except (CameraError, EngineError, RecordingError, VideoError) as error:
         raise CommandError(str(error)) from None
@@ -67,6 +67,8 @@ def _lift(args: argparse.Namespace) -> None:
         raise CommandError(f"cannot write {args.out}: {error}") from None
     for reason, number in sorted(counts.items()):
         print(f"{reason}: {number}", file=sys.stderr)
+    for sentence in lost:
+        print(sentence, file=sys.stderr)
     people = len(set(recording.track_id.tolist()))
     print(f"{args.out}: {len(recording)} poses of {people} people")
 
