@@ -164,7 +164,9 @@ def _eval_video(args: argparse.Namespace) -> None:
         engine = make_engine(args.preset, args.weights, args.device)
         reports = {}
         for name in VARIATIONS if args.varied else ("as it is",):
-            source = open_source(args.video)
+            source = open_source(args.video, args.rate)
+            if source.notice:
+                print(source.notice, file=sys.stderr)
             if args.camera_info:
                 camera = Camera.from_yaml(args.camera_info).scaled_to(*source.size)
             else:
@@ -348,6 +350,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the video also mirrored, cropped, slowed and shrunk",
     )
+    evaluate.add_argument("--rate", type=float, metavar="HZ", help=f"as for lift: {RATE_HELP}")
     evaluate.add_argument("--fov", type=float, default=60.0, help="of the video, degrees (60)")
     evaluate.add_argument("--camera-info", metavar="YAML", help="intrinsics of the video")
     evaluate.add_argument("--variant", default="full", help="of the video's detector (full)")
