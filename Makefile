@@ -29,11 +29,13 @@ env:
 PY      := $(VENV)/bin/python
 VIDEO   ?=
 DEMO    ?=
+# The shell reads it from the environment: a name may hold quotes.
+export VIDEO
 
 .PHONY: demo test bench lint
 
 demo: env
-	@$(PY) -m emf_ros.nodes.demo $(if $(VIDEO),--video "$(VIDEO)") $(DEMO)
+	@$(PY) -m emf_ros.nodes.demo $${VIDEO:+--video "$$VIDEO"} $(DEMO)
 
 test: env
 	@$(PY) -m pytest

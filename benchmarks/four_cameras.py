@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -89,19 +90,33 @@ class EveryNth:
     live = False
 
     def __init__(self, source: FrameSource, n: int) -> None:
-        self._source, self._n, self._begun = source, n, False
-        self.size, self.rate_hz, self.count = source.size, source.rate_hz / n, source.count // n
+        self._source, self._n = source, n
+        self.size, self.rate_hz, self.count = source.size, source.rate_hz / n, -(-source.count // n)
+        self.notice = source.notice
 
-    def read(self) -> np.ndarray | None:
-        passed = all(self._source.skip() for _ in range(self._n - 1)) if self._begun else True
-        self._begun = True
-        return self._source.read() if passed else None
+    @property
+    def unreadable(self) -> int:
+        return self._source.unreadable
 
-    def skip(self) -> bool:
-        return self.read() is not None
+    @property
+    def other_sizes(self) -> Counter[tuple[int, int]]:
+        return self._source.other_sizes
+
+    def grab(self) -> tuple[int, float] | None:
+        while (grabbed := self._source.grab()) is not None:
+            number, time_s = grabbed
+            if number % self._n == 0:
+                return number // self._n, time_s
+        return None
+
+    def retrieve(self) -> np.ndarray | None:
+        return self._source.retrieve()
+
+    def times(self) -> np.ndarray | None:
+        times = self._source.times()
+        return None if times is None else times[:: self._n]
 
     def rewind(self) -> bool:
-        self._begun = False
         return self._source.rewind()
 
     def close(self) -> None:

@@ -12,6 +12,11 @@ from . import __version__
 from .train.formats import FormatError
 from .train.formats.command import add_parser as add_mocap_parser
 
+RATE_HELP = (
+    "pictures a second of a folder (30) or of a stream without times; a video with times is played "
+    "at this mean rate (as recorded)"
+)
+
 
 class CommandError(RuntimeError):
     """What the user asked for cannot be done; the message says why."""
@@ -22,8 +27,9 @@ def _lift(args: argparse.Namespace) -> None:
     from .lift.engine import EngineError, make_engine
     from .lift.offline import lift_recording, lift_video
     from .recording import RecordingError, load_recording
-    from .video import VideoError, open_source
+    from .video import VideoError, losses, open_source
 
+    lost: list[str] = []
     try:
         engine = make_engine(args.preset, args.weights, args.device)
         print(f"lifting with {engine.description}", file=sys.stderr)
@@ -35,7 +41,9 @@ def _lift(args: argparse.Namespace) -> None:
                 keypoints.camera = Camera.from_fov(*keypoints.image_size, args.fov)
             recording, counts = lift_recording(keypoints, engine, args.lag, args.people)
         else:
-            source = open_source(args.source)
+            source = open_source(args.source, args.rate)
+            if source.notice:
+                print(source.notice, file=sys.stderr)
             width, height = source.size
             if args.camera_info:
                 camera = Camera.from_yaml(args.camera_info).scaled_to(width, height)
@@ -51,6 +59,7 @@ def _lift(args: argparse.Namespace) -> None:
             recording, counts = lift_video(
                 source, camera, engine, args.lag, args.people, args.variant
             )
+            lost = losses(source)
         recording.save(args.out)
     except (CameraError, EngineError, RecordingError, VideoError) as error:
         raise CommandError(str(error)) from None
@@ -58,6 +67,8 @@ def _lift(args: argparse.Namespace) -> None:
         raise CommandError(f"cannot write {args.out}: {error}") from None
     for reason, number in sorted(counts.items()):
         print(f"{reason}: {number}", file=sys.stderr)
+    for sentence in lost:
+        print(sentence, file=sys.stderr)
     people = len(set(recording.track_id.tolist()))
     print(f"{args.out}: {len(recording)} poses of {people} people")
 
@@ -143,7 +154,7 @@ def _eval_video(args: argparse.Namespace) -> None:
     from .lift.engine import EngineError, make_engine
     from .train.evaluate import EvaluationError
     from .train.video import VARIATIONS, Truth, VariedSource, evaluate_video, video_table
-    from .video import VideoError, open_source
+    from .video import VideoError, losses, open_source
 
     if args.varied and args.truth:
         # Mirrored, slowed or cut, the video shows another motion than the truth.
@@ -153,7 +164,9 @@ def _eval_video(args: argparse.Namespace) -> None:
         engine = make_engine(args.preset, args.weights, args.device)
         reports = {}
         for name in VARIATIONS if args.varied else ("as it is",):
-            source = open_source(args.video)
+            source = open_source(args.video, args.rate)
+            if source.notice:
+                print(source.notice, file=sys.stderr)
             if args.camera_info:
                 camera = Camera.from_yaml(args.camera_info).scaled_to(*source.size)
             else:
@@ -167,6 +180,8 @@ def _eval_video(args: argparse.Namespace) -> None:
                 variant=args.variant,
                 truth=truth,
             )
+            for sentence in losses(source):
+                print(sentence, file=sys.stderr)
     except (CameraError, EngineError, EvaluationError, VideoError) as error:
         raise CommandError(str(error)) from None
     for name, report in reports.items():
@@ -246,15 +261,21 @@ def _models(args: argparse.Namespace) -> None:
 
 
 def _render(args: argparse.Namespace) -> None:
+    from .progress import track
     from .recording import RecordingError, load_recording
-    from .render import RenderError, render_recording
-    from .video import VideoError, frames_of, open_source
+    from .render import RenderError, playback_rate_hz, render_recording
+    from .video import VideoError, frames_of, losses, open_source
 
     try:
         recording = load_recording(args.recording)
-        source = open_source(args.video)
-        frames = ((stamp, picture) for _, stamp, picture in frames_of(source))
-        render_recording(recording, frames, args.out, source.rate_hz)
+        source = open_source(args.video, args.rate)
+        if source.notice:
+            print(source.notice, file=sys.stderr)
+        shown = track(frames_of(source), "rendering", source.count or None)
+        frames = ((stamp, picture) for _, stamp, picture in shown)
+        render_recording(recording, frames, args.out, playback_rate_hz(source))
+        for sentence in losses(source):
+            print(sentence, file=sys.stderr)
     except (RecordingError, VideoError, RenderError) as error:
         raise CommandError(str(error)) from None
     print(args.out)
@@ -266,7 +287,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     lift = commands.add_parser("lift", help="a video, or recorded keypoints, to 3D skeletons")
-    lift.add_argument("source", help="video file, folder of images, or npz of 2D keypoints")
+    lift.add_argument(
+        "source", help="video file, folder of images, webcam's number, or npz of 2D keypoints"
+    )
+    lift.add_argument("--rate", type=float, metavar="HZ", help=RATE_HELP)
     camera = lift.add_mutually_exclusive_group()
     camera.add_argument("--camera-info", metavar="YAML", help="intrinsics of camera_calibration")
     camera.add_argument("--fov", type=float, metavar="DEG", help="horizontal field of view")
@@ -281,7 +305,8 @@ def _parser() -> argparse.ArgumentParser:
 
     render = commands.add_parser("render", help="a recording and its video to one mp4 to look at")
     render.add_argument("recording")
-    render.add_argument("video")
+    render.add_argument("video", help="video file or folder of images that was lifted")
+    render.add_argument("--rate", type=float, metavar="HZ", help=f"as for lift: {RATE_HELP}")
     render.add_argument("--out", required=True, metavar="FILE.mp4")
     render.set_defaults(run=_render)
 
@@ -325,6 +350,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the video also mirrored, cropped, slowed and shrunk",
     )
+    evaluate.add_argument("--rate", type=float, metavar="HZ", help=f"as for lift: {RATE_HELP}")
     evaluate.add_argument("--fov", type=float, default=60.0, help="of the video, degrees (60)")
     evaluate.add_argument("--camera-info", metavar="YAML", help="intrinsics of the video")
     evaluate.add_argument("--variant", default="full", help="of the video's detector (full)")

@@ -23,6 +23,7 @@ import numpy as np
 from .camera import Camera
 from .recording import Recording
 from .skeletons import H36M17, Layout
+from .video import FrameSource
 
 _Point = tuple[float, float]
 _Color = tuple[int, int, int]
@@ -745,6 +746,13 @@ def _frustum(camera: Camera | None) -> tuple[np.ndarray | None, np.ndarray]:
 # quick and always there; players open it, browsers do not.
 CODECS = ("avc1", "mp4v")
 
+#: Percentile of the steps between pictures that is taken for a step of a dense stretch.
+DENSE_PERCENTILE = 10.0
+#: Maximum standard deviation of the steps at a constant rate, as a share of their mean.
+CONSTANT_RATE_SPREAD = 0.05
+#: Maximum rate of a rendered video, Hz.
+MAX_PLAYBACK_HZ = 1000.0
+
 
 def render_recording(
     recording: Recording,
@@ -758,18 +766,21 @@ def render_recording(
 ) -> str:
     """Write a video: the picture with its keypoints on the left, the 3D scene on the right.
 
+    The video's rate is constant. Each frame stands in it at its own time after the first: one that
+    is followed late is repeated, and of several within one period the last is shown.
+
     Rows belong to a frame when theirs is the stamp nearest to the frame's and within half a
     frame of it. A frame without rows shows the newest ones before it, for as long as `hold_s`, then
     the picture and an empty scene.
 
     Args:
         recording: the people.
-        frames: stamp (s) and image (H, W, 3) uint8 BGR, in the order of time.
+        frames: stamp (s) and image (H, W, 3) uint8 BGR, with rising stamps.
         path: of the video, ending in .mp4; an existing file is replaced when the new one is
             complete.
-        fps: frames per second of the video, and of `frames`.
+        fps: frames per second of the video; `playback_rate_hz` gives one that suits `frames`.
         height: of the video, px; made even.
-        progress: called with the number of frames written so far.
+        progress: called with the number of frames taken so far.
         codecs: those to try, in this order; the first that truly works here is taken.
         hold_s: how long people stay in view between rows, s, where fewer frames were lifted than
             the video has.
@@ -782,7 +793,7 @@ def render_recording(
             works, or the finished file does not open again.
         ValueError: fps or height are out of range, or a frame is no image.
     """
-    if not (math.isfinite(fps) and 0 < fps <= 1000):
+    if not (math.isfinite(fps) and 0 < fps <= MAX_PLAYBACK_HZ):
         raise ValueError(f"fps is {fps}")
     if not 160 <= height <= 4320:
         raise ValueError(f"a height of {height} px is outside 160..4320")
@@ -796,7 +807,8 @@ def render_recording(
 
     temporary = path.with_name(path.stem + ".part.mp4")
     writer = None
-    codec, count = "", 0
+    codec, taken, count = "", 0, 0
+    first_s, composed = 0.0, np.zeros(0, np.uint8)
     shown, shown_at = np.zeros(0, dtype=np.int64), -math.inf
     try:
         for stamp, image in frames:
@@ -806,6 +818,11 @@ def render_recording(
                 writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*codec), fps, size)
                 if not writer.isOpened():
                     raise RenderError(f"{temporary} cannot be written")
+                first_s = float(stamp)
+            # The frame before stays until this one's time.
+            for _ in range(round((float(stamp) - first_s) * fps) - count):
+                writer.write(composed)
+                count += 1
             rows = _rows_at(recording.stamp, float(stamp), 0.5 / fps)
             if len(rows):
                 shown, shown_at = rows, float(stamp)
@@ -818,12 +835,14 @@ def render_recording(
                 recording.root_valid[rows],
                 float(stamp),
             )
-            writer.write(np.hstack([left, right]))
-            count += 1
+            composed = np.hstack([left, right])
+            taken += 1
             if progress is not None:
-                progress(count)
+                progress(taken)
         if writer is None:
             raise RenderError("there are no frames to render")
+        writer.write(composed)
+        count += 1
         writer.release()
         found, found_size = _read_back(temporary)
         if found != count or found_size != size:
@@ -837,6 +856,21 @@ def render_recording(
             writer.release()
         temporary.unlink(missing_ok=True)
     return codec
+
+
+def playback_rate_hz(source: FrameSource) -> float:
+    """A constant rate, Hz, at which a video shows nearly all pictures of a source in time.
+
+    The rate of its dense stretches where the rate varies.
+    """
+    times = source.times()
+    if times is None or len(times) < 2:
+        return min(source.rate_hz, MAX_PLAYBACK_HZ)
+    steps_s = np.diff(times)
+    if steps_s.std() <= CONSTANT_RATE_SPREAD * steps_s.mean():
+        return min(source.rate_hz, MAX_PLAYBACK_HZ)
+    dense_s = float(np.percentile(steps_s, DENSE_PERCENTILE))
+    return min(1 / max(dense_s, 1e-6), MAX_PLAYBACK_HZ)
 
 
 def _rows_at(stamps: np.ndarray, stamp: float, reach: float) -> np.ndarray:

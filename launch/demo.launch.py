@@ -30,6 +30,7 @@ def _video_source(context) -> list[Node]:  # type: ignore[no-untyped-def]
                 {
                     "source": ParameterValue(video, value_type=str),
                     "loop": ParameterValue(LaunchConfiguration("loop"), value_type=bool),
+                    "rate_hz": ParameterValue(LaunchConfiguration("rate_hz"), value_type=float),
                     "fov_deg": ParameterValue(LaunchConfiguration("fov_deg"), value_type=float),
                     "camera_info_file": ParameterValue(
                         LaunchConfiguration("camera_info_file"), value_type=str
@@ -49,14 +50,20 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "video",
                 default_value="",
-                description="Video file, folder of images or a webcam's number; "
-                "empty: a video of two people, fetched once",
+                description="Video file, folder of images, or a webcam's number where no path has "
+                "that name; empty: a video of two people, fetched once",
             ),
             DeclareLaunchArgument(
                 "loop",
                 default_value="true",
                 choices=["true", "false"],
                 description="Start the video again at its end",
+            ),
+            DeclareLaunchArgument(
+                "rate_hz",
+                default_value="0.0",
+                description="Mean number of images a second; 0: the file's own times, a folder "
+                "at 30 Hz",
             ),
             DeclareLaunchArgument(
                 "fov_deg",

@@ -53,13 +53,14 @@ def test_images_are_counted_from_the_first_although_its_camera_info_is_not_heard
     from emf_ros.nodes.demo import Listener
     from emf_ros_msgs.msg import Skeleton2DArray
 
-    listener = Listener("/counting", "coco17", Camera.from_fov(640, 480, 60.0), 10.0)
+    camera, times_s = Camera.from_fov(640, 480, 60.0), np.array([0.0, 0.1, 0.2, 0.3, 0.9])
+    listener = Listener("/counting", "coco17", camera, times_s)
     numbers = []
     listener.collector.keypoints = lambda stamp_ns, frame, people: numbers.append(frame)
     begin = 5 * 10**9
     try:
         for number in (0, 3, 4):
-            header = Header(stamp=time_msg(begin + number * 10**8))
+            header = Header(stamp=time_msg(begin + round(times_s[number] * 1e9)))
             if number:
                 listener._on_info(CameraInfo(header=header))
             listener._on_keypoints(Skeleton2DArray(header=header, layout="coco17"))
@@ -68,6 +69,23 @@ def test_images_are_counted_from_the_first_although_its_camera_info_is_not_heard
     assert numbers == [0, 3, 4] and listener.first_ns == begin
     # Nor is one counted as dropped by the source, whose keypoints have come.
     assert listener.images == 3
+
+
+def test_demo_plays_a_file_of_any_name(tmp_path, demo_frames):
+    """A name with what YAML and shells read as their own reaches the node."""
+    from conftest import write_clip
+
+    path = write_clip(tmp_path / 'it\'s "clip" #1: ü.mp4', demo_frames[:20])
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "emf_ros.nodes.demo", "--out", str(out), "--rate", "5"]
+    done = subprocess.run(
+        [*command, "--video", str(path), "--lag", "1"], capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((out / "summary.json").read_text())["images"] > 10
+    recording = load_recording(out / "skeletons.npz")
+    assert len(recording) and recording.frame.max() >= 15
+    assert (out / "overlay.mp4").stat().st_size > 10_000
 
 
 def test_demo_names_a_video_that_is_not_there(tmp_path):

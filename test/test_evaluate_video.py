@@ -1,6 +1,7 @@
 """Weights on a real video, beside MediaPipe's own 3D points."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from emf_ros.train.video import (
     VARIATIONS,
     Truth,
     VariedSource,
+    _accelerations,
     _flips,
     _height,
     _still,
@@ -26,16 +28,27 @@ from emf_ros.train.video import (
 
 
 class Frames:
-    """Pictures in memory as a video."""
+    """Pictures in memory as a video, at these times, s, or at this rate."""
 
-    live = False
+    live, unreadable, notice = False, 0, ""
 
-    def __init__(self, pictures, rate_hz=30.0):
+    def __init__(self, pictures, rate_hz=30.0, times=None):
         self.pictures, self.rate_hz, self.count = list(pictures), rate_hz, len(pictures)
         self.size = (pictures[0].shape[1], pictures[0].shape[0])
+        self._times = np.arange(self.count) / rate_hz if times is None else np.array(times)
+        self.other_sizes, self.next = Counter(), 0
 
-    def read(self):
-        return self.pictures.pop(0) if self.pictures else None
+    def grab(self):
+        if self.next >= self.count:
+            return None
+        self.next += 1
+        return self.next - 1, float(self._times[self.next - 1])
+
+    def retrieve(self):
+        return self.pictures[self.next - 1]
+
+    def times(self):
+        return self._times
 
     def close(self):
         pass
@@ -101,7 +114,8 @@ def test_a_varied_video_shows_the_same_through_its_camera(name, camera):
     picture[at[1] - 8 : at[1] + 9, at[0] - 8 : at[0] + 9] = 255
     variation = VARIATIONS[name]
     source = VariedSource(Frames([picture]), variation)
-    seen, there = source.read(), variation.camera(camera)
+    assert source.grab() == (0, 0.0)
+    seen, there = source.retrieve(), variation.camera(camera)
     assert (seen.shape[1], seen.shape[0]) == source.size == there.size
     weight = seen[..., 0].astype(float)
     centre = [(weight.sum(axis=0) * np.arange(seen.shape[1])).sum() / weight.sum()]
@@ -109,8 +123,14 @@ def test_a_varied_video_shows_the_same_through_its_camera(name, camera):
     before, after = camera.rays(at), there.rays(np.array(centre))
     sign = -1 if variation.mirror else 1
     assert np.allclose(after, before * [sign, 1], atol=1e-3)
-    assert source.read() is None
+    assert source.grab() is None
     assert source.rate_hz == 30.0 / variation.slower
+
+
+def test_a_slowed_video_keeps_its_steps_proportions(pictures):
+    slowed = VariedSource(Frames(pictures[:4], times=[0, 0.1, 0.5, 0.6]), VARIATIONS["slowed"])
+    assert [slowed.grab()[1] for _ in range(4)] == [0, 0.2, 1.0, 1.2]
+    assert np.allclose(slowed.times(), [0, 0.2, 1.0, 1.2])
 
 
 def test_a_lens_cannot_be_mirrored(camera):
@@ -130,12 +150,20 @@ def facing(signs):
 def test_flips_are_counted_and_timed():
     signs = np.ones(60)
     signs[20:23] = signs[40] = -1
-    jumps, longest = _flips(facing(signs), 30.0)
+    jumps, longest = _flips(facing(signs), np.arange(60) / 30)
     assert jumps.sum() == 4 and longest == 3
-    assert _flips(facing(np.ones(40)), 30.0)[1] == 0
+    assert _flips(facing(np.ones(40)), np.arange(40) / 30)[1] == 0
     # Someone who turns round for good has turned once, and is not wrong thereafter.
-    jumps, longest = _flips(facing([1] * 30 + [-1] * 30), 30.0)
+    jumps, longest = _flips(facing([1] * 30 + [-1] * 30), np.arange(60) / 30)
     assert jumps.sum() == 1 and longest == 0
+
+
+def test_accelerations_are_by_the_stamps():
+    """A constant acceleration is found at uneven steps too."""
+    stamps = np.cumsum([0.03, 0.1, 0.02, 0.3, 0.05, 0.05])
+    acceleration = np.array([1.0, -2.0, 9.81])
+    poses = 0.5 * acceleration * stamps[:, None, None] ** 2 * np.ones((1, 17, 3))
+    assert np.allclose(_accelerations(poses, stamps), acceleration)
 
 
 def test_who_stands_still_is_found_by_the_keypoints():

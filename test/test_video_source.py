@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import camera_yaml, stamp_ns, wait_for, write_clip
+from matroska import jpegs, write_matroska
 
 RATE_HZ = 10.0
 SIZE = (320, 180)
@@ -100,6 +101,83 @@ def test_a_loop_over_a_folder_of_images(play, tmp_path, demo_frames) -> None:
     assert any(after < before for before, after in zip(shades, shades[1:], strict=False))
 
 
+def test_stamps_are_as_far_apart_as_the_container_says(play, tmp_path) -> None:
+    times_ms = [0, 40, 80, 120, 500, 900, 1000, 2100]
+    shades = [10 + 30 * i for i in range(len(times_ms))]
+    path = write_matroska(
+        tmp_path / "v.mkv",
+        jpegs([np.full((96, 128, 3), shade, np.uint8) for shade in shades]),
+        times_ms,
+    )
+    source = play(source=path)
+    source.wait_end()
+    # A late image may be skipped, but each that came has its own time.
+    numbers = [round((int(m.data[0]) - 10) / 30) for m in source.images.messages]
+    assert len(numbers) >= 3
+    stamps_ms = np.array([stamp_ns(m) for m in source.images.messages]) / 1e6
+    assert np.allclose(stamps_ms - stamps_ms[0], np.array(times_ms)[numbers] - times_ms[numbers[0]])
+
+
+def test_a_rate_scales_the_containers_times(play, tmp_path) -> None:
+    path = write_matroska(
+        tmp_path / "v.mkv", jpegs([np.zeros((96, 128, 3), np.uint8)] * 4), range(4)
+    )
+    # Of 1000 Hz: the four pictures last 2 s.
+    source = play(source=path, rate_hz=1.5)
+    source.wait_end()
+    assert_on_the_grid(source.images.messages, 1.5)
+
+
+def test_pictures_that_cannot_be_read_are_counted(play, tmp_path) -> None:
+    for index in range(9):
+        size = (64, 48) if index == 6 else (128, 96)
+        path = tmp_path / f"{index}.jpg"
+        cv2.imwrite(str(path), np.full((size[1], size[0], 3), 20 * index, np.uint8))
+        if index in (3, 4):
+            path.write_bytes(path.read_bytes()[:100])
+    source = play(source=tmp_path, rate_hz=4.0)
+    source.wait_end()
+    diagnostics = source.diagnostics
+    assert diagnostics.count("late_frame_skipped") == 0
+    assert diagnostics.count("picture_unreadable") == 2
+    assert diagnostics.count("picture_of_another_size") == 1
+    assert len(source.images) == 6
+    assert_on_the_grid(source.images.messages, 4.0)
+    assert "2 of 9 pictures could not be read" in source.process.log
+    assert "1 of 9 pictures are 64x48, not 128x96" in source.process.log
+
+
+def test_a_damaged_video_is_played_to_its_end(play, clip, tmp_path) -> None:
+    data = bytearray(clip.read_bytes())
+    begin, length = len(data) * 4 // 10, len(data) // 5
+    data[begin : begin + length] = bytes(length)
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    source = play(source=path)
+    source.wait_end()
+    assert source.diagnostics.count("picture_unreadable") >= 1
+    images = source.images.messages
+    assert_on_the_grid(images, RATE_HZ)
+    assert len(images) < COUNT
+    assert f"of {COUNT} pictures could not be read" in source.process.log
+
+
+@pytest.mark.parametrize("name", ["clip #1.mp4", "a: b.mp4", "it''s \"ü\".mp4"])
+def test_any_name_is_played(play, clip, tmp_path, name: str) -> None:
+    # In YAML's single quotes an apostrophe is written twice.
+    shutil.copy(clip, tmp_path / name.replace("''", "'"))
+    source = play(source=tmp_path / name)
+    wait_for(lambda: source.images.messages, "images")
+
+
+def test_a_number_is_a_webcam(start_node, diagnostics) -> None:
+    """`source:=77` without quotes is a whole number for ROS."""
+    process = start_node("video_source", source=77)
+    status = diagnostics(process.topic("video_source"))
+    wait_for(lambda: status.count("source_not_open"), "the count")
+    assert "camera 77" in status.last().message
+
+
 def test_intrinsics_from_a_file_are_scaled(play, clip, tmp_path) -> None:
     path = tmp_path / "camera.yaml"
     path.write_text(camera_yaml(2 * SIZE[0], 2 * SIZE[1], 500.0))
@@ -136,6 +214,8 @@ def test_unknown_intrinsics_are_all_zero(play, clip, tmp_path, why: str) -> None
         pytest.param({}, None, "camera.yaml", id="no file"),
         pytest.param({"rate_hz": -1.0}, None, "rate_hz", id="negative rate"),
         pytest.param({"sauce": "x"}, None, "sauce", id="unknown parameter"),
+        pytest.param({"source": 1.5}, None, "quote it", id="source that is no text"),
+        pytest.param({"source": True}, None, "quote it", id="source that is a truth value"),
     ],
 )
 def test_bad_settings_end_the_process(

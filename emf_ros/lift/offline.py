@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from ..camera import Camera
 from ..detect.base import Detection, DetectorError, make_detector
+from ..progress import track
 from ..recording import Recording, RecordingError, RecordingWriter
 from ..skeletons import Layout
 from ..track import WEAK, QualityGate, Tracker
@@ -71,13 +71,13 @@ def lift_video(
     """Detect, track and lift every frame of a video.
 
     Args:
-        source: the video; read to its end and closed.
+        source: the video; read to its end and closed. What it could not give is in its counts.
         camera: None where the intrinsics are not known; the roots then stay unknown.
         engine: runs the model.
         lag: frames of the model behind the newest.
         people: how many are looked for.
         variant: of the detector.
-        progress: show a bar.
+        progress: tell of it on stderr.
         detector_name: one of `detect.base.BACKENDS` that take a variant.
         watch: is told each frame's number, and whom the detector found, with their ids.
 
@@ -98,9 +98,7 @@ def lift_video(
     collector = PoseCollector(detector.layout, source.size, camera)
     try:
         frames = frames_of(source)
-        for index, stamp, picture in tqdm(
-            frames, total=source.count or None, unit="frame", disable=not progress
-        ):
+        for index, stamp, picture in track(frames, "lifting", source.count or None, shown=progress):
             stamp_ns = round(stamp * NANOSECONDS)
             rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
             plausible, refused = quality.select(
@@ -151,7 +149,8 @@ def lift_recording(
     stamps = np.round(keypoints.stamp * NANOSECONDS).astype(np.int64)
     # Rows of one image stand together; cut where the stamp changes.
     cuts = np.flatnonzero(np.diff(stamps)) + 1
-    for rows in tqdm(np.split(np.arange(len(stamps)), cuts), unit="frame", disable=not progress):
+    images = np.split(np.arange(len(stamps)), cuts)
+    for rows in track(images, "lifting", len(images), shown=progress):
         stamp_ns = int(stamps[rows[0]])
         frame = KeypointFrame(
             stamp_ns,

@@ -84,6 +84,7 @@ class Param:
         low, high: inclusive range of a number.
         choices: the values that a string may have.
         words: that may stand in place of a number.
+        whole_numbers: take a whole number in place of text too, as `source:=0` gives one.
         live: may be changed while the node runs.
     """
 
@@ -94,12 +95,15 @@ class Param:
     high: float | None = None
     choices: Sequence[str] = ()
     words: Sequence[str] = ()
+    whole_numbers: bool = False
     live: bool = False
 
     def refusal(self, value: Any) -> str:
         """What is wrong with a value, for all that rclpy does not look at; empty: nothing."""
         if self.choices and value not in self.choices:
             return f"it must be one of {', '.join(self.choices)}"
+        if self.whole_numbers and type(value) not in (str, int):
+            return f"it must be text; quote it: {self.name}:='\"{value}\"'"
         # With words, rclpy is told to take any type.
         if self.words and value not in self.words:
             number = type(value) is int or (type(value) is float and type(self.default) is float)
@@ -114,6 +118,7 @@ class Param:
 
     def descriptor(self) -> ParameterDescriptor:
         described = ParameterDescriptor(description=self.description, read_only=not self.live)
+        described.dynamic_typing = self.whole_numbers
         if self.words:
             described.dynamic_typing = True
             described.additional_constraints = (

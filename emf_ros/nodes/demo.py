@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import replace
@@ -19,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
+import yaml
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
-from tqdm import tqdm
 from visualization_msgs.msg import MarkerArray
 
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3D, Skeleton3DArray
@@ -32,9 +33,10 @@ from ..detect.weights import ModelUnavailable, ensure_demo_video, ensure_onnx
 from ..lift.offline import PoseCollector
 from ..lift.pipeline import LiftResult, Person3D
 from ..machine import machine
-from ..render import RenderError, render_recording
+from ..progress import track
+from ..render import RenderError, playback_rate_hz, render_recording
 from ..skeletons import get_layout
-from ..video import VideoError, frames_of, open_source
+from ..video import VideoError, frames_of, losses, open_source
 from . import conversions
 from .common import RELIABLE_QOS, SENSOR_QOS, use_large_shared_memory
 
@@ -48,11 +50,20 @@ HOLD_S = 0.4
 
 
 class Listener(Node):
-    """Collects what the nodes publish, and times it."""
+    """Collects what the nodes publish, and times it.
 
-    def __init__(self, namespace: str, layout: str, camera: Camera, rate_hz: float) -> None:
+    Args:
+        namespace: of the nodes.
+        layout: of the keypoints.
+        camera: the intrinsics.
+        times_s: (N,) s since the first, rising; when each picture of the video is due.
+    """
+
+    def __init__(
+        self, namespace: str, layout: str, camera: Camera, times_s: np.ndarray | None
+    ) -> None:
         super().__init__("demo_listener", namespace=namespace)
-        self.rate_hz = rate_hz
+        self._times_s = times_s
         self.collector = PoseCollector(get_layout(layout), camera.size, camera)
         self.first_ns: int | None = None
         self.latencies_ms: list[float] = []
@@ -78,8 +89,12 @@ class Listener(Node):
     def _on_keypoints(self, message: Skeleton2DArray) -> None:
         self.keypoint_messages += 1
         frame = conversions.keypoint_frame(message)
-        index = round(self._since_first(frame.stamp_ns) / 1e9 * self.rate_hz)
-        self.collector.keypoints(frame.stamp_ns, index, frame.people)
+        number = self._number_at(self._since_first(frame.stamp_ns) / 1e9)
+        self.collector.keypoints(frame.stamp_ns, number, frame.people)
+
+    def _number_at(self, time_s: float) -> int:
+        """The number of the video's picture that is due nearest to this time; -1: not known."""
+        return -1 if self._times_s is None else int(np.abs(self._times_s - time_s).argmin())
 
     def _since_first(self, stamp_ns: int) -> int:
         """Nanoseconds since the first image.
@@ -124,12 +139,16 @@ def _person(message: Skeleton3D) -> Person3D:
     )
 
 
-def _start(node: str, namespace: str, **parameters: object) -> subprocess.Popen:
+def _start(node: str, namespace: str, folder: Path, **parameters: object) -> subprocess.Popen:
+    """Start a node; its parameters go through a file in this folder.
+
+    On a command line a `#` or `: ` in a value would be taken for YAML.
+    """
+    path = folder / f"{node}.yaml"
+    text = yaml.safe_dump({"/**": {"ros__parameters": parameters}}, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", f"emf_ros.nodes.{node}", "--ros-args"]
-    command += ["-r", f"__ns:={namespace}", "--log-level", "warn"]
-    for name, value in parameters.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        command += ["-p", f"{name}:={text}"]
+    command += ["-r", f"__ns:={namespace}", "--log-level", "warn", "--params-file", str(path)]
     return subprocess.Popen(command)
 
 
@@ -157,9 +176,11 @@ def play(args: argparse.Namespace) -> int:
     video = Path(args.video) if args.video else ensure_demo_video()
     for network in (None, args.variant):
         ensure_onnx(network)
-    source = open_source(video)
-    size, rate_hz, count = source.size, args.rate or source.rate_hz, source.count
+    source = open_source(video, args.rate)
+    size, rate_hz, count, times_s = source.size, source.rate_hz, source.count, source.times()
     source.close()
+    if source.notice:
+        print(f"demo: {source.notice}", file=sys.stderr)
     if args.camera_info:
         camera = Camera.from_yaml(args.camera_info).scaled_to(*size)
         intrinsics: dict[str, object] = {"camera_info_file": str(Path(args.camera_info).resolve())}
@@ -172,22 +193,31 @@ def play(args: argparse.Namespace) -> int:
     use_large_shared_memory()
     namespace = f"/emf_demo_{os.getpid()}"
     rclpy.init()
-    listener = Listener(namespace, "blazepose33", camera, rate_hz)
+    listener = Listener(namespace, "blazepose33", camera, times_s)
     executor = SingleThreadedExecutor()
     executor.add_node(listener)
     processes: list[subprocess.Popen] = []
     begin = time.monotonic()
+    parameter_folder = tempfile.TemporaryDirectory(prefix="emf_ros_demo_")
+    parameter_files = Path(parameter_folder.name)
     try:
         processes.append(
-            _start("keypoint_detector", namespace, variant=args.variant, max_people=args.people)
+            _start(
+                "keypoint_detector",
+                namespace,
+                parameter_files,
+                variant=args.variant,
+                max_people=args.people,
+            )
         )
         processes.append(
             _start(
                 "skeleton_lifter",
                 namespace,
+                parameter_files,
                 preset=args.preset,
                 device=args.device,
-                lag=args.lag,
+                lag=int(args.lag) if args.lag.isdecimal() else args.lag,
                 max_people=args.people,
             )
         )
@@ -209,16 +239,17 @@ def play(args: argparse.Namespace) -> int:
                 return 1
         print(
             f"nodes ready after {time.monotonic() - begin:.1f} s; playing {video.name}: "
-            f"{size[0]}x{size[1]}, {rate_hz:g} Hz, {count or '?'} frames",
+            f"{size[0]}x{size[1]}, {rate_hz:.4g} Hz, {count or '?'} frames",
             flush=True,
         )
         player = _start(
             "video_source",
             namespace,
+            parameter_files,
             source=str(video.resolve()),
             exit_at_end=True,
             start_when_subscribed=True,
-            rate_hz=float(rate_hz),
+            rate_hz=float(args.rate or 0.0),
             **intrinsics,
         )
         processes.append(player)
@@ -227,6 +258,7 @@ def play(args: argparse.Namespace) -> int:
         print("demo: stopped early", file=sys.stderr)
     finally:
         _stop(processes)
+        parameter_folder.cleanup()
         failed = [p.returncode for p in processes if p.returncode not in (0, -signal.SIGINT)]
         executor.shutdown()
         listener.destroy_node()
@@ -321,17 +353,16 @@ def _report(
     for track_id, entry in summary["people"].items():
         print(f"person {track_id}: in {entry['messages']} messages ({100 * entry['share']:.0f} %)")
     if not args.no_render:
-        source = open_source(video)
+        source = open_source(video, args.rate)
         # Counted from the video's beginning, for the captions.
         shifted = replace(recording, stamp=recording.stamp - (listener.first_ns or 0) / 1e9)
-        frames = (
-            (index / listener.rate_hz, picture)
-            for index, _, picture in tqdm(
-                frames_of(source), total=source.count or None, desc="overlay.mp4", unit="frame"
-            )
-        )
+        shown = track(frames_of(source), "rendering overlay.mp4", source.count or None)
+        frames = ((stamp, picture) for _, stamp, picture in shown)
         try:
-            render_recording(shifted, frames, out / "overlay.mp4", listener.rate_hz, hold_s=HOLD_S)
+            rate_hz = playback_rate_hz(source)
+            render_recording(shifted, frames, out / "overlay.mp4", rate_hz, hold_s=HOLD_S)
+            for sentence in losses(source):
+                print(f"demo: {sentence}", file=sys.stderr)
         except RenderError as error:
             print(f"demo: no overlay: {error}", file=sys.stderr)
             return 1
@@ -352,7 +383,9 @@ def _report(
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--video", help="a video file (default: two people, fetched at set-up)")
+    parser.add_argument(
+        "--video", help="a video file or folder of images (default: two people, fetched at set-up)"
+    )
     parser.add_argument("--out", default="demo_out")
     parser.add_argument("--camera-info", metavar="YAML", help="intrinsics of camera_calibration")
     parser.add_argument("--fov", type=float, default=60.0, help="horizontal field of view, degrees")
@@ -361,7 +394,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--variant", default="full", help="size of the 2D detector")
     parser.add_argument("--lag", default="0", help="frames behind the newest, or auto")
     parser.add_argument("--people", type=int, default=8)
-    parser.add_argument("--rate", type=float, help="images a second (default: as recorded)")
+    parser.add_argument(
+        "--rate", type=float, help="mean number of images a second (default: as recorded)"
+    )
     parser.add_argument("--no-render", action="store_true", help="figures and npz only")
     args = parser.parse_args(argv)
     try:

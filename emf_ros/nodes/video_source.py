@@ -11,15 +11,27 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from ..camera import Camera, CameraError
-from ..video import FrameSource, VideoError, open_source
+from ..video import FrameSource, VideoError, losses, open_source
 from . import conversions
 from .common import RELIABLE_QOS, BaseNode, NodeError, Param, RateMeter, run
 
 PARAMS = (
-    Param("source", "", "video file, folder of images, or a webcam's number (V4L2)"),
+    Param(
+        "source",
+        "",
+        "video file, folder of images, or a webcam's number (V4L2); an existing path wins",
+        whole_numbers=True,
+    ),
     Param("loop", False, "start again at the end"),
     Param("exit_at_end", False, "end the process when the video has ended"),
-    Param("rate_hz", 0.0, "images a second; 0 takes the recorded rate", low=0.0, high=240.0),
+    Param(
+        "rate_hz",
+        0.0,
+        "mean number of images a second of a file or folder; "
+        "0: a file's own times, a folder at 30 Hz",
+        low=0.0,
+        high=1000.0,
+    ),
     Param("frame_id", "camera_optical_frame", "frame of the images and the intrinsics"),
     Param("camera_info_file", "", "intrinsics as written by camera_calibration (YAML)"),
     Param(
@@ -37,7 +49,7 @@ RETRY_S = 2.0
 
 
 class VideoSource(BaseNode):
-    """Publishes `image` and `camera_info` at the recorded rate; what is late is skipped."""
+    """Publishes `image` and `camera_info` at the pictures' own times; what is late is skipped."""
 
     #: None until the node is built: one that could not be is destroyed all the same.
     _worker: threading.Thread | None = None
@@ -68,7 +80,7 @@ class VideoSource(BaseNode):
     def _work(self) -> None:
         while not self._stopping.is_set():
             try:
-                source = open_source(self.value("source"), self.value("rate_hz") or 30.0)
+                source = open_source(str(self.value("source")), self.value("rate_hz") or None)
             except VideoError as error:
                 self._state = str(error)
                 self.refuse("source_not_open", f"{error}; trying again")
@@ -90,6 +102,8 @@ class VideoSource(BaseNode):
             if ended and not source.live:
                 self._state = "the video has ended"
                 self.get_logger().info(f"{self.value('source')} has ended")
+                for sentence in losses(source):
+                    self.get_logger().warning(f"{self.value('source')}: {sentence}")
                 self._finished = True
                 return
             self._stopping.wait(RETRY_S)
@@ -108,45 +122,57 @@ class VideoSource(BaseNode):
     def _play(self, source: FrameSource) -> bool:
         """Publish to the end; True at the end, False when told to stop."""
         camera = self._camera(source)
-        rate_hz = self.value("rate_hz") or source.rate_hz
         self.get_logger().info(
-            f"{self.value('source')}: {source.size[0]}x{source.size[1]} at {rate_hz:g} Hz"
+            f"{self.value('source')}: {source.size[0]}x{source.size[1]} at {source.rate_hz:g} Hz"
         )
+        if source.notice:
+            self.get_logger().warning(source.notice)
         while self.value("start_when_subscribed") and not self._image.get_subscription_count():
             self._state = "waiting for a subscriber"
             if self._stopping.wait(0.05):
                 return False
         self._state = ""
-        begin, index = time.monotonic(), 0
+        period_s = 1.0 / source.rate_hz
+        begin, due = time.monotonic(), 0.0
         first_ns = self.get_clock().now().nanoseconds
+        counted = (0, 0)
         while not self._stopping.is_set():
-            late = time.monotonic() - (begin + index / rate_hz)
+            grabbed = source.grab()
+            # The last picture stays for a period before the video has ended.
+            due = grabbed[1] if grabbed is not None else due + period_s
+            late = time.monotonic() - (begin + due)
             if not source.live and late < 0 and self._stopping.wait(-late):
                 return False
-            # A reader that cannot keep up with a file would play it in slow motion.
-            skip = (not source.live and late > 1.0 / rate_hz) or not self._wanted()
-            if skip:
-                more = source.skip()
-                if self._wanted():
+            if grabbed is not None and self._wanted():
+                # A reader that cannot keep up with a file would play it in slow motion.
+                if not source.live and late > period_s:
                     self.counts["late_frame_skipped"] += 1
-            else:
-                picture = source.read()
-                more = picture is not None
-                if picture is not None:
+                elif (picture := source.retrieve()) is not None:
                     # A file's images are as far apart as they were taken, whenever they get read.
-                    taken_ns = first_ns + round(index / rate_hz * 1e9)
+                    taken_ns = first_ns + round(due * 1e9)
                     now_ns = self.get_clock().now().nanoseconds
                     self._publish(picture, camera, now_ns if source.live else taken_ns)
-            index += 1
-            if not more:
+            counted = self._count_losses(source, counted)
+            if grabbed is None:
                 if source.live:
                     self.refuse("source_failed", "the camera gave no picture")
                     return False
                 if not (self.value("loop") and source.rewind()):
                     return True
-                begin, index = time.monotonic(), 0
+                begin, due, counted = time.monotonic(), 0.0, (0, 0)
                 first_ns = self.get_clock().now().nanoseconds
         return False
+
+    def _count_losses(self, source: FrameSource, before: tuple[int, int]) -> tuple[int, int]:
+        """Count and tell of the pictures that were left out since (unreadable, other sizes)."""
+        after = (source.unreadable, sum(source.other_sizes.values()))
+        reasons = ("picture_unreadable", "picture_of_another_size")
+        for reason, old, new in zip(reasons, before, after, strict=True):
+            if new > old:
+                self.counts[reason] += new - old
+                told = "; ".join(losses(source))
+                self.say_now_and_then(reason, f"{self.value('source')}: so far {told}")
+        return after
 
     def _wanted(self) -> bool:
         return self._image.get_subscription_count() > 0 or self._info.get_subscription_count() > 0

@@ -20,13 +20,13 @@ import torch.distributed as dist
 import yaml
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from ..model.checkpoint import load_weights, save_weights
 from ..model.lifter import Lifter
 from ..model.presets import LifterConfig, get_preset
 from ..model.published import freeze_local_scales, published_local_scales
 from ..model.tcpformer import StackedLinear
+from ..progress import Progress, say
 from .detector_model import DetectorErrors
 from .diversity import Diversity, DiversityConfig
 from .evaluate import evaluate, trunk_mean_pose
@@ -598,7 +598,7 @@ class Trainer:
         except OSError as error:
             if last:
                 raise TrainingError(f"{error}; the state before it is kept") from None
-            tqdm.write(f"{error}; going on, and trying again later")
+            say(f"{error}; going on, and trying again later")
 
 
 def _mean_weights(paths: list[str]) -> Lifter:
@@ -640,7 +640,7 @@ def _set_dropout_state(device: torch.device, state: Tensor) -> None:
 
 
 class _Log:
-    """Progress bar and TensorBoard scalars, of the first process alone.
+    """Progress and TensorBoard scalars, of the first process alone.
 
     Loss terms are added up on the device and fetched now and then: each look at them would make the
     host wait for the GPU.
@@ -653,12 +653,12 @@ class _Log:
         self.sums: dict[str, Tensor] = {}
         self.added = 0
         c = trainer.config
-        self.bar = tqdm(
-            total=c.steps or round(60 * c.budget_minutes),
-            initial=self._position(),
-            unit="step" if c.steps else "s",
-            dynamic_ncols=True,
-            disable=not trainer.processes.first,
+        self.bar = Progress(
+            "training",
+            c.steps or round(60 * c.budget_minutes),
+            "step" if c.steps else "s",
+            self._position(),
+            shown=trainer.processes.first,
         )
         self.writer = _tensorboard(trainer.out) if trainer.processes.first else None
 
@@ -669,7 +669,7 @@ class _Log:
     def step(self, terms: dict[str, Tensor]) -> None:
         self.sums = {k: self.sums[k] + v if k in self.sums else v for k, v in terms.items()}
         self.added += 1
-        self.bar.update(self._position() - self.bar.n)
+        self.bar.update(self._position() - self.bar.done)
         trainer, enough = self.trainer, self.added >= self.EVERY
         if not enough and trainer.device.type != "cpu":
             return
@@ -682,7 +682,7 @@ class _Log:
         if not enough:
             return
         self.sums, self.added = {}, 0
-        self.bar.set_postfix_str(f"position {1000 * means['position']:.0f} mm", refresh=False)
+        self.bar.note(f"position {1000 * means['position']:.0f} mm")
         if self.writer is not None:
             for name, value in means.items():
                 self.writer.add_scalar(f"loss/{name}", value, trainer.step)
@@ -695,7 +695,7 @@ class _Log:
     def validation(self, report: dict[str, Any]) -> None:
         trainer, newest = self.trainer, report["noisy"]["lag"]["0"]
         exact = report["exact"]["lag"]["0"]
-        tqdm.write(
+        say(
             f"{trainer.trained_s / 60:.1f} min, step {trainer.step}, {trainer.clips} clips: "
             f"validation at lag 0, simulated detector: MPJPE {newest['mpjpe_mm']:.1f} mm, "
             f"P-MPJPE {newest['p_mpjpe_mm']:.1f} mm; exact keypoints: {exact['mpjpe_mm']:.1f} mm, "
@@ -734,6 +734,6 @@ def _tensorboard(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        tqdm.write("no TensorBoard scalars: pip install tensorboard")
+        say("no TensorBoard scalars: pip install tensorboard")
         return None
     return SummaryWriter(str(folder / "tensorboard"))

@@ -6,6 +6,7 @@ to be bodies: bones keep their lengths, left stays left, and joints do not shake
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,14 +101,27 @@ class VariedSource:
         height, width = variation.picture(first).shape[:2]
         self.size = (width, height)
         self.rate_hz = source.rate_hz / variation.slower
-        self.count, self.live = source.count, source.live
+        self.count, self.live, self.notice = source.count, source.live, source.notice
 
-    def read(self) -> np.ndarray | None:
-        picture = self._source.read()
+    @property
+    def unreadable(self) -> int:
+        return self._source.unreadable
+
+    @property
+    def other_sizes(self) -> Counter[tuple[int, int]]:
+        return self._source.other_sizes
+
+    def grab(self) -> tuple[int, float] | None:
+        grabbed = self._source.grab()
+        return None if grabbed is None else (grabbed[0], grabbed[1] * self._variation.slower)
+
+    def retrieve(self) -> np.ndarray | None:
+        picture = self._source.retrieve()
         return None if picture is None else self._variation.picture(picture)
 
-    def skip(self) -> bool:
-        return self._source.skip()
+    def times(self) -> np.ndarray | None:
+        times = self._source.times()
+        return None if times is None else times * self._variation.slower
 
     def rewind(self) -> bool:
         return self._source.rewind()
@@ -222,7 +236,8 @@ def evaluate_video(
         if truth is not None:
             true = truth.at(recording.stamp[rows], 0.5 / rate_hz)
         stddev = recording.joint_stddev[rows].astype(np.float64)
-        tracks.append(_Track(frames, relative, roots, keypoints, camera, stddev, true))
+        stamps = recording.stamp[rows]
+        tracks.append(_Track(frames, stamps, relative, roots, keypoints, camera, stddev, true))
     if truth is not None:
         tracks = _of_the_truth(tracks)
     if not tracks:
@@ -234,7 +249,7 @@ def evaluate_video(
         "frames": sum(len(t.frames) for t in tracks),
         "people": len(tracks),
         "rate_hz": rate_hz,
-        **{name: _figures(tracks, name, rate_hz) for name in (OURS, MEDIAPIPE)},
+        **{name: _figures(tracks, name) for name in (OURS, MEDIAPIPE)},
     }
 
 
@@ -243,7 +258,8 @@ class _Track:
     """One person.
 
     Attributes:
-        frames: (N,).
+        frames: (N,) numbers of the pictures.
+        stamps: (N,) s, their times.
         poses: (N, 17, 3) m per method, relative to the pelvis.
         roots: (N, 3) m per method, in the camera's frame; NaN where unknown.
         keypoints: (N, 17, 3) px, px, score.
@@ -253,6 +269,7 @@ class _Track:
     """
 
     frames: np.ndarray
+    stamps: np.ndarray
     poses: dict[str, np.ndarray]
     roots: dict[str, np.ndarray]
     keypoints: np.ndarray
@@ -289,7 +306,7 @@ def _of_the_truth(tracks: list[_Track]) -> list[_Track]:
     return taken
 
 
-def _figures(tracks: list[_Track], name: str, rate_hz: float) -> dict[str, Any]:
+def _figures(tracks: list[_Track], name: str) -> dict[str, Any]:
     """Of all people together, unless said otherwise:
 
     - bone_variation: standard deviation of the bones' lengths over their mean, mean over bones;
@@ -328,17 +345,19 @@ def _figures(tracks: list[_Track], name: str, rate_hz: float) -> dict[str, Any]:
         add("upside_down", _above(pose, "right_ankle", "left_ankle") < _above(pose, "head_top"))
         add("reprojection", _reprojection(track, name))
         for run in track.runs():
-            second = np.diff(pose[run], n=2, axis=0) * rate_hz**2
+            stamps = track.stamps[run]
+            second = _accelerations(pose[run], stamps)
             add("acceleration", np.linalg.norm(second[:, 1:], axis=-1))
-            flips, length = _flips(pose[run], rate_hz)
+            flips, length = _flips(pose[run], stamps)
             add("flips", flips)
+            add("minutes", np.diff(stamps) / 60)
             longest = max(longest, length)
             add("still", _still(pose[run], track.keypoints[run]))
             distance = np.linalg.norm(track.roots[name][run], axis=-1)
-            add("distance_speed", np.abs(np.diff(distance)) * rate_hz)
+            add("distance_speed", np.abs(np.diff(distance)) / np.diff(stamps))
             if track.truth is not None:
                 truth = track.truth[run] - track.truth[run][:, :1]
-                wrong = np.diff(pose[run] - truth, n=2, axis=0) * rate_hz**2
+                wrong = _accelerations(pose[run] - truth, stamps)
                 add("acceleration_error", np.linalg.norm(wrong, axis=-1).mean(axis=-1))
         if track.truth is not None:
             known = np.isfinite(track.truth).all(axis=(1, 2))
@@ -354,14 +373,14 @@ def _figures(tracks: list[_Track], name: str, rate_hz: float) -> dict[str, Any]:
     def middle(key: str, percent: float = 50.0) -> float | None:
         return float(np.percentile(values(key), percent)) if len(values(key)) else None
 
-    flips_a_frame, still = mean("flips"), mean("still")
+    minutes, still = values("minutes"), mean("still")
     return {
         "bone_variation": mean("bones"),
         "bone_variation_worst": float(
             np.max([b.reshape(-1) for b in parts["bones"]], axis=0).max()
         ),
         "acceleration_m_s2": mean("acceleration"),
-        "flips_a_minute": None if flips_a_frame is None else flips_a_frame * rate_hz * 60,
+        "flips_a_minute": float(values("flips").sum() / minutes.sum()) if len(minutes) else None,
         "longest_flip_frames": longest,
         "upside_down": mean("upside_down"),
         "reprojection": middle("reprojection"),
@@ -396,16 +415,25 @@ def _height(pose: np.ndarray) -> float:
     return float(np.median(np.mean(legs, axis=0) + trunk + _bone(pose, "thorax", "head_top")))
 
 
-def _flips(pose: np.ndarray, rate_hz: float) -> tuple[np.ndarray, int]:
-    """Of poses (N, 17, 3) of consecutive frames: (N - 1,) whether the hips' line jumps, and the
-    longest run of frames in which it points against its mean over the time around."""
+def _accelerations(pose: np.ndarray, stamps: np.ndarray) -> np.ndarray:
+    """(N, 17, 3) m at (N,) s -> (N - 2, 17, 3) m/s^2, whatever the steps between the stamps."""
+    step_s = np.diff(stamps)[:, None, None]
+    velocity = np.diff(pose, axis=0) / step_s
+    return 2 * np.diff(velocity, axis=0) / (step_s[1:] + step_s[:-1])
+
+
+def _flips(pose: np.ndarray, stamps: np.ndarray) -> tuple[np.ndarray, int]:
+    """Of poses (N, 17, 3) of consecutive frames at (N,) s: (N - 1,) whether the hips' line jumps,
+    and the longest run of frames in which it points against its mean over the time around."""
     hips = pose[:, H36M17.index("left_hip")] - pose[:, H36M17.index("right_hip")]
     unit = hips / np.linalg.norm(hips, axis=-1, keepdims=True).clip(1e-6)
     jumps = (unit[1:] * unit[:-1]).sum(axis=-1) < np.cos(np.deg2rad(FLIP_DEG))
-    half = max(1, round(0.5 * FACING_S * rate_hz))
+    # The pictures next to it always count, and a microsecond is rounding.
+    first = np.searchsorted(stamps, stamps - 0.5 * FACING_S - 1e-6)
+    end = np.searchsorted(stamps, stamps + 0.5 * FACING_S + 1e-6)
     longest = length = 0
     for i in range(len(unit)):
-        around = unit[max(0, i - half) : i + half + 1].mean(axis=0)
+        around = unit[min(first[i], max(0, i - 1)) : max(end[i], i + 2)].mean(axis=0)
         length = length + 1 if unit[i] @ around < 0 else 0
         longest = max(longest, length)
     return jumps, longest
