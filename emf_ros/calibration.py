@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,25 @@ _OTHER_CAMERA_MODELS = (
 
 #: Camera models whose distortion is that of a fisheye, where nothing else is said.
 _FISHEYE_CAMERA_MODELS = ("fisheye", "equidistant", "kannalabrandt", "kannalabrandt8")
+
+
+def add_camera(command: ArgumentParser) -> None:
+    """The arguments by which a command is told the intrinsics of its video."""
+    camera = command.add_mutually_exclusive_group()
+    camera.add_argument(
+        "--camera-info", metavar="FILE", help="calibration file (docs/calibration.md)"
+    )
+    camera.add_argument(
+        "--fov",
+        type=float,
+        metavar="DEG",
+        help=f"horizontal field of view (a guess: {DEFAULT_FOV_DEG:g} across the longer side)",
+    )
+    command.add_argument(
+        "--rectified",
+        action="store_true",
+        help="the images are rectified: take the file's P, without distortion",
+    )
 
 
 def choose_camera(
@@ -340,7 +360,7 @@ def _values(data: dict) -> dict[str, Any]:
             found |= _values(value)
             continue
         name = _NAMES.get(plain)
-        if name is None or _is_null(value) or (is_part and name != "roi"):
+        if name is None or _is_null(value) or is_part != (name == "roi"):
             continue
         if name in found and found[name] != value:
             raise CameraError(f"it has both {spelled.get(name, name)} and {key}: leave one out")
