@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,25 +108,6 @@ _OTHER_CAMERA_MODELS = (
 _FISHEYE_CAMERA_MODELS = ("fisheye", "equidistant", "kannalabrandt", "kannalabrandt8")
 
 
-def add_camera(command: ArgumentParser) -> None:
-    """The arguments by which a command is told the intrinsics of its video."""
-    camera = command.add_mutually_exclusive_group()
-    camera.add_argument(
-        "--camera-info", metavar="FILE", help="calibration file (docs/calibration.md)"
-    )
-    camera.add_argument(
-        "--fov",
-        type=float,
-        metavar="DEG",
-        help=f"horizontal field of view (a guess: {DEFAULT_FOV_DEG:g} across the longer side)",
-    )
-    command.add_argument(
-        "--rectified",
-        action="store_true",
-        help="the images are rectified: take the file's P, without distortion",
-    )
-
-
 def choose_camera(
     size: tuple[int, int],
     file: str | Path | None = None,
@@ -154,7 +134,8 @@ def choose_camera(
         camera = read_camera(file, rectified).scaled_to(*size)
     elif rectified:
         raise CameraError(
-            "the intrinsics of rectified images come from a calibration file: give one"
+            "rectified images need a calibration file (--camera-info, camera_info_file); with a "
+            "field of view there is no distortion to take out"
         )
     elif fov_deg is not None:
         camera = Camera.from_fov(*size, fov_deg, pixel_aspect)
@@ -190,7 +171,8 @@ def read_camera(path: str | Path, rectified: bool = False) -> Camera:
         raise CameraError(f"{path} ({label}): {error}") from None
     except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
         # YAML's messages have several lines.
-        why = " ".join(str(error).split())[:200] or type(error).__name__
+        text = getattr(error, "strerror", None) or str(error)
+        why = " ".join(text.split())[:200] or type(error).__name__
         raise CameraError(f"cannot read the camera file {path}: {why}") from None
 
 
@@ -222,6 +204,8 @@ def _text(file: Path) -> str:
     for zeros, encoding in ((data[1:200:2], "utf-16-le"), (data[0:200:2], "utf-16-be")):
         if zeros and not any(zeros):
             return data.decode(encoding)
+    if b"\0" in data:
+        raise CameraError(f"this is no text; {_READ}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -274,6 +258,8 @@ def _of_xml(text: str) -> Any:
 def _format(text: str, documents: list[dict]) -> str:
     """The name of a file's format, for messages."""
     keys = {key for document in documents for key in document}
+    if "!!python/object" in text:
+        return "Python objects as YAML; write plain lists, as of array.tolist()"
     if "opencv-matrix" in text or "opencv_storage" in text or text.startswith("%YAML:"):
         return "OpenCV FileStorage"
     if "cameraData" in keys:
@@ -411,7 +397,7 @@ def _size(values: dict[str, Any]) -> tuple[int, int]:
             return _whole(size[0], "width"), _whole(size[1], "height")
     missing = [name for name in ("width", "height") if name not in values]
     raise CameraError(
-        f"the image's {' and '.join(missing)} is missing: add image_width and image_height, px, of "
+        f"there is no image {' and no image '.join(missing)}: add image_width and image_height, px, of "
         "the images that were calibrated with"
     )
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
-from .calibration import add_camera
 from .train.formats import FormatError
 from .train.formats.command import add_parser as add_mocap_parser
 
@@ -282,6 +281,25 @@ def _render(args: argparse.Namespace) -> None:
     except (RecordingError, VideoError, RenderError) as error:
         raise CommandError(str(error)) from None
     print(args.out)
+
+
+def add_camera(command: argparse.ArgumentParser) -> None:
+    """The arguments by which a command is told the intrinsics of its video."""
+    camera = command.add_mutually_exclusive_group()
+    camera.add_argument(
+        "--camera-info", metavar="FILE", help="calibration file (docs/calibration.md)"
+    )
+    camera.add_argument(
+        "--fov",
+        type=float,
+        metavar="DEG",
+        help="horizontal field of view (default: a guess across the longer side)",
+    )
+    command.add_argument(
+        "--rectified",
+        action="store_true",
+        help="the images are rectified: take the file's P, without distortion",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,8 +28,9 @@ from visualization_msgs.msg import MarkerArray
 
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3D, Skeleton3DArray
 
-from ..calibration import add_camera, choose_camera
+from ..calibration import choose_camera
 from ..camera import Camera, CameraError
+from ..cli import add_camera
 from ..detect.weights import ModelUnavailable, ensure_demo_video, ensure_onnx
 from ..lift.offline import PoseCollector
 from ..lift.pipeline import LiftResult, Person3D
