@@ -397,8 +397,8 @@ def _size(values: dict[str, Any]) -> tuple[int, int]:
             return _whole(size[0], "width"), _whole(size[1], "height")
     missing = [name for name in ("width", "height") if name not in values]
     raise CameraError(
-        f"there is no image {' and no image '.join(missing)}: add image_width and image_height, px, of "
-        "the images that were calibrated with"
+        f"there is no image {' and no image '.join(missing)}: add image_width and image_height, "
+        "px, of the images that were calibrated with"
     )
 
 

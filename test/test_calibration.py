@@ -308,7 +308,9 @@ REFUSED = {
     ),
     "a decimal comma": (PLAIN.replace("914.0", '"914,0"'), r"decimal comma: write 914\.0"),
     "decimal commas": (
-        PLAIN.replace(str(K.ravel().tolist()), "[914,0, 0,0, 640,5, 0,0, 910,0, 359,0, 0,0, 0,0, 1,0]"),
+        PLAIN.replace(
+            str(K.ravel().tolist()), "[914,0, 0,0, 640,5, 0,0, 910,0, 359,0, 0,0, 0,0, 1,0]"
+        ),
         "decimal commas",
     ),
     "half a pixel": (PLAIN.replace("1280", "1280.5"), "whole number"),
@@ -334,7 +336,10 @@ REFUSED = {
     ),
     "rows that are columns": (PLAIN.replace("rows: 3\n  cols: 3", "rows: 9\n  cols: 1"), "9x1"),
     "DepthAI": (json.dumps({"cameraData": [[0, {"intrinsicMatrix": K.tolist()}]]}), "DepthAI"),
-    "COLMAP": ("# Camera list with one line of data per camera:\n1 PINHOLE 4 3 1 1 1 1\n", "COLMAP"),
+    "COLMAP": (
+        "# Camera list with one line of data per camera:\n1 PINHOLE 4 3 1 1 1 1\n",
+        "COLMAP",
+    ),
     "ost.txt": ("# oST version 5.0 parameters\n\n[image]\n", "ost.yaml"),
     "numpy objects": ("camera_matrix: !!python/object/apply:numpy.array [1]\n", "tolist"),
     "a web page": ("<html><body>not found</body></html>", "are read"),
