@@ -51,12 +51,14 @@ def converted(message: Any, rectified: bool = False) -> Camera | None:
 @pytest.mark.parametrize("binning", [(0, 0), (1, 2), (2, 2)])
 @pytest.mark.parametrize("rectified", [False, True])
 def test_roi_and_binning_of_camera_info(rectified: bool, binning: tuple, do_rectify: bool) -> None:
+    from emf_ros.nodes.conversions import delivered_size
+
     message = set_roi(info(binning_x=binning[0], binning_y=binning[1]), 80, 40, 320, 400)
     message.roi.do_rectify = do_rectify
     camera = converted(message, rectified)
     full = Camera(PROJECTED if rectified else K, (640, 480), [] if rectified else np.array(D))
     across, down = (max(n, 1) for n in binning)
-    assert camera.size == (320 // across, 400 // down)
+    assert camera.size == (320 // across, 400 // down) == delivered_size(message)
     points = np.random.default_rng(0).uniform((-1, -1, 2), (1, 1, 4), (50, 3))
     pixels = (full.project(points) - (80, 40) + 0.5) / (across, down) - 0.5
     assert camera.project(points) == pytest.approx(pixels)
@@ -78,7 +80,10 @@ def test_rectified_camera_info_is_p_without_distortion() -> None:
 
 
 def test_zeros_are_no_intrinsics() -> None:
+    from emf_ros.nodes.conversions import delivered_size
+
     assert converted(info(k=[0.0] * 9)) is None
+    assert delivered_size(info(k=[0.0] * 9, binning_x=2)) == (320, 480)
     assert converted(info(p=[0.0] * 12), rectified=True) is None
     assert converted(info(p=[0.0] * 12)) is not None
 

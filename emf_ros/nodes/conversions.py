@@ -119,6 +119,13 @@ def camera_from_info(message: CameraInfo, rectified: bool = False) -> Camera | N
     )
 
 
+def delivered_size(message: CameraInfo) -> tuple[int, int]:
+    """(width, height) of the images as they are delivered, px; known without intrinsics, too."""
+    width = message.roi.width or message.width
+    height = message.roi.height or message.height
+    return width // max(1, message.binning_x), height // max(1, message.binning_y)
+
+
 def camera_info_msg(camera: Camera, header: Header) -> CameraInfo:
     """Intrinsics of images that are no cutout; P is K, as for images that are rectified to it."""
     projection = np.zeros((3, 4))

@@ -265,7 +265,7 @@ class CameraFeed:
                 node,
                 node.value("keypoints_type"),
                 self.topic,
-                lambda: (self.info.width, self.info.height) if self.info else None,
+                lambda: conversions.delivered_size(self.info) if self.info else None,
                 lambda frame: node.submit(frame, self),
             )
         self._unwanted = 0
