@@ -2,13 +2,16 @@
 
 import json
 import re
+import struct
 
 import cv2
 import numpy as np
 import pytest
+from conftest import write_clip
 
 from emf_ros.calibration import choose_camera, read_camera
 from emf_ros.camera import Camera, CameraError
+from emf_ros.video import open_source
 
 SIZE = (1280, 720)
 K = np.array([[914.0, 0, 640.5], [0, 910, 359], [0, 0, 1]])
@@ -374,6 +377,49 @@ def test_aliases_of_aliases_do_not_fill_the_memory(tmp_path):
     text = "\n".join([*lines, "camera_matrix: *a12", "image_width: 4", "image_height: 3", ""])
     with pytest.raises(CameraError, match="camera.yaml"):
         read_camera(write(tmp_path, text))
+
+
+# --- pixels that are not square --------------------------------------------------------------
+
+
+def with_pixel_aspect(path, across, down, upright):
+    """State in an mp4 the shape of the pixels, and that it was taken with the camera upright."""
+    data = bytearray(path.read_bytes())
+    pasp = struct.pack(">I4sII", 16, b"pasp", across, down)
+    # Each of these boxes holds the next one; the description of the pictures is the last one's end.
+    at, parents = 0, []
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"mp4v"):
+        at = data.index(kind, at) - 4
+        parents.append(at)
+        at += 8
+    end = parents[-1] + struct.unpack_from(">I", data, parents[-1])[0]
+    # What is looked at, 'mdat' before all of it, stays where it was.
+    assert data.index(b"mdat") < parents[0]
+    data[end:end] = pasp
+    for at in parents:
+        struct.pack_into(">I", data, at, struct.unpack_from(">I", data, at)[0] + len(pasp))
+    if upright:
+        matrix = (0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+        struct.pack_into(">9i", data, data.index(b"tkhd") + 4 + 40, *matrix)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_the_shape_of_pixels_is_that_of_the_pictures_as_they_are_read(tmp_path, upright):
+    """A picture that is turned on its side has its pixels turned with it."""
+    path = write_clip(tmp_path / "clip.mp4", [np.zeros((96, 160, 3), np.uint8)] * 3)
+    with_pixel_aspect(path, 4, 3, upright)
+    source = open_source(path)
+    assert source.size == ((96, 160) if upright else (160, 96))
+    assert source.pixel_aspect == pytest.approx(3 / 4 if upright else 4 / 3)
+    source.close()
+
+
+def test_pixels_of_other_sources_are_square(tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((48, 64, 3), np.uint8))
+    assert open_source(tmp_path).pixel_aspect == 1
+    path = write_clip(tmp_path / "clip.mp4", [np.zeros((96, 160, 3), np.uint8)] * 3)
+    assert open_source(path).pixel_aspect == 1
 
 
 # --- which camera a video has --------------------------------------------------------------------
