@@ -348,6 +348,7 @@ REFUSED = {
     "a web page": ("<html><body>not found</body></html>", "are read"),
     "entities": ("<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", "document type"),
     "tabs": (PLAIN.replace("  rows", "\trows"), "camera.yaml"),
+    "too many numbers": (PLAIN.replace(str(D), str([0.0] * 100)), "more than 64"),
     "no text": ("a: \0\1\2", "no text"),
     "endless depth": ("[" * 100_000, "camera.yaml"),
     "a roi of no width": (ECHO.replace("x_offset: 0", "x_offset: 9"), "roi"),
