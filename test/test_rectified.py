@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -108,16 +110,39 @@ def expected(plain: Lifter) -> np.ndarray:
     return root_with(plain, camera_info_message())
 
 
-def root_with(lifter: Lifter, message: Any) -> np.ndarray:
-    """The first person's root after 15 images with these intrinsics, (3,) m."""
-    lifter.send_info(message)
-    # Which of two topics is read first is open: feed until the intrinsics are in.
+def feed_with(lifter: Lifter, message: Any, condition: Callable[[Any], bool], what: str) -> None:
+    """Images of new people, each with these intrinsics, until the first person meets a condition."""
     ids = lifter.new_ids()
-    lifter.feed_until(
-        ids, lambda a: ids[0] in by_id(a) and by_id(a)[ids[0]].root_valid, "a known camera"
-    )
+    for _ in range(300):
+        lifter.send_info(message)
+        person = by_id(lifter.feed(ids)).get(ids[0])
+        if person and condition(person):
+            return
+    pytest.fail(f"300 images and not once: {what}")
+
+
+def root_with(lifter: Lifter, message: Any, tried: np.ndarray | None = None) -> np.ndarray:
+    """The first person's root after 15 images with these intrinsics, (3,) m.
+
+    Args:
+        lifter: that is asked.
+        message: the intrinsics.
+        tried: (3,) m, the root that is expected: wait until the intrinsics are in use, which are
+            others before.
+    """
+    if tried is not None:
+        feed_with(lifter, message, lambda p: abs(p.root.z / tried[2] - 1) < 0.1, "that distance")
     ids, lifter.index = lifter.new_ids(), 0
     return root(by_id(lifter.feed(ids, 15))[ids[0]])
+
+
+def narrow(message: Any) -> Any:
+    """Other intrinsics of the same images: twice the focal length, in K and in P."""
+    other = copy.deepcopy(message)
+    for values in (other.k, other.p):
+        values[0] *= 2
+        values[4 if values is other.k else 5] *= 2
+    return other
 
 
 def test_the_lifter_takes_p_for_rectified_images(
@@ -129,16 +154,13 @@ def test_the_lifter_takes_p_for_rectified_images(
     p = np.zeros((3, 4))
     p[:, :3] = np.array(ideal.k).reshape(3, 3)
     p[0, 3] = -0.12 * p[0, 0]
-    for k, d in (([0.0] * 9, []), ([2.0 * x for x in ideal.k[:8]] + [1.0], D)):
+    for k, d in (([0.0] * 9, []), ([3.0 * x for x in ideal.k[:8]] + [1.0], D)):
         message = camera_info_message()
         message.k, message.d, message.p = k, d, p.ravel().tolist()
-        assert root_with(lifter, message) == pytest.approx(expected, rel=1e-3)
+        feed_with(lifter, narrow(message), lambda p: p.root.z > 1.5 * expected[2], "twice as far")
+        assert root_with(lifter, message, expected) == pytest.approx(expected, rel=1e-3)
     # Without P there are no intrinsics, whatever K says.
-    lifter.send_info(ideal)
-    ids = lifter.new_ids()
-    lifter.feed_until(
-        ids, lambda a: ids[0] in by_id(a) and not by_id(a)[ids[0]].root_valid, "no root"
-    )
+    feed_with(lifter, ideal, lambda p: not p.root_valid, "no root")
     wait_for(lambda: "P, which rectified images need" in lifter.process.log, "what is missing")
 
 
@@ -166,36 +188,49 @@ def larger(factor: int, offset: tuple[int, int] = (0, 0)) -> Any:
 def test_the_lifter_takes_roi_and_binning(
     plain: Lifter, expected: np.ndarray, factor: int, offset: tuple[int, int]
 ) -> None:
-    assert root_with(plain, larger(factor, offset)) == pytest.approx(expected, rel=1e-3)
+    feed_with(
+        plain, narrow(camera_info_message()), lambda p: p.root.z > 1.5 * expected[2], "twice as far"
+    )
+    found = root_with(plain, larger(factor, offset), expected)
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_images_that_are_not_the_roi_are_refused_with_the_remedy(plain: Lifter) -> None:
     """The roi has the full image's aspect ratio, and the images the full size."""
     width, height = FRAME_SIZE
-    plain.send_info(
-        set_roi(camera_info_message(), width // 4, height // 4, width // 2, height // 2)
-    )
+    quarter = width // 4, height // 4, width // 2, height // 2
+    message = set_roi(camera_info_message(), *quarter)
     ids = plain.new_ids()
     wait_for(plain.diagnostics.last, "diagnostics")
     before = plain.diagnostics.count("camera_info_of_another_size")
 
     def counted() -> bool:
+        plain.send_info(message)
         plain._keypoints.publish(plain.make(ids))
         time.sleep(0.1)
         return plain.diagnostics.count("camera_info_of_another_size") > before
 
     wait_for(counted, "the count")
     wait_for(lambda: "must be that of the images" in plain.process.log, "the remedy")
-    plain.send_info(camera_info_message())
+    ids = plain.new_ids()
+
+    def lifted() -> bool:
+        plain.send_info(camera_info_message())
+        asked = plain.make(ids)
+        plain._keypoints.publish(asked)
+        time.sleep(0.1)
+        return plain.answer_to(asked) is not None
+
+    wait_for(lifted, "skeletons with the right intrinsics")
 
 
 def test_intrinsics_that_look_wrong_are_said_once(plain: Lifter) -> None:
     message = camera_info_message()
     message.k[2] = 5000.0
-    for _ in range(3):
-        root_with(plain, message)
-    wait_for(lambda: plain.process.log.count("outside the picture") == 1, "one warning")
-    plain.send_info(camera_info_message())
+    feed_with(plain, message, lambda p: "outside the picture" in plain.process.log, "the warning")
+    left = iter(range(10))
+    feed_with(plain, message, lambda p: next(left, None) is None, "ten more images")
+    assert plain.process.log.count("outside the picture") == 1
 
 
 def test_the_lifter_hints_at_images_that_are_called_rectified(
