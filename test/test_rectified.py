@@ -111,7 +111,7 @@ def expected(plain: Lifter) -> np.ndarray:
 
 
 def feed_with(lifter: Lifter, message: Any, condition: Callable[[Any], bool], what: str) -> None:
-    """Images of new people, each with these intrinsics, until the first person meets a condition."""
+    """Images of new people, each with these intrinsics, until the first meets a condition."""
     ids = lifter.new_ids()
     for _ in range(300):
         lifter.send_info(message)
@@ -127,21 +127,22 @@ def root_with(lifter: Lifter, message: Any, tried: np.ndarray | None = None) -> 
     Args:
         lifter: that is asked.
         message: the intrinsics.
-        tried: (3,) m, the root that is expected: wait until the intrinsics are in use, which are
-            others before.
+        tried: (3,) m, the root that is expected: wait until these intrinsics are in use, after
+            others with which people are four times as far.
     """
     if tried is not None:
-        feed_with(lifter, message, lambda p: abs(p.root.z / tried[2] - 1) < 0.1, "that distance")
+        # The same person is nearer or farther in other images.
+        feed_with(lifter, message, lambda p: p.root.z < 2 * tried[2], "about that distance")
     ids, lifter.index = lifter.new_ids(), 0
     return root(by_id(lifter.feed(ids, 15))[ids[0]])
 
 
 def narrow(message: Any) -> Any:
-    """Other intrinsics of the same images: twice the focal length, in K and in P."""
+    """Other intrinsics of the same images: four times the focal length, in K and in P."""
     other = copy.deepcopy(message)
     for values in (other.k, other.p):
-        values[0] *= 2
-        values[4 if values is other.k else 5] *= 2
+        values[0] *= 4
+        values[4 if values is other.k else 5] *= 4
     return other
 
 
@@ -157,7 +158,7 @@ def test_the_lifter_takes_p_for_rectified_images(
     for k, d in (([0.0] * 9, []), ([3.0 * x for x in ideal.k[:8]] + [1.0], D)):
         message = camera_info_message()
         message.k, message.d, message.p = k, d, p.ravel().tolist()
-        feed_with(lifter, narrow(message), lambda p: p.root.z > 1.5 * expected[2], "twice as far")
+        feed_with(lifter, narrow(message), lambda p: p.root.z > 3 * expected[2], "much farther")
         assert root_with(lifter, message, expected) == pytest.approx(expected, rel=1e-3)
     # Without P there are no intrinsics, whatever K says.
     feed_with(lifter, ideal, lambda p: not p.root_valid, "no root")
@@ -189,7 +190,7 @@ def test_the_lifter_takes_roi_and_binning(
     plain: Lifter, expected: np.ndarray, factor: int, offset: tuple[int, int]
 ) -> None:
     feed_with(
-        plain, narrow(camera_info_message()), lambda p: p.root.z > 1.5 * expected[2], "twice as far"
+        plain, narrow(camera_info_message()), lambda p: p.root.z > 3 * expected[2], "much farther"
     )
     found = root_with(plain, larger(factor, offset), expected)
     assert found == pytest.approx(expected, rel=1e-3)
