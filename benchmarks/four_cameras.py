@@ -87,7 +87,7 @@ def read_views() -> list[View]:
 class EveryNth:
     """A video of which only every n-th picture is taken: a `FrameSource` itself."""
 
-    live = False
+    live, pixel_aspect = False, 1.0
 
     def __init__(self, source: FrameSource, n: int) -> None:
         self._source, self._n = source, n

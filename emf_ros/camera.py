@@ -1,4 +1,4 @@
-"""The pinhole camera: from CameraInfo or YAML, undistortion, rays, and the canonical view.
+"""The pinhole camera: intrinsics, undistortion, rays, and the canonical view.
 
 Frames: the camera's optical frame, x right, y down, z forward (REP-103). A ray is written as its
 point on the plane z = 1.
@@ -10,6 +10,7 @@ that training and the live engine share them.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,54 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+#: Field of view that is guessed where nothing is known of a camera, degrees across the longer side.
+DEFAULT_FOV_DEG = 60.0
+
+#: Field of view under which intrinsics look wrong, degrees.
+MIN_LIKELY_FOV_DEG = 5.0
+
+#: Field of view above which intrinsics without a fisheye model look wrong, degrees.
+MAX_LIKELY_FOV_DEG = 170.0
+
+#: Field of view above which intrinsics of a fisheye look wrong, degrees.
+MAX_LIKELY_FISHEYE_FOV_DEG = 250.0
+
+#: Ratio of the focal lengths, in pixels, above which intrinsics look wrong.
+MAX_LIKELY_FOCAL_RATIO = 2.0
+
 _FISHEYE_MODELS = ("equidistant", "fisheye")
-_RADIAL_MODELS = ("plumb_bob", "rational_polynomial", "thin_prism_fisheye", "")
+_RADIAL_MODELS = ("plumb_bob", "rational_polynomial", "thin_prism_fisheye")
+
+#: Other programs' names of the radial-tangential model (OpenCV's `calibrateCamera`).
+_RADIAL_NAMES = (
+    "radtan",
+    "radial_tangential",
+    "brown",
+    "brown_conrady",
+    "rational",
+    "rational_polynomial_8",
+    "opencv",
+)
+
+#: Other programs' names of the equidistant model (OpenCV's `fisheye`).
+_FISHEYE_NAMES = (
+    "equi",
+    "equidist",
+    "kannala_brandt",
+    "kannala_brandt4",
+    "kannala_brandt8",
+    "kb4",
+    "opencv_fisheye",
+)
+
+#: Names that say nothing of the distortion; the number of coefficients does, where it can.
+_PINHOLE_NAMES = ("", "pinhole", "perspective")
+
+#: Names that say that there is no distortion.
+_NO_DISTORTION_NAMES = ("none", "no_distortion", "undistorted", "rectified")
+
+#: Known models that are not implemented here; with zeros for coefficients they bend nothing.
+_OTHER_POLYNOMIALS = ("inverse_brown_conrady", "modified_brown_conrady")
 
 
 class CameraError(ValueError):
@@ -33,17 +80,21 @@ class Camera:
         matrix: K (3, 3), px.
         distortion: (N,) coefficients in OpenCV's order; empty for none.
         size: (width, height), px.
-        model: the name of the distortion model as in sensor_msgs/CameraInfo.
+        model: the name of the distortion model as in sensor_msgs/CameraInfo; names that other
+            programs give to the same models are replaced by it.
+        full_size: (width, height) of the image that this one was cut out of, px; None when it is
+            no cutout.
 
     Raises:
-        CameraError: at construction, when a value is not finite or a focal length or a size is not
-            positive.
+        CameraError: at construction, when a value is not finite, a focal length or a size is not
+            positive, K is no camera matrix, or the distortion is of a model that is not known.
     """
 
     matrix: np.ndarray
     size: tuple[int, int]
     distortion: np.ndarray = field(default_factory=lambda: np.zeros(0))
     model: str = "plumb_bob"
+    full_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         matrix: np.ndarray = np.asarray(self.matrix, dtype=np.float64).reshape(-1)
@@ -57,70 +108,180 @@ class Camera:
             raise CameraError("K has a focal length that is not positive")
         if self.size[0] <= 0 or self.size[1] <= 0:
             raise CameraError(f"image size {self.size} is not positive")
-        if self.model not in _RADIAL_MODELS + _FISHEYE_MODELS:
-            raise CameraError(f"unknown distortion model {self.model!r}")
-        if self.model in _FISHEYE_MODELS and distortion.size not in (0, 4):
-            raise CameraError(f"a fisheye has 4 coefficients, not {distortion.size}")
-        if self.model in _RADIAL_MODELS and distortion.size not in (0, 4, 5, 8, 12, 14):
-            raise CameraError(f"D has {distortion.size} values; 0, 4, 5, 8, 12 or 14 are known")
+        if matrix[1, 0] or matrix[2].tolist() != [0, 0, 1]:
+            why = "it looks transposed" if matrix[:2, 2].tolist() == [0, 0] else ""
+            raise CameraError(
+                f"K must be fx s cx, 0 fy cy, 0 0 1, by rows{'; ' if why else ''}{why}"
+            )
+        model, distortion = _known_lens(self.model, distortion)
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "distortion", distortion)
+        object.__setattr__(self, "model", model)
         object.__setattr__(self, "size", (int(self.size[0]), int(self.size[1])))
 
     @classmethod
-    def from_fov(cls, width: int, height: int, fov_deg: float) -> Camera:
-        """An ideal camera with square pixels and the given horizontal field of view, degrees."""
+    def from_fov(cls, width: int, height: int, fov_deg: float, pixel_aspect: float = 1.0) -> Camera:
+        """An ideal camera of a horizontal field of view.
+
+        Args:
+            width, height: of the image, px.
+            fov_deg: horizontal field of view, degrees.
+            pixel_aspect: width of a pixel over its height; 1 for square pixels.
+
+        Raises:
+            CameraError: the field of view is outside 1..170 degrees.
+        """
         if not 1.0 <= fov_deg <= 170.0:
-            raise CameraError(f"a field of view of {fov_deg} degrees is outside 1..170")
-        focal = 0.5 * width / math.tan(math.radians(fov_deg) / 2)
-        matrix = np.array(
-            [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]], dtype=float
-        )
-        return cls(matrix, (width, height))
+            raise CameraError(f"a field of view of {fov_deg:g} degrees is outside 1..170")
+        if not (math.isfinite(pixel_aspect) and pixel_aspect > 0):
+            raise CameraError(f"a pixel aspect of {pixel_aspect:g} is not positive")
+        return cls._ideal(width, height, width * pixel_aspect, fov_deg, pixel_aspect)
 
     @classmethod
-    def from_yaml(cls, path: str | Path) -> Camera:
-        """Read a file as written by ROS's camera_calibration.
+    def guessed(cls, width: int, height: int, pixel_aspect: float = 1.0) -> Camera:
+        """A guess for an unknown camera: `DEFAULT_FOV_DEG` across the longer side of the scene.
+
+        A phone that is held upright has the same lens as one that lies on its side.
+
+        Args:
+            width, height: of the image, px.
+            pixel_aspect: width of a pixel over its height; 1 for square pixels.
+        """
+        longer = max(width * pixel_aspect, height)
+        return cls._ideal(width, height, longer, DEFAULT_FOV_DEG, pixel_aspect)
+
+    @classmethod
+    def _ideal(
+        cls, width: int, height: int, side: float, fov_deg: float, pixel_aspect: float
+    ) -> Camera:
+        """With a field of view across `side`, which is in heights of a pixel."""
+        fy = 0.5 * side / math.tan(math.radians(fov_deg) / 2)
+        matrix = [
+            [fy / pixel_aspect, 0, (width - 1) / 2],
+            [0, fy, (height - 1) / 2],
+            [0, 0, 1],
+        ]
+        return cls(np.array(matrix), (width, height))
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, rectified: bool = False) -> Camera:
+        """Read a calibration file of any format that `calibration.read_camera` knows.
+
+        Args:
+            path: of the file; FILE#NAME takes one camera of several.
+            rectified: take the intrinsics of the rectified images.
 
         Raises:
             CameraError: the file cannot be read or lacks what it needs; the message names it.
         """
-        import yaml
+        from .calibration import read_camera
 
-        try:
-            data = yaml.safe_load(Path(path).read_text())
-            return cls(
-                np.asarray(data["camera_matrix"]["data"], dtype=float),
-                (int(data["image_width"]), int(data["image_height"])),
-                np.asarray(data.get("distortion_coefficients", {}).get("data", []), dtype=float),
-                str(data.get("distortion_model", "plumb_bob")),
+        return read_camera(path, rectified)
+
+    def doubts(self) -> str:
+        """What looks wrong with intrinsics that are possible all the same; empty: nothing."""
+        fx, fy = self.matrix[0, 0], self.matrix[1, 1]
+        found = []
+        if max(fx, fy) / min(fx, fy) > MAX_LIKELY_FOCAL_RATIO * (1 + 1e-6):
+            found.append(f"fx {fx:.4g} and fy {fy:.4g} are far from each other")
+        # A cutout may lie beside the optical axis and be as small as it likes.
+        if self.full_size is None:
+            found += self._doubts_of_the_whole()
+        if not found:
+            return ""
+        return (
+            f"intrinsics of {self.size[0]}x{self.size[1]} look wrong: {'; '.join(found)}; "
+            "check the calibration, all distances depend on it"
+        )
+
+    def _doubts_of_the_whole(self) -> list[str]:
+        (width, height), found = self.size, []
+        center = self.matrix[:2, 2]
+        if not ((center > -0.5) & (center < (width - 0.5, height - 0.5))).all():
+            found.append(
+                f"the principal point {center[0]:.4g}, {center[1]:.4g} is outside the picture"
             )
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            # YAML's messages have several lines.
-            why = " ".join(str(error).split())
-            raise CameraError(f"cannot read the camera file {path}: {why}") from None
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CameraError(f"{path} is no camera_calibration file: {error!r}") from None
-        except (ValueError, OverflowError) as error:
-            raise CameraError(f"{path}: {error}") from None
+        # The middle tenth of the picture turned on its side, and not of the picture.
+        own, turned = (
+            (np.abs(center / side - 0.5) < 0.05).all()
+            for side in ((width, height), (height, width))
+        )
+        if turned and not own:
+            found.append(
+                f"the principal point {center[0]:.4g}, {center[1]:.4g} is that of "
+                f"{height}x{width}: are width and height exchanged?"
+            )
+        across = max(width / self.matrix[0, 0], height / self.matrix[1, 1])
+        fisheye = self.model in _FISHEYE_MODELS
+        fov_deg = math.degrees(across if fisheye else 2 * math.atan(across / 2))
+        most_deg = MAX_LIKELY_FISHEYE_FOV_DEG if fisheye else MAX_LIKELY_FOV_DEG
+        if not MIN_LIKELY_FOV_DEG <= fov_deg <= most_deg:
+            found.append(f"the field of view is {fov_deg:.3g} degrees")
+        return found
 
     def scaled_to(self, width: int, height: int) -> Camera:
         """The same camera delivering another resolution of the same picture.
 
         Raises:
             CameraError: the aspect ratio differs by more than 1 %: then the picture was cropped and
-                these intrinsics do not hold.
+                these intrinsics do not hold. Or the intrinsics are of a cutout, and the picture has
+                another size.
         """
         if (width, height) == self.size:
             return self
+        own = f"{self.size[0]}x{self.size[1]}"
+        if self.full_size is not None:
+            raise CameraError(
+                f"intrinsics are for {own} cut out of {self.full_size[0]}x{self.full_size[1]}, the "
+                f"image is {width}x{height}: the roi of camera_info must be that of the images"
+            )
         sx, sy = width / self.size[0], height / self.size[1]
         if abs(sx / sy - 1) > 0.01:
             raise CameraError(
-                f"intrinsics are for {self.size[0]}x{self.size[1]}, the image is {width}x{height}"
+                f"intrinsics are for {own}, the image is {width}x{height}, of another aspect ratio "
+                "and so a cutout: calibrate at this size, or give the roi in camera_info"
             )
+        return self._resampled(sx, sy, (width, height))
+
+    def _resampled(self, sx: float, sy: float, size: tuple[int, int]) -> Camera:
+        """With `sx` and `sy` pixels for each one, from the same corner."""
         # Pixel centres lie at whole numbers, so the grids are half a pixel off each other's scale.
         scale = np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1]])
-        return Camera(scale @ self.matrix, (width, height), self.distortion, self.model)
+        return Camera(scale @ self.matrix, size, self.distortion, self.model, self.full_size)
+
+    def delivered(
+        self, roi: tuple[int, int, int, int] = (0, 0, 0, 0), binning: tuple[int, int] = (0, 0)
+    ) -> Camera:
+        """The intrinsics of the images as a driver delivers them: cut out, then binned (REP 104).
+
+        Args:
+            roi: x, y, width, height of the cutout, px of the full image; all 0: the full image.
+            binning: how many pixels of the sensor make one, horizontally and vertically; 0 is 1.
+
+        Raises:
+            CameraError: the cutout is not inside the image, or nothing is left of it.
+        """
+        x, y, width, height = roi
+        camera = self
+        if any(roi) and roi != (0, 0, *self.size):
+            full_width, full_height = self.size
+            if not (
+                0 <= x and 0 < width <= full_width - x and 0 <= y and 0 < height <= full_height - y
+            ):
+                raise CameraError(
+                    f"the roi {width}x{height} at {x}, {y} is not inside the image of "
+                    f"{full_width}x{full_height}"
+                )
+            shift = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]])
+            camera = Camera(
+                shift @ self.matrix, (width, height), self.distortion, self.model, self.size
+            )
+        across, down = (max(1, n) for n in binning)
+        if (across, down) == (1, 1):
+            return camera
+        # Pixels at the edge that fill no whole bin are left out.
+        size = (camera.size[0] // across, camera.size[1] // down)
+        return camera._resampled(1 / across, 1 / down, size)
 
     def rays(self, points: np.ndarray) -> np.ndarray:
         """Pixels to rays, with the lens's distortion taken out.
@@ -193,6 +354,53 @@ class Camera:
             straight = self._distort(flat[seen, :2] / flat[seen, 2:])
             pixels[seen] = straight + self._skew(straight)
         return pixels.reshape(*points.shape[:-1], 2)
+
+
+def _known_lens(model: str, distortion: np.ndarray) -> tuple[str, np.ndarray]:
+    """A distortion model by its name in ROS, and its coefficients; (N,) finite.
+
+    Raises:
+        CameraError: the model is not known, the number of coefficients is not the model's, or the
+            name does not say which of two models four coefficients are of.
+    """
+    name = re.sub(r"[\s\-]+", "_", model.strip().lower())
+    count, bends = distortion.size, bool(distortion.any())
+    if name in _FISHEYE_MODELS + _FISHEYE_NAMES:
+        if count not in (0, 4):
+            if count < 4 or distortion[4:].any():
+                raise CameraError(f"a fisheye has 4 coefficients, not {count}")
+            # Written into an array of the other models' length, as for a T265.
+            distortion = distortion[:4]
+        return ("fisheye" if name == "fisheye" else "equidistant"), distortion
+    if name in _NO_DISTORTION_NAMES + _OTHER_POLYNOMIALS:
+        if not bends:
+            return "plumb_bob", np.zeros(0)
+        if name in _NO_DISTORTION_NAMES:
+            raise CameraError(f"the distortion model is {model!r}, but D is not zero")
+        raise CameraError(
+            f"the distortion model {model!r} is not implemented; calibrate with plumb_bob, "
+            "rational_polynomial or equidistant"
+        )
+    if name not in _RADIAL_MODELS + _RADIAL_NAMES + _PINHOLE_NAMES:
+        raise CameraError(
+            f"unknown distortion model {model!r}; known are plumb_bob (radtan), "
+            "rational_polynomial, equidistant (fisheye) and none"
+        )
+    counts = (12, 14) if name == "thin_prism_fisheye" else (4, 5, 8, 12, 14)
+    if count and count not in counts:
+        known = f"{', '.join(map(str, counts[:-1]))} or {counts[-1]}"
+        raise CameraError(
+            f"D has {count} values, the distortion model {known} (k1, k2, p1, p2, k3, ...): write "
+            "0 for those that are not used"
+        )
+    if name in _PINHOLE_NAMES and count == 4 and bends:
+        raise CameraError(
+            "D has 4 values and no distortion_model says whose: plumb_bob (k1, k2, p1, p2) or "
+            "equidistant (k1, k2, k3, k4)"
+        )
+    if name in _RADIAL_MODELS:
+        return name, distortion
+    return ("plumb_bob" if count <= 5 else "rational_polynomial"), distortion
 
 
 @dataclass

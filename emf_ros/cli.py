@@ -22,8 +22,15 @@ class CommandError(RuntimeError):
     """What the user asked for cannot be done; the message says why."""
 
 
+def _say(notes: Sequence[str]) -> None:
+    """What the user must know, beside the results."""
+    for note in notes:
+        print(note, file=sys.stderr)
+
+
 def _lift(args: argparse.Namespace) -> None:
-    from .camera import Camera, CameraError
+    from .calibration import choose_camera
+    from .camera import CameraError
     from .lift.engine import EngineError, make_engine
     from .lift.offline import lift_recording, lift_video
     from .recording import RecordingError, load_recording
@@ -35,27 +42,20 @@ def _lift(args: argparse.Namespace) -> None:
         print(f"lifting with {engine.description}", file=sys.stderr)
         if Path(args.source).suffix.lower() == ".npz":
             keypoints = load_recording(args.source)
-            if args.camera_info:
-                keypoints.camera = Camera.from_yaml(args.camera_info)
-            elif args.fov is not None:
-                keypoints.camera = Camera.from_fov(*keypoints.image_size, args.fov)
+            if args.camera_info or args.fov is not None or args.rectified:
+                keypoints.camera, notes = choose_camera(
+                    keypoints.image_size, args.camera_info, args.fov, rectified=args.rectified
+                )
+                _say(notes)
             recording, counts = lift_recording(keypoints, engine, args.lag, args.people)
         else:
             source = open_source(args.source, args.rate)
             if source.notice:
                 print(source.notice, file=sys.stderr)
-            width, height = source.size
-            if args.camera_info:
-                camera = Camera.from_yaml(args.camera_info).scaled_to(width, height)
-            else:
-                fov = 60.0 if args.fov is None else args.fov
-                if args.fov is None:
-                    print(
-                        f"no --camera-info and no --fov: assuming {fov:g} degrees, on which all "
-                        "distances depend",
-                        file=sys.stderr,
-                    )
-                camera = Camera.from_fov(width, height, fov)
+            camera, notes = choose_camera(
+                source.size, args.camera_info, args.fov, source.pixel_aspect, args.rectified
+            )
+            _say(notes)
             recording, counts = lift_video(
                 source, camera, engine, args.lag, args.people, args.variant
             )
@@ -150,7 +150,8 @@ def _eval(args: argparse.Namespace) -> None:
 def _eval_video(args: argparse.Namespace) -> None:
     import json
 
-    from .camera import Camera, CameraError
+    from .calibration import choose_camera
+    from .camera import CameraError
     from .lift.engine import EngineError, make_engine
     from .train.evaluate import EvaluationError
     from .train.video import VARIATIONS, Truth, VariedSource, evaluate_video, video_table
@@ -162,15 +163,16 @@ def _eval_video(args: argparse.Namespace) -> None:
     try:
         truth = Truth.load(args.truth) if args.truth else None
         engine = make_engine(args.preset, args.weights, args.device)
-        reports = {}
+        reports: dict[str, dict] = {}
         for name in VARIATIONS if args.varied else ("as it is",):
             source = open_source(args.video, args.rate)
             if source.notice:
                 print(source.notice, file=sys.stderr)
-            if args.camera_info:
-                camera = Camera.from_yaml(args.camera_info).scaled_to(*source.size)
-            else:
-                camera = Camera.from_fov(*source.size, args.fov)
+            camera, notes = choose_camera(
+                source.size, args.camera_info, args.fov, source.pixel_aspect, args.rectified
+            )
+            if not reports:
+                _say(notes)
             varied = VariedSource(source, VARIATIONS[name])
             reports[name] = evaluate_video(
                 varied,
@@ -281,6 +283,25 @@ def _render(args: argparse.Namespace) -> None:
     print(args.out)
 
 
+def add_camera(command: argparse.ArgumentParser) -> None:
+    """The arguments by which a command is told the intrinsics of its video."""
+    camera = command.add_mutually_exclusive_group()
+    camera.add_argument(
+        "--camera-info", metavar="FILE", help="calibration file (docs/calibration.md)"
+    )
+    camera.add_argument(
+        "--fov",
+        type=float,
+        metavar="DEG",
+        help="horizontal field of view (default: a guess across the longer side)",
+    )
+    command.add_argument(
+        "--rectified",
+        action="store_true",
+        help="the images are rectified: take the file's P, without distortion",
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("emf-ros", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
@@ -291,9 +312,7 @@ def _parser() -> argparse.ArgumentParser:
         "source", help="video file, folder of images, webcam's number, or npz of 2D keypoints"
     )
     lift.add_argument("--rate", type=float, metavar="HZ", help=RATE_HELP)
-    camera = lift.add_mutually_exclusive_group()
-    camera.add_argument("--camera-info", metavar="YAML", help="intrinsics of camera_calibration")
-    camera.add_argument("--fov", type=float, metavar="DEG", help="horizontal field of view")
+    add_camera(lift)
     lift.add_argument("--preset", default="lite", help="size of the model (lite)")
     lift.add_argument("--weights", help="a weights file in place of the preset's")
     lift.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"))
@@ -351,8 +370,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the video also mirrored, cropped, slowed and shrunk",
     )
     evaluate.add_argument("--rate", type=float, metavar="HZ", help=f"as for lift: {RATE_HELP}")
-    evaluate.add_argument("--fov", type=float, default=60.0, help="of the video, degrees (60)")
-    evaluate.add_argument("--camera-info", metavar="YAML", help="intrinsics of the video")
+    add_camera(evaluate)
     evaluate.add_argument("--variant", default="full", help="of the video's detector (full)")
     evaluate.add_argument("--lag", type=int, default=0, help="of the video's poses (0)")
     evaluate.add_argument("--preset", default="lite", help="which of the shipped weights (lite)")

@@ -49,6 +49,7 @@ class FrameSource(Protocol):
 
     Attributes:
         size: (width, height) px.
+        pixel_aspect: width of a pixel over its height; 1 for square pixels.
         rate_hz: mean number of pictures a second; of a webcam what its driver says.
         count: number of pictures where it is known, else 0.
         live: whether the pictures come at their own pace.
@@ -59,6 +60,8 @@ class FrameSource(Protocol):
 
     @property
     def size(self) -> tuple[int, int]: ...
+    @property
+    def pixel_aspect(self) -> float: ...
     @property
     def rate_hz(self) -> float: ...
     @property
@@ -91,11 +94,22 @@ class FrameSource(Protocol):
     def close(self) -> None: ...
 
 
+def _pixel_aspect(capture: cv2.VideoCapture) -> float:
+    """Width of a pixel over its height, as the pictures are read; 1 where the file says nothing."""
+    across, down = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
+    if not (math.isfinite(across) and math.isfinite(down) and across > 0 and down > 0):
+        return 1.0
+    # The file's is that of the sensor; OpenCV turns pictures that were taken upright.
+    turned = capture.get(cv2.CAP_PROP_ORIENTATION_AUTO) > 0
+    upright = turned and round(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 180 == 90
+    return down / across if upright else across / down
+
+
 class _Losses:
     """What a source could not give; part of every source here."""
 
     def __init__(self) -> None:
-        self.size = (0, 0)
+        self.size, self.pixel_aspect = (0, 0), 1.0
         self.unreadable = 0
         self.other_sizes: Counter[tuple[int, int]] = Counter()
 
@@ -132,6 +146,7 @@ class _Webcam(_Losses):
             self._capture.release()
             raise VideoError(f"the camera {number} has no readable picture")
         self.size = (first.shape[1], first.shape[0])
+        self.pixel_aspect = _pixel_aspect(self._capture)
         self.rate_hz = _header_rate_hz(self._capture) or fallback_rate_hz
         self._next, self._begin = 0, 0.0
 
@@ -194,6 +209,7 @@ class _VideoFile(_Losses):
             self._capture.release()
             raise
         self.size = (first.shape[1], first.shape[0])
+        self.pixel_aspect = _pixel_aspect(self._capture)
         self._header_rate_hz = _header_rate_hz(self._capture)
         claimed = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self._claimed = int(claimed) if 0 < claimed < 1e9 else 0

@@ -31,7 +31,9 @@ def _video_source(context) -> list[Node]:  # type: ignore[no-untyped-def]
                     "source": ParameterValue(video, value_type=str),
                     "loop": ParameterValue(LaunchConfiguration("loop"), value_type=bool),
                     "rate_hz": ParameterValue(LaunchConfiguration("rate_hz"), value_type=float),
-                    "fov_deg": ParameterValue(LaunchConfiguration("fov_deg"), value_type=float),
+                    # A number or a word.
+                    "fov_deg": ParameterValue(LaunchConfiguration("fov_deg"), value_type=None),
+                    "rectified": ParameterValue(LaunchConfiguration("rectified"), value_type=bool),
                     "camera_info_file": ParameterValue(
                         LaunchConfiguration("camera_info_file"), value_type=str
                     ),
@@ -67,13 +69,14 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument(
                 "fov_deg",
-                default_value="60.0",
-                description="Horizontal field of view, degrees, where no file is given; 0: unknown",
+                default_value="auto",
+                description="Horizontal field of view, degrees, where no file is given; 0: "
+                "unknown; auto: a guess, 60 across the longer side",
             ),
             DeclareLaunchArgument(
                 "camera_info_file",
                 default_value="",
-                description="The camera's intrinsics as written by camera_calibration",
+                description="Calibration file with the intrinsics (docs/calibration.md)",
             ),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(share / "launch" / "lift.launch.py"))

@@ -94,6 +94,13 @@ def generate_launch_description() -> LaunchDescription:
             description="With lag auto: the age that poses may have when they are published",
         ),
         DeclareLaunchArgument(
+            "rectified",
+            default_value="false",
+            choices=BOOLEAN,
+            description="The images are rectified (image_rect): take P of camera_info in place of "
+            "K, and no distortion",
+        ),
+        DeclareLaunchArgument(
             "composed",
             default_value="false",
             choices=BOOLEAN,
@@ -132,6 +139,7 @@ def generate_launch_description() -> LaunchDescription:
         "device": typed("device", str),
         "lag": typed("lag", None),  # a number or a word
         "latency_budget_ms": typed("latency_budget_ms", float),
+        "rectified": typed("rectified", bool),
     }
     return LaunchDescription(
         [

@@ -223,6 +223,7 @@ class NodeProcess:
         module: in `emf_ros.nodes`.
         namespace: of the node.
         params_file: YAML file of parameters.
+        remappings: of topics, as FROM:=TO.
         parameters: by name.
     """
 
@@ -231,11 +232,14 @@ class NodeProcess:
         module: str,
         namespace: str = "/",
         params_file: Path | None = None,
+        remappings: tuple[str, ...] = (),
         **parameters: Any,
     ) -> None:
         self.namespace = namespace
         command = [sys.executable, "-m", f"emf_ros.nodes.{module}", "--ros-args"]
         command += ["-r", f"__ns:={namespace}"]
+        for remapping in remappings:
+            command += ["-r", remapping]
         if params_file:
             command += ["--params-file", str(params_file)]
         for name, value in parameters.items():
@@ -437,6 +441,17 @@ def write_clip(path: Path, frames: list[np.ndarray], rate_hz: float = 30.0) -> P
     for picture in frames:
         writer.write(picture)
     writer.release()
+    return path
+
+
+def write_y4m(path: Path, size: tuple[int, int], pixel_aspect: str, count: int = 8) -> Path:
+    """An uncompressed video that states the shape of its pixels, such as 4:3; 10 Hz, grey."""
+    width, height = size
+    with open(path, "wb") as file:
+        head = f"YUV4MPEG2 W{width} H{height} F10:1 Ip A{pixel_aspect} C420jpeg\n"
+        file.write(head.encode())
+        for index in range(count):
+            file.write(b"FRAME\n" + bytes([100 + index]) * (width * height * 3 // 2))
     return path
 
 

@@ -1,6 +1,7 @@
 """The camera: intrinsics, rays and projection, and the canonical view."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -126,6 +127,40 @@ def test_impossible_fields_of_view(fov):
         Camera.from_fov(640, 480, fov)
 
 
+def corners(camera):
+    """Rays to the picture's edges: left, right, top, bottom."""
+    width, height = camera.size
+    middle = camera.matrix[:2, 2]
+    across = np.array([[-0.5, middle[1]], [width - 0.5, middle[1]]])
+    down = np.array([[middle[0], -0.5], [middle[0], height - 0.5]])
+    return np.concatenate([camera.rays(across)[:, 0], camera.rays(down)[:, 1]])
+
+
+@pytest.mark.parametrize("aspect", [4 / 3, 0.5])
+def test_pixels_that_are_not_square_have_two_focal_lengths(aspect):
+    camera = Camera.from_fov(720, 576, 60.0, aspect)
+    square = Camera.from_fov(round(720 * aspect), 576, 60.0)
+    # The same lens, whose picture is as wide in the scene as that of square pixels.
+    assert corners(camera) == pytest.approx(corners(square))
+    assert camera.matrix[1, 1] == pytest.approx(aspect * camera.matrix[0, 0])
+
+
+@pytest.mark.parametrize("aspect", [0, -1, math.nan, math.inf])
+def test_impossible_pixel_aspects(aspect):
+    with pytest.raises(CameraError, match="aspect"):
+        Camera.from_fov(640, 480, 60.0, aspect)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "aspect", "longer"),
+    [(640, 480, 1, 0), (480, 640, 1, 2), (500, 500, 1, 0), (720, 576, 0.5, 2), (1, 5000, 1, 2)],
+)
+def test_a_guess_is_across_the_longer_side(width, height, aspect, longer):
+    edges = corners(Camera.guessed(width, height, aspect))
+    assert edges[longer + 1] == pytest.approx(math.tan(math.radians(30)))
+    assert edges[3 - longer] <= edges[longer + 1] * (1 + 1e-9)
+
+
 CALIBRATION = """image_width: 640
 image_height: 480
 camera_name: head_camera
@@ -243,8 +278,134 @@ def test_a_scaled_camera_sees_the_same_picture(lens, factor):
 
 
 def test_a_cropped_picture_is_refused():
-    with pytest.raises(CameraError, match="640x480.*640x360"):
+    with pytest.raises(CameraError, match="640x480.*640x360.*calibrate at this size.*roi"):
         camera().scaled_to(640, 360)
+
+
+CUTOUTS = [(0, 0, 0, 0), (64, 32, 400, 300), (0, 0, 640, 480), (3, 0, 501, 480), (320, 240, 8, 8)]
+
+
+@EVERY_LENS
+@pytest.mark.parametrize("binning", [(0, 0), (1, 1), (2, 2), (2, 1), (1, 4), (3, 3)])
+@pytest.mark.parametrize("roi", CUTOUTS)
+def test_a_delivered_image_is_the_full_one_cut_and_binned(lens, roi, binning):
+    skewed = K + np.array([[0, 25.0, 0], [0, 0, 0], [0, 0, 0]])
+    delivered = camera(lens, skewed).delivered(roi, binning)
+    x, y, width, height = roi if any(roi) else (0, 0, *SIZE)
+    across, down = (max(n, 1) for n in binning)
+    assert delivered.size == (width // across, height // down)
+    points = points_in_view(40)
+    full = camera(lens, skewed).project(points)
+    # A bin's centre is the mean of its pixels' centres, which lie at whole numbers.
+    bins = (full - (x, y) - ((across - 1) / 2, (down - 1) / 2)) / (across, down)
+    assert delivered.project(points) == pytest.approx(bins)
+    if width > 100:
+        rays = delivered.rays(bins)
+        assert rays == pytest.approx(points[:, :2] / points[:, 2:], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "roi",
+    [
+        (1, 0, 640, 480),
+        (0, 1, 640, 480),
+        (-1, 0, 10, 10),
+        (10, 10, 0, 0),
+        (0, 0, 10, 0),
+        (700, 0, 1, 1),
+    ],
+)
+def test_a_cutout_that_is_not_inside_the_image_is_refused(roi):
+    with pytest.raises(CameraError, match="roi.*640x480"):
+        camera().delivered(roi)
+
+
+def test_binning_that_leaves_no_pixel_is_refused():
+    with pytest.raises(CameraError, match="size"):
+        camera().delivered((0, 0, 8, 8), (9, 1))
+
+
+def test_intrinsics_of_a_cutout_hold_for_its_size_alone():
+    """An image of the full size has the same aspect ratio, and another principal point."""
+    cut = camera().delivered((320, 240, 320, 240))
+    assert cut.scaled_to(320, 240) is cut
+    for size in ((640, 480), (160, 120)):
+        with pytest.raises(CameraError, match="320x240 cut out of 640x480.*roi"):
+            cut.scaled_to(*size)
+    assert camera().delivered((0, 0, 640, 480)).scaled_to(320, 240).size == (320, 240)
+
+
+def test_binned_intrinsics_hold_for_an_image_that_was_not_binned():
+    again = camera().delivered(binning=(2, 2)).scaled_to(640, 480)
+    assert again.matrix == pytest.approx(K)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        ([[600, 0, 700], [0, 606, 243], [0, 0, 1]], "outside the picture"),
+        ([[600, 0, 331], [0, 606, -9], [0, 0, 1]], "outside the picture"),
+        ([[600, 0, 331], [0, 1300, 243], [0, 0, 1]], "far from each other"),
+        ([[9000, 0, 331], [0, 9000, 243], [0, 0, 1]], "field of view is 4"),
+        ([[20, 0, 331], [0, 20, 243], [0, 0, 1]], "field of view is 17"),
+        ([[0.9, 0, 0.5], [0, 1.2, 0.5], [0, 0, 1]], "field of view"),
+        ([[600, 0, 240], [0, 600, 320], [0, 0, 1]], "480x640.*exchanged"),
+    ],
+)
+def test_intrinsics_that_look_wrong_are_doubted_in_one_line(matrix, expected):
+    doubts = Camera(np.array(matrix), SIZE).doubts()
+    assert re.search(expected, doubts) and "\n" not in doubts and "640x480" in doubts
+
+
+@EVERY_LENS
+def test_good_intrinsics_are_not_doubted(lens):
+    assert camera(lens).doubts() == ""
+    assert camera(lens).delivered((400, 300, 40, 40), (1, 2)).doubts() == ""
+
+
+def test_a_wide_fisheye_is_not_doubted():
+    matrix = np.array([[190.0, 0, 320], [0, 190, 240], [0, 0, 1]])
+    assert Camera(matrix, SIZE, np.zeros(4), "equidistant").doubts() == ""
+    assert Camera(matrix / (4, 4, 1), SIZE, np.zeros(4), "equidistant").doubts()
+
+
+NAMES = {
+    "plumb_bob": ("radtan", "Radial-Tangential", "Brown Conrady", "PLUMB_BOB", " opencv "),
+    "equidistant": ("equi", "KANNALA_BRANDT", "Kannala-Brandt4", "opencv_fisheye", "EQUIDISTANT"),
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"), [(given, ours) for ours, names in NAMES.items() for given in names]
+)
+def test_other_names_of_a_model_are_known(given, ours):
+    small = np.array([0.01, -0.02, 0.001, 0.002])
+    read, expected = Camera(K, SIZE, small, given), Camera(K, SIZE, small, ours)
+    assert read.model == ours
+    assert (read.project(points_in_view()) == expected.project(points_in_view())).all()
+
+
+def test_four_coefficients_without_a_model_are_refused():
+    for name in ("", "pinhole"):
+        with pytest.raises(CameraError, match="plumb_bob.*equidistant"):
+            Camera(K, SIZE, np.full(4, 0.01), name)
+        assert Camera(K, SIZE, np.full(5, 0.01), name).model == "plumb_bob"
+        assert Camera(K, SIZE, np.full(8, 0.01), name).model == "rational_polynomial"
+
+
+def test_zeros_after_the_coefficients_of_a_fisheye_are_none():
+    long = Camera(K, SIZE, np.array([0.02, -0.01, 0.001, 0, 0]), "equidistant")
+    assert long.distortion.tolist() == [0.02, -0.01, 0.001, 0]
+    with pytest.raises(CameraError, match="not 3"):
+        Camera(K, SIZE, np.full(3, 0.01), "equidistant")
+
+
+@pytest.mark.parametrize(
+    "matrix", [K.T, np.where(K == 1, 0, K), np.where(K == 1, 2, K)], ids=["by columns", "0", "2"]
+)
+def test_a_matrix_that_is_no_camera_matrix_is_refused(matrix):
+    with pytest.raises(CameraError, match="0 0 1"):
+        Camera(matrix, SIZE)
 
 
 def directions(count, seed=3):

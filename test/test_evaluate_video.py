@@ -30,7 +30,7 @@ from emf_ros.train.video import (
 class Frames:
     """Pictures in memory as a video, at these times, s, or at this rate."""
 
-    live, unreadable, notice = False, 0, ""
+    live, pixel_aspect, unreadable, notice = False, 1.0, 0, ""
 
     def __init__(self, pictures, rate_hz=30.0, times=None):
         self.pictures, self.rate_hz, self.count = list(pictures), rate_hz, len(pictures)

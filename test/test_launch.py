@@ -113,7 +113,7 @@ def test_arguments_are_described_and_used(path: Path) -> None:
         if call.args and isinstance(call.args[0], ast.Constant)
     }
     assert set(declared) <= used
-    included = {"namespace"} if path.name == "demo.launch.py" else set()
+    included = {"namespace", "rectified"} if path.name == "demo.launch.py" else set()
     assert used <= set(declared) | included
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FRAME_SIZE, camera_yaml, write_clip
+from conftest import FRAME_SIZE, camera_yaml, write_clip, write_y4m
 
 from emf_ros.cli import main
 from emf_ros.recording import FORMAT, load_recording
@@ -141,6 +141,70 @@ def test_intrinsics_from_a_file(lifted: Path, tmp_path: Path) -> None:
     assert main([*arguments, "--out", str(out)]) == 0
     camera = load_recording(out).camera
     assert camera is not None and camera.matrix[0, 0] == 700.0
+
+
+def test_intrinsics_of_another_size_are_scaled_and_saved_so(lifted: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "camera.yaml", tmp_path / "out.npz"
+    path.write_text(camera_yaml(2 * FRAME_SIZE[0], 2 * FRAME_SIZE[1], 1400.0))
+    arguments = ["--camera-info", str(path), "--device", "cpu"]
+    assert main(["lift", str(lifted), *arguments, "--out", str(out)]) == 0
+    scaled = load_recording(out)
+    assert scaled.image_size == FRAME_SIZE == scaled.camera.size
+    assert scaled.camera.matrix[:2].tolist() == [
+        [700, 0, (FRAME_SIZE[0] - 1) / 2],
+        [0, 700, (FRAME_SIZE[1] - 1) / 2],
+    ]
+    # The same as with intrinsics of the keypoints' own size.
+    path.write_text(camera_yaml(*FRAME_SIZE, 700.0))
+    assert main(["lift", str(lifted), *arguments, "--out", str(tmp_path / "own.npz")]) == 0
+    own = load_recording(tmp_path / "own.npz")
+    assert np.allclose(scaled.root, own.root, equal_nan=True)
+
+
+def test_rectified_keypoints_take_p_of_the_file(
+    lifted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "camera.yaml", tmp_path / "out.npz"
+    bent = camera_yaml(*FRAME_SIZE, 700.0).replace("[0.0, 0.0,", "[-0.3, 0.1,")
+    path.write_text(bent)
+    arguments = [lifted, "--camera-info", path, "--rectified"]
+    assert "projection_matrix" in refused(capfd, *arguments, "--out", out)
+    assert "calibration file" in refused(capfd, lifted, "--fov", 60, "--rectified", "--out", out)
+    assert not out.exists()
+    p = "[650.0, 0, 440, -70.0, 0, 651, 250, 0, 0, 0, 1, 0]"
+    path.write_text(f"{bent}projection_matrix:\n  rows: 3\n  cols: 4\n  data: {p}\n")
+    assert main(["lift", *map(str, arguments), "--device", "cpu", "--out", str(out)]) == 0
+    camera = load_recording(out).camera
+    assert camera.matrix.tolist() == [[650, 0, 440], [0, 651, 250], [0, 0, 1]]
+    assert not camera.distortion.any()
+
+
+def test_a_portrait_without_a_field_of_view_is_a_guess_across_the_longer_side(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    video = write_clip(tmp_path / "portrait.mp4", [np.zeros((320, 180, 3), np.uint8)] * 3)
+    out = tmp_path / "portrait.npz"
+    assert main(["lift", str(video), "--device", "cpu", "--out", str(out)]) == 0
+    assert capfd.readouterr().err.count("a guess") == 1
+    matrix = load_recording(out).camera.matrix
+    assert matrix[0, 0] == matrix[1, 1] == pytest.approx(160 / np.tan(np.radians(30)))
+    # What the user gives is horizontal, and no guess.
+    arguments = ["lift", str(video), "--fov", "40", "--device", "cpu", "--out", str(out)]
+    assert main(arguments) == 0
+    assert "a guess" not in capfd.readouterr().err
+    matrix = load_recording(out).camera.matrix
+    assert matrix[0, 0] == pytest.approx(90 / np.tan(np.radians(20)))
+
+
+@pytest.mark.parametrize(("stated", "aspect"), [("4:3", 4 / 3), ("8:9", 8 / 9), ("0:0", 1.0)])
+def test_pixels_that_are_not_square(tmp_path: Path, stated: str, aspect: float) -> None:
+    video = write_y4m(tmp_path / "video.y4m", (320, 240), stated)
+    out = tmp_path / "out.npz"
+    arguments = ["lift", str(video), "--fov", "50", "--device", "cpu", "--out", str(out)]
+    assert main(arguments) == 0
+    matrix = load_recording(out).camera.matrix
+    assert matrix[0, 0] == pytest.approx(160 / np.tan(np.radians(25)))
+    assert matrix[1, 1] == pytest.approx(aspect * matrix[0, 0])
 
 
 def test_lag_describes_older_images(lifted: Path, tmp_path: Path) -> None:

@@ -56,6 +56,25 @@ def test_what_the_detector_exchanged_does_not_reach_the_skeleton(engine):
     assert np.abs(taken - right).max() > 0.05 and counts["sides_exchanged"] == 0
 
 
+def test_an_unknown_camera_is_guessed_across_the_longer_side(engine):
+    """A body in an upright picture is lifted as by that camera, without a place."""
+    rays = walker(20, turned=0.4)
+    upright = Camera.guessed(720, 1280)
+    poses = []
+    for camera in (None, upright):
+        pipeline = LiftPipeline(engine, PipelineConfig())
+        pipeline.set_camera(camera)
+        for t, points in enumerate(rays):
+            flat = np.concatenate([points, np.ones((17, 1))], axis=-1)
+            keypoints = np.concatenate([upright.project(flat), np.ones((17, 1))], axis=-1)
+            people = [Person2D(1, keypoints)]
+            stamp_ns = round((1 + t / 30) * NANOSECONDS)
+            result = pipeline.update(KeypointFrame(stamp_ns, "", "h36m17", upright.size, people))
+        assert result.people[0].root_valid is (camera is not None)
+        poses.append(result.people[0].joints - result.people[0].joints[:1])
+    assert poses[0] == pytest.approx(poses[1], abs=1e-9)
+
+
 def test_bones_keep_their_lengths_and_the_distance_its_calm(engine):
     noise = np.random.default_rng(0).normal(scale=0.006, size=(75, 17, 2))
     rays = walker(75, turned=0.4) + noise

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import camera_yaml, stamp_ns, wait_for, write_clip
+from conftest import camera_yaml, stamp_ns, wait_for, write_clip, write_y4m
 from matroska import jpegs, write_matroska
 
 RATE_HZ = 10.0
@@ -85,6 +85,57 @@ def test_it_exits_at_the_end_when_told_to(play, clip) -> None:
     source = play(source=clip, exit_at_end=True, rate_hz=60.0)
     assert source.process.wait() == 0
     assert "Traceback" not in source.process.log
+
+
+@pytest.fixture(scope="module")
+def upright(tmp_path_factory, demo_frames) -> Path:
+    """A short video that is higher than it is wide."""
+    frames = [cv2.resize(f, SIZE)[:, :100] for f in demo_frames[:COUNT]]
+    return write_clip(tmp_path_factory.mktemp("clip") / "upright.mp4", frames, RATE_HZ)
+
+
+def test_without_a_field_of_view_it_is_a_guess_across_the_longer_side(play, upright) -> None:
+    source = play(source=upright, loop=True, rate_hz=60.0)
+    # The clip is played anew several times; the guess is said once.
+    wait_for(lambda: len(source.infos) > 3 * COUNT, "camera_info of several rounds")
+    info = source.infos.messages[0]
+    assert info.k[0] == info.k[4] == pytest.approx(SIZE[1] / 2 / np.tan(np.radians(30)))
+    assert source.process.log.count("a guess") == 1
+
+
+def test_a_given_field_of_view_stays_horizontal(play, upright) -> None:
+    source = play(source=upright, fov_deg=40)
+    info = wait_for(lambda: source.infos.messages, "camera_info")[0]
+    assert info.k[0] == pytest.approx(50 / np.tan(np.radians(20)))
+    assert "a guess" not in source.process.log
+
+
+def test_pixels_that_are_not_square(play, tmp_path) -> None:
+    source = play(source=write_y4m(tmp_path / "wide.y4m", SIZE, "4:3"), fov_deg=50.0)
+    info = wait_for(lambda: source.infos.messages, "camera_info")[0]
+    assert info.k[0] == pytest.approx(SIZE[0] / 2 / np.tan(np.radians(25)))
+    assert info.k[4] == pytest.approx(4 / 3 * info.k[0])
+
+
+def test_rectified_images_are_published_with_p_of_the_file(play, clip, tmp_path) -> None:
+    path = tmp_path / "camera.yaml"
+    matrix = "projection_matrix:\n  rows: 3\n  cols: 4\n  data: "
+    matrix += "[450.0, 0, 150.0, -40.0, 0, 451.0, 91.0, 0, 0, 0, 1, 0]\n"
+    bent = camera_yaml(*SIZE, 500.0).replace("[0.0, 0.0, 0.0, 0.0, 0.0]", "[0.1, 0.2, 0, 0, 0]")
+    path.write_text(bent + matrix)
+    source = play(source=clip, camera_info_file=path, rectified=True)
+    info = wait_for(lambda: source.infos.messages, "camera_info")[0]
+    assert list(info.k) == [450, 0, 150, 0, 451, 91, 0, 0, 1]
+    assert not any(info.d)
+    assert list(info.p) == [450, 0, 150, 0, 0, 451, 91, 0, 0, 0, 1, 0]
+
+
+def test_intrinsics_that_look_wrong_are_published_and_said(play, clip, tmp_path) -> None:
+    path = tmp_path / "camera.yaml"
+    path.write_text(camera_yaml(*SIZE, 5.0))
+    source = play(source=clip, camera_info_file=path)
+    assert wait_for(lambda: source.infos.messages, "camera_info")[0].k[0] == 5.0
+    wait_for(lambda: "look wrong" in source.process.log, "the warning")
 
 
 def test_a_loop_over_a_folder_of_images(play, tmp_path, demo_frames) -> None:
@@ -200,7 +251,9 @@ def test_unknown_intrinsics_are_all_zero(play, clip, tmp_path, why: str) -> None
     info = wait_for(lambda: source.infos.messages, "camera_info")[0]
     assert list(info.k) == [0.0] * 9
     assert (info.width, info.height) == SIZE
-    if why != "fov 0":
+    if why == "fov 0":
+        assert source.process.log.count("nobody has a root; give one") == 1
+    else:
         wait_for(lambda: source.diagnostics.count("camera_info_of_another_size"), "the count")
 
 
@@ -213,6 +266,10 @@ def test_unknown_intrinsics_are_all_zero(play, clip, tmp_path, why: str) -> None
         pytest.param({}, camera_yaml(640, 480, -5.0), "focal length", id="negative focal length"),
         pytest.param({}, None, "camera.yaml", id="no file"),
         pytest.param({"rate_hz": -1.0}, None, "rate_hz", id="negative rate"),
+        pytest.param({"fov_deg": 0.5}, None, "field of view of 0.5", id="fov under 1"),
+        pytest.param({"fov_deg": 171.0}, None, "fov_deg", id="fov over 170"),
+        pytest.param({"fov_deg": "wide"}, None, "'auto'", id="another word"),
+        pytest.param({"rectified": True}, None, "calibration file", id="rectified without a file"),
         pytest.param({"sauce": "x"}, None, "sauce", id="unknown parameter"),
         pytest.param({"source": 1.5}, None, "quote it", id="source that is no text"),
         pytest.param({"source": True}, None, "quote it", id="source that is a truth value"),

@@ -24,10 +24,6 @@ from .window import NANOSECONDS, KeypointHistory
 
 WARMING_UP, TRACKED, COASTING, ENDED = range(4)
 
-#: Without intrinsics the window needs some camera to be made canonical with; the pose hardly
-#: depends on it, the distance entirely, which is why the root is then not given.
-UNKNOWN_CAMERA_FOV_DEG = 60.0
-
 #: A depth image this far from the described one, ns, shows the same moment: at 30 Hz the nearest of
 #: an unsynchronised camera's is no further.
 DEPTH_WITHIN_NS = 34_000_000
@@ -260,6 +256,7 @@ class LiftPipeline:
         self._frame_id = ""
         self._camera: Camera | None = None
         self._camera_known = False
+        self.camera_error = ""
         # Tracks that ended since the last result, which the next one tells of.
         self._ended: list[Person3D] = []
         self._heights: dict[int, float] = {}
@@ -443,12 +440,15 @@ class LiftPipeline:
             if self._camera is None or self._camera.size != (width, height):
                 if self._tracks:
                     self._restart("camera_changed")
-                self._camera = Camera.from_fov(width, height, UNKNOWN_CAMERA_FOV_DEG)
+                # The window needs some camera to be made canonical with. The pose hardly depends
+                # on it, the distance entirely, which is why the root is then not given.
+                self._camera = Camera.guessed(width, height)
             return self._camera
         assert self._camera is not None
         try:
             return self._camera.scaled_to(width, height)
-        except CameraError:
+        except CameraError as error:
+            self.camera_error = str(error)
             self.counts["camera_info_of_another_size"] += 1
             return None
 

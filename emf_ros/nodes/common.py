@@ -106,12 +106,14 @@ class Param:
             return f"it must be text; quote it: {self.name}:='\"{value}\"'"
         # With words, rclpy is told to take any type.
         if self.words and value not in self.words:
-            number = type(value) is int or (type(value) is float and type(self.default) is float)
-            if not number:
-                kind = "a whole number" if isinstance(self.default, int) else "a number"
+            whole = isinstance(self.default, int)
+            if type(value) is not int and (whole or type(value) is not float):
+                kind = "a whole number" if whole else "a number"
                 return f"it must be {kind} or {' or '.join(map(repr, self.words))}"
-            if (self.low is not None and value < self.low) or (
-                self.high is not None and value > self.high
+            # NaN is not in any range.
+            if not (
+                (self.low is None or value >= self.low)
+                and (self.high is None or value <= self.high)
             ):
                 return f"it must be in {self.low}..{self.high}"
         return ""

@@ -90,23 +90,44 @@ def image_msg(picture: np.ndarray, encoding: str, header: Header) -> Image:
     )
 
 
-def camera_from_info(message: CameraInfo) -> Camera | None:
-    """The camera; None for an all-zero K, which means that it is not calibrated.
+def camera_from_info(message: CameraInfo, rectified: bool = False) -> Camera | None:
+    """The camera of the images as they are delivered: cut out by `roi`, then binned (REP 104).
+
+    Args:
+        message: of a camera; its width, height, K, D and P are of the full image.
+        rectified: the images are rectified: the intrinsics are the left 3x3 of P, without
+            distortion. What stands right of it in P, of a stereo pair, moves no ray.
+
+    Returns:
+        None where K, or of rectified images P, is all zero: then the camera is not calibrated.
 
     Raises:
         CameraError: the numbers make no camera.
     """
-    if not np.any(np.asarray(message.k)):
+    if rectified:
+        matrix = np.asarray(message.p, dtype=np.float64).reshape(3, 4)[:, :3]
+        distortion, model = np.zeros(0), "none"
+    else:
+        matrix = np.asarray(message.k, dtype=np.float64)
+        distortion, model = np.asarray(message.d), message.distortion_model
+    if not matrix.any():
         return None
-    return Camera(
-        np.asarray(message.k),
-        (message.width, message.height),
-        np.asarray(message.d),
-        message.distortion_model,
+    roi = message.roi
+    return Camera(matrix, (message.width, message.height), distortion, model).delivered(
+        (roi.x_offset, roi.y_offset, roi.width, roi.height),
+        (message.binning_x, message.binning_y),
     )
 
 
+def delivered_size(message: CameraInfo) -> tuple[int, int]:
+    """(width, height) of the images as they are delivered, px; known without intrinsics, too."""
+    width = message.roi.width or message.width
+    height = message.roi.height or message.height
+    return width // max(1, message.binning_x), height // max(1, message.binning_y)
+
+
 def camera_info_msg(camera: Camera, header: Header) -> CameraInfo:
+    """Intrinsics of images that are no cutout; P is K, as for images that are rectified to it."""
     projection = np.zeros((3, 4))
     projection[:, :3] = camera.matrix
     return CameraInfo(

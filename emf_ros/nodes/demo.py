@@ -28,7 +28,9 @@ from visualization_msgs.msg import MarkerArray
 
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3D, Skeleton3DArray
 
+from ..calibration import choose_camera
 from ..camera import Camera, CameraError
+from ..cli import add_camera
 from ..detect.weights import ModelUnavailable, ensure_demo_video, ensure_onnx
 from ..lift.offline import PoseCollector
 from ..lift.pipeline import LiftResult, Person3D
@@ -181,12 +183,15 @@ def play(args: argparse.Namespace) -> int:
     source.close()
     if source.notice:
         print(f"demo: {source.notice}", file=sys.stderr)
+    camera, notes = choose_camera(
+        size, args.camera_info, args.fov, source.pixel_aspect, args.rectified
+    )
+    for note in notes:
+        print(f"demo: {note}", file=sys.stderr)
+    # The source chooses by the same rules.
+    intrinsics: dict[str, object] = {"fov_deg": "auto" if args.fov is None else float(args.fov)}
     if args.camera_info:
-        camera = Camera.from_yaml(args.camera_info).scaled_to(*size)
-        intrinsics: dict[str, object] = {"camera_info_file": str(Path(args.camera_info).resolve())}
-    else:
-        camera = Camera.from_fov(*size, args.fov)
-        intrinsics = {"fov_deg": float(args.fov)}
+        intrinsics |= {"camera_info_file": args.camera_info, "rectified": args.rectified}
 
     # Alone on this machine, whatever else runs: a namespace of its own, and nothing on the network.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -387,8 +392,7 @@ def main(argv: list[str] | None = None) -> int:
         "--video", help="a video file or folder of images (default: two people, fetched at set-up)"
     )
     parser.add_argument("--out", default="demo_out")
-    parser.add_argument("--camera-info", metavar="YAML", help="intrinsics of camera_calibration")
-    parser.add_argument("--fov", type=float, default=60.0, help="horizontal field of view, degrees")
+    add_camera(parser)
     parser.add_argument("--preset", default="lite")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--variant", default="full", help="size of the 2D detector")

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -167,6 +167,12 @@ PARAMS = (
         low=0.0,
         high=1000.0,
     ),
+    Param(
+        "rectified",
+        False,
+        "the keypoints are of rectified images (image_rect): take P of camera_info in place of K, "
+        "and no distortion",
+    ),
     Param("publish_tf", False, "publish each person's pelvis as a TF frame (needs tf2_msgs)"),
 )
 
@@ -184,6 +190,12 @@ QUEUE = 64
 
 #: A pose older than this when it is published has a stamp of another clock.
 OLDEST_MS = 60_000.0
+
+#: Period of the check whether the images' topic is called rectified, s.
+RECTIFIED_PERIOD_S = 1.0
+
+#: Topics of rectified images: image_rect, image_rect_color, color/rect/image, rectified.
+_RECTIFIED_TOPIC = re.compile(r"(?<![a-z0-9])rect(ified)?(?![a-z0-9])")
 
 _CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*")
 
@@ -224,6 +236,7 @@ class CameraFeed:
         self.rate = RateMeter()
         self.people = 0
         self._frame_id = ""
+        self._doubts = ""
         self._shown: set[int] = set()
         self._ages_ms: deque[float] = deque(maxlen=256)
         in_full = node.value("synchronous")
@@ -252,7 +265,7 @@ class CameraFeed:
                 node,
                 node.value("keypoints_type"),
                 self.topic,
-                lambda: (self.info.width, self.info.height) if self.info else None,
+                lambda: conversions.delivered_size(self.info) if self.info else None,
                 lambda frame: node.submit(frame, self),
             )
         self._unwanted = 0
@@ -371,9 +384,10 @@ class CameraFeed:
                 used = (frame, received)
         for reason, number in (counts - before).items():
             if reason not in ("coalesced", "sides_exchanged"):
+                why = self.pipeline.camera_error if reason == "camera_info_of_another_size" else ""
                 self.node.say_now_and_then(
                     reason,
-                    f"{self.topic('keypoints')} refused: {reason} "
+                    f"{self.topic('keypoints')} refused: {why + ': ' if why else ''}{reason} "
                     f"({before[reason] + number} so far)",
                 )
         if used is not None:
@@ -382,19 +396,60 @@ class CameraFeed:
 
     def _use_info(self, info: CameraInfo) -> None:
         topic = self.topic("camera_info")
+        rectified = self.node.value("rectified")
         try:
-            camera = conversions.camera_from_info(info)
+            camera = conversions.camera_from_info(info, rectified)
         except CameraError as error:
             self.node.refuse("bad_camera_info", f"{topic} refused: {error}")
             self.camera_text = f"{topic} refused: {error}"
             camera = None
         else:
             if camera is None:
-                self.camera_text = f"{topic} has no intrinsics (K is zero): no root"
+                zero = "P, which rectified images need," if rectified else "K"
+                self.camera_text = f"{topic} has no intrinsics ({zero} is zero): no root"
                 self.node.say_now_and_then("no_intrinsics", self.camera_text)
             else:
                 self.camera_text = ""
+                self._say_doubts(f"{topic}: {doubts}" if (doubts := camera.doubts()) else "")
         self.pipeline.set_camera(camera)
+
+    def _say_doubts(self, text: str) -> None:
+        """Say what looks wrong with the intrinsics, once for each text."""
+        if text and text != self._doubts:
+            self.node.get_logger().warning(text)
+        self._doubts = text
+
+    def seems_rectified(self) -> bool:
+        """Look whether the images are rectified by their topic's name, and say so once.
+
+        Only where it makes a difference: without distortion K and P are mostly the same.
+        """
+        if self.info is None or not _rectifying_matters(self.info):
+            return False
+        for topic in self._image_topics():
+            if _RECTIFIED_TOPIC.search(topic):
+                self.node.get_logger().warning(
+                    f"the keypoints are of the images on {topic}, which are rectified by their "
+                    f"name, but {self.topic('camera_info')} is read as of raw images: set "
+                    f"rectified:=true on {self.node.get_name()}"
+                )
+                return True
+        return False
+
+    def _image_topics(self) -> Iterator[str]:
+        """What colour images the nodes listen to that publish the keypoints."""
+        topic = self.node.resolve_topic_name(self.topic("keypoints"))
+        for publisher in self.node.get_publishers_info_by_topic(topic):
+            try:
+                heard = self.node.get_subscriber_names_and_types_by_node(
+                    publisher.node_name, publisher.node_namespace
+                )
+            except RuntimeError:  # the node has gone, or its name has not come yet
+                continue
+            for name, types in heard:
+                is_image = any(kind.endswith(("/Image", "/CompressedImage")) for kind in types)
+                if is_image and "depth" not in name:
+                    yield name
 
     def end_all(self) -> None:
         """End everyone, and say so."""
@@ -443,6 +498,14 @@ class CameraFeed:
             "latency_ms_p50": f"{age_p50:.0f}",
             "latency_ms_p95": f"{age_p95:.0f}",
         }
+
+
+def _rectifying_matters(info: CameraInfo) -> bool:
+    """Whether intrinsics of raw and of rectified images differ."""
+    projected = np.asarray(info.p, dtype=np.float64).reshape(3, 4)[:, :3]
+    matrix = np.asarray(info.k, dtype=np.float64).reshape(3, 3)
+    differ = projected.any() and not np.allclose(projected, matrix, rtol=1e-3, atol=1e-9)
+    return bool(differ or np.any(np.asarray(info.d)))
 
 
 class SkeletonLifter(BaseNode):
@@ -539,6 +602,9 @@ class SkeletonLifter(BaseNode):
         if not self._synchronous:
             self._worker = threading.Thread(target=self._work, name="lift", daemon=True)
             self._worker.start()
+        self._unhinted = [] if self.value("rectified") else list(self._feeds)
+        if self._unhinted:
+            self._hints = self.create_timer(RECTIFIED_PERIOD_S, self._hint_at_rectified)
         self.get_logger().info(f"lag {lag}, {self._engine.description}")
 
     def _camera_names(self) -> list[str]:
@@ -576,6 +642,11 @@ class SkeletonLifter(BaseNode):
                 ) from None
             grounds.append(ground)
         return grounds
+
+    def _hint_at_rectified(self) -> None:
+        self._unhinted = [feed for feed in self._unhinted if not feed.seems_rectified()]
+        if not self._unhinted:
+            self._hints.cancel()
 
     def _engine_says(self, text: str) -> None:
         self.get_logger().error(text)

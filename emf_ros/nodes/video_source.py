@@ -10,7 +10,8 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from ..camera import Camera, CameraError
+from ..calibration import choose_camera, read_camera
+from ..camera import DEFAULT_FOV_DEG, Camera, CameraError
 from ..video import FrameSource, VideoError, losses, open_source
 from . import conversions
 from .common import RELIABLE_QOS, BaseNode, NodeError, Param, RateMeter, run
@@ -33,13 +34,26 @@ PARAMS = (
         high=1000.0,
     ),
     Param("frame_id", "camera_optical_frame", "frame of the images and the intrinsics"),
-    Param("camera_info_file", "", "intrinsics as written by camera_calibration (YAML)"),
+    Param(
+        "camera_info_file",
+        "",
+        "calibration file with the intrinsics, of a format in docs/calibration.md; FILE#NAME takes "
+        "one camera of several",
+    ),
     Param(
         "fov_deg",
-        60.0,
-        "horizontal field of view, where no file is given; 0: not known",
+        "auto",
+        "horizontal field of view, degrees, where no file is given; 0: not known; auto: a guess, "
+        f"{DEFAULT_FOV_DEG:g} across the longer side",
         low=0.0,
         high=170.0,
+        words=("auto",),
+    ),
+    Param(
+        "rectified",
+        False,
+        "with camera_info_file: the images are rectified; take P of the file in place of K, and no "
+        "distortion",
     ),
     Param("start_when_subscribed", False, "wait with the first image until someone listens"),
 )
@@ -56,12 +70,23 @@ class VideoSource(BaseNode):
 
     def __init__(self) -> None:
         super().__init__("video_source", PARAMS)
-        self._file_camera: Camera | None = None
-        if self.value("camera_info_file"):
-            try:
-                self._file_camera = Camera.from_yaml(self.value("camera_info_file"))
-            except CameraError as error:
-                raise NodeError(str(error)) from None
+        self._file = self.value("camera_info_file")
+        fov = self.value("fov_deg")
+        self._fov_deg: float | None = None if fov == "auto" else fov
+        try:
+            # The size is not known yet; what is wrong whatever the size is said at once.
+            if self._file:
+                read_camera(self._file, self.value("rectified"))
+            elif self._fov_deg != 0:
+                choose_camera((16, 9), None, self._fov_deg, rectified=self.value("rectified"))
+            else:
+                self.get_logger().warning(
+                    "fov_deg is 0 and there is no camera_info_file: camera_info has no intrinsics, "
+                    "and so nobody has a root; give one of the two"
+                )
+        except CameraError as error:
+            raise NodeError(str(error)) from None
+        self._notes: list[str] = []
         self._image = self.create_publisher(Image, "image", RELIABLE_QOS)
         self._info = self.create_publisher(CameraInfo, "camera_info", RELIABLE_QOS)
         self._rate = RateMeter()
@@ -109,15 +134,24 @@ class VideoSource(BaseNode):
             self._stopping.wait(RETRY_S)
 
     def _camera(self, source: FrameSource) -> Camera | None:
-        width, height = source.size
-        if self._file_camera is not None:
-            try:
-                return self._file_camera.scaled_to(width, height)
-            except CameraError as error:
-                self.refuse("camera_info_of_another_size", f"{error}: publishing no intrinsics")
-                return None
-        fov = self.value("fov_deg")
-        return Camera.from_fov(width, height, fov) if fov >= 1.0 else None
+        if not self._file and self._fov_deg == 0:
+            return None
+        try:
+            camera, notes = choose_camera(
+                source.size,
+                self._file,
+                self._fov_deg,
+                source.pixel_aspect,
+                self.value("rectified"),
+            )
+        except CameraError as error:
+            self.refuse("camera_info_of_another_size", f"{error}: publishing no intrinsics")
+            return None
+        if notes != self._notes:
+            self._notes = notes
+            for note in notes:
+                self.get_logger().warning(note)
+        return camera
 
     def _play(self, source: FrameSource) -> bool:
         """Publish to the end; True at the end, False when told to stop."""

@@ -99,7 +99,7 @@ class VariedSource:
         self._source, self._variation = source, variation
         first = np.zeros((source.size[1], source.size[0], 3), np.uint8)
         height, width = variation.picture(first).shape[:2]
-        self.size = (width, height)
+        self.size, self.pixel_aspect = (width, height), source.pixel_aspect
         self.rate_hz = source.rate_hz / variation.slower
         self.count, self.live, self.notice = source.count, source.live, source.notice
 
