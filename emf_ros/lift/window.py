@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-NANOSECONDS = 1_000_000_000
+from ..stamps import NANOSECONDS
 
 
 class KeypointHistory:
