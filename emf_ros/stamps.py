@@ -19,10 +19,10 @@ NANOSECONDS = 1_000_000_000
 #: Maximum time, ns, that a stamp lies before the newest one and is late. An earlier one has jumped.
 LATE_NS = 500_000_000
 
-#: Minimum of the longest plausible step from image to image, ns. Tracks bridge a gap of this length.
+#: Longest plausible step from image to image, ns, of a fast camera. Tracks bridge such a gap.
 STEP_NS = 1_000_000_000
 
-#: The longest plausible step of a slow camera, as a multiple of its usual step.
+#: Longest plausible step of a slow camera, as a multiple of its usual step.
 STEPS = 3
 
 #: Number of steps of which the usual one is the median.

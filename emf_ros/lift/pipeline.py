@@ -623,8 +623,9 @@ class LiftPipeline:
                 self.counts["no_pose"] += 1
                 out.append(Person3D.unknown(track_id, state))
                 continue
-            seen = history.last_seen_ns(self.config.min_score, described_ns)
-            fresh = (seen >= 0) & (described_ns - seen <= self.config.joint_timeout_s * NANOSECONDS)
+            fresh = history.seen_within(
+                self.config.min_score, described_ns, self.config.joint_timeout_s
+            )
             # The pelvis is the frame that all others are given in: it is known while any is.
             fresh[0] |= fresh.any()
             pose = np.where(fresh[:, None], relative[row], np.nan)

@@ -230,7 +230,7 @@ class CameraFeed:
         # Those that the worker has not seen yet.
         self._new_infos: deque[CameraInfo] = deque(maxlen=QUEUE)
         self._intrinsics = IntrinsicsFilter()
-        # The camera_info that is believed, and the last one that is not, with what is wrong with it.
+        # The camera_info that is believed; and the last one that is not, with its fault.
         self._info_used: CameraInfo | None = None
         self._doubted: tuple[CameraInfo, str] | None = None
         self.last_heard = time.monotonic()

@@ -187,8 +187,8 @@ class Tracker:
         """Ids for one image's detections; those of tracks too young yet are left out.
 
         An image whose stamp is refused, see `stamps.StampFilter`, changes nothing. A clock that has
-        jumped back forgets all tracks: time has started anew. Detections without any finite keypoint
-        are left out.
+        jumped back forgets all tracks: time has started anew. Detections without any finite
+        keypoint are left out.
 
         Args:
             detections: of the image, keypoints (K, 3) in the tracker's layout; a keypoint may be
