@@ -38,7 +38,7 @@ from ..lift.pipeline import (
 )
 from ..model.presets import presets_with_weights
 from ..skeletons import Layout, get_layout
-from ..stamps import StampVerdict
+from ..stamps import CONFIRM_NS, StampVerdict
 from . import conversions
 from .common import (
     EVERY_QOS,
@@ -226,6 +226,8 @@ class CameraFeed:
         self.node, self.name, self.pipeline, self.auto_lag = node, name, pipeline, auto_lag
         self.queue: deque[tuple[KeypointFrame, float]] = deque(maxlen=QUEUE)
         self.waiting: deque[tuple[KeypointFrame, float]] = deque()
+        # Time that those have waited, by their stamps.
+        self._waited_ns = 0
         self.info: CameraInfo | None = None
         # Those that the worker has not seen yet.
         self._new_infos: deque[CameraInfo] = deque(maxlen=QUEUE)
@@ -295,14 +297,24 @@ class CameraFeed:
         self._new_infos.append(message)
         self.node.info_came(self)
 
+    def wait(self, item: tuple[KeypointFrame, float]) -> None:
+        """Have keypoints wait for intrinsics.
+
+        The time is counted by the stamps: the same keypoints wait whatever the load. A step that is
+        no camera's, to or from an odd stamp, does not count.
+        """
+        if self.waiting:
+            step_ns = item[0].stamp_ns - self.waiting[-1][0].stamp_ns
+            self._waited_ns += step_ns if 0 < step_ns <= CONFIRM_NS else 0
+        self.waiting.append(item)
+
     def awaits_info(self) -> bool:
         """Whether intrinsics are still to come, and what waits for them goes on waiting."""
         if self.info is not None or self._waited_enough:
             return False
         if self.node.count_publishers(self._infos.topic_name) == 0:
             return False
-        # By the stamps: the same keypoints wait whatever the load.
-        if self.waiting[-1][0].stamp_ns - self.waiting[0][0].stamp_ns > INFO_WAIT_NS:
+        if self._waited_ns > INFO_WAIT_NS:
             self._waited_enough = True
             self.node.get_logger().warning(
                 f"no {self.topic('camera_info')} in {INFO_WAIT_NS / 1e9:g} s of keypoints, though "
@@ -689,7 +701,7 @@ class SkeletonLifter(BaseNode):
                 feed.queue.append(item)
                 self._arrived.notify()
                 return
-            feed.waiting.append(item)
+            feed.wait(item)
             self._lift_what_waits(feed)
 
     def info_came(self, feed: CameraFeed) -> None:
