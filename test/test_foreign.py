@@ -259,6 +259,14 @@ def test_bodies_of_one_image_come_together():
     assert add(bodies, "aa", 400) == [(400, 1)]
 
 
+@pytest.mark.parametrize("tracked", [set(), {"aa"}])
+def test_bodies_without_stamps_reach_the_pipeline_that_reports_them(tracked):
+    bodies = BodyCollector()
+    bodies.track(tracked)
+    frames = [frame for _ in range(20) for frame in add(bodies, "aa", 0)]
+    assert frames == [(0, 1)] * (20 if tracked else 19)
+
+
 def test_bodies_before_anyone_is_tracked_and_after_time_starts_anew():
     bodies = BodyCollector()
     second = 10**9

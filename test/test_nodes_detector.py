@@ -339,10 +339,12 @@ def test_a_rate_is_kept_by_the_stamps(ros, start_node, diagnostics, demo_frames)
     # In order and all of them: what is left out is left out by its stamp.
     process = start_node("keypoint_detector", max_rate_hz=10.0, synchronous=True)
     node = Detector(ros, process, diagnostics, demo_frames)
+    # Later than every image before them, and no jump.
+    begin = node.now + 500_000_000
     messages = [node.make(frame) for frame in node.frames[:13]]
     for index, message in enumerate(messages):
         # 30 Hz, every other image a little early.
-        at = 10**18 + index * 33_333_333 - (index % 2) * 2_000_000
+        at = begin + index * FRAME_NS - (index % 2) * 2_000_000
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(at, 10**9)
         node._images.publish(message)
     last = stamp_ns(messages[12])
@@ -350,6 +352,69 @@ def test_a_rate_is_kept_by_the_stamps(ros, start_node, diagnostics, demo_frames)
     answered = [i for i, m in enumerate(messages) if node.keypoints.of_stamp(stamp_ns(m))]
     assert answered == [0, 3, 6, 9, 12]
     wait_for(lambda: node.diagnostics.count("over_max_rate") >= 8, "those left out are counted")
+
+
+# ------------------------------------------------------------------------------ stamps
+
+
+@pytest.mark.parametrize("rate_hz", [0.0, 30.0])
+def test_one_odd_stamp_costs_no_id(
+    ros, start_node, diagnostics, demo_frames, rate_hz: float
+) -> None:
+    process = start_node(
+        "keypoint_detector", detector="blazepose", synchronous=True, max_rate_hz=rate_hz
+    )
+    node = Detector(ros, process, diagnostics, demo_frames)
+    right = [node.make(frame) for frame in node.frames[:40]]
+    odd = [0, node.now - 10**10, node.now + 36 * 10**11, -(10**9)]
+    messages = []
+    for index, message in enumerate(right):
+        messages.append(message)
+        if index in (15, 20, 25, 30):
+            messages.append(image_message(node.frames[index], odd.pop()))
+    sent = {stamp_ns(m) for m in right}
+    last = None
+    for message in messages:
+        if stamp_ns(message) in sent:
+            last = node.send(message)
+        else:
+            node._images.publish(message)
+    wait_for(lambda: node.diagnostics.count("stamp_outlier") == 4, "the count")
+    assert len(last.skeletons) == 2
+    # Two people, of whom one comes later: two ids, and no more.
+    assert {s.track_id for m in node.keypoints.messages for s in m.skeletons} == {1, 2}
+    assert {
+        stamp_ns(m) for m in node.keypoints.messages if stamp_ns(m) > stamp_ns(right[0])
+    } <= sent
+
+
+def test_a_bag_that_loops_is_followed_one_image_late(
+    ros, start_node, diagnostics, demo_frames
+) -> None:
+    process = start_node("keypoint_detector", synchronous=True)
+    node = Detector(ros, process, diagnostics, demo_frames)
+    first = node.send(node.make(node.frames[0]))
+    node.now -= 20 * 10**9
+    again = [node.make(node.frames[0]) for _ in range(3)]
+    for message in again:
+        node._images.publish(message)
+    wait_for(lambda: node.keypoints.of_stamp(stamp_ns(again[2])), "an answer after the jump")
+    assert node.keypoints.of_stamp(stamp_ns(again[0])) is None
+    assert node.keypoints.of_stamp(stamp_ns(again[1])) is not None
+    assert stamp_ns(first) > stamp_ns(again[2])
+
+
+def test_stamps_that_are_all_zero_are_reported(ros, start_node, diagnostics, demo_frames) -> None:
+    process = start_node("keypoint_detector", synchronous=True)
+    node = Detector(ros, process, diagnostics, demo_frames)
+    for _ in range(15):
+        node._images.publish(image_message(node.frames[0], 0))
+        time.sleep(0.02)
+    wait_for(lambda: node.diagnostics.count("stamps_all_equal") >= 4, "the count")
+    wait_for(lambda: "does not stamp its images" in node.diagnostics.last().message, "a warning")
+    assert node.diagnostics.last().level == b"\1"
+    assert process.log.count("set header.stamp") == 1
+    node.assert_goes_on()
 
 
 # ------------------------------------------------------------------------------ blazepose

@@ -507,10 +507,11 @@ def test_a_late_stamp_is_refused(lifter: Lifter, back_ns: int) -> None:
     assert stamp_ns(message) not in stamps
 
 
-def test_a_long_jump_back_starts_anew(lifter: Lifter) -> None:
+def test_a_long_jump_back_starts_anew_when_the_next_image_confirms_it(lifter: Lifter) -> None:
     ids = lifter.new_ids()
     lifter.feed(ids, 6)
     lifter.now -= 3600 * SECOND
+    lifter.send_refused(lifter.make(ids), "stamp_outlier")
     message = lifter.make(ids)
     lifter.send_refused(message, "stamp_jumped_back")
     answer = wait_for(lambda: lifter.skeletons.of_stamp(stamp_ns(message)), "the answer")
@@ -521,15 +522,67 @@ def test_a_long_jump_back_starts_anew(lifter: Lifter) -> None:
     lifter.assert_goes_on()
 
 
-def test_a_long_jump_ahead(lifter: Lifter) -> None:
+def test_a_long_jump_ahead_ends_everyone_when_the_next_image_confirms_it(lifter: Lifter) -> None:
     stays, leaves = lifter.new_ids()
     lifter.feed((stays, leaves), 3)
-    answer = lifter.send(lifter.make((stays,), 3600 * SECOND))
+    lifter.send_refused(lifter.make((stays,), 3600 * SECOND), "stamp_outlier")
+    answer = lifter.send(lifter.make((stays,)))
     assert stamp_ns(answer) == lifter.now
     assert_plausible(by_id(answer)[stays])
+    assert by_id(answer)[stays].tracking_state == sent_state("WARMING_UP")
     assert leaves not in by_id(answer)
-    assert states(lifter, leaves).count(sent_state("ENDED")) == 1
+    for track_id in (stays, leaves):
+        assert states(lifter, track_id).count(sent_state("ENDED")) == 1
     lifter.assert_goes_on()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param(lambda now: 0, id="zero"),
+        pytest.param(lambda now: now - 10 * SECOND, id="10 s late"),
+        pytest.param(lambda now: now + 3600 * SECOND, id="an hour ahead"),
+        pytest.param(lambda now: -now, id="negative"),
+    ],
+)
+def test_one_odd_stamp_costs_no_id(lifter: Lifter, odd: Callable[[int], int]) -> None:
+    ids = lifter.new_ids()
+    tracked = sent_state("TRACKED")
+    lifter.feed_until(
+        ids, lambda a: all(by_id(a)[i].tracking_state == tracked for i in ids), "both TRACKED"
+    )
+    before = len(lifter.skeletons)
+    message = lifter.make(ids)
+    set_stamp(message, odd(lifter.now))
+    lifter.send_refused(message, "stamp_outlier")
+    lifter.feed(ids, 5)
+    after = lifter.skeletons.messages[before:]
+    assert len(after) == 5
+    for answer in after:
+        found = [(s.track_id, s.tracking_state) for s in answer.skeletons if s.track_id in ids]
+        assert sorted(found) == [(i, tracked) for i in ids]
+
+
+def test_stamps_that_are_all_zero_are_reported(ros, start_node, diagnostics, demo_keypoints):
+    process = start_node("skeleton_lifter", device="cpu", threads=1)
+    lifter = Lifter(ros, process, diagnostics, demo_keypoints)
+    ids = lifter.new_ids()
+
+    def counted() -> bool:
+        message = lifter.make(ids)
+        set_stamp(message, 0)
+        lifter._keypoints.publish(message)
+        time.sleep(0.03)
+        return lifter.diagnostics.count("stamps_all_equal") >= 5
+
+    wait_for(counted, "the count")
+    wait_for(lambda: "set header.stamp" in lifter.diagnostics.last().message, "the remedy")
+    assert lifter.diagnostics.last().level == b"\1"
+    assert process.log.count("does not stamp its images") == 1
+    # Once the driver stamps them, all is well.
+    lifter.now = time.time_ns()
+    lifter.connect().assert_goes_on()
+    wait_for(lambda: lifter.diagnostics.last().level == b"\0", "no warning any more")
 
 
 # --- intrinsics ----------------------------------------------------------------------------------
@@ -581,6 +634,68 @@ def test_without_usable_intrinsics_poses_have_no_place(
         wait_for(lambda: lifter.diagnostics.count(counter) > before, f"count of {counter}")
     lifter.send_info(camera_info_message())
     lifter.assert_goes_on()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"k": [0.0] * 9}, {"d": [math.nan] * 5}, {"k": [2 * v for v in _matrix(8, 0.5)]}],
+    ids=["K all zero", "NaN in D", "another focal length"],
+)
+def test_single_wrong_intrinsics_restart_nothing(lifter: Lifter, values: dict[str, Any]) -> None:
+    wait_for(lifter.diagnostics.last, "diagnostics")
+    ids = lifter.new_ids()
+    lifter.feed(ids, 10)
+    before = {k: lifter.diagnostics.count(k) for k in ("camera_info_outlier", "camera_changed")}
+    first = len(lifter.skeletons)
+    for info in (_info(**values), camera_info_message()) * 5:
+        lifter.send_info(info)
+        lifter.feed(ids)
+    outlier = "camera_info_outlier"
+    wait_for(lambda: lifter.diagnostics.count(outlier) >= before[outlier] + 4, "the count")
+    lifter.feed(ids)
+    assert lifter.diagnostics.count("camera_changed") == before["camera_changed"]
+    for answer in lifter.skeletons.messages[first:]:
+        for track_id in ids:
+            assert by_id(answer)[track_id].tracking_state == sent_state("TRACKED")
+            assert by_id(answer)[track_id].root_valid
+
+
+def test_an_uncalibrated_camera_is_tracked(ros, start_node, diagnostics, demo_keypoints) -> None:
+    process = start_node("skeleton_lifter", device="cpu", threads=1)
+    lifter = Lifter(ros, process, diagnostics, demo_keypoints)
+    unknown = _info(k=[0.0] * 9)
+    lifter.send_info(unknown)
+    lifter.connect(info=False)
+    ids = lifter.new_ids()
+    for _ in range(12):
+        lifter.send_info(unknown)
+        answer = lifter.feed(ids)
+    for track_id in ids:
+        assert states(lifter, track_id).count(sent_state("ENDED")) == 0
+        assert by_id(answer)[track_id].tracking_state == sent_state("TRACKED")
+        assert_relative(by_id(answer)[track_id])
+    wait_for(lifter.diagnostics.last, "diagnostics")
+    assert lifter.diagnostics.count("camera_changed") == 0
+    assert "run camera_calibration" in lifter.diagnostics.last().message
+    assert process.log.count("run camera_calibration") == 1
+    # Calibrated at last, everyone begins anew, once.
+    for _ in range(12):
+        lifter.send_info(camera_info_message())
+        answer = lifter.feed(ids)
+    wait_for(lambda: lifter.diagnostics.count("camera_changed") == 1, "the count")
+    for track_id in ids:
+        assert states(lifter, track_id).count(sent_state("ENDED")) == 1
+        assert by_id(answer)[track_id].root_valid
+
+
+def test_two_publishers_of_intrinsics_are_pointed_out(ros, lifter: Lifter) -> None:
+    from sensor_msgs.msg import CameraInfo
+
+    topic = lifter.process.topic("camera_info")
+    second = ros.publisher(CameraInfo, topic)
+    wait_for(lambda: f"2 publishers on {topic}" in lifter.diagnostics.last().message, "a warning")
+    ros.node.destroy_publisher(second)
+    wait_for(lambda: lifter.diagnostics.last().level == b"\0", "all is well again")
 
 
 def assert_relative(skeleton: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FRAME_SIZE, camera_info_message, stamp_ns, wait_for
+from conftest import FRAME_SIZE, camera_info_message, set_stamp, stamp_ns, wait_for
 from test_nodes_lifter import SECOND, Lifter, assert_plausible, by_id, joints
 
 HOURS = 3600 * SECOND
@@ -207,6 +207,22 @@ def test_intrinsics_that_are_announced_and_never_come(ros, start_lifter) -> None
     wait_for(lambda: len(lifter.skeletons) == 65, "an answer to each")
     assert not any(s.root_valid for m in lifter.skeletons.messages for s in m.skeletons)
     assert "without a place" in lifter.process.log
+
+
+def test_an_odd_stamp_does_not_end_the_wait_for_intrinsics(ros, start_lifter) -> None:
+    lifter = start_lifter(synchronous=True)
+    ids = lifter.new_ids()
+    odd, *messages = [lifter.make(ids) for _ in range(12)]
+    set_stamp(odd, 0)
+    wait_until_connected(ros, lifter)
+    burst(ros, lifter, lifter.process.topic("keypoints"), [odd, *messages])
+    wait_for(lifter.diagnostics.last, "diagnostics")
+    settle(lifter)
+    lifter._info.publish(camera_info_message())
+    # The first right one has to be confirmed by the next.
+    wait_for(lambda: len(lifter.skeletons) == 11, "an answer to each")
+    assert all(s.root_valid for m in lifter.skeletons.messages[1:] for s in by_id(m).values())
+    assert "without a place" not in lifter.process.log
 
 
 def test_who_announced_intrinsics_has_gone(ros, start_lifter) -> None:

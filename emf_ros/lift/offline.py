@@ -100,6 +100,10 @@ def lift_video(
         frames = frames_of(source)
         for index, stamp, picture in track(frames, "lifting", source.count or None, shown=progress):
             stamp_ns = round(stamp * NANOSECONDS)
+            verdict = tracker.stamps.take(stamp_ns)
+            if not verdict.accepted:
+                pipeline.counts[verdict.value] += 1
+                continue
             rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
             plausible, refused = quality.select(
                 detector.detect(rgb, stamp_ns), (rgb.shape[1], rgb.shape[0])
@@ -115,6 +119,7 @@ def lift_video(
                 detector.layout.name,
                 (picture.shape[1], picture.shape[0]),
                 [Person2D(i, d.keypoints, d.score) for i, d in found],
+                stamp_verdict=verdict,
             )
             collector.keypoints(stamp_ns, index, frame.people)
             result = pipeline.update(frame)

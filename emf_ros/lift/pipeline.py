@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..camera import Camera, CameraError, CanonicalWindow, canonical_window
+from ..intrinsics import same_rays
 from ..skeletons import H36M17, Layout, conversion_matrix, convert_keypoints, get_layout
+from ..stamps import StampFilter, StampVerdict
 from .bones import BoneMemory, bone_lengths, with_bone_lengths
 from .depth import trunk_depth, with_depth
 from .engine import Engine
@@ -68,8 +70,6 @@ class PipelineConfig:
         steady_s: time constant of `smoothing.WindowFilter` on the joints about the root; 0: none.
         smoothing_cutoff_hz, smoothing_beta: of `smoothing.OneEuroFilter`, on the root and on the
             joints about it; a cutoff of 0 leaves everything as it is.
-        jump_back_s: stamps further back than this restart everything, as a looped bag does; nearer
-            ones are late messages.
         silence_s: images of another frame are refused until those of the one that was there first
             have stayed away for so long: two cameras on one topic would make a window of both.
     """
@@ -88,7 +88,6 @@ class PipelineConfig:
     steady_s: float = 0.05
     smoothing_cutoff_hz: float = 0.0
     smoothing_beta: float = 8.0
-    jump_back_s: float = 0.5
     silence_s: float = 1.0
 
 
@@ -118,6 +117,8 @@ class KeypointFrame:
         image_size: (width, height) px.
         people: who was seen; may be empty.
         detect_ms: what finding them took; NaN where not known.
+        stamp_verdict: of the `StampFilter` that the image has passed already; None where nothing
+            has judged its stamp yet.
     """
 
     stamp_ns: int
@@ -126,6 +127,7 @@ class KeypointFrame:
     image_size: tuple[int, int]
     people: list[Person2D]
     detect_ms: float = float("nan")
+    stamp_verdict: StampVerdict | None = None
 
 
 @dataclass
@@ -236,6 +238,7 @@ class LiftPipeline:
         engine: runs the model.
         config: see there.
         counts: of everything that was refused, dropped or restarted, by reason. Only grows.
+        stamps: the rule on the images' stamps.
         lag: frames of the model behind the newest; may be changed at any time.
     """
 
@@ -252,8 +255,11 @@ class LiftPipeline:
         self._span_s = (size.frames + 1) / size.rate_hz + 0.3
         self._tracks: dict[int, _Track] = {}
         self._stamps: deque[int] = deque(maxlen=512)
-        self._described_ns = -1
-        self._frame_id = ""
+        # No number could stand for none: stamps may be negative.
+        self._described_ns: int | None = None
+        self.stamps = StampFilter()
+        # Of the images that are taken in, and of the last one, whether taken in or not.
+        self._frame_id = self._last_frame_id = ""
         self._camera: Camera | None = None
         self._camera_known = False
         self.camera_error = ""
@@ -294,25 +300,17 @@ class LiftPipeline:
         return float(np.median(np.diff(stamps))) / 1e6 if len(stamps) > 1 else float("nan")
 
     def set_camera(self, camera: Camera | None) -> None:
-        """Intrinsics of the images to come; None when they are not known. A change restarts all
-        windows, whose rays came from the old ones."""
-        if camera is None:
-            if self._camera_known:
-                self._restart("camera_changed")
-            self._camera, self._camera_known = None, False
-            return
-        same = (
-            self._camera_known
-            and self._camera is not None
-            and self._camera.size == camera.size
-            and self._camera.model == camera.model
-            and np.array_equal(self._camera.matrix, camera.matrix)
-            and np.array_equal(self._camera.distortion, camera.distortion)
-        )
-        if not same:
+        """Intrinsics of the images to come; None when they are not known.
+
+        A change restarts all windows, whose rays came from the old ones; `intrinsics.same_rays`
+        says what is no change.
+        """
+        if not same_rays(camera, self._camera if self._camera_known else None):
             if self._tracks:
                 self._restart("camera_changed")
-            self._camera, self._camera_known = camera, True
+            self._camera, self._camera_known = camera, camera is not None
+        elif camera is not None:
+            self._camera = camera
 
     def set_height(self, track_id: int, height_m: float) -> None:
         """How tall one person is, standing, m, as a face recogniser may know; NaN to forget it."""
@@ -351,7 +349,7 @@ class LiftPipeline:
         self._end(self._tracks)
         self._stamps.clear()
         self._depths.clear()
-        self._described_ns = -1
+        self._described_ns = None
 
     def update(self, frame: KeypointFrame) -> LiftResult | None:
         """Take in one image's keypoints and lift everyone; None when they were refused, or when no
@@ -376,23 +374,40 @@ class LiftPipeline:
         except ValueError:
             self.counts["unknown_layout"] += 1
             return False
-        newest_ns = self.newest_ns
-        if self._stamps and frame.frame_id != self._frame_id:
-            if abs(frame.stamp_ns - newest_ns) <= self.config.silence_s * NANOSECONDS:
-                self.counts["other_frame_id"] += 1
-                return False
-            self._restart("frame_id_changed")
-        elif self._stamps and frame.stamp_ns <= newest_ns:
-            if newest_ns - frame.stamp_ns <= self.config.jump_back_s * NANOSECONDS:
-                self.counts["stamp_not_newer"] += 1
-                return False
-            self._restart("stamp_jumped_back")
+        if not self._is_of_this_camera(frame):
+            return False
+        verdict = frame.stamp_verdict or self.stamps.take(frame.stamp_ns)
+        if not verdict.accepted:
+            self.counts[verdict.value] += 1
+            return False
+        if self._stamps and frame.stamp_ns <= self.newest_ns:
+            self._restart(StampVerdict.JUMPED_BACK.value)
+        elif verdict is StampVerdict.JUMPED_AHEAD:
+            # Images would have come in between, had there been any, and would have ended them.
+            self._end_coasted(frame.stamp_ns - round(self.lag * self._step_ns))
         camera = self._camera_for(frame.image_size)
         if camera is None:
             return False
         self._frame_id = frame.frame_id
         self._observe(frame.stamp_ns, layout, camera, frame.people)
         self._stamps.append(frame.stamp_ns)
+        return True
+
+    def _is_of_this_camera(self, frame: KeypointFrame) -> bool:
+        """Whether an image has the frame id of those before it, or the first of another camera's.
+
+        One image of another frame proves nothing: its clock may be another one.
+        """
+        repeated = frame.frame_id == self._last_frame_id
+        self._last_frame_id = frame.frame_id
+        if not self._stamps or frame.frame_id == self._frame_id:
+            return True
+        away_ns = abs(frame.stamp_ns - self.newest_ns)
+        if away_ns <= self.config.silence_s * NANOSECONDS or not repeated:
+            self.counts["other_frame_id"] += 1
+            return False
+        self._restart("frame_id_changed")
+        self.stamps = StampFilter()
         return True
 
     def lift(self) -> LiftResult | None:
@@ -406,13 +421,9 @@ class LiftPipeline:
             return None
         newest_ns = self.newest_ns
         stamp_ns = self._due_stamp(newest_ns)
-        if stamp_ns <= self._described_ns:
+        if self._described_ns is not None and stamp_ns <= self._described_ns:
             return None
-        self._end(
-            track_id
-            for track_id, track in self._tracks.items()
-            if stamp_ns - track.history.newest_ns > self._coast_ns(track)
-        )
+        self._end_coasted(stamp_ns)
         # A track younger than the described image has nothing to say about it yet.
         tracks = {i: t for i, t in self._tracks.items() if t.history.first_ns <= stamp_ns}
         frames = self.engine.config.frames
@@ -425,6 +436,14 @@ class LiftPipeline:
             rays[row], scores[row] = track.history.resample(times)
         canonical = canonical_window(rays, scores)
         return Windows(stamp_ns, newest_ns - stamp_ns, frame, tracks, rays, scores, canonical)
+
+    def _end_coasted(self, stamp_ns: int) -> None:
+        """End the tracks that have no keypoints for longer than they coast, at a stamp."""
+        self._end(
+            track_id
+            for track_id, track in self._tracks.items()
+            if stamp_ns - track.history.newest_ns > self._coast_ns(track)
+        )
 
     def _coast_ns(self, track: _Track) -> float:
         """How long a track outlives its last keypoints: no longer than it has been seen, as what
@@ -604,8 +623,9 @@ class LiftPipeline:
                 self.counts["no_pose"] += 1
                 out.append(Person3D.unknown(track_id, state))
                 continue
-            seen = history.last_seen_ns(self.config.min_score, described_ns)
-            fresh = (seen >= 0) & (described_ns - seen <= self.config.joint_timeout_s * NANOSECONDS)
+            fresh = history.seen_within(
+                self.config.min_score, described_ns, self.config.joint_timeout_s
+            )
             # The pelvis is the frame that all others are given in: it is known while any is.
             fresh[0] |= fresh.any()
             pose = np.where(fresh[:, None], relative[row], np.nan)

@@ -35,6 +35,7 @@ from rclpy.qos import (
 from rclpy.subscription import Subscription
 
 from ..paths import share_folder
+from ..stamps import StampFilter, StampVerdict
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -158,6 +159,7 @@ class BaseNode(Node):
         super().__init__(name, **kwargs)
         self.counts: Counter[str] = Counter()
         self._logged: dict[str, float] = {}
+        self._said: set[str] = set()
         self._params = {p.name: p for p in params}
         self._declare()
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -243,6 +245,34 @@ class BaseNode(Node):
         """Count something that was not used, and say so once in a while."""
         self.counts[reason] += 1
         self.say_now_and_then(reason, f"{detail} ({reason}: {self.counts[reason]} so far)")
+
+    def refuse_stamp(self, verdict: StampVerdict, what: str, stamps: StampFilter) -> None:
+        """Count something that was dropped for its stamp, and say so.
+
+        Args:
+            verdict: on the stamp; a refusal.
+            what: was dropped, such as 'image', for the log.
+            stamps: the filter that has judged.
+        """
+        self.counts[verdict.value] += 1
+        self.say_of_stamp(verdict, what, stamps)
+
+    def say_of_stamp(self, verdict: StampVerdict, what: str, stamps: StampFilter) -> None:
+        """Log something that was dropped for its stamp, and counted."""
+        if verdict is StampVerdict.ALL_EQUAL:
+            self.say_once(f"{verdict.value} {what}", f"{what} refused: {stamps.trouble}")
+        else:
+            count = self.counts[verdict.value]
+            self.say_now_and_then(
+                verdict.value,
+                f"{what} refused: {verdict.sentence} ({verdict.value}: {count} so far)",
+            )
+
+    def say_once(self, key: str, text: str) -> None:
+        """A warning that is not repeated as long as the node runs."""
+        if key not in self._said:
+            self._said.add(key)
+            self.get_logger().warning(text)
 
     def say_now_and_then(self, key: str, text: str) -> None:
         now = time.monotonic()

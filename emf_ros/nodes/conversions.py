@@ -28,8 +28,7 @@ from ..images import Excerpt, Excerpts, decode_depth, decode_image
 from ..lift.pipeline import ENDED, KeypointFrame, LiftResult, Person2D, Person3D
 from ..render import rgb_of
 from ..skeletons import Layout
-
-NANOSECONDS = 1_000_000_000
+from ..stamps import NANOSECONDS
 
 
 def stamp_ns(stamp: Time) -> int:

@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 from ..detect.base import Detection
 from ..lift.pipeline import KeypointFrame, Person2D
 from ..skeletons import COCO17, HRI18, Layout
+from ..stamps import LATE_NS
 from ..track import Tracker
 from .common import SENSOR_QOS, NodeError
 from .conversions import stamp_ns
@@ -37,10 +38,6 @@ _SOURCES = {
 
 #: The names that detectors give to people's class.
 _PERSON = ("person", "")
-
-#: A body's message this much older than the newest one's image, ns, is late; older still, time has
-#: started anew.
-LATE_NS = 500_000_000
 
 
 def message_type(package: str, name: str) -> Any:
@@ -192,13 +189,17 @@ class BodyCollector:
     """Bodies that come one by one, put together by image.
 
     An image's people are complete when everyone has come who is tracked, or when a body of a newer
-    image has.
+    image has. So they are when a body comes twice with the same stamp: then the publisher does not
+    stamp its messages, and the pipeline will say so.
     """
 
     def __init__(self) -> None:
         self._tracked: set[str] = set()
-        self._stamp, self._frame_id, self._size = -1, "", (0, 0)
+        self._stamp: int | None = None
+        self._frame_id, self._size = "", (0, 0)
         self._bodies: dict[str, Person2D] = {}
+        # Names of the bodies of the image, whether it has been given or not.
+        self._names: set[str] = set()
         self._taken = True
 
     def track(self, bodies: set[str]) -> None:
@@ -210,19 +211,24 @@ class BodyCollector:
         has been given already is left out."""
         stamp = stamp_ns(message.header.stamp)
         frames = []
-        if stamp == self._stamp and self._taken or 0 < self._stamp - stamp < LATE_NS:
+        begins = stamp != self._stamp or body in self._names
+        if not begins and self._taken:
             return []
-        if stamp != self._stamp:
+        if self._stamp is not None and 0 < self._stamp - stamp < LATE_NS:
+            return []
+        if begins:
             if not self._taken:
                 frames.append(self._take())
             self._stamp, self._frame_id = stamp, message.header.frame_id
-            self._size, self._taken = image_size, False
+            self._size, self._taken, self._names = image_size, False, set()
+        self._names.add(body)
         self._bodies[body] = hri_person(message, body, image_size)
         if self._tracked and self._tracked <= set(self._bodies):
             frames.append(self._take())
         return frames
 
     def _take(self) -> KeypointFrame:
+        assert self._stamp is not None
         people, self._bodies, self._taken = list(self._bodies.values()), {}, True
         return KeypointFrame(self._stamp, self._frame_id, HRI18.name, self._size, people)
 

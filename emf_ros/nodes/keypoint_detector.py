@@ -26,6 +26,7 @@ from ..detect.base import (
 from ..images import Excerpts, ImageError
 from ..lift.pipeline import KeypointFrame, Person2D
 from ..render import draw_keypoints
+from ..stamps import StampVerdict
 from ..track import WEAK, QualityGate, Tracker
 from . import conversions
 from .common import (
@@ -148,7 +149,7 @@ class KeypointDetector(BaseNode):
         if len(roi) != 4 or min(roi) < 0:
             raise NodeError(f"parameter 'roi' is {roi}; it must be x, y, width, height, px")
         self._excerpts = Excerpts((roi[0], roi[1], roi[2], roi[3]), self.value("max_side"))
-        self._due_ns = 0
+        self._due_ns: int | None = None
         try:
             self._detector = make_detector(
                 self.value("detector"),
@@ -240,7 +241,11 @@ class KeypointDetector(BaseNode):
 
     def _process(self, message: Image | CompressedImage) -> None:
         stamp_ns = conversions.stamp_ns(message.header.stamp)
-        if not self._is_due(stamp_ns):
+        verdict = self._tracker.stamps.take(stamp_ns)
+        if not verdict.accepted:
+            self.refuse_stamp(verdict, "image", self._tracker.stamps)
+            return
+        if not self._is_due(stamp_ns, verdict):
             self.counts["over_max_rate"] += 1
             return
         begin = time.perf_counter()
@@ -272,6 +277,7 @@ class KeypointDetector(BaseNode):
                     excerpt.size,
                     [Person2D(i, person.keypoints, person.score) for i, person in in_whole],
                     self._detect_ms,
+                    verdict,
                 )
             )
         if self._keypoints.get_subscription_count() > 0:
@@ -287,7 +293,7 @@ class KeypointDetector(BaseNode):
         if self._overlay.get_subscription_count() > 0:
             self._overlay.publish(self._draw(picture, people, message.header))
 
-    def _is_due(self, stamp_ns: int) -> bool:
+    def _is_due(self, stamp_ns: int, verdict: StampVerdict) -> bool:
         """Whether an image of this stamp is to be looked at; its rate stays under the limit."""
         rate_hz = self.value("max_rate_hz")
         if rate_hz <= 0:
@@ -295,12 +301,14 @@ class KeypointDetector(BaseNode):
         period_ns = round(1e9 / rate_hz)
         # An image that comes a little early is the one that was meant.
         early_ns = period_ns // 10
-        after_ns = stamp_ns - self._due_ns
-        # A stamp from long before is that of another clock, or of a bag that begins anew.
-        if -period_ns <= after_ns < -early_ns:
+        due_ns = self._due_ns
+        if due_ns is None or verdict is StampVerdict.JUMPED_BACK:
+            due_ns = stamp_ns
+        after_ns = stamp_ns - due_ns
+        if after_ns < -early_ns:
             return False
         # Counted from when it was due, or those that come late would slow all that follow.
-        self._due_ns = period_ns + (self._due_ns if -early_ns <= after_ns < period_ns else stamp_ns)
+        self._due_ns = period_ns + (due_ns if after_ns < period_ns else stamp_ns)
         return True
 
     def _draw(
@@ -325,6 +333,9 @@ class KeypointDetector(BaseNode):
             "decode_ms": f"{self._decode_ms:.2f}",
             "detect_ms": f"{self._detect_ms:.1f}",
         }
+        trouble = self._tracker.stamps.trouble
+        if trouble:
+            return False, trouble, values
         return True, f"{rate:.1f} images/s" if rate > 0 else "no images", values
 
     def destroy_node(self) -> None:

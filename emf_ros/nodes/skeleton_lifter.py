@@ -24,6 +24,7 @@ from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray, SkeletonLayout
 
 from ..camera import CameraError
 from ..images import ImageError
+from ..intrinsics import IntrinsicsFilter
 from ..lift.engine import DEVICES, ENGINES, EngineError, make_engine
 from ..lift.ground import GroundPlane
 from ..lift.lag import AutoLag
@@ -37,6 +38,7 @@ from ..lift.pipeline import (
 )
 from ..model.presets import presets_with_weights
 from ..skeletons import Layout, get_layout
+from ..stamps import CONFIRM_NS, StampVerdict
 from . import conversions
 from .common import (
     EVERY_QOS,
@@ -188,6 +190,15 @@ LAZY_PERIOD_S = 0.2
 #: Keypoints that wait for the worker, per camera: two seconds of a fast one.
 QUEUE = 64
 
+#: What to do about a camera whose intrinsics are not known.
+CALIBRATE = (
+    "run camera_calibration and give its file to the camera's driver, or set fov_deg or "
+    "camera_info_file of video_source"
+)
+
+#: The counters of keypoints that were refused for their stamps.
+_STAMPS_REFUSED = tuple(verdict.value for verdict in StampVerdict if not verdict.accepted)
+
 #: A pose older than this when it is published has a stamp of another clock.
 OLDEST_MS = 60_000.0
 
@@ -214,7 +225,7 @@ class CameraFeed:
         waiting: keypoints that wait for intrinsics, where all are to be lifted.
         last_heard: when keypoints came last, s, monotonic.
         info: the newest camera_info, None before the first.
-        camera_text: what is wrong with it; empty: nothing.
+        camera_text: what is wrong with the one that is believed; empty: nothing.
     """
 
     def __init__(
@@ -227,8 +238,15 @@ class CameraFeed:
         self.node, self.name, self.pipeline, self.auto_lag = node, name, pipeline, auto_lag
         self.queue: deque[tuple[KeypointFrame, float]] = deque(maxlen=QUEUE)
         self.waiting: deque[tuple[KeypointFrame, float]] = deque()
+        # Time that those have waited, by their stamps.
+        self._waited_ns = 0
         self.info: CameraInfo | None = None
+        # Those that the worker has not seen yet.
+        self._new_infos: deque[CameraInfo] = deque(maxlen=QUEUE)
+        self._intrinsics = IntrinsicsFilter()
+        # The camera_info that is believed; and the last one that is not, with its fault.
         self._info_used: CameraInfo | None = None
+        self._doubted: tuple[CameraInfo, str] | None = None
         self.last_heard = time.monotonic()
         self._depths: deque[Image] = deque(maxlen=8)
         self._depth_subscription: Subscription | None = None
@@ -265,13 +283,18 @@ class CameraFeed:
                 node,
                 node.value("keypoints_type"),
                 self.topic,
-                lambda: conversions.delivered_size(self.info) if self.info else None,
+                self._image_size,
                 lambda frame: node.submit(frame, self),
             )
         self._unwanted = 0
 
     def topic(self, name: str) -> str:
         return f"{self.name}/{name}" if self.name else name
+
+    def _image_size(self) -> tuple[int, int] | None:
+        """(width, height) px of the delivered image by camera_info; None before the first."""
+        info = self._info_used or self.info
+        return conversions.delivered_size(info) if info else None
 
     def _take_info(self, message: CameraInfo) -> None:
         if not self._hears_every_info:
@@ -284,7 +307,19 @@ class CameraFeed:
 
     def _set_info(self, message: CameraInfo) -> None:
         self.info = message
+        self._new_infos.append(message)
         self.node.info_came(self)
+
+    def wait(self, item: tuple[KeypointFrame, float]) -> None:
+        """Have keypoints wait for intrinsics.
+
+        The time is counted by the stamps: the same keypoints wait whatever the load. A step that is
+        no camera's, to or from an odd stamp, does not count.
+        """
+        if self.waiting:
+            step_ns = item[0].stamp_ns - self.waiting[-1][0].stamp_ns
+            self._waited_ns += step_ns if 0 < step_ns <= CONFIRM_NS else 0
+        self.waiting.append(item)
 
     def awaits_info(self) -> bool:
         """Whether intrinsics are still to come, and what waits for them goes on waiting."""
@@ -292,8 +327,7 @@ class CameraFeed:
             return False
         if self.node.count_publishers(self._infos.topic_name) == 0:
             return False
-        # By the stamps: the same keypoints wait whatever the load.
-        if self.waiting[-1][0].stamp_ns - self.waiting[0][0].stamp_ns > INFO_WAIT_NS:
+        if self._waited_ns > INFO_WAIT_NS:
             self._waited_enough = True
             self.node.get_logger().warning(
                 f"no {self.topic('camera_info')} in {INFO_WAIT_NS / 1e9:g} s of keypoints, though "
@@ -370,9 +404,7 @@ class CameraFeed:
         self, batch: list[tuple[KeypointFrame, float]]
     ) -> tuple[KeypointFrame, float] | None:
         """Have the pipeline observe what has come; the newest that was of use, or None."""
-        if self.info is not None and self.info is not self._info_used:
-            self._info_used = self.info
-            self._use_info(self.info)
+        self._use_infos(len(batch))
         self._use_depths()
         counts = self.node.counts
         before = Counter(counts)
@@ -383,34 +415,63 @@ class CameraFeed:
                     counts["coalesced"] += 1
                 used = (frame, received)
         for reason, number in (counts - before).items():
-            if reason not in ("coalesced", "sides_exchanged"):
-                why = self.pipeline.camera_error if reason == "camera_info_of_another_size" else ""
-                self.node.say_now_and_then(
-                    reason,
-                    f"{self.topic('keypoints')} refused: {why + ': ' if why else ''}{reason} "
-                    f"({before[reason] + number} so far)",
-                )
+            self._say_refused(reason, before[reason] + number)
         if used is not None:
             self._frame_id = used[0].frame_id
         return used
 
+    def _say_refused(self, reason: str, count: int) -> None:
+        """Log that keypoints were refused for a reason, so far `count` times."""
+        topic = self.topic("keypoints")
+        if reason in _STAMPS_REFUSED:
+            self.node.say_of_stamp(StampVerdict(reason), topic, self.pipeline.stamps)
+        elif reason not in ("coalesced", "sides_exchanged"):
+            why = self.pipeline.camera_error if reason == "camera_info_of_another_size" else ""
+            self.node.say_now_and_then(
+                reason, f"{topic} refused: {why + ': ' if why else ''}{reason} ({count} so far)"
+            )
+
+    def _use_infos(self, images: int) -> None:
+        """Hand the intrinsics to the pipeline that are believed, of those that have come.
+
+        Args:
+            images: number of images whose keypoints have come since.
+        """
+        while self._new_infos:
+            self._use_info(self._new_infos.popleft())
+        if self._intrinsics.take_images(images) and self._doubted is not None:
+            self._believe(*self._doubted)
+
     def _use_info(self, info: CameraInfo) -> None:
-        topic = self.topic("camera_info")
+        topic, camera, text = self.topic("camera_info"), None, ""
         rectified = self.node.value("rectified")
         try:
             camera = conversions.camera_from_info(info, rectified)
         except CameraError as error:
-            self.node.refuse("bad_camera_info", f"{topic} refused: {error}")
-            self.camera_text = f"{topic} refused: {error}"
-            camera = None
+            self.node.counts["bad_camera_info"] += 1
+            text = f"{topic} refused: {error}"
         else:
             if camera is None:
                 zero = "P, which rectified images need," if rectified else "K"
-                self.camera_text = f"{topic} has no intrinsics ({zero} is zero): no root"
-                self.node.say_now_and_then("no_intrinsics", self.camera_text)
-            else:
-                self.camera_text = ""
-                self._say_doubts(f"{topic}: {doubts}" if (doubts := camera.doubts()) else "")
+                text = f"{topic} has no intrinsics ({zero} is zero)"
+        if text:
+            text += f": poses have no place; {CALIBRATE}"
+        if self._intrinsics.take(camera):
+            self._believe(info, text)
+        else:
+            self._doubted = info, text
+            self.node.refuse(
+                "camera_info_outlier",
+                f"{topic} differs from the messages before it: dropped, unless it is repeated",
+            )
+
+    def _believe(self, info: CameraInfo, text: str) -> None:
+        self._info_used, self._doubted, self.camera_text = info, None, text
+        if text:
+            self.node.say_once(f"unknown intrinsics {self.name}", text)
+        camera = self._intrinsics.camera
+        doubts = camera.doubts() if camera is not None else ""
+        self._say_doubts(f"{self.topic('camera_info')}: {doubts}" if doubts else "")
         self.pipeline.set_camera(camera)
 
     def _say_doubts(self, text: str) -> None:
@@ -485,6 +546,20 @@ class CameraFeed:
             known_ms = np.nansum([detect_ms, queue_ms, result.lift_ms])
             spent_ms = own_ms if math.isfinite(own_ms) else float(known_ms)
             self.pipeline.lag = self.auto_lag.update(spent_ms, self.pipeline.period_ms)
+
+    def troubles(self) -> list[str]:
+        """What is wrong with what comes in, for the diagnostics."""
+        found = [self.camera_text, self.pipeline.stamps.trouble]
+        for subscription, what in ((self._infos, "intrinsics"), (self.subscription, "people")):
+            if subscription is None:
+                continue
+            publishers = self.node.count_publishers(subscription.topic_name)
+            if publishers > 1:
+                found.append(
+                    f"{publishers} publishers on {subscription.topic_name}: their {what} would get "
+                    "mixed up"
+                )
+        return [text for text in found if text]
 
     def values(self) -> dict[str, str]:
         """For the diagnostics."""
@@ -701,7 +776,7 @@ class SkeletonLifter(BaseNode):
                 feed.queue.append(item)
                 self._arrived.notify()
                 return
-            feed.waiting.append(item)
+            feed.wait(item)
             self._lift_what_waits(feed)
 
     def info_came(self, feed: CameraFeed) -> None:
@@ -775,15 +850,7 @@ class SkeletonLifter(BaseNode):
             own = feed.values()
             rate += float(own["rate_hz"])
             values |= {feed.topic(key).replace("/", "."): value for key, value in own.items()}
-            if feed.camera_text:
-                troubles.append(feed.camera_text)
-            if feed.subscription is not None:
-                topic = feed.subscription.topic_name
-                publishers = self.count_publishers(topic)
-                if publishers > 1:
-                    troubles.append(
-                        f"{publishers} publishers on {topic}: their people would get mixed up"
-                    )
+            troubles += feed.troubles()
         if troubles:
             return False, "; ".join(troubles), values
         return True, f"{rate:.1f} skeleton messages/s", values

@@ -14,11 +14,10 @@ import numpy as np
 
 from ..detect.base import Detection
 from ..skeletons import BLAZEPOSE33, Layout
+from ..stamps import NANOSECONDS, StampFilter
 from .appearance import BIN_COUNT, PARTS, clothes, likeness
 from .assignment import assign
 from .similarity import LEAST_COMMON, areas_of, box_iou, boxes_of, coco_sigmas, oks
-
-NANOSECONDS = 1_000_000_000
 
 #: Detections that can still continue a track have at least this share of the score that begins one.
 WEAK = 0.5
@@ -148,6 +147,10 @@ class Tracker:
         min_similarity: pairs under it are none, 0..1.
         birth_score: a detection under it can only continue a track, 0..1.
         min_score: keypoints under it are not compared, 0..1.
+
+    Attributes:
+        stamps: the rule on the images' stamps. A caller that has work to do before the tracking,
+            such as detection, asks it first, and drops the images that it refuses.
     """
 
     def __init__(
@@ -173,6 +176,7 @@ class Tracker:
         self._mirror = np.array(layout.mirror)
         known = np.flatnonzero(np.isfinite(self._sigmas))
         self._known_mirror = np.searchsorted(known, self._mirror[known])
+        self.stamps = StampFilter()
         self._tracks: list[_Track] = []
         self._ids = count(1)
         self._last_ns: int | None = None
@@ -182,8 +186,9 @@ class Tracker:
     ) -> list[tuple[int, Detection]]:
         """Ids for one image's detections; those of tracks too young yet are left out.
 
-        A stamp that lies before the last one forgets all tracks: time has started anew. Detections
-        without any finite keypoint are left out.
+        An image whose stamp is refused, see `stamps.StampFilter`, changes nothing. A clock that has
+        jumped back forgets all tracks: time has started anew. Detections without any finite
+        keypoint are left out.
 
         Args:
             detections: of the image, keypoints (K, 3) in the tracker's layout; a keypoint may be
@@ -192,13 +197,16 @@ class Tracker:
             image: (H, W, 3) uint8 RGB; the colours of the clothes then help where people cross.
 
         Returns:
-            (id, detection), ids rising.
+            (id, detection), ids rising; none where the stamp is refused.
 
         Raises:
             ValueError: the keypoints are not in the tracker's layout.
         """
         if any(d.keypoints.shape != (len(self.layout), 3) for d in detections):
             raise ValueError(f"the keypoints are not of layout {self.layout.name!r}")
+        # The newest stamp is that of an image which the caller has asked about already.
+        if stamp_ns != self.stamps.newest_ns and not self.stamps.take(stamp_ns).accepted:
+            return []
         if self._last_ns is not None and stamp_ns < self._last_ns:
             self._tracks = []
         last_ns, self._last_ns = self._last_ns, stamp_ns

@@ -1,0 +1,118 @@
+"""Which intrinsics of a camera are believed, and which changes of them matter."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .camera import Camera, CameraError
+
+#: Maximum angle, rad, by which a pixel's ray may turn without a change of the intrinsics. Rounding
+#: is far below it, and so is what an autofocus does.
+SAME_RAYS_RAD = 0.01
+
+#: Number of points along each side of a picture at which the rays are compared.
+GRID = 5
+
+#: Number of messages in a row that make a change of known intrinsics believed.
+CHANGED_IN_A_ROW = 3
+
+#: Number of messages in a row without usable intrinsics after which known ones are given up: a
+#: second's at 30 Hz.
+UNKNOWN_IN_A_ROW = 30
+
+#: Number of images after which a change is believed that no message has contradicted: some
+#: publishers send their intrinsics once.
+IMAGES_WITHOUT_CONTRADICTION = 100
+
+
+def same_rays(first: Camera | None, second: Camera | None) -> bool:
+    """Whether windows go on when one camera replaces the other: they see nearly the same.
+
+    Two that are not known (None) are the same; a known one differs from an unknown one. The
+    picture's resolution makes no difference.
+    """
+    if first is None or second is None:
+        return first is second
+    if (first.size, first.model) == (second.size, second.model) and all(
+        np.array_equal(a, b)
+        for a, b in ((first.matrix, second.matrix), (first.distortion, second.distortion))
+    ):
+        return True
+    try:
+        second = second.scaled_to(*first.size)
+    except CameraError:
+        return False
+    sides = [np.linspace(0.0, side - 1.0, GRID) for side in first.size]
+    points = np.stack(np.meshgrid(*sides), axis=-1)
+    directions = [_directions(camera.rays(points)) for camera in (first, second)]
+    apart = np.linalg.norm(directions[0] - directions[1], axis=-1)
+    # A lens model may have no ray at the corners of a picture.
+    alone = np.isfinite(directions[0][..., 0]) != np.isfinite(directions[1][..., 0])
+    return not alone.any() and bool(np.nanmax(apart, initial=0.0) <= SAME_RAYS_RAD)
+
+
+def _directions(rays: np.ndarray) -> np.ndarray:
+    """(..., 2) rays to (..., 3) unit vectors."""
+    points = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1)
+    return np.asarray(points / np.linalg.norm(points, axis=-1, keepdims=True))
+
+
+class IntrinsicsFilter:
+    """Which of the intrinsics that a camera's driver sends are believed.
+
+    The first are believed at once, and so are known ones after unknown ones. Any other change is
+    believed when a number of messages in a row say it, or when no message contradicts it for a
+    number of images. A single wrong message between good ones changes nothing.
+
+    Attributes:
+        camera: the believed intrinsics; None where they are not known.
+        heard: whether there was any message.
+    """
+
+    def __init__(self) -> None:
+        self.camera: Camera | None = None
+        self.heard = False
+        self._change: Camera | None = None
+        # Of the messages in a row, and of the images since, that have that change; 0 for none.
+        self._messages = self._images = 0
+
+    def take(self, camera: Camera | None) -> bool:
+        """Take in a message.
+
+        Args:
+            camera: what it says; None where it has no usable intrinsics.
+
+        Returns:
+            whether it is believed; if so it is `camera` now.
+        """
+        at_once = not self.heard or self.camera is None
+        self.heard = True
+        if at_once or same_rays(self.camera, camera):
+            self._believe(camera)
+            return True
+        if not (self._messages and same_rays(self._change, camera)):
+            self._messages = 0
+        self._change, self._images = camera, 0
+        self._messages += 1
+        if self._messages < (UNKNOWN_IN_A_ROW if camera is None else CHANGED_IN_A_ROW):
+            return False
+        self._believe(camera)
+        return True
+
+    def take_images(self, count: int) -> bool:
+        """Count images that have come since the last message.
+
+        Returns:
+            whether a change is believed now that no message has contradicted.
+        """
+        if not self._messages:
+            return False
+        self._images += count
+        if self._images < IMAGES_WITHOUT_CONTRADICTION:
+            return False
+        self._believe(self._change)
+        return True
+
+    def _believe(self, camera: Camera | None) -> None:
+        self.camera, self._change = camera, None
+        self._messages = self._images = 0

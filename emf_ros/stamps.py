@@ -1,0 +1,144 @@
+"""Which time stamps of a camera's images are believed: one rule for detector, tracker and lifter.
+
+An image continues the last one when its stamp is a plausible step later. A stamp that is not newer,
+or that is far from the last one, is refused, and the image is dropped. A jump of the clock is
+believed when the next image confirms it: its stamp continues from the stamp that was refused.
+
+The rule knows no clock but the stamps, so that a replay gives the same result at any speed. Stamps
+may be of any epoch: Unix time, time since boot or since the start of a file, negative.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from statistics import median_low
+
+NANOSECONDS = 1_000_000_000
+
+#: Maximum time, ns, that a stamp lies before the newest one and is late. An earlier one has jumped.
+LATE_NS = 500_000_000
+
+#: Longest plausible step from image to image, ns, of a fast camera. Tracks bridge such a gap.
+STEP_NS = 1_000_000_000
+
+#: Longest plausible step of a slow camera, as a multiple of its usual step.
+STEPS = 3
+
+#: Number of steps of which the usual one is the median.
+STEPS_KEPT = 5
+
+#: Maximum step, ns, from a refused stamp to the stamp that confirms it.
+CONFIRM_NS = 10_000_000_000
+
+#: Number of outliers in a row that end in a believed jump, however far apart their stamps are. A
+#: camera that falls to one image a minute would be refused for ever without it.
+OUTLIERS_IN_A_ROW = 5
+
+#: Number of images in a row with the same stamp that is reported as a driver without stamps.
+EQUAL_IN_A_ROW = 10
+
+
+class StampVerdict(enum.Enum):
+    """What a stamp says of its image; the value of a refusal is the name of its counter."""
+
+    CONTINUES = "stamp_continues"
+    JUMPED_AHEAD = "stamp_jumped_ahead"
+    JUMPED_BACK = "stamp_jumped_back"
+    NOT_NEWER = "stamp_not_newer"
+    OUTLIER = "stamp_outlier"
+    ALL_EQUAL = "stamps_all_equal"
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the image is used."""
+        return self not in _SENTENCES
+
+    @property
+    def sentence(self) -> str:
+        """Why the image is dropped; empty where it is used."""
+        return _SENTENCES.get(self, "")
+
+
+_SENTENCES = {
+    StampVerdict.NOT_NEWER: "its stamp is not newer than that of an image before it",
+    StampVerdict.OUTLIER: "its stamp is far from that of the image before it, and the next image "
+    "has to confirm it",
+    StampVerdict.ALL_EQUAL: "it has the same stamp as the images before it",
+}
+
+
+class StampFilter:
+    """The rule on the stamps of one camera's images.
+
+    Attributes:
+        newest_ns: stamp of the newest image that was accepted, ns; None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.newest_ns: int | None = None
+        # Of the accepted image before the newest.
+        self._previous_ns = 0
+        self._steps: deque[int] = deque(maxlen=STEPS_KEPT)
+        # The last image's stamp where that one was an outlier.
+        self._outlier_ns: int | None = None
+        self._outliers = 0
+        # Of the last image, accepted or not, and the number of images in a row that have it.
+        self._last_ns: int | None = None
+        self._equal = 0
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the driver's stamps, with the remedy; empty while nothing is."""
+        if self._equal < EQUAL_IN_A_ROW or self._last_ns is None:
+            return ""
+        return (
+            f"the last {self._equal} images have the same stamp, "
+            f"{self._last_ns / NANOSECONDS:.9g} s: the driver does not stamp its images; make it "
+            "set header.stamp to the time of each image (under use_sim_time /clock must be "
+            "published)"
+        )
+
+    def take(self, stamp_ns: int) -> StampVerdict:
+        """Judge the next image by its stamp, and remember the stamp.
+
+        Args:
+            stamp_ns: of the image, ns. Every image counts, in the order of arrival.
+        """
+        self._equal = self._equal + 1 if stamp_ns == self._last_ns else 1
+        self._last_ns = stamp_ns
+        verdict = self._judge(stamp_ns)
+        if not verdict.accepted and self._equal >= EQUAL_IN_A_ROW:
+            return StampVerdict.ALL_EQUAL
+        return verdict
+
+    def _judge(self, stamp_ns: int) -> StampVerdict:
+        if self.newest_ns is None:
+            self.newest_ns = self._previous_ns = stamp_ns
+            return StampVerdict.CONTINUES
+        step_ns = stamp_ns - self.newest_ns
+        usual_ns = median_low(self._steps) if self._steps else 0
+        if 0 < step_ns <= max(STEP_NS, STEPS * usual_ns):
+            self._accept(stamp_ns, self.newest_ns)
+            return StampVerdict.CONTINUES
+        # A stamp between the last two may be older: of two images in the wrong order, or after a
+        # stamp that was a little ahead.
+        if step_ns <= 0 and (step_ns >= -LATE_NS or stamp_ns >= self._previous_ns):
+            self._outlier_ns, self._outliers = None, 0
+            return StampVerdict.NOT_NEWER
+        before_ns, self._outlier_ns = self._outlier_ns, stamp_ns
+        self._outliers += 1
+        if before_ns is None or stamp_ns <= before_ns:
+            return StampVerdict.OUTLIER
+        confirmed = stamp_ns - before_ns <= max(CONFIRM_NS, STEPS * usual_ns)
+        # With a single image accepted the usual step is not known: any may be.
+        if not (confirmed or not self._steps or self._outliers >= OUTLIERS_IN_A_ROW):
+            return StampVerdict.OUTLIER
+        self._steps.clear()
+        self._accept(stamp_ns, before_ns)
+        return StampVerdict.JUMPED_AHEAD if step_ns > 0 else StampVerdict.JUMPED_BACK
+
+    def _accept(self, stamp_ns: int, previous_ns: int) -> None:
+        self._steps.append(stamp_ns - previous_ns)
+        self.newest_ns, self._previous_ns = stamp_ns, previous_ns
+        self._outlier_ns, self._outliers = None, 0
