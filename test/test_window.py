@@ -129,9 +129,10 @@ def test_stamps_must_rise(step):
         taken.add(START + step, straight(0), np.ones(JOINTS))
 
 
-def test_when_each_joint_was_last_seen_well():
+def test_whether_each_joint_was_seen_well_within_a_time():
     taken = history(
         [0, 0.1, 0.2, 0.3], [[0.9, 0.1, 0.0], [0.9, 0.5, 0.0], [0.1, 0.1, 0], [0.9, 0.9, 0.9]]
     )
-    last = taken.last_seen_ns(0.5, int(ns(0.2)))
-    assert last.tolist() == [int(ns(0.1)), int(ns(0.1)), -1]
+    assert taken.seen_within(0.5, int(ns(0.2)), 0.15).tolist() == [True, True, False]
+    assert taken.seen_within(0.5, int(ns(0.2)), 0.05).tolist() == [False, False, False]
+    assert taken.seen_within(0.5, int(ns(0.3)), 0.05).tolist() == [True, True, True]

@@ -90,13 +90,16 @@ class KeypointHistory:
         out_rays = (1 - share) * rays[before] + share * rays[after]
         return np.where(present[..., None], out_rays, 0.0), out_scores
 
-    def last_seen_ns(self, min_score: float, until_ns: int) -> np.ndarray:
-        """(J,) int64: the stamp, up to a time, at which each joint last had at least this score; -1
-        for never."""
-        joints = len(self._entries[-1][2])
-        seen = np.full(joints, -1, dtype=np.int64)
+    def seen_within(self, min_score: float, until_ns: int, within_s: float) -> np.ndarray:
+        """(J,) bool: whether each joint had at least this score in the time up to a stamp.
+
+        Args:
+            min_score: 0..1.
+            until_ns: end of that time, ns; later observations do not count.
+            within_s: length of that time, s.
+        """
+        seen = np.zeros(len(self._entries[-1][2]), dtype=bool)
         for stamp, _, scores in self._entries:
-            if stamp > until_ns:
-                break
-            seen[scores >= min_score] = stamp
+            if 0 <= until_ns - stamp <= within_s * NANOSECONDS:
+                seen |= scores >= min_score
         return seen
