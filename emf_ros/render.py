@@ -9,10 +9,9 @@ from __future__ import annotations
 import colorsys
 import math
 import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import cv2
 import numpy as np
 
 from .camera import Camera
+from .outputs import replacing
 from .recording import Recording
 from .skeletons import H36M17, Layout
 from .video import FrameSource
@@ -791,6 +791,7 @@ def render_recording(
     Raises:
         RenderError: there are no frames, the frames are not of the recording's shape, no codec
             works, or the finished file does not open again.
+        OutputError: the file cannot be written.
         ValueError: fps or height are out of range, or a frame is no image.
     """
     if not (math.isfinite(fps) and 0 < fps <= MAX_PLAYBACK_HZ):
@@ -805,19 +806,19 @@ def render_recording(
     scene = SceneView(_even(1.25 * height), height, recording.camera)
     size = (picture_width + scene.width, height)
 
-    temporary = path.with_name(path.stem + ".part.mp4")
-    writer = None
-    codec, taken, count = "", 0, 0
+    taken = 0
     first_s, composed = 0.0, np.zeros(0, np.uint8)
     shown, shown_at = np.zeros(0, dtype=np.int64), -math.inf
-    try:
+    with replacing(path) as part, ExitStack() as at_end:
+        writer = None
+        codec, count = "", 0
         for stamp, image in frames:
             if writer is None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                codec = _working_codec(codecs, fps, size)
-                writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*codec), fps, size)
+                codec = _working_codec(codecs, fps, size, part)
+                writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*codec), fps, size)
+                at_end.callback(writer.release)
                 if not writer.isOpened():
-                    raise RenderError(f"{temporary} cannot be written")
+                    raise RenderError(f"{path} cannot be written")
                 first_s = float(stamp)
             # The frame before stays until this one's time.
             for _ in range(round((float(stamp) - first_s) * fps) - count):
@@ -844,17 +845,13 @@ def render_recording(
         writer.write(composed)
         count += 1
         writer.release()
-        found, found_size = _read_back(temporary)
+        # A writer says nothing when it cannot write.
+        found, found_size = _read_back(part)
         if found != count or found_size != size:
             raise RenderError(
-                f"{temporary} was written with {count} frames of {size[0]}x{size[1]} but reads as "
+                f"{path} was written with {count} frames of {size[0]}x{size[1]} but reads as "
                 f"{found} of {found_size[0]}x{found_size[1]}"
             )
-        os.replace(temporary, path)
-    finally:
-        if writer is not None:
-            writer.release()
-        temporary.unlink(missing_ok=True)
     return codec
 
 
@@ -911,15 +908,17 @@ def _even(value: float) -> int:
     return max(2, 2 * round(value / 2))
 
 
-def _working_codec(codecs: tuple[str, ...], fps: float, size: tuple[int, int]) -> str:
+def _working_codec(codecs: tuple[str, ...], fps: float, size: tuple[int, int], probe: Path) -> str:
     """The first codec that writes a video which opens again.
+
+    Args:
+        probe: a file that may be overwritten, where the video will be.
 
     Raises:
         RenderError: none does.
     """
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with _quiet():
         for codec in codecs:
-            probe = Path(folder) / f"{codec}.mp4"
             writer = cv2.VideoWriter(str(probe), cv2.VideoWriter.fourcc(*codec), fps, size)
             # That a writer opens says little: some encoders fail only at the first frames.
             if writer.isOpened():

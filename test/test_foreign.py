@@ -23,6 +23,8 @@ from conftest import (
     wait_for,
 )
 
+from emf_ros.lift.engine import make_engine
+from emf_ros.lift.pipeline import LiftPipeline
 from emf_ros.nodes.common import NodeError
 from emf_ros.nodes.foreign import (
     KEYPOINTS_TYPES,
@@ -127,6 +129,16 @@ def test_yolo_keypoints_go_by_their_numbers():
     kept = np.setdiff1d(np.arange(17), [3, 9])
     assert found.keypoints[kept] == pytest.approx(points[kept])
     assert np.isnan(found.keypoints[[3, 9], :2]).all() and not found.keypoints[[3, 9], 2].any()
+
+
+def test_scores_over_1_come_to_the_pipeline_which_counts_them():
+    points = person()
+    points[:, 2] = 1.06
+    detection = yolo_detection(points, "12")
+    frame = yolo_frame(yolo(7 * 10**9, [detection]), SIZE, UntrackedPeople())
+    pipeline = LiftPipeline(make_engine("lite", None, "cpu", threads=1))
+    assert pipeline.observe(frame)
+    assert pipeline.counts == {"score_over_1": len(points)}
 
 
 def test_yolo_detections_that_are_no_people_or_have_no_keypoints():

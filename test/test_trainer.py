@@ -16,6 +16,8 @@ import pytest
 import torch
 from moving_people import MODEL_RATE_HZ, mocap_folder, windows, write_mocap
 
+from emf_ros import outputs
+from emf_ros.cli import main
 from emf_ros.model.checkpoint import load_notes, load_weights, save_weights
 from emf_ros.model.lifter import Lifter
 from emf_ros.model.presets import LifterConfig, MotionFlowConfig
@@ -404,24 +406,51 @@ def test_a_resumed_run_goes_on_bit_by_bit(mocap, tmp_path):
     assert torch.equal(weights_of(whole.averaged), weights_of(second.averaged))
 
 
-def test_a_full_disk_loses_nothing(mocap, tmp_path):
+def test_a_full_disk_loses_nothing(mocap, tmp_path, monkeypatch):
     trainer = Trainer(small_run(mocap, tmp_path / "run"), "cpu")
     trainer.train_step()
     trainer.save_state()
     kept = trainer.state_path.read_bytes()
-    part = trainer.state_path.with_suffix(".part")
-    part.symlink_to("/dev/full")  # every write fails for want of space
+
+    def part_on_a_full_device(real, ending):
+        part = real.with_name(f"{real.stem}.part{ending}")
+        part.symlink_to("/dev/full")  # every write fails for want of space
+        return part
+
     trainer.train_step()
-    with pytest.raises(OSError, match="cannot save .*lite.state.pt.*(space|file)"):
-        trainer.save_state()
-    assert trainer.state_path.read_bytes() == kept and not part.is_symlink()
-    part.symlink_to("/dev/full")
-    with pytest.raises(TrainingError, match="the state before it is kept"):
-        trainer._try_to_save(last=True)
-    part.symlink_to("/dev/full")
-    trainer._try_to_save(last=False)  # says so and goes on
+    with monkeypatch.context() as full:
+        full.setattr(outputs, "_new_part", part_on_a_full_device)
+        with pytest.raises(OSError, match="cannot write .*lite.state.pt: no space left on"):
+            trainer.save_state()
+        assert trainer.state_path.read_bytes() == kept
+        with pytest.raises(TrainingError, match="no space .*the state before it is kept"):
+            trainer._try_to_save(last=True)
+        trainer._try_to_save(last=False)  # says so and goes on
+    assert not list(trainer.out.glob("*.part*"))
     trainer._try_to_save(last=False)
     assert Trainer(small_run(mocap, tmp_path / "run"), "cpu").step == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_has_saved_its_last_step(mocap, tmp_path, monkeypatch, capfd, number):
+    """By Ctrl-C or termination, long before the next state is due."""
+    step = Trainer.train_step
+
+    def signal_in_the_fifth(self):
+        if self.step == 4:
+            os.kill(os.getpid(), number)
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "train_step", signal_in_the_fifth)
+    out = tmp_path / "run"
+    words = [*command(mocap, out)[3:], "--device", "cpu", "--set", "save_minutes=1000.0"]
+    assert main(words) == 128 + number
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert "interrupted: step 5 is saved in" in line and "run the same command to go on" in line
+    assert not list(out.glob("*.part*")) and (out / "lite.safetensors").exists()
+    monkeypatch.setattr(Trainer, "train_step", step)
+    again = Trainer(small_run(mocap, out).changed(["save_minutes=1000.0"]), "cpu")
+    assert again.step == 5
 
 
 def test_a_broken_state_is_refused_by_name(mocap, tmp_path):
@@ -477,8 +506,6 @@ def test_the_command_leaves_weights_a_card_and_scalars(mocap, tmp_path):
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(mocap, tmp_path, capsys, change, message):
-    from emf_ros.cli import main
-
     arguments = command(mocap, tmp_path / "run", *change)[3:]
     assert main(arguments) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]

@@ -16,7 +16,15 @@ from ..skeletons import Layout
 from ..track import WEAK, QualityGate, Tracker
 from ..video import FrameSource, VideoError, frames_of
 from .engine import Engine
-from .pipeline import ENDED, KeypointFrame, LiftPipeline, LiftResult, Person2D, PipelineConfig
+from .pipeline import (
+    ENDED,
+    MAX_STAMPS,
+    KeypointFrame,
+    LiftPipeline,
+    LiftResult,
+    Person2D,
+    PipelineConfig,
+)
 from .window import NANOSECONDS
 
 #: A person found with a lower score than this is not followed from there on.
@@ -34,8 +42,11 @@ class PoseCollector:
         self._seen: dict[int, tuple[int, dict[int, np.ndarray]]] = {}
 
     def keypoints(self, stamp_ns: int, frame: int, people: list[Person2D]) -> None:
-        self._seen[stamp_ns] = (frame, {p.track_id: p.keypoints for p in people})
-        while len(self._seen) > 256:
+        # Scores over 1 count as 1, as in the pipeline.
+        one = np.array((np.inf, np.inf, 1.0))
+        seen = {p.track_id: np.minimum(p.keypoints, one) for p in reversed(people)}
+        self._seen[stamp_ns] = (frame, seen)
+        while len(self._seen) > MAX_STAMPS:
             del self._seen[next(iter(self._seen))]
 
     def poses(self, result: LiftResult) -> None:
@@ -67,6 +78,7 @@ def lift_video(
     progress: bool = True,
     detector_name: str = "blazepose",
     watch: Callable[[int, list[tuple[int, Detection]]], None] | None = None,
+    stopping: Callable[[int], bool] = lambda done: False,
 ) -> tuple[Recording, Counter[str]]:
     """Detect, track and lift every frame of a video.
 
@@ -80,6 +92,8 @@ def lift_video(
         progress: tell of it on stderr.
         detector_name: one of `detect.base.BACKENDS` that take a variant.
         watch: is told each frame's number, and whom the detector found, with their ids.
+        stopping: is asked before each picture, with the number of pictures lifted so far. When it
+            is true, reading ends there, and the recording holds what was lifted.
 
     Returns:
         the recording, and what was refused, by reason.
@@ -98,7 +112,10 @@ def lift_video(
     collector = PoseCollector(detector.layout, source.size, camera)
     try:
         frames = frames_of(source)
+        done = 0
         for index, stamp, picture in track(frames, "lifting", source.count or None, shown=progress):
+            if stopping(done):
+                break
             stamp_ns = round(stamp * NANOSECONDS)
             verdict = tracker.stamps.take(stamp_ns)
             if not verdict.accepted:
@@ -122,9 +139,11 @@ def lift_video(
                 stamp_verdict=verdict,
             )
             collector.keypoints(stamp_ns, index, frame.people)
-            result = pipeline.update(frame)
-            if result is not None:
+            for result in pipeline.update_every(frame):
                 collector.poses(result)
+            done += 1
+        for result in pipeline.lift_every(finish=True):
+            collector.poses(result)
     finally:
         detector.close()
         source.close()
@@ -137,11 +156,18 @@ def lift_recording(
     lag: int = 0,
     people: int = 8,
     progress: bool = True,
+    stopping: Callable[[int], bool] = lambda done: False,
 ) -> tuple[Recording, Counter[str]]:
     """Lift recorded keypoints as they would be live: one update per stamp, in their order.
 
-    A step of the stamps over an image without anyone leaves no row and so no update, as if that
-    image had been lost.
+    An image without people has no row. It counts as an image that was lost.
+
+    Args:
+        keypoints: the recording; of it the keypoints, and the camera where it is known.
+        engine, lag, people, progress, stopping: see `lift_video`.
+
+    Returns:
+        the recording, and what was refused, by reason.
 
     Raises:
         RecordingError: the recording holds no keypoints.
@@ -155,7 +181,9 @@ def lift_recording(
     # Rows of one image stand together; cut where the stamp changes.
     cuts = np.flatnonzero(np.diff(stamps)) + 1
     images = np.split(np.arange(len(stamps)), cuts)
-    for rows in track(images, "lifting", len(images), shown=progress):
+    for done, rows in enumerate(track(images, "lifting", len(images), shown=progress)):
+        if stopping(done):
+            break
         stamp_ns = int(stamps[rows[0]])
         frame = KeypointFrame(
             stamp_ns,
@@ -165,9 +193,10 @@ def lift_recording(
             [Person2D(int(keypoints.track_id[r]), keypoints.keypoints_2d[r]) for r in rows],
         )
         collector.keypoints(stamp_ns, int(keypoints.frame[rows[0]]), frame.people)
-        result = pipeline.update(frame)
-        if result is not None:
+        for result in pipeline.update_every(frame):
             collector.poses(result)
+    for result in pipeline.lift_every(finish=True):
+        collector.poses(result)
     return collector.writer.recording(), pipeline.counts
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -40,6 +40,9 @@ KEPT = 1.5
 #: Nobody's keypoints move by more than a share of their extent at once and so many extents a second
 #: (10 m/s, of a man of 1.7 m); beyond it the id has gone to somebody else.
 JUMP, JUMP_PER_S = 0.5, 6.0
+
+#: Maximum number of stamps that are remembered: at 1000 Hz four seconds, more than any lag.
+MAX_STAMPS = 4096
 
 #: Whoever has been seen for less than this outlives the last keypoints by this.
 BRIEF_NS = 200_000_000
@@ -254,7 +257,7 @@ class LiftPipeline:
         # A described image may be older than the lag, by what a slow camera takes for one.
         self._span_s = (size.frames + 1) / size.rate_hz + 0.3
         self._tracks: dict[int, _Track] = {}
-        self._stamps: deque[int] = deque(maxlen=512)
+        self._stamps: deque[int] = deque(maxlen=MAX_STAMPS)
         # No number could stand for none: stamps may be negative.
         self._described_ns: int | None = None
         self.stamps = StampFilter()
@@ -419,15 +422,55 @@ class LiftPipeline:
         """The windows to be lifted; None where no new image is to be described."""
         if not self._stamps:
             return None
-        newest_ns = self.newest_ns
-        stamp_ns = self._due_stamp(newest_ns)
+        stamp_ns = self._due_stamp(self.newest_ns)
         if self._described_ns is not None and stamp_ns <= self._described_ns:
             return None
+        return self._windows(stamp_ns, self.lag)
+
+    def update_every(self, frame: KeypointFrame) -> Iterator[LiftResult]:
+        """Take in one image's keypoints of a recording; the poses of every image that is due now.
+
+        `lift_every(finish=True)` gives the rest at the end.
+        """
+        verdict = frame.stamp_verdict or self.stamps.take(frame.stamp_ns)
+        step_ns = frame.stamp_ns - self.newest_ns
+        # What follows a gap, or a step back, tells nothing of the images before it.
+        if verdict.accepted and not 0 < step_ns <= self.config.max_gap_s * NANOSECONDS:
+            yield from self.lift_every(finish=True)
+        if self.observe(replace(frame, stamp_verdict=verdict)):
+            yield from self.lift_every()
+
+    def lift_every(self, finish: bool = False) -> Iterator[LiftResult]:
+        """The poses of every image that is due and was not described, the oldest first.
+
+        This is for recordings. Live, `lift` passes over images that a newer one has overtaken, and
+        describes the first image before it is `lag` frames old.
+
+        Args:
+            finish: no image follows soon. Images that are not `lag` frames old are described too,
+                each with the lag that is there.
+        """
+        newest_ns, described_ns = self.newest_ns, self._described_ns
+        for stamp_ns in tuple(self._stamps):
+            if described_ns is not None and stamp_ns <= described_ns:
+                continue
+            lag = self.lag
+            if stamp_ns > self._latest_due(newest_ns):
+                if not finish:
+                    return
+                lag = round((newest_ns - stamp_ns) / self._step_ns)
+            (result,) = _lift_windows([self], [self._windows(stamp_ns, lag)])
+            assert result is not None
+            yield result
+
+    def _windows(self, stamp_ns: int, lag: int) -> Windows:
+        """The windows in which an image stands `lag` frames before the end."""
+        newest_ns = self.newest_ns
         self._end_coasted(stamp_ns)
         # A track younger than the described image has nothing to say about it yet.
         tracks = {i: t for i, t in self._tracks.items() if t.history.first_ns <= stamp_ns}
         frames = self.engine.config.frames
-        frame = frames - 1 - self.lag
+        frame = frames - 1 - lag
         steps = np.round((np.arange(frames) - frame) * self._step_ns).astype(np.int64)
         times = np.minimum(stamp_ns + steps, newest_ns)
         rays = np.zeros((len(tracks), frames, len(self._target), 2))
@@ -480,12 +523,17 @@ class LiftPipeline:
             keypoints = np.array(person.keypoints, dtype=np.float64)
             scores = keypoints[:, 2]
             # A NaN with score 0 is how a missing keypoint is written; that is no fault.
-            sane = np.isfinite(keypoints).all(axis=-1) & (scores >= 0) & (scores <= 1)
+            sane = np.isfinite(keypoints).all(axis=-1) & (scores >= 0)
             sane &= (np.abs(np.where(np.isfinite(keypoints), keypoints, 0.0)) < reach).all(axis=-1)
             faulty = ~sane & ~(scores == 0)
             if faulty.any():
                 self.counts["bad_keypoint"] += int(faulty.sum())
             keypoints[~sane] = (np.nan, np.nan, 0.0)
+            over = scores > 1
+            if over.any():
+                # Some models' scores are no probabilities: a peak of a heatmap may be 1.06.
+                self.counts["score_over_1"] += int(over.sum())
+                scores[over] = 1.0
             keypoints = convert_keypoints(keypoints, layout, self._target)
             rays = camera.rays(keypoints[:, :2])
             known = np.isfinite(rays).all(axis=-1) & (keypoints[:, 2] > 0)
@@ -540,18 +588,22 @@ class LiftPipeline:
         if not np.isfinite(person.score) or not seen.any():
             return 0.0
         size = float(np.hypot(*np.ptp(keypoints[seen, :2], axis=0)))
-        return person.score * size * (KEPT if person.track_id in self._tracks else 1.0)
+        return min(person.score, 1.0) * size * (KEPT if person.track_id in self._tracks else 1.0)
 
     def _due_stamp(self, newest_ns: int) -> int:
         """The newest image at least `lag` model frames old: poses are given at stamps of images."""
-        # Half a frame of tolerance, or a jittering stamp would double the lag now and then.
-        latest = newest_ns - round((self.lag - 0.5) * self._step_ns)
         if self.lag == 0:
             return newest_ns
+        latest = self._latest_due(newest_ns)
         for stamp in reversed(self._stamps):
             if stamp <= latest:
                 return stamp
         return self._stamps[0]
+
+    def _latest_due(self, newest_ns: int) -> int:
+        """The latest stamp that an image which is `lag` frames old may have."""
+        # Half a frame of tolerance, or a jittering stamp would double the lag now and then.
+        return newest_ns - round((self.lag - 0.5) * self._step_ns)
 
     def poses(self, windows: Windows, positions: np.ndarray, stddev: np.ndarray) -> LiftResult:
         """What the model says of the windows, put into the camera's frame.
@@ -722,8 +774,14 @@ def lift_together(pipelines: Sequence[LiftPipeline]) -> list[LiftResult | None]:
         one result per camera, None for those with nothing new; `lift_ms` is the whole pass's time
         in each.
     """
+    return _lift_windows(pipelines, [pipeline.windows() for pipeline in pipelines])
+
+
+def _lift_windows(
+    pipelines: Sequence[LiftPipeline], due: Sequence[Windows | None]
+) -> list[LiftResult | None]:
+    """Lift one camera's windows each; None, and the time, as of `lift_together`."""
     begin = time.perf_counter()
-    due = [pipeline.windows() for pipeline in pipelines]
     batches = [windows.canonical.keypoints for windows in due if windows is not None]
     if not batches:
         return [None] * len(due)

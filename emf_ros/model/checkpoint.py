@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from ..outputs import replacing
 from .lifter import Lifter
 from .presets import LifterConfig
 
@@ -16,13 +17,15 @@ class WeightsError(ValueError):
 
 
 def save_weights(path: str | Path, lifter: Lifter, notes: dict[str, str] | None = None) -> None:
-    """Write a lifter's weights with all that is needed to build it again."""
+    """Write a lifter's weights with all that is needed to build it again.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     tensors = {k: v.detach().cpu().contiguous() for k, v in lifter.state_dict().items()}
     metadata = {**(notes or {}), **lifter.config.metadata()}
-    # Rename last: who reads the path finds the old file or the new one, never half of one.
-    temporary = Path(f"{path}.part")
-    save_file(tensors, temporary, metadata)
-    temporary.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(save(tensors, metadata))
 
 
 def load_notes(path: str | Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ Every file takes `keypoints` (B, T, J, 3), any B, and gives `positions` (B, T, J
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..outputs import replacing
 from .fused import FusedLifter
 from .lifter import Lifter
 
@@ -54,17 +56,16 @@ def export(lifter: Lifter, path: str | Path, format: str = "onnx", half: bool = 
 
     Raises:
         ExportError: an unknown format, or what it needs is not installed.
+        OutputError: the file cannot be written.
     """
     if format not in FORMATS:
         raise ExportError(f"unknown format {format!r}; known: {', '.join(FORMATS)}")
-    path, config = Path(path), lifter.config
+    config = lifter.config
     fused = FusedLifter(lifter.cpu().eval())
     model: nn.Module = _HalfInside(fused) if half else fused
     # More than one, or the exporters would take the batch for a constant.
     example = torch.zeros(2, config.frames, lifter.joints, config.motion.channels)
     metadata = {**config.metadata(), "precision": "float16" if half else "float32"}
-    # Rename last: who reads the path finds the old file or the new one, never half of one.
-    temporary = path.with_name(f"{path.name}.part")
     write: Callable[[nn.Module, Tensor, Path, dict[str, str]], None] = {
         "onnx": _write_onnx,
         "torchscript": _write_torchscript,
@@ -74,8 +75,8 @@ def export(lifter: Lifter, path: str | Path, format: str = "onnx", half: bool = 
         # Tracing is deprecated in favour of an exporter that needs more packages; it cannot follow
         # control flow that depends on values, and this network has none.
         warnings.simplefilter("ignore")
-        write(model, example, temporary, metadata)
-    temporary.replace(path)
+        with replacing(path, FORMATS[format]) as part:
+            write(model, example, part, metadata)
 
 
 def _write_onnx(model: nn.Module, example: Tensor, path: Path, metadata: dict[str, str]) -> None:
@@ -103,7 +104,10 @@ def _write_torchscript(
     model: nn.Module, example: Tensor, path: Path, metadata: dict[str, str]
 ) -> None:
     traced = torch.jit.trace(model.eval(), (example,), check_trace=False)
-    torch.jit.save(torch.jit.freeze(traced), str(path), {_METADATA: json.dumps(metadata)})
+    # By way of memory: where a device is full, the writer for files ends the whole process.
+    memory = io.BytesIO()
+    torch.jit.save(torch.jit.freeze(traced), memory, {_METADATA: json.dumps(metadata)})
+    path.write_bytes(memory.getbuffer())
 
 
 def _write_torch_export(
@@ -111,10 +115,9 @@ def _write_torch_export(
 ) -> None:
     batch = torch.export.Dim("batch", min=1, max=4096)
     program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
-    # The writer insists on its own ending.
-    archive = path.with_suffix(".pt2")
-    torch.export.save(program, archive, extra_files={_METADATA: json.dumps(metadata)})
-    archive.replace(path)
+    memory = io.BytesIO()
+    torch.export.save(program, memory, extra_files={_METADATA: json.dumps(metadata)})
+    path.write_bytes(memory.getbuffer())
 
 
 def load_exported(

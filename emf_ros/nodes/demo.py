@@ -28,6 +28,7 @@ from visualization_msgs.msg import MarkerArray
 
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3D, Skeleton3DArray
 
+from ..arguments import OneLineParser, lag_or_auto, number, whole_number
 from ..calibration import choose_camera
 from ..camera import Camera, CameraError
 from ..cli import add_camera
@@ -35,6 +36,7 @@ from ..detect.weights import ModelUnavailable, ensure_demo_video, ensure_onnx
 from ..lift.offline import PoseCollector
 from ..lift.pipeline import LiftResult, Person3D
 from ..machine import machine
+from ..outputs import OutputError, check_folder, write_text
 from ..progress import track
 from ..render import RenderError, playback_rate_hz, render_recording
 from ..skeletons import get_layout
@@ -44,6 +46,16 @@ from .common import RELIABLE_QOS, SENSOR_QOS, use_large_shared_memory
 
 READY_TIMEOUT_S = 90.0
 DRAIN_S = 2.0
+
+#: Names of the files that a run writes.
+FILES = ("skeletons.npz", "overlay.mp4", "summary.json")
+
+#: Maximum number of people of the detector's parameter max_people.
+MAX_PEOPLE = 20
+
+#: Maximum rate of the source's parameter rate_hz, Hz.
+MAX_RATE_HZ = 240.0
+
 #: A node that takes longer to stop is killed, and the demo has failed.
 STOP_S = 15.0
 
@@ -173,8 +185,7 @@ def _percentile(values: list[float], q: float) -> float:
 
 
 def play(args: argparse.Namespace) -> int:
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = check_folder(args.out, FILES, (args.video, args.camera_info))
     video = Path(args.video) if args.video else ensure_demo_video()
     for network in (None, args.variant):
         ensure_onnx(network)
@@ -349,7 +360,7 @@ def _report(
         "poses": len(recording),
         "poses_with_root": int(recording.root_valid.sum()),
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     print(
         f"dropped: {dropped['source']} of {passed[0]} frames by the source, which was late; "
         f"{dropped['detector']} by the detector, which takes the newest; "
@@ -368,9 +379,16 @@ def _report(
             render_recording(shifted, frames, out / "overlay.mp4", rate_hz, hold_s=HOLD_S)
             for sentence in losses(source):
                 print(f"demo: {sentence}", file=sys.stderr)
-        except RenderError as error:
+        except (RenderError, OutputError) as error:
             print(f"demo: no overlay: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print(
+                f"demo: interrupted: {out} has skeletons.npz and summary.json, and no new "
+                "overlay.mp4",
+                file=sys.stderr,
+            )
+            return 130
         finally:
             source.close()
     if failed:
@@ -387,7 +405,7 @@ def _report(
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--video", help="a video file or folder of images (default: two people, fetched at set-up)"
     )
@@ -396,16 +414,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="lite")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--variant", default="full", help="size of the 2D detector")
-    parser.add_argument("--lag", default="0", help="frames behind the newest, or auto")
-    parser.add_argument("--people", type=int, default=8)
     parser.add_argument(
-        "--rate", type=float, help="mean number of images a second (default: as recorded)"
+        "--lag", type=lag_or_auto, default="0", help="frames behind the newest, or auto"
+    )
+    parser.add_argument(
+        "--people", type=whole_number(1, MAX_PEOPLE), default=8, help="maximum number (8)"
+    )
+    parser.add_argument(
+        "--rate",
+        type=number(0.0, MAX_RATE_HZ, above=True),
+        help="mean number of images a second (default: as recorded)",
     )
     parser.add_argument("--no-render", action="store_true", help="figures and npz only")
     args = parser.parse_args(argv)
     try:
         return play(args)
-    except (CameraError, VideoError, ModelUnavailable) as error:
+    except (CameraError, VideoError, ModelUnavailable, OutputError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
 

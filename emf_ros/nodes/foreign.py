@@ -96,8 +96,8 @@ def _missing(count: int) -> np.ndarray:
 
 
 def _score(value: float) -> float:
-    """Within what our messages have; NaN stays, and is refused later."""
-    return min(max(float(value), 0.0), 1.0)
+    """Not negative. A score over 1 stays, for the pipeline to count; NaN stays, and is refused."""
+    return max(float(value), 0.0)
 
 
 def _coco_frame(

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..model.checkpoint import load_weights
 from ..model.export import check_export, export
+from ..outputs import write_text
 from .confidence import calibrate
 from .evaluate import evaluate
 from .report import tables
@@ -45,7 +46,7 @@ def finish(trainer: Trainer) -> None:
         mean_pose=trainer.mean_pose,
     )
     card = model_card(trainer, report, expected)
-    trainer.weights_path.with_suffix(".md").write_text(card)
+    write_text(trainer.weights_path.with_suffix(".md"), card)
 
 
 def _revision() -> str:

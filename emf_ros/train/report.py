@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..outputs import replacing
+
 _KINDS = ("exact", "noisy", "dropouts")
 
 
@@ -74,11 +76,18 @@ def _figures() -> list[tuple[str, Any]]:
     ]
 
 
+#: Names of the pictures that `plots` draws.
+PLOTS = ("lag", "joints", "reliability")
+
+
 def plots(report: dict[str, Any], folder: Path) -> list[Path]:
     """Draw a report: errors by lag and by joint, and the reliability of `stddev`.
 
     Returns:
-        the PNG files that were written.
+        the PNG files that were written, `PLOTS`.
+
+    Raises:
+        OutputError: one cannot be written.
     """
     import matplotlib
 
@@ -91,7 +100,8 @@ def plots(report: dict[str, Any], folder: Path) -> list[Path]:
 
     def save(figure: Any, name: str) -> None:
         path = folder / f"{name}.png"
-        figure.savefig(path, dpi=110)
+        with replacing(path) as part:
+            figure.savefig(part, dpi=110)
         plt.close(figure)
         written.append(path)
 

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -26,6 +27,7 @@ from ..model.lifter import Lifter
 from ..model.presets import LifterConfig, get_preset
 from ..model.published import freeze_local_scales, published_local_scales
 from ..model.tcpformer import StackedLinear
+from ..outputs import replacing
 from ..progress import Progress, say
 from .detector_model import DetectorErrors
 from .diversity import Diversity, DiversityConfig
@@ -391,6 +393,9 @@ class Trainer:
             )
         return optimizers
 
+    #: Endings of the files that a run and `card.finish` write, after the preset's name.
+    ENDINGS = (".state.pt", ".safetensors", ".onnx", ".md")
+
     @property
     def state_path(self) -> Path:
         return self.out / f"{self.config.preset}.state.pt"
@@ -415,7 +420,7 @@ class Trainer:
         """Write all that is needed to go on; every process has to call it.
 
         Raises:
-            OSError: it cannot be written; the last state is still there.
+            OutputError: it cannot be written; the last state is still there.
         """
         generators = self.processes.gather(self.synthesizer.generator.get_state())
         dropout = self.processes.gather(_dropout_state(self.device))
@@ -432,18 +437,8 @@ class Trainer:
             "trained_s": self.trained_s,
             "clips": self.clips,
         }
-        temporary = self.state_path.with_suffix(".part")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                # A state that is renamed before it is on the disk may be empty after a power cut.
-                os.fsync(file.fileno())
-            temporary.replace(self.state_path)
-        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as the latter
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise OSError(f"cannot save {self.state_path}: {error}") from None
+        with replacing(self.state_path) as part, part.open("wb") as file:
+            torch.save(state, file)
 
     def load_state(self) -> None:
         try:
@@ -558,8 +553,13 @@ class Trainer:
         }
         save_weights(self.weights_path, self.averaged, notes)
 
-    def train(self, minutes: float) -> bool:
+    def train(self, minutes: float, stopping: Callable[[], bool] = lambda: False) -> bool:
         """Go on for so many minutes of training time, or to the end of the budget.
+
+        Args:
+            minutes: of training time.
+            stopping: is asked after each step. When it is true, the state is saved and training
+                ends there; the first process's answer counts.
 
         Returns:
             whether the budget is spent.
@@ -578,10 +578,13 @@ class Trainer:
             log.step(terms)
             spent = self.processes.agree(self.clock() - begin, self.device)
             self.trained_s += spent
+            stopped = bool(self.processes.agree(float(stopping()), self.device))
             last = self.progress() >= 1 or self.trained_s >= end_s
-            if self.trained_s >= next_save or last:
+            if self.trained_s >= next_save or last or stopped:
                 next_save = self.trained_s + 60 * c.save_minutes
-                self._try_to_save(last)
+                self._try_to_save(last or stopped)
+            if stopped:
+                break
             if self.trained_s >= next_validation or last:
                 next_validation = self.trained_s + 60 * c.validate_minutes
                 if self.processes.first:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ...outputs import replacing
 from ...skeletons import H36M17
 from . import FormatError
 from .clips import check_rate
@@ -55,9 +55,9 @@ def write_archive(path: str | Path, archive: Archive) -> None:
 
     Raises:
         FormatError: there are no clips, or a position does not fit into 16 bits of millimetres.
-        OSError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
-    path, clips = Path(path), archive.clips
+    clips = archive.clips
     if not clips:
         raise FormatError("there are no clips to be written")
     millimetres = np.rint(1000 * np.concatenate([c.positions for c in clips]))
@@ -65,9 +65,7 @@ def write_archive(path: str | Path, archive: Archive) -> None:
     if not (np.abs(millimetres) <= limit).all():
         raise FormatError(f"positions must be finite and within {limit / 1000:g} m of the origin")
     lengths = np.array([len(c.positions) for c in clips], dtype=np.int64)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    with open(temporary, "wb") as file:
+    with replacing(path) as part, open(part, "wb") as file:
         np.savez_compressed(
             file,
             pos_mm=millimetres.astype(np.int16),
@@ -84,7 +82,6 @@ def write_archive(path: str | Path, archive: Archive) -> None:
             licence=np.array(archive.licence),
             note=np.array(archive.note),
         )
-    os.replace(temporary, path)
 
 
 #: Arrays that a file must have.

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ...arguments import positive_int, positive_number
+from ...outputs import check_file, check_folder
 from . import FormatError
 
 #: Those of `body.UNITS`, here so that the command starts without numpy.
@@ -26,8 +28,9 @@ def import_command(args: argparse.Namespace) -> int:
 
     Raises:
         FormatError: nothing could be imported.
+        OutputError: the output cannot be written.
     """
-    from .importer import ImportOptions, import_mocap
+    from .importer import SUFFIXES, ImportOptions, import_mocap
 
     options = ImportOptions(
         source=args.source,
@@ -41,10 +44,11 @@ def import_command(args: argparse.Namespace) -> int:
         licence=args.licence,
         note=args.note,
     )
-    try:
-        report = import_mocap(args.paths, args.out, options)
-    except OSError as error:
-        raise FormatError(f"cannot write {args.out}: {error}") from None
+    read = (*args.paths, args.joints, args.body_model, args.joint_regressor)
+    check_file(args.out, read, ".npz", read_in_folders=SUFFIXES)
+    paths = ", ".join(map(str, args.paths))
+    print(f"importing {paths}; a folder of many files takes minutes", file=sys.stderr)
+    report = import_mocap(args.paths, args.out, options)
     for path, why in report.refused:
         print(f"refused {path}: {why}", file=sys.stderr)
     for note in report.notes:
@@ -61,13 +65,13 @@ def show_command(args: argparse.Namespace) -> None:
     """`mocap show`.
 
     Raises:
-        FormatError: the file cannot be read, no clip fits, or a picture cannot be written.
+        FormatError: the file cannot be read, or no clip fits.
+        OutputError: a picture cannot be written.
     """
     from .archive import read_archive
     from .plot import plot_clips
 
-    if args.limit < 1:
-        raise FormatError(f"--limit must be 1 or more, not {args.limit}")
+    check_folder(args.out, (), (args.file,))
     try:
         archive = read_archive(args.file)
     except FormatError as error:
@@ -76,11 +80,8 @@ def show_command(args: argparse.Namespace) -> None:
     if not fitting:
         some = ", ".join(c.name for c in archive.clips[:10]) or "none"
         raise FormatError(f"{args.file} has no clip {args.clip!r}; its clips begin with {some}")
-    try:
-        for picture in plot_clips(fitting[: args.limit], archive.rate_hz, args.out):
-            print(picture)
-    except OSError as error:
-        raise FormatError(f"cannot write to {args.out}: {error}") from None
+    for picture in plot_clips(fitting[: args.limit], archive.rate_hz, args.out):
+        print(picture)
     left = len(fitting) - args.limit
     if left > 0:
         print(f"{left} more; see --limit and --clip", file=sys.stderr)
@@ -98,7 +99,7 @@ def add_parser(commands: Any) -> None:
 
     read = actions.add_parser("import", help="BVH, ASF/AMC, AMASS or npz files to one npz")
     read.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
-    read.add_argument("--out", required=True, type=Path, metavar="FILE.npz")
+    read.add_argument("--out", required=True, metavar="FILE.npz")
     read.add_argument("--source", default="", metavar="NAME", help="collection (the output's name)")
     read.add_argument(
         "--subject-pattern",
@@ -108,7 +109,9 @@ def add_parser(commands: Any) -> None:
     )
     read.add_argument("--unit", default="auto", choices=_UNITS, help="of lengths (auto)")
     read.add_argument("--up", default="auto", choices=("auto", "y", "z"), help="axis (auto)")
-    read.add_argument("--rate", type=float, metavar="HZ", help="of AMC files (the file's, or 120)")
+    read.add_argument(
+        "--rate", type=positive_number, metavar="HZ", help="of AMC files (the file's, or 120)"
+    )
     read.add_argument("--joints", metavar="YAML", help="joints of h36m17 to the files' names")
     read.add_argument("--body-model", metavar="FILE.npz", help="SMPL, SMPL-H or SMPL-X, for AMASS")
     read.add_argument("--joint-regressor", metavar="FILE.npy", help="(17, V), vertices to h36m17")
@@ -119,6 +122,8 @@ def add_parser(commands: Any) -> None:
     show = actions.add_parser("show", help="clips of an npz as pictures")
     show.add_argument("file", metavar="FILE.npz")
     show.add_argument("--clip", default="*", metavar="PATTERN", help="names with * and ? (all)")
-    show.add_argument("--limit", type=int, default=12, metavar="N", help="of pictures (12)")
+    show.add_argument(
+        "--limit", type=positive_int, default=12, metavar="N", help="of pictures (12)"
+    )
     show.add_argument("--out", required=True, metavar="DIR")
     show.set_defaults(run=show_command)

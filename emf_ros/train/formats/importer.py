@@ -21,7 +21,8 @@ from .npz import array_names
 from .skeleton import Motion
 from .smpl import BodyModel, load_body_model, read_smpl
 
-_SUFFIXES = (".bvh", ".amc", ".npz")
+#: Endings of the files that are read.
+SUFFIXES = (".bvh", ".amc", ".npz")
 _JOINTS = H36M17.joints
 
 #: Number of refused files whose reasons are in the error where all files are refused.
@@ -189,20 +190,20 @@ def _files(paths: Sequence[Path], out: Path, report: ImportReport) -> Iterator[t
             found = [
                 p
                 for p in sorted(path.rglob("*"))
-                if p.suffix.lower() in _SUFFIXES
+                if p.suffix.lower() in SUFFIXES
                 # Hidden files are no recordings: macOS puts '._clip.bvh' beside 'clip.bvh'.
                 and not any(part.startswith(".") for part in p.relative_to(path).parts)
                 and p.is_file()
                 and p.resolve() != out.resolve()
             ]
             if not found:
-                report.refused.append((path, f"holds no {', '.join(_SUFFIXES)}"))
+                report.refused.append((path, f"holds no {', '.join(SUFFIXES)}"))
             for file in found:
                 yield file, file.relative_to(path).with_suffix("").as_posix()
         elif not path.is_file():
             report.refused.append((path, "does not exist"))
-        elif path.suffix.lower() not in _SUFFIXES:
-            report.refused.append((path, f"is none of {', '.join(_SUFFIXES)}"))
+        elif path.suffix.lower() not in SUFFIXES:
+            report.refused.append((path, f"is none of {', '.join(SUFFIXES)}"))
         else:
             yield path, path.stem
 

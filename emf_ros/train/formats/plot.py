@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...outputs import replacing
 from ...skeletons import H36M17
 from .archive import Clip
 
@@ -48,7 +49,7 @@ def plot_clip(clip: Clip, rate_hz: float, path: str | Path) -> None:
     seen from one direction, that of the clip's mean facing. Left limbs are blue, right ones red.
 
     Raises:
-        OSError: the picture cannot be written.
+        OutputError: the picture cannot be written.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -83,7 +84,8 @@ def plot_clip(clip: Clip, rate_hz: float, path: str | Path) -> None:
     )
     handles = [Line2D([], [], color=c, linewidth=2.5, label=s) for s, c in _COLOURS.items()]
     figure.legend(handles=handles, loc="upper right", ncols=3, frameon=False)
-    figure.savefig(path, dpi=100)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=100)
 
 
 def _draw(axes: Any, skeleton: np.ndarray) -> None:
@@ -100,10 +102,9 @@ def plot_clips(clips: list[Clip], rate_hz: float, folder: str | Path) -> Iterato
     """Draw clips into a folder, one PNG each; yields them as they are written.
 
     Raises:
-        OSError: a picture cannot be written.
+        OutputError: a picture cannot be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     for clip in clips:
         path = folder / f"{re.sub(r'[^A-Za-z0-9._~#-]+', '_', clip.name)}.png"
         plot_clip(clip, rate_hz, path)

@@ -1,0 +1,87 @@
+"""Types of command line arguments: a number out of its range is refused in one line."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import NoReturn
+
+#: Largest seed: that of numpy's and of torch's generators together, with room for the ranks.
+_MAX_SEED = 2**32 - 1
+
+#: Maximum number of CPU threads; more cannot be started everywhere.
+_MAX_THREADS = 1024
+
+#: Maximum number of people, as in the nodes' parameter max_people.
+_MAX_PEOPLE = 256
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    """A type for `add_argument`: a whole number from `low` to `high`, both included."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or value < low or (high is not None and value > high):
+            upto = "" if high is None else f" to {high}"
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {low}{upto}, not {text!r}"
+            )
+        return value
+
+    return read
+
+
+def number(low: float, high: float = math.inf, above: bool = False) -> Callable[[str], float]:
+    """A type for `add_argument`: a finite number from `low` to `high`, both included.
+
+    Args:
+        above: `low` itself is refused.
+    """
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        # Comparisons with NaN are false.
+        if not (low < value if above else low <= value) or not value <= high or math.isinf(value):
+            upto = "" if math.isinf(high) else f" {'and ' if above else ''}up to {high:g}"
+            raise argparse.ArgumentTypeError(
+                f"must be a number {'above' if above else 'from'} {low:g}{upto}, not {text!r}"
+            )
+        return value
+
+    return read
+
+
+positive_int = whole_number(1)
+count_of_people = whole_number(1, _MAX_PEOPLE)
+count_of_threads = whole_number(1, _MAX_THREADS)
+frames_of_lag = whole_number(0)
+seed = whole_number(0, _MAX_SEED)
+positive_number = number(0.0, above=True)
+#: Field of view, degrees: the range of `Camera.from_fov`, here so that a command starts fast.
+field_of_view = number(1.0, 170.0)
+
+
+def lag_or_auto(text: str) -> str:
+    """A lag in frames, or the word 'auto'; as text, as the lifter's parameter takes it."""
+    if text == "auto":
+        return text
+    try:
+        return str(frames_of_lag(text))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from 0, or auto, not {text!r}"
+        ) from None
