@@ -23,6 +23,7 @@ env:
 # ------------------------------------------------------------------------------------------
 # make demo   the whole graph on a video of two people; VIDEO=my.mp4 takes your own
 # make test   every test
+# make golden  accuracy, ids, recall and false positives, each within its range; a minute
 # make bench  the benchmarks' tables
 # make lint   ruff and mypy
 
@@ -32,13 +33,16 @@ DEMO    ?=
 # The shell reads it from the environment: a name may hold quotes.
 export VIDEO
 
-.PHONY: demo test bench lint
+.PHONY: demo test golden bench lint
 
 demo: env
 	@$(PY) -m emf_ros.nodes.demo $${VIDEO:+--video "$$VIDEO"} $(DEMO)
 
 test: env
 	@$(PY) -m pytest
+
+golden: env
+	@$(PY) benchmarks/golden.py
 
 bench: env
 	@$(PY) benchmarks/model.py
