@@ -550,9 +550,11 @@ class LiftPipeline:
                 track = self._tracks[person.track_id] = self._new_track()
             track.score = float(np.clip(person.score, 0, 1)) if np.isfinite(person.score) else 0.0
             if track.sides is not None:
-                rays, scores, exchanged = track.sides.keep(stamp_ns, rays, scores)
-                if exchanged:
-                    self.counts["sides_exchanged"] += 1
+                kept = track.sides.keep(stamp_ns, rays, scores)
+                rays, scores = kept.rays, kept.scores
+                self.counts["sides_exchanged"] += kept.swapped
+                for revised_ns, order in kept.revised:
+                    track.history.reorder(revised_ns, order)
             track.history.add(stamp_ns, rays, scores)
 
     def _new_track(self) -> _Track:
@@ -560,7 +562,7 @@ class LiftPipeline:
         return _Track(
             KeypointHistory(self._span_s, self.config.max_gap_s),
             BoneMemory(memory_s) if memory_s else None,
-            SideKeeper() if self.config.keep_sides else None,
+            SideKeeper(self._span_s) if self.config.keep_sides else None,
             WindowFilter(self.config.steady_s) if self.config.steady_s else None,
             OneEuroFilter(self.config.smoothing_cutoff_hz, self.config.smoothing_beta)
             if self.config.smoothing_cutoff_hz
