@@ -112,6 +112,28 @@ def test_right_sides_are_left_alone_at_any_frame_rate(rate_hz, turned):
     assert np.array_equal(live, noisy) and np.allclose(revised, noisy) and not any(swapped)
 
 
+def flailing(rate_hz, seed, seconds=4):
+    """Someone whose arms and legs leave and are back at once, as of keypoints that go astray."""
+    rng = np.random.default_rng(seed)
+    truth = walker(round(seconds * rate_hz), rate_hz, rng.uniform(0, 1.2))
+    t = np.arange(len(truth)) / rate_hz
+    out = truth + noise(truth.shape, seed)
+    for side in ("left", "right"):
+        for limb in (("knee", "ankle"), ("elbow", "wrist")):
+            joints = [H36M17.index(f"{side}_{joint}") for joint in limb]
+            for start in np.cumsum(rng.uniform(0.2, 0.8, 12)):
+                away = (t >= start) & (t < start + rng.uniform(0.05, 0.3))
+                velocity = rng.normal(scale=1.5, size=2) * size(truth)
+                out[:, joints] += (away * (t - start))[:, None, None] * velocity
+    return out
+
+
+@pytest.mark.parametrize("rate_hz", [10.0, 30.0, 60.0])
+def test_limbs_that_go_astray_are_hardly_ever_swapped(rate_hz):
+    swapped = [feed(SideKeeper(), flailing(rate_hz, seed), rate_hz)[2] for seed in range(5)]
+    assert np.mean([np.mean(s) for s in swapped]) < 0.05 and sum(map(any, swapped)) <= 1
+
+
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 def test_a_person_who_turns_round_is_not_swapped(rate_hz):
     """The sides cross in the picture, as they do in the world."""

@@ -79,8 +79,8 @@ def test_a_bust_has_a_wide_distance_and_no_legs(engine, score):
     bust, counts = lifted(engine, BUST, score=score)
     assert bust.root_valid and counts["too_little_seen"] == 0
     assert relative_spread(bust) > 0.16 > relative_spread(whole)
-    # The pelvis is not seen: neither is its place across the ray.
-    assert bust.root_covariance[1, 1] > 0.04**2 > whole.root_covariance[1, 1]
+    # The pelvis is not seen: its place across the ray is as unsure as among the joints.
+    assert bust.root_covariance[1, 1] > bust.stddev[0] ** 2 > whole.root_covariance[1, 1]
     known = np.isfinite(bust.joints).all(axis=-1)
     assert np.array_equal(known, BUST | seen("pelvis"))
     assert np.isnan(bust.stddev[~known]).all()
