@@ -31,6 +31,8 @@ from emf_ros.detect.weights import (
     ensure_onnx,
     ensure_tflite,
 )
+from emf_ros.skeletons import BLAZEPOSE33
+from emf_ros.track import QualityGate, Tracker
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -473,6 +475,29 @@ def test_people_far_away_are_found(picture, monkeypatch):
     assert np.median(apart) < 0.05 * np.ptp(wanted[:, 1])
     monkeypatch.setattr(blazepose, "_LEVELS", 1)
     assert found(BlazePoseDetector("full", 1, 0.4, "cpu", 1)) == []
+
+
+def test_head_and_chest_that_fill_the_picture_are_a_person(pictures):
+    people = BlazePoseDetector("full", 2, 0.4, "cpu", 1)
+    for index in range(4):
+        found = people.detect(pictures[index], index * FRAME_NS)
+    man = max(found, key=lambda person: person.score).keypoints[:, :2]
+
+    def middle(joint):
+        return np.mean([man[BLAZEPOSE33.index(f"{s}_{joint}")] for s in ("left", "right")], axis=0)
+
+    (x, y), trunk = middle("shoulder"), np.linalg.norm(middle("shoulder") - middle("hip"))
+    across = slice(max(int(x - trunk), 0), int(x + trunk))
+    down = slice(max(int(y - 0.75 * trunk), 0), int(y + 0.45 * trunk))
+    detector = BlazePoseDetector("full", 2, 0.2, "cpu", 1)
+    gate, tracker = QualityGate(BLAZEPOSE33, min_score=0.2), Tracker(BLAZEPOSE33)
+    for index in range(5):
+        part = pictures[index][down, across]
+        close = cv2.resize(part, None, fx=720 / len(part), fy=720 / len(part))
+        seen = detector.detect(close, index * FRAME_NS)
+        plausible, _ = gate.select(seen, (close.shape[1], 720))
+        tracked = tracker.update(plausible, index * FRAME_NS)
+    assert len(tracked) == 1
 
 
 def test_several_in_one_pass_are_read_as_one_by_one(pictures):

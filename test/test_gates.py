@@ -65,6 +65,28 @@ def test_half_people_at_the_edge_are_refused(gate):
     assert gate.reason(standing(x=1310), SIZE) == "cut_off"
 
 
+@pytest.mark.parametrize("name", ["blazepose33", "coco17"])
+def test_head_and_chest_that_fill_the_picture_pass(name):
+    """Elbows and all below are guessed beyond the picture, with scores that say so."""
+    layout = get_layout(name)
+    person = standing(layout, y=2050, height=1900)
+    beyond = person.keypoints[:, 1] > SIZE[1]
+    person.keypoints[beyond, 2] = 0.05
+    assert not beyond[layout.index("left_shoulder")] and beyond[layout.index("left_elbow")]
+    assert QualityGate(layout).reason(person, SIZE) is None
+    # Without the shoulders a face is a face.
+    person.keypoints[layout.index("left_shoulder"), 2] = 0.05
+    assert QualityGate(layout, min_score=0.2).reason(person, SIZE) in ("no_trunk", "cut_off")
+
+
+def test_unreported_keypoints_speak_against_a_person():
+    person = standing()
+    for joint in ("elbow", "wrist", "hip", "knee", "ankle"):
+        for side in ("left", "right"):
+            person.keypoints[BLAZEPOSE33.index(f"{side}_{joint}")] = np.nan
+    assert QualityGate(BLAZEPOSE33).reason(person, SIZE) == "low_score"
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [

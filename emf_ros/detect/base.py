@@ -125,6 +125,30 @@ def body_joints(layout: Layout) -> list[int]:
     return [i for i, joint in enumerate(layout.joints) if joint.split("_")[-1] in body]
 
 
+def person_score(keypoints: np.ndarray, body: list[int], image_size: tuple[int, int]) -> float:
+    """The mean score of a body's keypoints that lie in the picture: those beyond its edges do not
+    speak against a person who fills it.
+
+    Args:
+        keypoints: (K, 3) px, px, score; one that is not reported is NaN and counts as 0.
+        body: the indices that count, see `body_joints`.
+        image_size: (width, height) px.
+
+    Returns:
+        0..1; 0 where none lies in the picture.
+    """
+    chosen = keypoints[body]
+    there = np.isfinite(chosen).all(axis=1)
+    beyond = there & ~in_picture(chosen[:, :2], image_size)
+    scores = np.where(there, chosen[:, 2], 0.0)[~beyond]
+    return float(scores.mean()) if len(scores) else 0.0
+
+
+def in_picture(points: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """(K,) whether points (K, 2) px lie in a picture of (width, height) px; not where NaN."""
+    return ((points >= -0.5) & (points < np.array(image_size) - 0.5)).all(axis=1)
+
+
 #: Backends by name; the nodes' parameter takes these.
 BACKENDS = ("mediapipe", "blazepose", "onnx")
 

@@ -38,6 +38,7 @@ from .base import (
     DetectorError,
     body_joints,
     is_made_up,
+    person_score,
     same_person,
 )
 from .trust import Trust, evidence
@@ -221,7 +222,8 @@ class BlazePoseDetector:
     Args:
         variant: 'lite', 'full' or 'heavy'.
         max_people: how many people are looked for. Each costs a run of the landmarks' network.
-        min_score: least mean visibility of the body's joints for a person to be reported.
+        min_score: least mean visibility of the body's joints in the picture for a person to be
+            reported.
         device: 'auto', 'cuda', which is TensorRT where that starts, or 'cpu'; 'cuda' refuses to
             start on a CPU, 'auto' says in `description` why it is on one.
         threads: of the CPU; two where there are two cores.
@@ -446,13 +448,16 @@ class BlazePoseDetector:
             merged, _ = suppress(*decode(of_boxes, of_scores[:, 0], self._anchors))
             points = view.to_picture(merged.reshape(-1, 6, 2)[:, 2:4])
             regions = [region_of(hips, rim) for hips, rim in points]
-            # Who is larger than the view is another view's, and what is tiny in it is nobody.
+            # A person larger than a part of the picture is left to a larger view, of which the
+            # whole picture has none. What is tiny in a view is a false positive.
+            largest = _LARGEST_IN_VIEW
+            if view.side >= max(picture.shape[:2]):
+                largest = _MAX_SIDE
             found.append(
                 [
                     region
                     for region in regions
-                    if _sane(region, picture)
-                    and _SMALLEST < region.side / view.side < _LARGEST_IN_VIEW
+                    if _sane(region, picture) and _SMALLEST < region.side / view.side < largest
                 ]
             )
         return found
@@ -498,7 +503,9 @@ class BlazePoseDetector:
         following = region_of(points[_HIPS], points[_RIM])
         if not _sane(following, picture):
             return None
-        person = Detection(keypoints, float(visibility[self._body].mean()), world)
+        height, width = picture.shape[:2]
+        score = person_score(keypoints, self._body, (width, height))
+        person = Detection(keypoints, score, world)
         return _Pose(person, presence, following)
 
 

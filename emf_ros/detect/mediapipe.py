@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from ..skeletons import BLAZEPOSE33
-from .base import Detection, DetectorError, body_joints, without_doubles
+from .base import Detection, DetectorError, body_joints, person_score, without_doubles
 
 
 class MediaPipeDetector:
@@ -18,7 +18,8 @@ class MediaPipeDetector:
         max_people: how many people are looked for. With one, MediaPipe smooths the keypoints over
             time; with more it does not. Each costs a run of the landmark model, and
             while fewer are in sight the search for the missing ones runs on every frame.
-        min_score: least mean visibility of the body's joints for a person to be reported.
+        min_score: least mean visibility of the body's joints in the picture for a person to be
+            reported.
 
     Raises:
         DetectorError: MediaPipe or its weights are not to be had.
@@ -76,7 +77,7 @@ class MediaPipeDetector:
             if keypoints.shape != (len(self.layout), 3) or not np.isfinite(keypoints).all():
                 continue
             keypoints[:, 2] = keypoints[:, 2].clip(0.0, 1.0)
-            score = float(keypoints[self._body, 2].mean())
+            score = person_score(keypoints, self._body, (width, height))
             if score >= self._min_score:
                 points = np.array([(p.x, p.y, p.z) for p in world])
                 found.append(Detection(keypoints, score, points))

@@ -22,6 +22,7 @@ from .height import height_scale
 from .root import solve_root, steady_root
 from .sides import SideKeeper
 from .smoothing import OneEuroFilter, WindowFilter
+from .visibility import LEAST_SHARE, distance_spread, seen_share, with_unseen
 from .window import NANOSECONDS, KeypointHistory
 
 WARMING_UP, TRACKED, COASTING, ENDED = range(4)
@@ -550,9 +551,11 @@ class LiftPipeline:
                 track = self._tracks[person.track_id] = self._new_track()
             track.score = float(np.clip(person.score, 0, 1)) if np.isfinite(person.score) else 0.0
             if track.sides is not None:
-                rays, scores, exchanged = track.sides.keep(stamp_ns, rays, scores)
-                if exchanged:
-                    self.counts["sides_exchanged"] += 1
+                kept = track.sides.keep(stamp_ns, rays, scores)
+                rays, scores = kept.rays, kept.scores
+                self.counts["sides_exchanged"] += kept.swapped
+                for revised_ns, order in kept.revised:
+                    track.history.reorder(revised_ns, order)
             track.history.add(stamp_ns, rays, scores)
 
     def _new_track(self) -> _Track:
@@ -560,7 +563,7 @@ class LiftPipeline:
         return _Track(
             KeypointHistory(self._span_s, self.config.max_gap_s),
             BoneMemory(memory_s) if memory_s else None,
-            SideKeeper() if self.config.keep_sides else None,
+            SideKeeper(self._span_s) if self.config.keep_sides else None,
             WindowFilter(self.config.steady_s) if self.config.steady_s else None,
             OneEuroFilter(self.config.smoothing_cutoff_hz, self.config.smoothing_beta)
             if self.config.smoothing_cutoff_hz
@@ -625,16 +628,23 @@ class LiftPipeline:
         turned = np.einsum(
             "bij,btkj->btki", canonical.rotation.swapaxes(1, 2), positions.astype(float)
         )
+        seen = self._recently_seen(tracks, described_ns)
+        share = seen_share(seen)
         if self.config.bone_memory_s:
             lengths = bone_lengths(turned)[:, :1]
             for row, track in enumerate(tracks.values()):
                 if usable[row] and track.bones is not None:
-                    lengths[row] = track.bones.add(positions[row], stddev[row], described_ns)
+                    lengths[row] = track.bones.add(
+                        positions[row], stddev[row], described_ns, share[row]
+                    )
+                    # The scale is known from what was seen before, too.
+                    share[row] = max(share[row], track.bones.share)
             turned = with_bone_lengths(turned, lengths)
         heights = np.array([self._heights.get(i, self.config.person_height_m) for i in tracks])
         factor, spread = height_scale(bone_lengths(turned[:, frame]), heights)
         turned = factor[:, None, None, None] * turned
         people, frames = turned.shape[:2]
+        spread = np.hypot(spread, distance_spread(share))
         solved = solve_root(
             turned.reshape(people * frames, -1, 3),
             rays.reshape(people * frames, -1, 2),
@@ -650,7 +660,11 @@ class LiftPipeline:
         root, velocity = np.full((people, 3), np.nan), np.full((people, 3), np.nan)
         for row in np.flatnonzero(placed).tolist():
             root[row], velocity[row] = steady_root(roots[row], frame, size.rate_hz)
-        relative, spread_m = turned[:, frame].copy(), stddev[:, frame].astype(float)
+        relative = turned[:, frame].copy()
+        spread_m = with_unseen(stddev[:, frame].astype(float), seen)
+        # A pelvis that is not seen lies somewhere about where the joints that are seen place it.
+        aside = np.where(seen[:, 0], 0.0, spread_m[:, 0]) ** 2
+        covariance = covariance + aside[:, None, None] * np.eye(3)
         if self.config.steady_s:
             lengths = bone_lengths(relative)
             for row, track in enumerate(tracks.values()):
@@ -659,10 +673,15 @@ class LiftPipeline:
                         described_ns, turned[row], frame, size.rate_hz
                     )
             relative = with_bone_lengths(relative, lengths)
+        scale = np.ones(people)
         if self.config.ground is not None or self._depths:
             root, covariance, scale = self._measured(windows, relative, root, covariance)
             # The picture fixes angles: who is nearer than was thought is as much smaller.
             relative, spread_m = relative * scale[:, None, None], spread_m * scale[:, None]
+        # Too little of a person is no scale, unless the floor or a depth image gave the distance.
+        unsure = placed & (share < LEAST_SHARE) & (scale == 1.0)
+        self.counts.update(["too_little_seen"] * int(unsure.sum()))
+        placed &= ~unsure
 
         out = []
         for row, (track_id, track) in enumerate(tracks.items()):
@@ -675,9 +694,7 @@ class LiftPipeline:
                 self.counts["no_pose"] += 1
                 out.append(Person3D.unknown(track_id, state))
                 continue
-            fresh = history.seen_within(
-                self.config.min_score, described_ns, self.config.joint_timeout_s
-            )
+            fresh = seen[row].copy()
             # The pelvis is the frame that all others are given in: it is known while any is.
             fresh[0] |= fresh.any()
             pose = np.where(fresh[:, None], relative[row], np.nan)
@@ -696,8 +713,17 @@ class LiftPipeline:
                     place,
                     bool(placed[row]),
                     covariance[row] if placed[row] else np.full((3, 3), np.nan),
-                    velocity[row],
+                    velocity[row] if placed[row] else np.full(3, np.nan),
                 )
+            )
+        return out
+
+    def _recently_seen(self, tracks: dict[int, _Track], described_ns: int) -> np.ndarray:
+        """(P, 17) bool: the joints that were seen within the joint timeout."""
+        out = np.zeros((len(tracks), len(self._target)), dtype=bool)
+        for row, track in enumerate(tracks.values()):
+            out[row] = track.history.seen_within(
+                self.config.min_score, described_ns, self.config.joint_timeout_s
             )
         return out
 

@@ -1,130 +1,292 @@
-"""Left stays left: exchanged sides of the body are put back before they reach the model.
+"""Left/right swap correction.
 
-Detectors take left for right now and then, for a frame or for half a second: the legs of someone
-who walks past, or a whole body whose back they take for its front. Scores do not tell it, and no
-limb can cross to the other's place within a frame: where the keypoints go on from the last ones far
-better exchanged than as they came, they are exchanged.
+A 2D detector takes the left limbs for the right ones now and then, for a picture or for half a
+second. Scores do not show it. The motion does: a limb cannot jump to the place of the other one.
+
+`SideKeeper` is a hidden Markov model with one state per combination of swapped groups of joints
+(hips, legs, shoulders, arms). Each state keeps its own prediction of the joints' motion. The most
+likely sequence of states explains all keypoints so far (Viterbi's algorithm), so that the evidence
+for a swap and against it adds up over time. All rates are per second, so that the same motion has
+the same result at any frame rate.
 """
 
 from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..skeletons import H36M17
 from .window import NANOSECONDS
 
-_MIRROR = np.array(H36M17.mirror)
+_COUNT = len(H36M17)
+_KIND = [joint.split("_")[-1] for joint in H36M17.joints]
+#: Joints that have a counterpart on the other side, and the counterpart of each, both as indices
+#: into the layout; then the counterpart as an index into the first.
+_SIDED = np.flatnonzero(np.array(H36M17.mirror) != np.arange(_COUNT))
+_OTHER = np.searchsorted(_SIDED, np.array(H36M17.mirror)[_SIDED])
+
+#: Groups of joints that a detector swaps as one.
+_GROUPS = (("hip",), ("knee", "ankle"), ("shoulder",), ("elbow", "wrist"))
+#: (12, 4) membership of the sided joints in the groups.
+_MEMBER = np.array([[_KIND[j] in group for group in _GROUPS] for j in _SIDED], dtype=float)
+#: What is swapped independently of one another: the limbs, while hips and shoulders stay (nothing;
+#: legs; arms; both), and the whole body (no; yes). (4, 4) and (2, 4), the groups of each.
+_LIMBS = np.array([[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1], [0, 1, 0, 1]])
+_BODY = np.array([[0, 0, 0, 0], [1, 1, 1, 1]])
+#: (S, 4) the swapped groups of each state, one for each pair of both; state 0 has none.
+_BITS = (_BODY[:, None] ^ _LIMBS).reshape(-1, len(_GROUPS))
+_STATES = len(_BITS)
+#: (S,) the same as a number, and (S, S, 4) the groups that exactly one of two states swaps.
+_CODE = _BITS @ (1 << np.arange(len(_GROUPS)))
+_BETWEEN = _BITS[:, None] ^ _BITS
+#: (S, 12) whether a state swaps a sided joint.
+_SWAPPED = (_BITS @ _MEMBER.T) > 0
 
 
-def _joints(*kinds: str) -> np.ndarray:
-    return np.array([j.split("_")[-1] in kinds for j in H36M17.joints])
+#: Shares of the time that detectors spend in each state of `_LIMBS` and of `_BODY`.
+_LIMBS_SHARE = np.array([0.97, 0.02, 0.005, 0.005])
+_BODY_SHARE = np.array([0.98, 0.02])
+
+#: Mean duration of a swap, s. Detectors were measured to be wrong for up to 0.4 s.
+SWAP_S = 0.1
+#: Rate at which the remembered sides themselves prove wrong, 1/s: a body or a limb has turned
+#: without being seen to. With SWAP_S it decides how long a detector is contradicted.
+MEMORY_WRONG_PER_S = 0.003
+
+#: Standard deviation of the velocity of a joint in the image, sizes per second. Measured on motion
+#: capture seen through simulated cameras. A size is the diagonal of the keypoints' bounding box.
+_SPEED = {"hip": 0.3, "knee": 0.4, "ankle": 0.5, "shoulder": 0.35, "elbow": 0.45, "wrist": 0.6}
+#: Time constant of the velocity's autocorrelation, s; measured likewise.
+_VELOCITY_S = 0.2
+#: Standard deviation of a keypoint's error, sizes, at score 1, and its growth towards score 0.
+_NOISE, _NOISE_GROWTH = 0.02, 1.5
+#: Share of the keypoints that are astray, and the standard deviation of their error, sizes.
+_ASTRAY, _ASTRAY_BY = 0.2, 0.25
+#: Variance of a joint's place after a keypoint that did not fit, as a share of the squared distance.
+_JUMPED = 1.0
+#: Weight of the keypoints' log-likelihood: their errors are alike from joint to joint and from
+#: picture to picture.
+_INDEPENDENT = 0.4
+#: Time constant of the mean of the person's size, s.
+_SIZE_S = 0.5
+#: Standard deviation of a joint's place before it is seen, sizes.
+_UNSEEN = 1.0
 
 
-_LEGS, _ARMS = _joints("knee", "ankle"), _joints("elbow", "wrist")
-#: What detectors exchange together: limbs, while hips and shoulders stay; or all there is.
-_CHOICES = (_LEGS, _ARMS, _LEGS | _ARMS, _LEGS | _ARMS | _joints("hip", "shoulder"))
+@dataclass
+class Kept:
+    """One observation with its sides put right.
 
-_KINDS = tuple(_joints(kind) for kind in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist"))
+    Attributes:
+        rays: (17, 2).
+        scores: (17,).
+        swapped: whether any joint has changed places.
+        revised: (stamp in ns, order (17,)) of each past observation whose sides turned out to be
+            otherwise than was said; joint i of it is joint order[i] of what was given back.
+    """
 
-#: Beyond this from one observation to the next a fast limb may really have crossed, s.
-MAX_STEP_S = 0.08
-#: Keypoints that are this near to where they are expected, root mean square, as a share of the
-#: person's size, are left alone; so are those whose two sides were not twice as far apart, as of
-#: legs that cross: which is which, the last picture does not tell then.
-NEAR = 0.04
-#: How much less than as they came the keypoints' squared distances must be, exchanged.
-BETTER = 0.35
-#: A detector that contradicts for longer, s, or for more than this share of the time that it agreed
-#: before, is right now and was wrong then. Measured: wrong for up to 0.4 s in sharp pictures.
-PATIENCE_S, PATIENCE_SHARE = 0.5, 0.5
-#: Motion is foretold to go on for this long, s.
-MOMENTUM_S = 0.05
+    rays: np.ndarray
+    scores: np.ndarray
+    swapped: bool
+    revised: list[tuple[int, np.ndarray]]
+
+
+def _order(code: int) -> np.ndarray:
+    """(17,) the order that swaps the groups of a number as in `_CODE`."""
+    swapped = ((code >> np.arange(len(_GROUPS)) & 1) @ _MEMBER.T) > 0
+    order = np.arange(_COUNT)
+    order[_SIDED[swapped]] = _SIDED[_OTHER[swapped]]
+    return order
+
+
+def _transition(share: np.ndarray, kept: float) -> np.ndarray:
+    """(n, n) probabilities from state to state, where a state is kept or else drawn anew."""
+    return kept * np.eye(len(share)) + (1.0 - kept) * share
+
+
+@dataclass
+class _Step:
+    """One past observation.
+
+    Attributes:
+        stamp_ns: of the image.
+        state: of the most likely sequence.
+        said: groups that were swapped in what was given back and revised, as a number.
+        before: (S,) the predecessor of each state.
+        turned: (S,) the change of the remembered sides on the way from it, as a state.
+    """
+
+    stamp_ns: int
+    state: int
+    said: int
+    before: np.ndarray
+    turned: np.ndarray
 
 
 class SideKeeper:
-    """The memory of one person's sides. Keypoints are those of h36m17."""
+    """The memory of one person's sides. Keypoints are those of h36m17.
 
-    def __init__(self) -> None:
-        self._points = np.zeros((len(H36M17), 2))
-        self._velocity = np.zeros((len(H36M17), 2))
-        self._scores = np.zeros(len(H36M17))
+    Args:
+        span_s: how far back past observations can be revised.
+    """
+
+    def __init__(self, span_s: float = 1.2) -> None:
+        self._span_ns = int(span_s * NANOSECONDS)
         self._stamp_ns: int | None = None
-        self._chosen = np.zeros(len(H36M17), dtype=bool)
-        # From when, and until when, the sides were as the detector said.
-        self._agreed_from_ns = self._agreed_ns = 0
+        self._size = 0.0
+        self._speed = np.array([_SPEED[_KIND[j]] for j in _SIDED])
+        # Per state: cost of its best sequence (negative log-likelihood), and the sided joints' place
+        # and velocity as a Gaussian each, with the same variances along x and y.
+        self._cost = -np.log(np.kron(_BODY_SHARE, _LIMBS_SHARE))
+        self._place = np.zeros((_STATES, len(_SIDED), 2))
+        self._velocity = np.zeros((_STATES, len(_SIDED), 2))
+        # Variance of the place, covariance, variance of the velocity.
+        self._variance = np.zeros((3, _STATES, len(_SIDED)))
+        self._past: deque[_Step] = deque()
 
-    def keep(
-        self, stamp_ns: int, rays: np.ndarray, scores: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, bool]:
+    def keep(self, stamp_ns: int, rays: np.ndarray, scores: np.ndarray) -> Kept:
         """Put one observation's sides right.
 
         Args:
             stamp_ns: of the image, later than the last one's.
             rays: (17, 2).
             scores: (17,), 0 where missing.
-
-        Returns:
-            rays and scores, with sides exchanged where they have to be, and whether they were.
         """
-        step_s = np.inf
+        seen = scores > 0
+        step_s = 0.0
         if self._stamp_ns is not None:
             step_s = (stamp_ns - self._stamp_ns) / NANOSECONDS
-        chosen = np.zeros(len(H36M17), dtype=bool)
-        if step_s <= MAX_STEP_S:
-            chosen = self._exchanged(rays, scores, step_s)
-            # Who was right is a question of who has been so for longer.
-            agreed_s = (self._agreed_ns - self._agreed_from_ns) / NANOSECONDS
-            contradicted_s = (stamp_ns - self._agreed_ns) / NANOSECONDS
-            if chosen.any() and contradicted_s > min(PATIENCE_S, PATIENCE_SHARE * agreed_s):
-                chosen, step_s = np.zeros_like(chosen), np.inf
-        if not chosen.any():
-            self._agreed_ns = stamp_ns
-        if step_s > MAX_STEP_S:
-            self._agreed_from_ns = stamp_ns
-        self._chosen = chosen
-        order = np.where(chosen, _MIRROR, np.arange(len(H36M17)))
-        rays, scores = rays[order], scores[order]
-        self._remember(stamp_ns, rays, scores, step_s)
-        return rays, scores, bool(chosen.any())
-
-    def _exchanged(self, rays: np.ndarray, scores: np.ndarray, step_s: float) -> np.ndarray:
-        """(17,) bool: the joints that are to change places with their counterparts."""
-        expected = self._points + min(step_s, MOMENTUM_S) * self._velocity
-        both = np.minimum(self._scores, self._scores[_MIRROR]) > 0
-        both &= np.minimum(scores, scores[_MIRROR]) > 0
-        none = np.zeros(len(H36M17), dtype=bool)
-        size = np.linalg.norm(np.ptp(self._points[self._scores > 0], axis=0)) if both.any() else 0.0
-        as_it_is = ((rays - expected) ** 2).sum(axis=-1)
-        exchanged = ((rays[_MIRROR] - expected) ** 2).sum(axis=-1)
-        apart = ((expected - expected[_MIRROR]) ** 2).sum(axis=-1)
-        # What was exchanged goes on to be while that fits far better, though some joints come near.
-        going_on = self._chosen & both
-        if going_on.any() and exchanged[going_on].sum() < BETTER * as_it_is[going_on].sum():
-            return self._chosen
-        best, best_gain = none, 0.0
-        for choice in _CHOICES:
-            members = choice & both
-            # Each kind of joint has to tell it by itself: a leg's gain would hide a hip's loss.
-            if members.sum() < 4 or not all(
-                exchanged[pair].sum() < as_it_is[pair].sum()
-                for pair in (members & kind for kind in _KINDS)
-                if pair.any()
-            ):
-                continue
-            before, after = as_it_is[members].mean(), exchanged[members].mean()
-            far = before > (NEAR * size) ** 2 and apart[members].mean() > (2 * NEAR * size) ** 2
-            gain = (as_it_is - exchanged)[members].sum()
-            if far and after < BETTER * before and gain > best_gain:
-                best, best_gain = choice, gain
-        return best
-
-    def _remember(self, stamp_ns: int, rays: np.ndarray, scores: np.ndarray, step_s: float) -> None:
-        seen = scores > 0
-        moving = seen & (self._scores > 0)
-        self._velocity[~moving] = 0.0
-        if step_s <= MAX_STEP_S:
-            self._velocity[moving] = (rays - self._points)[moving] / step_s
+        self._measure_size(rays[seen], step_s)
+        if not self._size > 0:
+            return Kept(rays, scores, False, [])
+        points, seen, scores_of = rays[_SIDED], seen[_SIDED], scores[_SIDED]
+        noise = (self._size * _NOISE * (1.0 + _NOISE_GROWTH * (1.0 - scores_of))) ** 2
+        if self._stamp_ns is None:
+            self._variance[0] = (self._size * _UNSEEN) ** 2
+            self._variance[2] = (self._size * self._speed) ** 2
+            before, turned = np.arange(_STATES), np.zeros(_STATES, dtype=int)
         else:
-            self._velocity[:] = 0.0
-        self._points[seen] = rays[seen]
-        self._scores, self._stamp_ns = scores, stamp_ns
+            self._predict(step_s)
+            before, turned = self._advance(points, seen, noise, step_s)
+        self._correct(points, seen, noise)
+        self._cost -= self._cost.min()
+        self._stamp_ns = stamp_ns
+
+        state = int(self._cost.argmin())
+        code = int(_CODE[state])
+        self._past.append(_Step(stamp_ns, state, code, before, turned))
+        while self._past[0].stamp_ns < stamp_ns - self._span_ns:
+            self._past.popleft()
+        order = _order(code)
+        return Kept(rays[order], scores[order], state != 0, self._revise())
+
+    def _measure_size(self, points: np.ndarray, step_s: float) -> None:
+        size = float(np.hypot(*np.ptp(points, axis=0))) if len(points) > 1 else 0.0
+        if size > 0:
+            kept = np.exp(-step_s / _SIZE_S) if self._size else 0.0
+            self._size = kept * self._size + (1.0 - kept) * size
+
+    def _predict(self, step_s: float) -> None:
+        """Every state's joints go on: an Ornstein-Uhlenbeck process of the velocity."""
+        kept = np.exp(-step_s / _VELOCITY_S)
+        gone = _VELOCITY_S * (1.0 - kept)
+        self._place += gone * self._velocity
+        self._velocity *= kept
+        place, both, velocity = self._variance
+        speed = (self._size * self._speed) ** 2
+        ratio = step_s / _VELOCITY_S
+        spread = _VELOCITY_S**2 * (2.0 * ratio - 3.0 + 4.0 * kept - kept**2)
+        self._variance = np.stack(
+            [
+                place + 2.0 * gone * both + gone**2 * velocity + speed * spread,
+                kept * (both + gone * velocity) + speed * _VELOCITY_S * (1.0 - kept) ** 2,
+                kept**2 * velocity + speed * (1.0 - kept**2),
+            ]
+        )
+
+    def _fit(self, points: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log-likelihood (S, 12) of keypoints at each state's joints, and the share of it that is
+        not of a keypoint astray."""
+        total = self._variance[0] + noise
+        off = ((points - self._place) ** 2).sum(axis=-1)
+        wide = total + (_ASTRAY_BY * self._size) ** 2
+        near = np.log(1.0 - _ASTRAY) - 0.5 * off / total - np.log(total)
+        astray = np.log(_ASTRAY) - 0.5 * off / wide - np.log(wide)
+        fit = np.logaddexp(near, astray)
+        return fit, np.exp(near - fit)
+
+    def _advance(
+        self, points: np.ndarray, seen: np.ndarray, noise: np.ndarray, step_s: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Each state's best predecessor (S,), and what changed of its remembered sides (S,)."""
+        # One side alone does not tell which it is.
+        pair = seen & seen[_OTHER]
+        as_is, _ = self._fit(points, noise)
+        swapped, _ = self._fit(points[_OTHER], noise[_OTHER])
+        gain = ((swapped - as_is) * pair) @ _MEMBER
+        # (from, to, change of the memory) cost.
+        fit = np.einsum("sg,tfg->stf", gain, _BETWEEN) + (as_is * pair).sum(axis=1)[:, None, None]
+        kept = np.exp(-step_s / SWAP_S)
+        change = np.kron(_transition(_BODY_SHARE, kept), _transition(_LIMBS_SHARE, kept))
+        prior = np.kron(_BODY_SHARE, _LIMBS_SHARE)
+        wrong = -np.expm1(-step_s * MEMORY_WRONG_PER_S) * prior / (1.0 - prior[0])
+        wrong[0] = 1.0 - wrong[1:].sum()
+        cost = self._cost[:, None, None] - _INDEPENDENT * fit - np.log(change)[:, :, None]
+        cost = (cost - np.log(wrong)).transpose(1, 0, 2).reshape(_STATES, -1)
+        best = cost.argmin(axis=1)
+        self._cost = cost[np.arange(_STATES), best]
+        before, turned = best // _STATES, best % _STATES
+        swap = _SWAPPED[turned]
+        index = np.where(swap, _OTHER, np.arange(len(_SIDED)))
+        row = before[:, None]
+        self._place, self._velocity = self._place[row, index], self._velocity[row, index]
+        self._variance = self._variance[:, row, index]
+        return before, turned
+
+    def _correct(self, points: np.ndarray, seen: np.ndarray, noise: np.ndarray) -> None:
+        """Kalman's update of each state by the keypoints as it takes them, by as much as they fit."""
+        index = np.where(_SWAPPED, _OTHER, np.arange(len(_SIDED)))
+        points, seen, noise = points[index], seen[index], noise[index]
+        _, sure = self._fit(points, noise)
+        # A keypoint that does not fit is astray, or the joint has gone where it was not expected:
+        # then its place is as unsure as that, and its velocity unknown.
+        off = points - self._place
+        missed = np.where(seen, 1.0 - sure, 0.0)
+        place, both, velocity = self._variance
+        place = place + missed * _JUMPED * (off**2).sum(axis=-1)
+        both = (1.0 - missed) * both
+        velocity = velocity + missed * ((self._size * self._speed) ** 2 - velocity)
+        self._velocity = (1.0 - missed)[..., None] * self._velocity
+        total = place + noise
+        weight = np.where(seen, sure, 0.0)
+        off = weight[..., None] * off
+        self._place = self._place + (place / total)[..., None] * off
+        self._velocity = self._velocity + (both / total)[..., None] * off
+        self._variance = np.stack(
+            [
+                place - weight * place * place / total,
+                both - weight * place * both / total,
+                velocity - weight * both * both / total,
+            ]
+        )
+
+    def _revise(self) -> list[tuple[int, np.ndarray]]:
+        """What the most likely sequence says otherwise of the past than was said."""
+        revised = []
+        turned = 0
+        later = self._past[-1]
+        state = later.state
+        for i in range(len(self._past) - 2, -1, -1):
+            turned ^= int(_CODE[later.turned[state]])
+            state = int(later.before[state])
+            later = self._past[i]
+            wanted = int(_CODE[state]) ^ turned
+            if state == later.state and wanted == later.said and not turned:
+                # The two sequences are one from here back.
+                break
+            if wanted != later.said:
+                revised.append((later.stamp_ns, _order(wanted ^ later.said)))
+            later.state, later.said = state, wanted
+        return revised

@@ -60,6 +60,20 @@ class KeypointHistory:
         while len(self._entries) > 2 and self._entries[1][0] <= stamp_ns - self.span_ns:
             self._entries.popleft()
 
+    def reorder(self, stamp_ns: int, order: np.ndarray) -> None:
+        """Let joints of a past observation change places.
+
+        Args:
+            stamp_ns: of the observation; one that is no longer remembered is passed over.
+            order: (J,) joint i becomes what joint order[i] was.
+        """
+        for i in range(len(self._entries) - 1, -1, -1):
+            stamp, rays, scores = self._entries[i]
+            if stamp == stamp_ns:
+                self._entries[i] = stamp, rays[order], scores[order]
+            if stamp <= stamp_ns:
+                return
+
     def resample(self, times_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rays and scores at other times.
 

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..detect.base import Detection, is_made_up
+from ..detect.base import Detection, in_picture, is_made_up, person_score
 from ..skeletons import Layout
 from .similarity import areas_of, boxes_of, coco_sigmas, oks
 
 #: The body's joints; hands, feet and face say less about whether there is a person.
 BODY = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 TRUNK = ("shoulder", "hip")
+FACE = ("nose", "eye", "ear")
 
 #: The longest that bones can look, as shares of the trunk: the longest of the four lines between
 #: shoulders and hips and of 1.5 times the shoulders' width, which together are never short from
@@ -50,10 +51,11 @@ class QualityGate:
 
     Args:
         layout: of the keypoints.
-        min_score: least mean score of the body's joints, 0..1.
+        min_score: least mean score of the body's joints that are not beyond the picture, 0..1.
         min_joint_score: a joint under it is not seen, 0..1.
         min_trunk: how many of shoulders and hips must be seen, 0 to 4.
-        min_inside: how many of the twelve joints of the body must be seen within the picture.
+        min_inside: how many of the twelve joints of the body must be seen within the picture; with
+            both shoulders those of the face count too.
         min_size: least diagonal of the box around the joints seen, as a share of the picture's.
         max_double: of two whose object-keypoint similarity is above, the weaker goes, 0..1.
     """
@@ -76,6 +78,8 @@ class QualityGate:
         self._mirror = np.array(layout.mirror)
         self._body = self._joints(BODY)
         self._trunk = self._joints(TRUNK)
+        self._shoulders = self._joints(("shoulder",))
+        self._face = [i for i, j in enumerate(layout.joints) if j.split("_")[-1] in FACE]
         self._left, self._right = (
             [layout.index(f"{side}_{joint}") for joint in TRUNK] for side in ("left", "right")
         )
@@ -130,7 +134,7 @@ class QualityGate:
         there = np.isfinite(keypoints).all(axis=1)
         scores = np.where(there, keypoints[:, 2], 0.0)
         seen = there & (scores >= self.min_joint_score)
-        if not scores[self._body].mean() >= self.min_score:
+        if not person_score(keypoints, self._body, image_size) >= self.min_score:
             return "low_score"
         if seen[self._trunk].sum() < self.min_trunk:
             return "no_trunk"
@@ -140,8 +144,12 @@ class QualityGate:
         diagonal = float(np.hypot(*np.ptp(points[body], axis=0)))
         if diagonal < self.min_size * np.hypot(*image_size):
             return "too_small"
-        inside = ((points >= -0.5) & (points < np.array(image_size) - 0.5)).all(axis=1)
-        if (body & inside).sum() < self.min_inside:
+        inside = in_picture(points, image_size)
+        shown = int((body & inside).sum())
+        # Of a person whose head and chest fill the picture, the face shows what the limbs do not.
+        if (seen & inside)[self._shoulders].all():
+            shown += int((seen & inside)[self._face].sum())
+        if shown < self.min_inside:
             return "cut_off"
         if self._is_impossible(points, seen, diagonal):
             return "impossible_bones"
