@@ -3,9 +3,10 @@
 python benchmarks/partial_people.py --mocap DIR [--weights FILE] [--people 300]
 
 Motion capture is filmed by random cameras and seen by a simulated detector, parts of the body are
-taken away, and the live pipeline lifts the rest. "missing" parts have no keypoints at all; "guessed"
-ones have wrong keypoints of a low score, as BlazePose reports what it cannot see. In the row "close"
-nothing is taken away but by the edges of the picture: the camera is 0.5 to 1 m from the person.
+taken away, and the live pipeline lifts the rest. Parts that are "missing" have no keypoints at all.
+Those that are "guessed" have wrong keypoints of a low score, as BlazePose reports what it cannot
+see. In the row "close" the edges of the picture alone take parts away: the camera is 0.5 to 1 m
+from the person.
 
 Columns: the root's distance off by (median of the size, and bias), the share of the people whose
 root is given, of the roots' errors along the ray that are inside one stated standard deviation, and
@@ -48,9 +49,10 @@ PARTS = {
     "legs": (*HIPS, *LEGS),
     "one side": tuple(j for j in H36M17.joints if not j.startswith("left_")),
 }
-#: Score of a keypoint that a detector guesses, and the standard deviation of its error as a share of
-#: the person's size.
-GUESS_SCORE, GUESS_ERROR = 0.05, 0.1
+#: Score of a keypoint that a detector guesses.
+GUESS_SCORE = 0.05
+#: Standard deviation of such a keypoint's error, as a share of the person's size.
+GUESS_ERROR = 0.1
 RATE_HZ = 30.0
 #: The distances of the row "close", m.
 CLOSE_M = (0.5, 1.0)

@@ -146,7 +146,7 @@ def person_score(keypoints: np.ndarray, body: list[int], image_size: tuple[int, 
 
 def in_picture(points: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """(K,) whether points (K, 2) px lie in a picture of (width, height) px; not where NaN."""
-    return ((points >= -0.5) & (points < np.array(image_size) - 0.5)).all(axis=1)
+    return np.all((points >= -0.5) & (points < np.array(image_size) - 0.5), axis=1)
 
 
 #: Backends by name; the nodes' parameter takes these.

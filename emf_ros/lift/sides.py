@@ -64,7 +64,7 @@ _VELOCITY_S = 0.2
 _NOISE, _NOISE_GROWTH = 0.02, 1.5
 #: Share of the keypoints that are astray, and the standard deviation of their error, sizes.
 _ASTRAY, _ASTRAY_BY = 0.2, 0.25
-#: Variance of a joint's place after a keypoint that did not fit, as a share of the squared distance.
+#: Variance of a joint's place after a keypoint that did not fit, over the squared distance.
 _JUMPED = 1.0
 #: Weight of the keypoints' log-likelihood: their errors are alike from joint to joint and from
 #: picture to picture.
@@ -137,7 +137,7 @@ class SideKeeper:
         self._stamp_ns: int | None = None
         self._size = 0.0
         self._speed = np.array([_SPEED[_KIND[j]] for j in _SIDED])
-        # Per state: cost of its best sequence (negative log-likelihood), and the sided joints' place
+        # Per state: cost of its best sequence (negative log-likelihood), and sided joints' place
         # and velocity as a Gaussian each, with the same variances along x and y.
         self._cost = -np.log(np.kron(_BODY_SHARE, _LIMBS_SHARE))
         self._place = np.zeros((_STATES, len(_SIDED), 2))
@@ -246,7 +246,7 @@ class SideKeeper:
         return before, turned
 
     def _correct(self, points: np.ndarray, seen: np.ndarray, noise: np.ndarray) -> None:
-        """Kalman's update of each state by the keypoints as it takes them, by as much as they fit."""
+        """Kalman's update of each state by the keypoints as it takes them, as far as they fit."""
         index = np.where(_SWAPPED, _OTHER, np.arange(len(_SIDED)))
         points, seen, noise = points[index], seen[index], noise[index]
         _, sure = self._fit(points, noise)

@@ -1,8 +1,8 @@
 """How much of a person is seen, and what that leaves unknown.
 
-The model completes a body of which it sees a part, and is too sure of the result: of a bust it knows
-neither the scale nor where the pelvis is. The spreads here are measured: benchmarks/partial_people.py
-shows what they are worth, on subjects that they were not measured on.
+The model completes a body of which it sees a part, and is too sure of the result: of a bust it
+knows neither the scale nor where the pelvis is. The spreads here are measured.
+benchmarks/partial_people.py shows what they are worth, on subjects that they were not measured on.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _LENGTH_M = {
 _ENDS = np.array(H36M17.edges)
 _LENGTHS = np.array([_LENGTH_M[H36M17.joints[end].split("_")[-1]] for end in _ENDS[:, 1]])
 
-#: Relative standard deviation of the distance beside that of people's size, where nothing is seen; it
-#: goes down to 0 with the square root of the share of the skeleton that is not seen. Measured on 800
+#: Relative standard deviation of the distance, beside that of people's size, where nothing is seen.
+#: It falls to 0 with the square root of the share of the skeleton that is not seen. Measured on 800
 #: people of the training motion with random parts taken away, 68th percentiles of the error: 0.11
 #: with more than 0.8 of the skeleton seen, 0.13 with 0.6 to 0.8, 0.18 with 0.3 to 0.6, 0.24 with
 #: less than 0.15.
 UNSEEN_DISTANCE_SPREAD = 0.2
-#: Share of the skeleton under which there is no root: its distance was off by 0.24 then, and by 0.33
-#: in one of ten.
+#: Minimum share of the skeleton that is seen, for a root to be given. Under it the distance was off
+#: by 0.24, and by 0.33 in one of ten people.
 LEAST_SHARE = 0.15
 
 #: Factor on the model's standard deviations of the joints per share of the skeleton that is not
