@@ -14,15 +14,12 @@ from ..camera import Camera, CameraError, CanonicalWindow, canonical_window
 from ..intrinsics import same_rays
 from ..skeletons import H36M17, Layout, conversion_matrix, convert_keypoints, get_layout
 from ..stamps import StampFilter, StampVerdict
-from .bones import BoneMemory, bone_lengths, with_bone_lengths
-from .depth import trunk_depth, with_depth
+from .bones import BoneMemory
 from .engine import Engine
-from .ground import GroundPlane, on_ground
-from .height import height_scale
-from .root import solve_root, steady_root
+from .ground import GroundPlane
 from .sides import SideKeeper
 from .smoothing import OneEuroFilter, WindowFilter
-from .visibility import LEAST_SHARE, distance_spread, seen_share, with_unseen
+from .stages import STAGES, PoseBatch, StageContext, Track
 from .window import NANOSECONDS, KeypointHistory
 
 WARMING_UP, TRACKED, COASTING, ENDED = range(4)
@@ -199,16 +196,6 @@ class LiftResult:
 
 
 @dataclass
-class _Track:
-    history: KeypointHistory
-    bones: BoneMemory | None
-    sides: SideKeeper | None
-    steady: WindowFilter | None
-    smooth: OneEuroFilter | None
-    score: float = 1.0
-
-
-@dataclass
 class Windows:
     """What one camera's people look like to the model: P windows of T frames.
 
@@ -224,7 +211,7 @@ class Windows:
     stamp_ns: int
     lag_ns: int
     frame: int
-    tracks: dict[int, _Track]
+    tracks: dict[int, Track]
     rays: np.ndarray
     scores: np.ndarray
     canonical: CanonicalWindow
@@ -257,7 +244,7 @@ class LiftPipeline:
         self._step_ns = NANOSECONDS / size.rate_hz
         # A described image may be older than the lag, by what a slow camera takes for one.
         self._span_s = (size.frames + 1) / size.rate_hz + 0.3
-        self._tracks: dict[int, _Track] = {}
+        self._tracks: dict[int, Track] = {}
         self._stamps: deque[int] = deque(maxlen=MAX_STAMPS)
         # No number could stand for none: stamps may be negative.
         self._described_ns: int | None = None
@@ -489,7 +476,7 @@ class LiftPipeline:
             if stamp_ns - track.history.newest_ns > self._coast_ns(track)
         )
 
-    def _coast_ns(self, track: _Track) -> float:
+    def _coast_ns(self, track: Track) -> float:
         """How long a track outlives its last keypoints: no longer than it has been seen, as what
         a detector makes up lasts a few images."""
         return min(self.config.coast_s * NANOSECONDS, max(track.history.seen_ns, BRIEF_NS))
@@ -558,9 +545,9 @@ class LiftPipeline:
                     track.history.reorder(revised_ns, order)
             track.history.add(stamp_ns, rays, scores)
 
-    def _new_track(self) -> _Track:
+    def _new_track(self) -> Track:
         memory_s = self.config.bone_memory_s
-        return _Track(
+        return Track(
             KeypointHistory(self._span_s, self.config.max_gap_s),
             BoneMemory(memory_s) if memory_s else None,
             SideKeeper(self._span_s) if self.config.keep_sides else None,
@@ -621,152 +608,52 @@ class LiftPipeline:
         return LiftResult(windows.stamp_ns, windows.lag_ns, people, float("nan"))
 
     def _poses(self, windows: Windows, positions: np.ndarray, stddev: np.ndarray) -> list[Person3D]:
-        size, frame, described_ns = self.engine.config, windows.frame, windows.stamp_ns
-        tracks, rays, scores = windows.tracks, windows.rays, windows.scores
-        canonical = windows.canonical
-        usable = canonical.valid & np.isfinite(positions).all(axis=(1, 2, 3))
-        turned = np.einsum(
-            "bij,btkj->btki", canonical.rotation.swapaxes(1, 2), positions.astype(float)
+        context = StageContext(
+            self.config,
+            self.engine.config.rate_hz,
+            self._camera,
+            self._camera_known,
+            self._heights,
+            self._depth_at(windows.stamp_ns),
+            bool(self._depths),
+            self.counts,
         )
-        seen = self._recently_seen(tracks, described_ns)
-        share = seen_share(seen)
-        if self.config.bone_memory_s:
-            lengths = bone_lengths(turned)[:, :1]
-            for row, track in enumerate(tracks.values()):
-                if usable[row] and track.bones is not None:
-                    lengths[row] = track.bones.add(
-                        positions[row], stddev[row], described_ns, share[row]
-                    )
-                    # The scale is known from what was seen before, too.
-                    share[row] = max(share[row], track.bones.share)
-            turned = with_bone_lengths(turned, lengths)
-        heights = np.array([self._heights.get(i, self.config.person_height_m) for i in tracks])
-        factor, spread = height_scale(bone_lengths(turned[:, frame]), heights)
-        turned = factor[:, None, None, None] * turned
-        people, frames = turned.shape[:2]
-        spread = np.hypot(spread, distance_spread(share))
-        solved = solve_root(
-            turned.reshape(people * frames, -1, 3),
-            rays.reshape(people * frames, -1, 2),
-            np.where(scores >= self.config.min_score, scores, 0.0).reshape(people * frames, -1),
-            stddev=stddev.reshape(people * frames, -1).astype(float),
-            height_spread=np.repeat(spread, frames),
+        batch = PoseBatch.of(windows, positions, stddev, self.config)
+        for stage in STAGES:
+            batch = stage(batch, context)
+        return [self._person(batch, row, i) for row, i in enumerate(windows.tracks)]
+
+    def _person(self, batch: PoseBatch, row: int, track_id: int) -> Person3D:
+        """One person of the batch as it is given out; joints that were not seen are NaN."""
+        track, described_ns = batch.windows.tracks[track_id], batch.windows.stamp_ns
+        state = TRACKED if track.history.observed >= self.config.min_frames else WARMING_UP
+        if track.history.newest_ns < described_ns:
+            state = COASTING
+        if not batch.usable[row]:
+            # The person has been out of sight for so long that the window has nothing left in it.
+            self.counts["no_pose"] += 1
+            return Person3D.unknown(track_id, state)
+        fresh = batch.seen[row].copy()
+        # The pelvis is the frame that all others are given in: it is known while any is.
+        fresh[0] |= fresh.any()
+        placed, unknown = bool(batch.placed[row]), np.full(3, np.nan)
+        pose = np.where(fresh[:, None], batch.joints[row], np.nan)
+        root = batch.root[row] if placed else unknown
+        if track.smoothing is not None:
+            moved = track.smoothing.filter(described_ns, np.vstack([root, pose]))
+            root, pose = moved[0], moved[1:]
+        return Person3D(
+            track_id,
+            state,
+            track.score,
+            pose + root if placed else pose,
+            np.where(fresh, batch.windows.scores[row, batch.windows.frame], 0.0),
+            np.where(fresh, batch.spread_m[row], np.nan),
+            root,
+            placed,
+            batch.covariance[row] if placed else np.full((3, 3), np.nan),
+            batch.velocity[row] if placed else unknown,
         )
-        roots = solved.root.reshape(people, frames, 3)
-        covariance = solved.covariance.reshape(people, frames, 3, 3)[:, frame]
-        # Who is not being seen has no known place: a guess would be worth less than none.
-        placed = usable & np.isfinite(roots[:, frame]).all(axis=-1) & self._camera_known
-        placed &= np.array([t.history.newest_ns >= described_ns for t in tracks.values()])
-        root, velocity = np.full((people, 3), np.nan), np.full((people, 3), np.nan)
-        for row in np.flatnonzero(placed).tolist():
-            root[row], velocity[row] = steady_root(roots[row], frame, size.rate_hz)
-        relative = turned[:, frame].copy()
-        spread_m = with_unseen(stddev[:, frame].astype(float), seen)
-        # A pelvis that is not seen lies somewhere about where the joints that are seen place it.
-        aside = np.where(seen[:, 0], 0.0, spread_m[:, 0]) ** 2
-        covariance = covariance + aside[:, None, None] * np.eye(3)
-        if self.config.steady_s:
-            lengths = bone_lengths(relative)
-            for row, track in enumerate(tracks.values()):
-                if usable[row] and track.steady is not None:
-                    relative[row] = track.steady.filter(
-                        described_ns, turned[row], frame, size.rate_hz
-                    )
-            relative = with_bone_lengths(relative, lengths)
-        scale = np.ones(people)
-        if self.config.ground is not None or self._depths:
-            root, covariance, scale = self._measured(windows, relative, root, covariance)
-            # The picture fixes angles: who is nearer than was thought is as much smaller.
-            relative, spread_m = relative * scale[:, None, None], spread_m * scale[:, None]
-        # Too little of a person is no scale, unless the floor or a depth image gave the distance.
-        unsure = placed & (share < LEAST_SHARE) & (scale == 1.0)
-        self.counts.update(["too_little_seen"] * int(unsure.sum()))
-        placed &= ~unsure
-
-        out = []
-        for row, (track_id, track) in enumerate(tracks.items()):
-            history = track.history
-            state = TRACKED if history.observed >= self.config.min_frames else WARMING_UP
-            if history.newest_ns < described_ns:
-                state = COASTING
-            if not usable[row]:
-                # Who has been out of sight for as long as the window has nothing left in it.
-                self.counts["no_pose"] += 1
-                out.append(Person3D.unknown(track_id, state))
-                continue
-            fresh = seen[row].copy()
-            # The pelvis is the frame that all others are given in: it is known while any is.
-            fresh[0] |= fresh.any()
-            pose = np.where(fresh[:, None], relative[row], np.nan)
-            place = root[row] if placed[row] else np.full(3, np.nan)
-            if track.smooth is not None:
-                moved = track.smooth.filter(described_ns, np.vstack([place, pose]))
-                place, pose = moved[0], moved[1:]
-            out.append(
-                Person3D(
-                    track_id,
-                    state,
-                    track.score,
-                    pose + place if placed[row] else pose,
-                    np.where(fresh, scores[row, frame], 0.0),
-                    np.where(fresh, spread_m[row], np.nan),
-                    place,
-                    bool(placed[row]),
-                    covariance[row] if placed[row] else np.full((3, 3), np.nan),
-                    velocity[row] if placed[row] else np.full(3, np.nan),
-                )
-            )
-        return out
-
-    def _recently_seen(self, tracks: dict[int, _Track], described_ns: int) -> np.ndarray:
-        """(P, 17) bool: the joints that were seen within the joint timeout."""
-        out = np.zeros((len(tracks), len(self._target)), dtype=bool)
-        for row, track in enumerate(tracks.values()):
-            out[row] = track.history.seen_within(
-                self.config.min_score, described_ns, self.config.joint_timeout_s
-            )
-        return out
-
-    def _measured(
-        self, windows: Windows, relative: np.ndarray, root: np.ndarray, covariance: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Roots corrected by the floor and by a depth image.
-
-        Args:
-            windows: of the people.
-            relative: (P, 17, 3) m, root: (P, 3) m, NaN where unknown, covariance: (P, 3, 3) m^2.
-
-        Returns:
-            root, covariance, and (P,) by how much the distance has changed, 1 for none.
-        """
-        before = np.linalg.norm(root, axis=-1)
-        rays, scores = windows.rays[:, windows.frame], windows.scores[:, windows.frame]
-        refused: list[str] = []
-        if self.config.ground is not None:
-            root, covariance, why = on_ground(
-                root, covariance, relative, rays, scores, self.config.ground, self.config.min_score
-            )
-            refused += why.tolist()
-        depth = self._depth_at(windows.stamp_ns)
-        if depth is not None and self._camera is not None:
-            try:
-                camera = self._camera.scaled_to(depth.shape[1], depth.shape[0])
-            except CameraError:
-                self.counts["depth_of_another_size"] += 1
-            else:
-                seen = scores >= self.config.min_score
-                points = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1)
-                pixels = np.where(seen[..., None], camera.project(points), np.nan)
-                surface, why = trunk_depth(depth, pixels)
-                refused += why.tolist()
-                root, covariance, why = with_depth(root, covariance, relative, surface)
-                refused += why.tolist()
-        elif self._depths:
-            self.counts["no_depth_of_that_moment"] += 1
-        self.counts.update(reason for reason in refused if reason)
-        known = np.isfinite(before)
-        ratio = np.linalg.norm(root, axis=-1) / np.where(known, before, 1.0)
-        return root, covariance, np.where(known, ratio, 1.0)
 
     def _depth_at(self, stamp_ns: int) -> np.ndarray | None:
         near = [(abs(s - stamp_ns), image) for s, image in self._depths]

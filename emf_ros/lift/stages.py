@@ -1,0 +1,311 @@
+"""From the model's answer to people's poses: the stages between them, in their order.
+
+The model gives joints about the pelvis, in a virtual camera, for every frame of each window. Each
+stage takes a `PoseBatch` and returns the next one; `STAGES` is their order, and the reasons for it:
+
+1. `turn_back` comes first: all that follows is in the camera's frame.
+2. `remember_bone_lengths` and 3. `scale_to_height` fix the size, on which every distance depends.
+4. `solve_roots` needs the size, and gives the distance.
+5. `choose_frame` leaves the described frame alone; what is not seen widens its spreads.
+6. `filter_jitter` takes out the jumps between one window and the next; bones keep their lengths.
+7. `measure_distance` corrects the distance by the floor and by a depth image, and the size with it.
+8. `refuse_unsure_roots` takes away the roots of people of whom too little is seen.
+
+Shapes: P people, T frames of the window, 17 joints. Frame: the camera's optical frame.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..camera import Camera, CameraError
+from .bones import BoneMemory, bone_lengths, with_bone_lengths
+from .depth import trunk_depth, with_depth
+from .ground import GroundPlane, on_ground
+from .height import height_scale
+from .root import solve_root, steady_root
+from .sides import SideKeeper
+from .smoothing import OneEuroFilter, WindowFilter
+from .visibility import LEAST_SHARE, distance_spread, seen_share, with_unseen
+from .window import KeypointHistory
+
+if TYPE_CHECKING:
+    from .pipeline import PipelineConfig, Windows
+
+
+@dataclass
+class Track:
+    """What is kept of one person from image to image.
+
+    Attributes:
+        history: of the keypoints.
+        bones: memory of bone lengths; None where each pose keeps its own.
+        sides: swap correction; None without it.
+        jitter: filter between windows; None without it.
+        smoothing: One Euro filter; None without it.
+        score: of the person in the newest image.
+    """
+
+    history: KeypointHistory
+    bones: BoneMemory | None
+    sides: SideKeeper | None
+    jitter: WindowFilter | None
+    smoothing: OneEuroFilter | None
+    score: float = 1.0
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What the stages know beside the batch.
+
+    Attributes:
+        config: of the pipeline.
+        rate_hz: of the window's frames.
+        camera: intrinsics of the images; camera_known: whether they are the camera's own.
+        heights_m: standing heights by track id, where they are known.
+        depth: (H, W) depth image of the described moment, None where there is none; depths_wait:
+            whether depth images have come at all.
+        counts: of what is refused, by reason. Stages add to it.
+    """
+
+    config: PipelineConfig
+    rate_hz: float
+    camera: Camera | None
+    camera_known: bool
+    heights_m: Mapping[int, float]
+    depth: np.ndarray | None
+    depths_wait: bool
+    counts: Counter[str]
+
+    @property
+    def ground(self) -> GroundPlane | None:
+        return self.config.ground
+
+
+def _none() -> np.ndarray:
+    return np.zeros(0)
+
+
+@dataclass
+class PoseBatch:
+    """The poses of one camera's people on their way through the stages.
+
+    Attributes:
+        windows: of keypoints that the model was given.
+        positions: (P, T, 17, 3) m about the pelvis, in the virtual camera, as the model gave them.
+        stddev: (P, T, 17) m along each axis, likewise.
+        usable: (P,) whether the model had enough keypoints and gave finite numbers.
+        seen: (P, 17) whether a joint was seen within the joint timeout.
+        share: (P,) of the skeleton that is seen, or that bone lengths were learned from.
+        window_m: (P, T, 17, 3) m about the pelvis, in the camera's frame.
+        height_spread: (P,) relative standard deviation of the size.
+        window_roots: (P, T, 3) m.
+        joints: (P, 17, 3) m about the pelvis, at the described frame.
+        spread_m: (P, 17) standard deviation of these along each axis.
+        root: (P, 3) m, NaN where unknown; covariance: (P, 3, 3) m^2; velocity: (P, 3) m/s.
+        placed: (P,) whether the root is known.
+        distance_scale: (P,) factor by which a measured distance changed root and size.
+    """
+
+    windows: Windows
+    positions: np.ndarray
+    stddev: np.ndarray
+    usable: np.ndarray
+    seen: np.ndarray
+    share: np.ndarray
+    window_m: np.ndarray = field(default_factory=_none)
+    height_spread: np.ndarray = field(default_factory=_none)
+    window_roots: np.ndarray = field(default_factory=_none)
+    joints: np.ndarray = field(default_factory=_none)
+    spread_m: np.ndarray = field(default_factory=_none)
+    root: np.ndarray = field(default_factory=_none)
+    covariance: np.ndarray = field(default_factory=_none)
+    velocity: np.ndarray = field(default_factory=_none)
+    placed: np.ndarray = field(default_factory=_none)
+    distance_scale: np.ndarray = field(default_factory=_none)
+
+    @classmethod
+    def of(
+        cls, windows: Windows, positions: np.ndarray, stddev: np.ndarray, config: PipelineConfig
+    ) -> PoseBatch:
+        """The model's answer, before the first stage."""
+        seen = np.zeros((len(windows.tracks), positions.shape[2]), dtype=bool)
+        for row, track in enumerate(windows.tracks.values()):
+            seen[row] = track.history.seen_within(
+                config.min_score, windows.stamp_ns, config.joint_timeout_s
+            )
+        usable = windows.canonical.valid & np.isfinite(positions).all(axis=(1, 2, 3))
+        return cls(windows, positions, stddev, usable, seen, seen_share(seen))
+
+    @property
+    def tracks(self) -> list[Track]:
+        return list(self.windows.tracks.values())
+
+
+Stage = Callable[[PoseBatch, StageContext], PoseBatch]
+
+
+def turn_back(batch: PoseBatch, context: StageContext) -> PoseBatch:
+    """Turn the poses from the virtual camera into the camera's frame."""
+    rotation = batch.windows.canonical.rotation.swapaxes(1, 2)
+    window_m = np.einsum("bij,btkj->btki", rotation, batch.positions.astype(float))
+    return replace(batch, window_m=window_m)
+
+
+def remember_bone_lengths(batch: PoseBatch, context: StageContext) -> PoseBatch:
+    """Give each person the bone lengths that all windows so far agree on."""
+    if not context.config.bone_memory_s:
+        return batch
+    lengths, share = bone_lengths(batch.window_m)[:, :1], batch.share.copy()
+    for row, track in enumerate(batch.tracks):
+        if batch.usable[row] and track.bones is not None:
+            lengths[row] = track.bones.add(
+                batch.positions[row], batch.stddev[row], batch.windows.stamp_ns, share[row]
+            )
+            # The scale is known from what was seen before, too.
+            share[row] = max(share[row], track.bones.share)
+    return replace(batch, window_m=with_bone_lengths(batch.window_m, lengths), share=share)
+
+
+def scale_to_height(batch: PoseBatch, context: StageContext) -> PoseBatch:
+    """Scale people of a known height to it; what is not known of the size widens the distance."""
+    known = [
+        context.heights_m.get(track_id, context.config.person_height_m)
+        for track_id in batch.windows.tracks
+    ]
+    lengths = bone_lengths(batch.window_m[:, batch.windows.frame])
+    factor, spread = height_scale(lengths, np.array(known))
+    return replace(
+        batch,
+        window_m=factor[:, None, None, None] * batch.window_m,
+        height_spread=np.hypot(spread, distance_spread(batch.share)),
+    )
+
+
+def solve_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
+    """Find where each pose of the window stands, and the described one's place and velocity."""
+    windows, frame = batch.windows, batch.windows.frame
+    people, frames = batch.window_m.shape[:2]
+    scores = np.where(windows.scores >= context.config.min_score, windows.scores, 0.0)
+    solved = solve_root(
+        batch.window_m.reshape(people * frames, -1, 3),
+        windows.rays.reshape(people * frames, -1, 2),
+        scores.reshape(people * frames, -1),
+        stddev=batch.stddev.reshape(people * frames, -1).astype(float),
+        height_spread=np.repeat(batch.height_spread, frames),
+    )
+    roots = solved.root.reshape(people, frames, 3)
+    # A person who is not being seen has no known place: a guess would be worth less than none.
+    placed = batch.usable & np.isfinite(roots[:, frame]).all(axis=-1) & context.camera_known
+    placed &= np.array([t.history.newest_ns >= windows.stamp_ns for t in batch.tracks])
+    root, velocity = np.full((people, 3), np.nan), np.full((people, 3), np.nan)
+    for row in np.flatnonzero(placed).tolist():
+        root[row], velocity[row] = steady_root(roots[row], frame, context.rate_hz)
+    covariance = solved.covariance.reshape(people, frames, 3, 3)[:, frame]
+    return replace(
+        batch,
+        window_roots=roots,
+        placed=placed,
+        root=root,
+        velocity=velocity,
+        covariance=covariance,
+    )
+
+
+def choose_frame(batch: PoseBatch, context: StageContext) -> PoseBatch:
+    """Leave the described frame; widen the spreads by what is not seen of the person."""
+    frame = batch.windows.frame
+    spread_m = with_unseen(batch.stddev[:, frame].astype(float), batch.seen)
+    # A pelvis that is not seen lies somewhere about where the joints that are seen place it.
+    aside = np.where(batch.seen[:, 0], 0.0, spread_m[:, 0]) ** 2
+    return replace(
+        batch,
+        joints=batch.window_m[:, frame].copy(),
+        spread_m=spread_m,
+        covariance=batch.covariance + aside[:, None, None] * np.eye(3),
+    )
+
+
+def filter_jitter(batch: PoseBatch, context: StageContext) -> PoseBatch:
+    """Take out the jumps between the last window's pose and this one's, without delay."""
+    if not context.config.steady_s:
+        return batch
+    joints, lengths = batch.joints.copy(), bone_lengths(batch.joints)
+    for row, track in enumerate(batch.tracks):
+        if batch.usable[row] and track.jitter is not None:
+            joints[row] = track.jitter.filter(
+                batch.windows.stamp_ns, batch.window_m[row], batch.windows.frame, context.rate_hz
+            )
+    return replace(batch, joints=with_bone_lengths(joints, lengths))
+
+
+def measure_distance(batch: PoseBatch, context: StageContext) -> PoseBatch:
+    """Correct the distances by the floor and by a depth image, where there are any."""
+    batch = replace(batch, distance_scale=np.ones(len(batch.joints)))
+    if context.ground is None and not context.depths_wait:
+        return batch
+    windows, before = batch.windows, np.linalg.norm(batch.root, axis=-1)
+    root, covariance = batch.root, batch.covariance
+    rays, scores = windows.rays[:, windows.frame], windows.scores[:, windows.frame]
+    refused: list[str] = []
+    if context.ground is not None:
+        root, covariance, why = on_ground(
+            root, covariance, batch.joints, rays, scores, context.ground, context.config.min_score
+        )
+        refused += why.tolist()
+    if context.depth is not None and context.camera is not None:
+        height, width = context.depth.shape
+        try:
+            camera = context.camera.scaled_to(width, height)
+        except CameraError:
+            context.counts["depth_of_another_size"] += 1
+        else:
+            seen = scores >= context.config.min_score
+            points = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1)
+            pixels = np.where(seen[..., None], camera.project(points), np.nan)
+            surface, why = trunk_depth(context.depth, pixels)
+            refused += why.tolist()
+            root, covariance, why = with_depth(root, covariance, batch.joints, surface)
+            refused += why.tolist()
+    elif context.depths_wait:
+        context.counts["no_depth_of_that_moment"] += 1
+    context.counts.update(reason for reason in refused if reason)
+    known = np.isfinite(before)
+    scale = np.linalg.norm(root, axis=-1) / np.where(known, before, 1.0)
+    scale = np.where(known, scale, 1.0)
+    # The picture fixes angles: a person who is nearer than was thought is as much smaller.
+    return replace(
+        batch,
+        root=root,
+        covariance=covariance,
+        distance_scale=scale,
+        joints=batch.joints * scale[:, None, None],
+        spread_m=batch.spread_m * scale[:, None],
+    )
+
+
+def refuse_unsure_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
+    """Take away the roots of people of whom too little is seen to know their distance.
+
+    The floor or a depth image gives the distance all the same.
+    """
+    unsure = batch.placed & (batch.share < LEAST_SHARE) & (batch.distance_scale == 1.0)
+    context.counts.update(["too_little_seen"] * int(unsure.sum()))
+    return replace(batch, placed=batch.placed & ~unsure)
+
+
+STAGES: tuple[Stage, ...] = (
+    turn_back,
+    remember_bone_lengths,
+    scale_to_height,
+    solve_roots,
+    choose_frame,
+    filter_jitter,
+    measure_distance,
+    refuse_unsure_roots,
+)
