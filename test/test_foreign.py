@@ -27,7 +27,6 @@ from emf_ros.lift.engine import make_engine
 from emf_ros.lift.pipeline import LiftPipeline
 from emf_ros.nodes.common import NodeError
 from emf_ros.nodes.foreign import (
-    KEYPOINTS_TYPES,
     BodyCollector,
     UntrackedPeople,
     hri_person,
@@ -36,6 +35,7 @@ from emf_ros.nodes.foreign import (
     vision_frame,
     yolo_frame,
 )
+from emf_ros.nodes.params import KEYPOINTS_TYPES
 from emf_ros.skeletons import BLAZEPOSE33, COCO17, H36M17, HRI18, convert_keypoints
 
 SIZE = (640, 480)

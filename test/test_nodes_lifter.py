@@ -795,6 +795,12 @@ def _truncated(tmp_path: Any, name: str) -> str:
     ("parameters", "expected"),
     [
         pytest.param({"lags": 3}, ["lags", "unknown"], id="unknown name"),
+        pytest.param(
+            {"keep_sides": False}, ["'keep_sides'", "set 'swap_correction'"], id="old name"
+        ),
+        pytest.param(
+            {"person_height_m": float("nan")}, ["person_height_m", "nan"], id="not a number"
+        ),
         pytest.param({"lag": 27}, ["lag", "27"], id="out of range"),
         pytest.param({"coast_s": -0.1}, ["coast_s"], id="negative time"),
         pytest.param({"lag": 1.5}, ["lag", "whole number", "auto"], id="float for int"),
@@ -836,15 +842,20 @@ def test_parameters_are_described_and_read_only(ros, lifter: Lifter) -> None:
     from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
     from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
 
-    from emf_ros.nodes.skeleton_lifter import PARAMS
+    from emf_ros.nodes.params import SkeletonLifterParams
 
     node = lifter.process.topic("skeleton_lifter")
-    names = [p.name for p in PARAMS]
+    specs = SkeletonLifterParams.specs()
+    names = list(specs)
     described = ros.call(
         DescribeParameters, f"{node}/describe_parameters", DescribeParameters.Request(names=names)
     ).descriptors
     assert [d.name for d in described] == names
-    assert all(d.description for d in described)
+    assert [d.description for d in described] == [spec.text for spec in specs.values()]
+    ranged = {d.name: d for d in described}
+    assert ranged["max_people"].integer_range[0].to_value == specs["max_people"].high
+    assert ranged["coast_s"].floating_point_range[0].to_value == specs["coast_s"].high
+    assert "auto" in ranged["lag"].additional_constraints
     asked = [
         Parameter(
             name="lag", value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=3)
@@ -864,18 +875,3 @@ def test_parameters_are_described_and_read_only(ros, lifter: Lifter) -> None:
     ).values
     assert values[0].integer_value == 0 and values[1].string_value == "lite"
     lifter.assert_goes_on()
-
-
-@pytest.mark.parametrize("module", ["skeleton_lifter", "keypoint_detector", "video_source"])
-def test_every_parameter_of_every_node_has_a_description(module: str) -> None:
-    import importlib
-
-    params = importlib.import_module(f"emf_ros.nodes.{module}").PARAMS
-    assert len({p.name for p in params}) == len(params)
-    for param in params:
-        assert len(param.description) > 10, param.name
-        assert param.descriptor().description == param.description
-        if param.choices:
-            assert param.default in param.choices
-        if param.low is not None:
-            assert param.low <= param.default <= param.high

@@ -1,4 +1,4 @@
-"""What all nodes share: parameters from a table, counted refusals, diagnostics, running."""
+"""What all nodes share: typed parameters, counted refusals, diagnostics, running."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -17,13 +16,11 @@ from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
     ParameterDescriptor,
-    SetParametersResult,
 )
 from rclpy.callback_groups import CallbackGroup
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import (
     DurabilityPolicy,
@@ -36,6 +33,7 @@ from rclpy.subscription import Subscription
 
 from ..paths import share_folder
 from ..stamps import StampFilter, StampVerdict
+from .params import NodeParams, ParamError, ParamSpec
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -76,128 +74,75 @@ class NodeError(RuntimeError):
     """A node that cannot start; the message says why and what to do."""
 
 
-@dataclass(frozen=True)
-class Param:
-    """One parameter of a node.
-
-    Attributes:
-        name, default, description: as shown by `ros2 param describe`.
-        low, high: inclusive range of a number.
-        choices: the values that a string may have.
-        words: that may stand in place of a number.
-        whole_numbers: take a whole number in place of text too, as `source:=0` gives one.
-        live: may be changed while the node runs.
-    """
-
-    name: str
-    default: Any
-    description: str
-    low: float | None = None
-    high: float | None = None
-    choices: Sequence[str] = ()
-    words: Sequence[str] = ()
-    whole_numbers: bool = False
-    live: bool = False
-
-    def refusal(self, value: Any) -> str:
-        """What is wrong with a value, for all that rclpy does not look at; empty: nothing."""
-        if self.choices and value not in self.choices:
-            return f"it must be one of {', '.join(self.choices)}"
-        if self.whole_numbers and type(value) not in (str, int):
-            return f"it must be text; quote it: {self.name}:='\"{value}\"'"
-        # With words, rclpy is told to take any type.
-        if self.words and value not in self.words:
-            whole = isinstance(self.default, int)
-            if type(value) is not int and (whole or type(value) is not float):
-                kind = "a whole number" if whole else "a number"
-                return f"it must be {kind} or {' or '.join(map(repr, self.words))}"
-            # NaN is not in any range.
-            if not (
-                (self.low is None or value >= self.low)
-                and (self.high is None or value <= self.high)
-            ):
-                return f"it must be in {self.low}..{self.high}"
-        return ""
-
-    def descriptor(self) -> ParameterDescriptor:
-        described = ParameterDescriptor(description=self.description, read_only=not self.live)
-        described.dynamic_typing = self.whole_numbers
-        if self.words:
-            described.dynamic_typing = True
-            described.additional_constraints = (
-                f"{self.low} to {self.high}, or one of: {', '.join(self.words)}"
-            )
-            return described
-        if self.choices:
-            described.additional_constraints = "one of: " + ", ".join(self.choices)
-        if self.low is not None and self.high is not None:
-            if isinstance(self.default, int):
-                described.integer_range = [
-                    IntegerRange(from_value=int(self.low), to_value=int(self.high), step=0)
-                ]
-            else:
-                described.floating_point_range = [
-                    FloatingPointRange(
-                        from_value=float(self.low), to_value=float(self.high), step=0.0
-                    )
-                ]
-        return described
+def _descriptor(spec: ParamSpec) -> ParameterDescriptor:
+    """What `ros2 param describe` shows of a parameter."""
+    # Nodes read their parameters at start.
+    descriptor = ParameterDescriptor(
+        description=spec.text, additional_constraints=spec.allowed, read_only=True
+    )
+    # rclpy takes one type or any; `ParamSpec.check` is stricter than any.
+    descriptor.dynamic_typing = bool(spec.words or spec.whole_numbers)
+    if descriptor.dynamic_typing or spec.is_list or spec.low is None or spec.high is None:
+        return descriptor
+    if spec.kind is int:
+        whole = IntegerRange(from_value=int(spec.low), to_value=int(spec.high), step=0)
+        descriptor.integer_range = [whole]
+    else:
+        real = FloatingPointRange(from_value=spec.low, to_value=spec.high, step=0.0)
+        descriptor.floating_point_range = [real]
+    return descriptor
 
 
-class BaseNode(Node):
-    """A node whose parameters stand in a table, and which counts what it refuses.
+P = TypeVar("P", bound=NodeParams)
+
+
+class BaseNode(Node, Generic[P]):
+    """A node with typed parameters, which counts what it refuses.
 
     Args:
-        name: of the node.
-        params: the table.
+        kind: dataclass of the node's parameters.
+
+    Attributes:
+        params: values of the parameters, read at start.
+        counts: refused input, by reason.
 
     Raises:
         NodeError: a parameter is unknown or its value is refused; the message names it.
     """
 
-    def __init__(self, name: str, params: Sequence[Param], **kwargs: Any) -> None:
-        super().__init__(name, **kwargs)
+    def __init__(self, kind: type[P], **kwargs: Any) -> None:
+        super().__init__(kind.node, **kwargs)
         self.counts: Counter[str] = Counter()
         self._logged: dict[str, float] = {}
         self._said: set[str] = set()
-        self._params = {p.name: p for p in params}
-        self._declare()
-        self.add_on_set_parameters_callback(self._check_parameters)
+        self.params = self._declare(kind)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE_QOS)
         self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics)
 
-    def _declare(self) -> None:
-        for param in self._params.values():
+    def _declare(self, kind: type[P]) -> P:
+        """Declare the parameters, and take their values."""
+        values = {}
+        for name, spec in kind.specs().items():
+            default = list(spec.default) if spec.is_list else spec.default
             try:
-                value = self.declare_parameter(param.name, param.default, param.descriptor()).value
+                value = self.declare_parameter(name, default, _descriptor(spec)).value
             except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-                raise NodeError(f"parameter '{param.name}' is refused: {error}") from None
-            refusal = param.refusal(value)
-            if refusal:
-                raise NodeError(f"parameter '{param.name}' is {value!r}; {refusal}")
-        # rclpy drops overrides that nobody declares without a word; a mistyped name must not pass.
+                raise NodeError(f"parameter '{name}' is refused: {error}") from None
+            try:
+                values[name] = spec.check(value)
+            except ParamError as error:
+                raise NodeError(f"parameter '{name}' is {value!r}; {error}") from None
+        # rclpy ignores parameters that no node declares; a mistyped name must not pass.
         given = getattr(self, "_parameter_overrides", {})
-        unknown = [
-            n for n in given if not self.has_parameter(n) and not n.startswith("qos_overrides.")
-        ]
-        if unknown:
-            raise NodeError(
-                f"unknown parameter '{unknown[0]}'; this node has: {', '.join(self._params)}"
+        try:
+            kind.refuse_unknown(
+                name
+                for name in given
+                if not self.has_parameter(name) and not name.startswith("qos_overrides.")
             )
-
-    def _check_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        for parameter in parameters:
-            known = self._params.get(parameter.name)
-            refusal = known.refusal(parameter.value) if known else ""
-            if refusal:
-                return SetParametersResult(
-                    successful=False, reason=f"{parameter.name} is refused: {refusal}"
-                )
-        return SetParametersResult(successful=True)
-
-    def value(self, name: str) -> Any:
-        """A parameter's present value."""
-        return self.get_parameter(name).value
+        except ParamError as error:
+            raise NodeError(str(error)) from None
+        return kind(**values)
 
     def publish_on(self, kind: type, topic: str, qos: QoSProfile) -> Publisher:
         """A publisher that says so when a subscriber asks for more than it offers."""

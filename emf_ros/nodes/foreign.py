@@ -26,9 +26,6 @@ from .conversions import stamp_ns
 if TYPE_CHECKING:
     from .common import BaseNode
 
-#: By the package of the messages.
-KEYPOINTS_TYPES = ("emf_ros", "yolo_msgs", "vision_msgs", "hri_msgs")
-
 #: Where each package's messages are defined.
 _SOURCES = {
     "yolo_msgs": "https://github.com/mgonzs13/yolo_ros",
@@ -241,7 +238,7 @@ class ForeignKeypoints:
 
     Args:
         node: listens.
-        package: one of `KEYPOINTS_TYPES` but ours.
+        package: one of `params.KEYPOINTS_TYPES` but ours.
         topic: makes a topic's name of this camera.
         image_size: (width, height) px of the camera; None while it is not known.
         take: gets the keypoints of each image.

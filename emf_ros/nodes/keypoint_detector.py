@@ -15,14 +15,7 @@ from std_msgs.msg import Header
 
 from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
-from ..detect.base import (
-    BACKENDS,
-    SEARCH_EVERY,
-    Detection,
-    Detector,
-    DetectorError,
-    make_detector,
-)
+from ..detect.base import Detection, Detector, DetectorError, make_detector
 from ..images import Excerpts, ImageError
 from ..lift.pipeline import KeypointFrame, Person2D
 from ..render import draw_keypoints
@@ -36,97 +29,14 @@ from .common import (
     RELIABLE_QOS,
     BaseNode,
     NodeError,
-    Param,
     RateMeter,
     WhenIdle,
     run,
 )
-
-PARAMS = (
-    Param("detector", "blazepose", "2D keypoint detector", choices=BACKENDS),
-    Param(
-        "variant",
-        "full",
-        "size of the detector's model: lite is faster, full finds more",
-        choices=("lite", "full"),
-    ),
-    Param(
-        "model",
-        "",
-        "with detector onnx: path of a .onnx file; its settings are in the .yaml beside it",
-    ),
-    Param(
-        "device",
-        "auto",
-        "with detector onnx or blazepose: where it runs; auto takes a GPU if there is one",
-        choices=("auto", "cuda", "cpu"),
-    ),
-    Param("require_gpu", False, "with detector onnx or blazepose: refuse to start on a CPU"),
-    Param(
-        "max_people",
-        8,
-        "how many people are looked for; each costs time, and while fewer are in sight, images are "
-        "searched for more",
-        low=1,
-        high=20,
-    ),
-    Param(
-        "min_score",
-        0.4,
-        "people found with a lower score are not reported, unless they were before; those found "
-        "with less than half of it never are",
-        low=0.0,
-        high=1.0,
-    ),
-    Param(
-        "appearance",
-        True,
-        "tell people who cross apart by the colours of their clothes, too",
-    ),
-    Param(
-        "image_transport",
-        "raw",
-        "raw: sensor_msgs/Image on 'image'; compressed: CompressedImage on 'image/compressed'",
-        choices=("raw", "compressed"),
-    ),
-    Param(
-        "max_rate_hz",
-        0.0,
-        "images that come sooner are left alone, by their stamps; 0: none",
-        low=0.0,
-        high=1000.0,
-    ),
-    Param(
-        "search_every",
-        SEARCH_EVERY,
-        "with detector blazepose: of so many looks at people who are followed one is a search for "
-        "more; a larger number takes less time and finds newcomers later",
-        low=1,
-        high=1000,
-    ),
-    Param(
-        "roi",
-        [0, 0, 0, 0],
-        "x, y, width, height, px: the part of the image that is looked at; no width or height: to "
-        "the edge",
-    ),
-    Param(
-        "max_side",
-        0,
-        "px; an image, or a part of one, with a longer side is shrunk by 2, 4 or 8, which saves "
-        "most of the time that decoding a JPEG takes; 0: none is",
-        low=0,
-        high=32766,
-    ),
-    Param(
-        "synchronous",
-        False,
-        "look at every image in its order, however long it takes: for bags and tests",
-    ),
-)
+from .params import KeypointDetectorParams
 
 
-class KeypointDetector(BaseNode):
+class KeypointDetector(BaseNode[KeypointDetectorParams]):
     """Detects and tracks off the executor's thread, always in the newest image.
 
     Args:
@@ -143,33 +53,35 @@ class KeypointDetector(BaseNode):
         on_keypoints: Callable[[KeypointFrame], None] | None = None,
         lifter_wants: Callable[[], bool] = lambda: False,
     ) -> None:
-        super().__init__("keypoint_detector", PARAMS)
+        super().__init__(KeypointDetectorParams)
         self._on_keypoints, self._lifter_wants = on_keypoints, lifter_wants
-        roi = [int(value) for value in self.value("roi")]
-        if len(roi) != 4 or min(roi) < 0:
-            raise NodeError(f"parameter 'roi' is {roi}; it must be x, y, width, height, px")
-        self._excerpts = Excerpts((roi[0], roi[1], roi[2], roi[3]), self.value("max_side"))
+        if len(self.params.roi) != 4:
+            raise NodeError(
+                f"parameter 'roi' is {list(self.params.roi)}; it must be x, y, width, height, px"
+            )
+        x, y, width, height = self.params.roi
+        self._excerpts = Excerpts((x, y, width, height), self.params.max_side)
         self._due_ns: int | None = None
         try:
             self._detector = make_detector(
-                self.value("detector"),
-                self.value("variant"),
-                self.value("max_people"),
-                WEAK * self.value("min_score"),
-                self.value("model"),
-                self.value("device"),
-                self.value("require_gpu"),
-                self.value("search_every"),
+                self.params.detector,
+                self.params.variant,
+                self.params.max_people,
+                WEAK * self.params.min_score,
+                self.params.model,
+                self.params.device,
+                self.params.require_gpu,
+                self.params.detection_interval,
             )
         except DetectorError as error:
             raise NodeError(str(error)) from None
-        self._quality = QualityGate(self._detector.layout, min_score=WEAK * self.value("min_score"))
-        self._tracker = Tracker(self._detector.layout, birth_score=self.value("min_score"))
+        self._quality = QualityGate(self._detector.layout, min_score=WEAK * self.params.min_score)
+        self._tracker = Tracker(self._detector.layout, birth_score=self.params.min_score)
         self._rate = RateMeter()
         self._people = 0
         self._decode_ms = self._detect_ms = float("nan")
 
-        synchronous = self.value("synchronous")
+        synchronous = self.params.synchronous
         self._keypoints = self.publish_on(
             Skeleton2DArray, "keypoints", EVERY_QOS if synchronous else RELIABLE_QOS
         )
@@ -181,7 +93,7 @@ class KeypointDetector(BaseNode):
         self._arrived = threading.Condition()
         self._stopping = False
         self._gate = WhenIdle(self._is_wanted)
-        compressed = self.value("image_transport") == "compressed"
+        compressed = self.params.image_transport == "compressed"
         self.listen_to(
             CompressedImage if compressed else Image,
             "image/compressed" if compressed else "image",
@@ -195,12 +107,12 @@ class KeypointDetector(BaseNode):
             self._worker.start()
         self.get_logger().info(
             f"{self._description()}, up to "
-            f"{self.value('max_people')} people, {self.value('image_transport')} images"
+            f"{self.params.max_people} people, {self.params.image_transport} images"
         )
 
     def _description(self) -> str:
         """What detects, and where; it may change while it runs."""
-        plain = f"{self.value('detector')} {self.value('variant')}"
+        plain = f"{self.params.detector} {self.params.variant}"
         return getattr(self._detector, "description", plain)
 
     def _take(self, message: Image | CompressedImage) -> None:
@@ -258,9 +170,7 @@ class KeypointDetector(BaseNode):
         )
         self.counts.update(refused + self._detector.refused)
         self._detector.refused.clear()
-        people = self._tracker.update(
-            found, stamp_ns, picture if self.value("appearance") else None
-        )
+        people = self._tracker.update(found, stamp_ns, picture if self.params.appearance else None)
         self._detect_ms = 1000 * (time.perf_counter() - begin)
         self._people = len(people)
         self._rate.tick()
@@ -295,7 +205,7 @@ class KeypointDetector(BaseNode):
 
     def _is_due(self, stamp_ns: int, verdict: StampVerdict) -> bool:
         """Whether an image of this stamp is to be looked at; its rate stays under the limit."""
-        rate_hz = self.value("max_rate_hz")
+        rate_hz = self.params.max_rate_hz
         if rate_hz <= 0:
             return True
         period_ns = round(1e9 / rate_hz)

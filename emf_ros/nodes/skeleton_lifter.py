@@ -25,7 +25,7 @@ from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray, SkeletonLayout
 from ..camera import CameraError
 from ..images import ImageError
 from ..intrinsics import IntrinsicsFilter
-from ..lift.engine import DEVICES, ENGINES, EngineError, make_engine
+from ..lift.engine import EngineError, make_engine
 from ..lift.ground import GroundPlane
 from ..lift.lag import AutoLag
 from ..lift.pipeline import (
@@ -36,7 +36,6 @@ from ..lift.pipeline import (
     PipelineConfig,
     lift_together,
 )
-from ..model.presets import presets_with_weights
 from ..skeletons import Layout, get_layout
 from ..stamps import CONFIRM_NS, StampVerdict
 from . import conversions
@@ -48,135 +47,11 @@ from .common import (
     SENSOR_QOS,
     BaseNode,
     NodeError,
-    Param,
     RateMeter,
     run,
 )
-from .foreign import KEYPOINTS_TYPES, ForeignKeypoints
-
-PARAMS = (
-    Param("preset", "lite", "size of the lifting model", choices=presets_with_weights()),
-    Param("weights", "", "a .safetensors or .onnx file to use in place of the preset's"),
-    Param(
-        "device", "auto", "where the model runs; auto takes a GPU if there is one", choices=DEVICES
-    ),
-    Param(
-        "engine", "auto", "what runs the model; auto takes the fastest there is", choices=ENGINES
-    ),
-    Param("require_gpu", False, "refuse to start where the model would run on the CPU"),
-    Param("threads", 0, "CPU threads of the model; 0 chooses", low=0, high=64),
-    Param(
-        "cameras",
-        [""],
-        "names of the cameras whose people are lifted in one pass: each has the topics "
-        "NAME/keypoints, NAME/camera_info, NAME/skeletons and NAME/markers; empty: one camera, "
-        "whose topics have no name before them",
-    ),
-    Param(
-        "keypoints_type",
-        "emf_ros",
-        "package of the keypoints' messages: emf_ros/Skeleton2DArray, yolo_msgs/DetectionArray or "
-        "vision_msgs/Detection2DArray on 'keypoints', or hri_msgs/Skeleton2D of each body of "
-        "'humans/bodies/tracked'",
-        choices=KEYPOINTS_TYPES,
-    ),
-    Param(
-        "lag",
-        0,
-        "frames of the model (30 Hz) that the pose is behind the newest image; a few make it more "
-        "exact; auto: as many as latency_budget_ms allows",
-        low=0,
-        high=26,
-        words=("auto",),
-    ),
-    Param(
-        "latency_budget_ms",
-        150.0,
-        "with lag auto: the age that poses may have when they are published",
-        low=1.0,
-        high=2000.0,
-    ),
-    Param(
-        "synchronous",
-        False,
-        "take in every keypoint message in its order and lift each, however long it takes: for "
-        "bags and tests",
-    ),
-    Param(
-        "max_people", 8, "how many people of each camera are lifted, best first", low=1, high=256
-    ),
-    Param("min_frames", 5, "images until a person's state is TRACKED", low=1, high=100),
-    Param("coast_s", 1.0, "how long a person outlives the last keypoints, s", low=0.0, high=5.0),
-    Param(
-        "max_gap_s",
-        0.4,
-        "keypoints further apart are not interpolated between, s; more than two images' time",
-        low=0.01,
-        high=2.0,
-    ),
-    Param("keep_sides", True, "put right what the detector takes for the other side of the body"),
-    Param(
-        "bone_memory_s",
-        10.0,
-        "how long a person's bones are remembered, s; 0: each pose has its own",
-        low=0.0,
-        high=3600.0,
-    ),
-    Param(
-        "person_height_m",
-        0.0,
-        "everyone's height, m, where all are known to be about as tall; 0: not known",
-        low=0.0,
-        high=2.5,
-    ),
-    Param(
-        "camera_height_m",
-        [0.0],
-        "of the camera over a level floor, m, one for all cameras or one for each; people's "
-        "distances are then taken from where they stand; 0: not known",
-    ),
-    Param("camera_pitch_deg", [0.0], "of the camera, downwards, degrees; with camera_height_m"),
-    Param(
-        "camera_roll_deg",
-        [0.0],
-        "of the camera, its right side downwards, degrees; with camera_height_m",
-    ),
-    Param(
-        "use_depth",
-        False,
-        "take people's distances from the topic 'depth', images registered to the camera's",
-    ),
-    Param(
-        "steady_s",
-        0.05,
-        "time constant of the filter that takes out the jumps between one window's pose and the "
-        "next one's and delays no motion, s; 0: no filter",
-        low=0.0,
-        high=1.0,
-    ),
-    Param(
-        "smoothing_cutoff_hz",
-        0.0,
-        "One Euro filter on the poses: cutoff frequency of what stands still, Hz; 1 is a good "
-        "value; 0: no filter, and no delay",
-        low=0.0,
-        high=100.0,
-    ),
-    Param(
-        "smoothing_beta",
-        8.0,
-        "how fast the filter opens with the speed, Hz per m/s",
-        low=0.0,
-        high=1000.0,
-    ),
-    Param(
-        "rectified",
-        False,
-        "the keypoints are of rectified images (image_rect): take P of camera_info in place of K, "
-        "and no distortion",
-    ),
-    Param("publish_tf", False, "publish each person's pelvis as a TF frame (needs tf2_msgs)"),
-)
+from .foreign import ForeignKeypoints
+from .params import SkeletonLifterParams
 
 #: Without keypoints for this long, wall time, every track of a camera ends.
 SILENCE_S = 1.0
@@ -257,7 +132,7 @@ class CameraFeed:
         self._doubts = ""
         self._shown: set[int] = set()
         self._ages_ms: deque[float] = deque(maxlen=256)
-        in_full = node.value("synchronous")
+        in_full = node.params.synchronous
         # A listener that is held up for a moment must not miss a replay's answers.
         qos = EVERY_QOS if in_full else RELIABLE_QOS
         self._skeletons = node.publish_on(Skeleton3DArray, self.topic("skeletons"), qos)
@@ -278,10 +153,10 @@ class CameraFeed:
             )
         self.subscription: Subscription | None = None
         self._foreign: ForeignKeypoints | None = None
-        if node.value("keypoints_type") != "emf_ros":
+        if node.params.keypoints_type != "emf_ros":
             self._foreign = ForeignKeypoints(
                 node,
-                node.value("keypoints_type"),
+                node.params.keypoints_type,
                 self.topic,
                 self._image_size,
                 lambda frame: node.submit(frame, self),
@@ -376,7 +251,7 @@ class CameraFeed:
 
     def subscribe_depth(self) -> None:
         """Listen to depth images, if they are to be used."""
-        if self.node.value("use_depth") and self._depth_subscription is None:
+        if self.node.params.use_depth and self._depth_subscription is None:
             self._depth_subscription = self.node.listen_to(
                 Image, self.topic("depth"), self._take_depth, SENSOR_QOS
             )
@@ -444,7 +319,7 @@ class CameraFeed:
 
     def _use_info(self, info: CameraInfo) -> None:
         topic, camera, text = self.topic("camera_info"), None, ""
-        rectified = self.node.value("rectified")
+        rectified = self.node.params.rectified
         try:
             camera = conversions.camera_from_info(info, rectified)
         except CameraError as error:
@@ -583,7 +458,7 @@ def _rectifying_matters(info: CameraInfo) -> bool:
     return bool(differ or np.any(np.asarray(info.d)))
 
 
-class SkeletonLifter(BaseNode):
+class SkeletonLifter(BaseNode[SkeletonLifterParams]):
     """Lifts off the executor's thread; keypoints that pile up are taken in, the newest is lifted.
 
     Args:
@@ -597,43 +472,38 @@ class SkeletonLifter(BaseNode):
     _worker: threading.Thread | None = None
 
     def __init__(self, subscribe: bool = True) -> None:
-        super().__init__("skeleton_lifter", PARAMS)
-        lag = self.value("lag")
+        super().__init__(SkeletonLifterParams)
+        lag = self.params.lag
         names = self._camera_names()
         if not subscribe and names != [""]:
             raise NodeError(
                 "in composed mode there is one camera; the parameter 'cameras' names others"
             )
-        if not subscribe and self.value("keypoints_type") != "emf_ros":
+        if not subscribe and self.params.keypoints_type != "emf_ros":
             raise NodeError("in composed mode keypoints come from the detector: no keypoints_type")
         try:
             self._engine = make_engine(
-                self.value("preset"),
-                self.value("weights") or None,
-                self.value("device"),
-                self.value("require_gpu"),
-                self.value("threads") or None,
-                self.value("engine"),
+                self.params.preset,
+                self.params.weights or None,
+                self.params.device,
+                self.params.require_gpu,
+                self.params.threads or None,
+                self.params.engine,
                 say=self._engine_says,
                 counts=self.counts,
             )
             config = PipelineConfig(
-                lag=0 if lag == "auto" else lag,
-                person_height_m=self.value("person_height_m") or math.nan,
-                **{
-                    name: self.value(name)
-                    for name in (
-                        "max_people",
-                        "min_frames",
-                        "coast_s",
-                        "max_gap_s",
-                        "keep_sides",
-                        "bone_memory_s",
-                        "steady_s",
-                        "smoothing_cutoff_hz",
-                        "smoothing_beta",
-                    )
-                },
+                lag=lag if isinstance(lag, int) else 0,
+                max_people=self.params.max_people,
+                min_frames=self.params.min_frames,
+                coast_s=self.params.coast_s,
+                max_gap_s=self.params.max_gap_s,
+                keep_sides=self.params.swap_correction,
+                bone_memory_s=self.params.bone_length_memory_s,
+                person_height_m=self.params.person_height_m or math.nan,
+                steady_s=self.params.jitter_filter_s,
+                smoothing_cutoff_hz=self.params.smoothing_cutoff_hz,
+                smoothing_beta=self.params.smoothing_beta,
             )
             pipelines = [
                 LiftPipeline(self._engine, replace(config, ground=ground), self.counts)
@@ -651,7 +521,7 @@ class SkeletonLifter(BaseNode):
                 self,
                 name,
                 pipeline,
-                AutoLag(self.value("latency_budget_ms"), 1000 / size.rate_hz, size.frames // 2)
+                AutoLag(self.params.latency_budget_ms, 1000 / size.rate_hz, size.frames // 2)
                 if lag == "auto"
                 else None,
             )
@@ -663,7 +533,7 @@ class SkeletonLifter(BaseNode):
         # Guards the queues.
         self._arrived = threading.Condition()
         self._stopping = False
-        self._synchronous = self.value("synchronous")
+        self._synchronous = self.params.synchronous
         if not subscribe:
             # Keypoints come by `submit`; depth images have no other way than their topic.
             self._feeds[0].subscribe_depth()
@@ -677,13 +547,13 @@ class SkeletonLifter(BaseNode):
         if not self._synchronous:
             self._worker = threading.Thread(target=self._work, name="lift", daemon=True)
             self._worker.start()
-        self._unhinted = [] if self.value("rectified") else list(self._feeds)
+        self._unhinted = [] if self.params.rectified else list(self._feeds)
         if self._unhinted:
             self._hints = self.create_timer(RECTIFIED_PERIOD_S, self._hint_at_rectified)
         self.get_logger().info(f"lag {lag}, {self._engine.description}")
 
     def _camera_names(self) -> list[str]:
-        names = list(self.value("cameras")) or [""]
+        names = list(self.params.cameras or ("",))
         if names != [""]:
             for name in names:
                 if not _CAMERA_NAME.fullmatch(name):
@@ -696,9 +566,9 @@ class SkeletonLifter(BaseNode):
 
     def _grounds(self, cameras: int) -> list[GroundPlane | None]:
         """The floor as each camera sees it; None where that is not known."""
-        settings = {}
+        settings: dict[str, tuple[float, ...]] = {}
         for name in ("camera_height_m", "camera_pitch_deg", "camera_roll_deg"):
-            values = list(self.value(name))
+            values = getattr(self.params, name)
             if len(values) not in (1, cameras):
                 raise NodeError(
                     f"parameter '{name}' has {len(values)} values; there must be 1 or {cameras}"
@@ -729,7 +599,7 @@ class SkeletonLifter(BaseNode):
     # ---------------------------------------------------------------------- transforms
 
     def _tf_publisher(self) -> tuple[Any, Any]:
-        if not self.value("publish_tf"):
+        if not self.params.publish_tf:
             return None, None
         try:
             from tf2_msgs.msg import TFMessage

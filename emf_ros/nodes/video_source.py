@@ -11,74 +11,33 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from ..calibration import choose_camera, read_camera
-from ..camera import DEFAULT_FOV_DEG, Camera, CameraError
+from ..camera import Camera, CameraError
 from ..video import FrameSource, VideoError, losses, open_source
 from . import conversions
-from .common import RELIABLE_QOS, BaseNode, NodeError, Param, RateMeter, run
-
-PARAMS = (
-    Param(
-        "source",
-        "",
-        "video file, folder of images, or a webcam's number (V4L2); an existing path wins",
-        whole_numbers=True,
-    ),
-    Param("loop", False, "start again at the end"),
-    Param("exit_at_end", False, "end the process when the video has ended"),
-    Param(
-        "rate_hz",
-        0.0,
-        "mean number of images a second of a file or folder; "
-        "0: a file's own times, a folder at 30 Hz",
-        low=0.0,
-        high=1000.0,
-    ),
-    Param("frame_id", "camera_optical_frame", "frame of the images and the intrinsics"),
-    Param(
-        "camera_info_file",
-        "",
-        "calibration file with the intrinsics, of a format in docs/calibration.md; FILE#NAME takes "
-        "one camera of several",
-    ),
-    Param(
-        "fov_deg",
-        "auto",
-        "horizontal field of view, degrees, where no file is given; 0: not known; auto: a guess, "
-        f"{DEFAULT_FOV_DEG:g} across the longer side",
-        low=0.0,
-        high=170.0,
-        words=("auto",),
-    ),
-    Param(
-        "rectified",
-        False,
-        "with camera_info_file: the images are rectified; take P of the file in place of K, and no "
-        "distortion",
-    ),
-    Param("start_when_subscribed", False, "wait with the first image until someone listens"),
-)
+from .common import RELIABLE_QOS, BaseNode, NodeError, RateMeter, run
+from .params import VideoSourceParams
 
 #: Between attempts to open a source that is not there.
 RETRY_S = 2.0
 
 
-class VideoSource(BaseNode):
+class VideoSource(BaseNode[VideoSourceParams]):
     """Publishes `image` and `camera_info` at the pictures' own times; what is late is skipped."""
 
     #: None until the node is built: one that could not be is destroyed all the same.
     _worker: threading.Thread | None = None
 
     def __init__(self) -> None:
-        super().__init__("video_source", PARAMS)
-        self._file = self.value("camera_info_file")
-        fov = self.value("fov_deg")
-        self._fov_deg: float | None = None if fov == "auto" else fov
+        super().__init__(VideoSourceParams)
+        self._file = self.params.camera_info_file
+        fov = self.params.fov_deg
+        self._fov_deg = None if isinstance(fov, str) else fov
         try:
             # The size is not known yet; what is wrong whatever the size is said at once.
             if self._file:
-                read_camera(self._file, self.value("rectified"))
+                read_camera(self._file, self.params.rectified)
             elif self._fov_deg != 0:
-                choose_camera((16, 9), None, self._fov_deg, rectified=self.value("rectified"))
+                choose_camera((16, 9), None, self._fov_deg, rectified=self.params.rectified)
             else:
                 self.get_logger().warning(
                     "fov_deg is 0 and there is no camera_info_file: camera_info has no intrinsics, "
@@ -93,7 +52,7 @@ class VideoSource(BaseNode):
         self._state = "starting"
         self._stopping = threading.Event()
         self._finished = False
-        if self.value("exit_at_end"):
+        if self.params.exit_at_end:
             self.create_timer(0.2, self._exit_when_finished)
         self._worker = threading.Thread(target=self._work, name="play", daemon=True)
         self._worker.start()
@@ -105,11 +64,11 @@ class VideoSource(BaseNode):
     def _work(self) -> None:
         while not self._stopping.is_set():
             try:
-                source = open_source(str(self.value("source")), self.value("rate_hz") or None)
+                source = open_source(self.params.source, self.params.rate_hz or None)
             except VideoError as error:
                 self._state = str(error)
                 self.refuse("source_not_open", f"{error}; trying again")
-                if self.value("exit_at_end"):
+                if self.params.exit_at_end:
                     self._finished = True
                     return
                 # A webcam may be plugged in later; a file may still be on its way.
@@ -126,9 +85,9 @@ class VideoSource(BaseNode):
                 source.close()
             if ended and not source.live:
                 self._state = "the video has ended"
-                self.get_logger().info(f"{self.value('source')} has ended")
+                self.get_logger().info(f"{self.params.source} has ended")
                 for sentence in losses(source):
-                    self.get_logger().warning(f"{self.value('source')}: {sentence}")
+                    self.get_logger().warning(f"{self.params.source}: {sentence}")
                 self._finished = True
                 return
             self._stopping.wait(RETRY_S)
@@ -142,7 +101,7 @@ class VideoSource(BaseNode):
                 self._file,
                 self._fov_deg,
                 source.pixel_aspect,
-                self.value("rectified"),
+                self.params.rectified,
             )
         except CameraError as error:
             self.refuse("camera_info_of_another_size", f"{error}: publishing no intrinsics")
@@ -157,11 +116,11 @@ class VideoSource(BaseNode):
         """Publish to the end; True at the end, False when told to stop."""
         camera = self._camera(source)
         self.get_logger().info(
-            f"{self.value('source')}: {source.size[0]}x{source.size[1]} at {source.rate_hz:g} Hz"
+            f"{self.params.source}: {source.size[0]}x{source.size[1]} at {source.rate_hz:g} Hz"
         )
         if source.notice:
             self.get_logger().warning(source.notice)
-        while self.value("start_when_subscribed") and not self._image.get_subscription_count():
+        while self.params.start_when_subscribed and not self._image.get_subscription_count():
             self._state = "waiting for a subscriber"
             if self._stopping.wait(0.05):
                 return False
@@ -191,7 +150,7 @@ class VideoSource(BaseNode):
                 if source.live:
                     self.refuse("source_failed", "the camera gave no picture")
                     return False
-                if not (self.value("loop") and source.rewind()):
+                if not (self.params.loop and source.rewind()):
                     return True
                 begin, due, counted = time.monotonic(), 0.0, (0, 0)
                 first_ns = self.get_clock().now().nanoseconds
@@ -205,14 +164,14 @@ class VideoSource(BaseNode):
             if new > old:
                 self.counts[reason] += new - old
                 told = "; ".join(losses(source))
-                self.say_now_and_then(reason, f"{self.value('source')}: so far {told}")
+                self.say_now_and_then(reason, f"{self.params.source}: so far {told}")
         return after
 
     def _wanted(self) -> bool:
         return self._image.get_subscription_count() > 0 or self._info.get_subscription_count() > 0
 
     def _publish(self, picture: np.ndarray, camera: Camera | None, stamp_ns: int) -> None:
-        header = Header(stamp=conversions.time_msg(stamp_ns), frame_id=self.value("frame_id"))
+        header = Header(stamp=conversions.time_msg(stamp_ns), frame_id=self.params.frame_id)
         height, width = picture.shape[:2]
         if camera is not None and camera.size == (width, height):
             self._info.publish(conversions.camera_info_msg(camera, header))

@@ -1,0 +1,158 @@
+"""The declarations of parameters, without ROS."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from emf_ros.nodes.params import (
+    NODES,
+    KeypointDetectorParams,
+    NodeParams,
+    ParamError,
+    ParamSpec,
+    SkeletonLifterParams,
+    VideoSourceParams,
+    given_parameters,
+    launch_arguments,
+)
+
+ALL = [(node, spec) for node in NODES for spec in node.specs().values()]
+each = pytest.mark.parametrize(
+    ("node", "spec"), ALL, ids=[f"{node.node}-{spec.name}" for node, spec in ALL]
+)
+
+
+def test_declarations_import_no_ros_and_no_torch() -> None:
+    code = (
+        "import sys, emf_ros.nodes.params; print({'rclpy', 'torch', 'launch'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"
+
+
+@each
+def test_each_default_is_an_allowed_value(node: type[NodeParams], spec: ParamSpec) -> None:
+    assert spec.check(spec.default) == spec.default
+    assert getattr(node(), spec.name) == spec.default
+
+
+@each
+def test_each_description_is_one_sentence_with_unit_and_meaning_of_0(
+    node: type[NodeParams], spec: ParamSpec
+) -> None:
+    assert spec.description[0].isupper() and spec.description.endswith(".")
+    assert len(spec.description.split()) <= 20, spec.description
+    assert ". " not in spec.description
+    if spec.kind in (int, float):
+        suffix = spec.name.rpartition("_")[2]
+        units = {"s": "s", "m": "m", "ms": "ms", "hz": "Hz", "deg": "degrees"}
+        assert units.get(suffix, spec.unit) == spec.unit
+        if not spec.is_list and spec.low is not None and spec.low <= 0 <= spec.high:
+            assert spec.zero, "0 is allowed and nothing says what it does"
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_old_names_are_refused_with_the_new_one(node: type[NodeParams]) -> None:
+    for old, new in node.replaced.items():
+        assert old not in node.specs() and new in node.specs()
+        with pytest.raises(ParamError, match=f"'{old}' was renamed: set '{new}'"):
+            node.refuse_unknown([old])
+    with pytest.raises(ParamError, match="unknown parameter 'lags'; this node has: "):
+        node.refuse_unknown(["lags"])
+    node.refuse_unknown(node.specs())
+
+
+@pytest.mark.parametrize(
+    ("node", "name", "value", "expected"),
+    [
+        (SkeletonLifterParams, "lag", 5, 5),
+        (SkeletonLifterParams, "lag", "auto", "auto"),
+        (SkeletonLifterParams, "cameras", ["front", "rear"], ("front", "rear")),
+        (SkeletonLifterParams, "camera_height_m", [1, 1.5], (1.0, 1.5)),
+        (VideoSourceParams, "source", 0, "0"),
+        (VideoSourceParams, "fov_deg", 78, 78.0),
+    ],
+)
+def test_values_are_taken_in_the_types_of_the_dataclass(
+    node: type[NodeParams], name: str, value: Any, expected: Any
+) -> None:
+    taken = node.specs()[name].check(value)
+    assert taken == expected and type(taken) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("node", "name", "value", "message"),
+    [
+        (SkeletonLifterParams, "lag", "most", "a whole number or 'auto'"),
+        (SkeletonLifterParams, "lag", 1.5, "a whole number or 'auto'"),
+        (SkeletonLifterParams, "lag", True, "a whole number or 'auto'"),
+        (SkeletonLifterParams, "lag", 27, r"0\.\.26"),
+        (SkeletonLifterParams, "coast_s", float("nan"), r"0\.\.5"),
+        (SkeletonLifterParams, "camera_height_m", [float("nan")], "must be in"),
+        (SkeletonLifterParams, "cameras", "front", "a list"),
+        (SkeletonLifterParams, "preset", "huge", "one of lite"),
+        (SkeletonLifterParams, "use_depth", 1, "true or false"),
+        (VideoSourceParams, "source", 1.5, "quote it"),
+        (VideoSourceParams, "fov_deg", "wide", "a number or 'auto'"),
+        (KeypointDetectorParams, "roi", [0, -1, 5, 5], r"0\.\.32766"),
+    ],
+)
+def test_other_values_are_refused_with_what_is_allowed(
+    node: type[NodeParams], name: str, value: Any, message: str
+) -> None:
+    with pytest.raises(ParamError, match=message):
+        node.specs()[name].check(value)
+
+
+# --- launch arguments ----------------------------------------------------------------------------
+
+
+def test_an_argument_goes_to_every_node_concerned() -> None:
+    texts = {"max_people": "3", "device": "cpu", "lag": "auto", "min_score": "", "rate_hz": "30"}
+    detector = given_parameters(KeypointDetectorParams, texts)
+    lifter = given_parameters(SkeletonLifterParams, texts)
+    assert detector == {"device": "cpu", "max_people": 3}
+    assert lifter == {"device": "cpu", "max_people": 3, "lag": "auto"}
+    assert given_parameters(VideoSourceParams, texts) == {"rate_hz": 30.0}
+
+
+def test_an_argument_is_described_with_range_choices_and_default() -> None:
+    found = launch_arguments(NODES)
+    # The narrowest range of the nodes concerned.
+    assert "1 to 20" in found["max_people"] and "Default: 8" in found["max_people"]
+    assert "auto, cuda, cpu" in found["device"]
+    assert "coast_s" not in found
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("lag", "5", 5),
+        ("latency_budget_ms", "100", 100.0),
+        ("rectified", "True", True),
+        ("camera_height_m", "1.2", [1.2]),
+        ("camera_height_m", "[1, 2.5]", [1.0, 2.5]),
+        ("weights", "12", "12"),
+    ],
+)
+def test_texts_of_arguments_are_read(name: str, text: str, expected: Any) -> None:
+    assert given_parameters(SkeletonLifterParams, {name: text}) == {name: expected}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("max_people", "300", r"max_people:=300 .* skeleton_lifter: it must be in 1\.\.256"),
+        ("max_people", "many", "a whole number"),
+        ("lag", "{", "a whole number or 'auto'"),
+        ("preset", "huge", "one of lite"),
+        ("rectified", "maybe", "true or false"),
+    ],
+)
+def test_bad_texts_of_arguments_are_refused(name: str, text: str, message: str) -> None:
+    with pytest.raises(ParamError, match=message):
+        given_parameters(SkeletonLifterParams, {name: text})
