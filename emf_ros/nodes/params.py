@@ -8,6 +8,7 @@ field here and run `make generated`.
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
@@ -84,13 +85,10 @@ class ParamSpec:
     def allowed(self) -> str:
         """The values that are allowed, in words; empty where the type is all there is to say."""
         if self.choices:
-            return "one of: " + ", ".join(self.choices)
-        span = ""
-        if self.low is not None and self.high is not None:
-            span = f"{self.low:g} to {self.high:g}"
-        if self.words:
-            return f"{span}, or one of: {', '.join(self.words)}"
-        return span
+            return ", ".join(self.choices)
+        if self.low is None or self.high is None:
+            return ""
+        return " or ".join([f"{self.low:g} to {self.high:g}", *self.words])
 
     def check(self, value: Any) -> Any:
         """Check a value.
@@ -548,7 +546,8 @@ def launch_arguments(nodes: Iterable[type[NodeParams]]) -> dict[str, str]:
 def _argument_text(specs: list[ParamSpec]) -> str:
     # The narrowest range is the one that every node takes.
     narrow = min(specs, key=lambda spec: math.inf if spec.high is None else spec.high)
-    allowed = f" Allowed: {narrow.allowed}." if narrow.allowed else ""
+    values = "true, false" if narrow.kind is bool else narrow.allowed
+    allowed = f" Allowed: {values}." if values else ""
     default = default_text(narrow)
     by_default = f" Default: {default}." if default != "''" else ""
     return f"{narrow.text}{allowed}{by_default}"
@@ -587,3 +586,32 @@ def given_parameters(node: type[NodeParams], arguments: Mapping[str, str]) -> di
             ) from None
         given[name] = list(value) if spec.is_list else value
     return given
+
+
+def read_switch(name: str, text: str) -> bool:
+    """A launch argument that is true or false.
+
+    Raises:
+        ParamError: it is neither; the message names the argument.
+    """
+    if text.lower() not in ("true", "false"):
+        raise ParamError(f"launch argument {name}:={text} is refused: it must be true or false")
+    return text.lower() == "true"
+
+
+def write_parameters(values: Mapping[type[NodeParams], Mapping[str, Any]]) -> str:
+    """Write a temporary parameters file, in which each node finds its own in any namespace.
+
+    Two nodes in one process refuse each other's parameters, so the file says whose they are.
+
+    Returns:
+        Its path; empty where there are no values.
+    """
+    content = {
+        f"/**/{node.node}": {"ros__parameters": dict(own)} for node, own in values.items() if own
+    }
+    if not content:
+        return ""
+    with tempfile.NamedTemporaryFile("w", prefix="emf_ros_", suffix=".yaml", delete=False) as file:
+        yaml.safe_dump(content, file)
+    return file.name

@@ -1,0 +1,136 @@
+"""Write the files that repeat the declarations of parameters: `make generated`.
+
+They are config/lift.yaml and docs/reference/parameters.md. With --check, nothing is written, and a
+stale file ends the program with an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from pathlib import Path
+
+from emf_ros.nodes.params import (
+    NODES,
+    KeypointDetectorParams,
+    NodeParams,
+    ParamSpec,
+    SkeletonLifterParams,
+    default_text,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: Nodes that lift.launch.py starts.
+LIFT_NODES = (KeypointDetectorParams, SkeletonLifterParams)
+
+_YAML_HEAD = """\
+# Basic parameters of the lifting nodes, at their defaults. The advanced parameters are in
+# docs/reference/parameters.md. Launch arguments win over this file.
+# Generated from emf_ros/nodes/params.py by `make generated`: change the declarations, not this file.
+"""
+
+_DOCS_HEAD = """\
+# Parameters
+
+Generated from `emf_ros/nodes/params.py` by `make generated`: change the declarations, not this page.
+
+- Nodes read their parameters at start. `ros2 param describe NODE NAME` shows the same texts.
+- An unknown name, and a value that is not allowed, end the node with one line that says what is allowed.
+- `config/lift.yaml` holds the basic parameters at their defaults. `config/` has a file for each use.
+- An argument of `lift.launch.py` or `demo.launch.py` goes to each node that has the parameter. Arguments that are
+  not given leave the parameters file in force.
+"""
+
+
+def lift_yaml() -> str:
+    """The text of config/lift.yaml."""
+    return _YAML_HEAD + "".join(_yaml_section(node) for node in LIFT_NODES)
+
+
+def _yaml_section(node: type[NodeParams]) -> str:
+    lines = ["", f"/**/{node.node}:", "  ros__parameters:"]
+    for spec in node.specs().values():
+        if spec.advanced:
+            continue
+        allowed = f" Allowed: {spec.allowed}." if spec.allowed else ""
+        lines += textwrap.wrap(
+            spec.text + allowed, 100, initial_indent="    # ", subsequent_indent="    # "
+        )
+        lines.append(f"    {spec.name}: {default_text(spec)}")
+    return "\n".join(lines) + "\n"
+
+
+def parameters_page() -> str:
+    """The text of docs/reference/parameters.md."""
+    return _DOCS_HEAD + "".join(_page_section(node) for node in NODES)
+
+
+def _page_section(node: type[NodeParams]) -> str:
+    specs = list(node.specs().values())
+    lines = ["", f"## {node.node}", ""]
+    lines += _table([spec for spec in specs if not spec.advanced])
+    advanced = [spec for spec in specs if spec.advanced]
+    if advanced:
+        lines += ["", "Advanced, of use in special cases only:", ""]
+        lines += _table(advanced)
+    if node.replaced:
+        names = ", ".join(f"`{old}` is now `{new}`" for old, new in node.replaced.items())
+        lines += ["", f"Renamed: {names}."]
+    return "\n".join(lines) + "\n"
+
+
+def _table(specs: list[ParamSpec]) -> list[str]:
+    lines = [
+        "| parameter | type | default | allowed | launch argument | description |",
+        "|---|---|---|---|---|---|",
+    ]
+    for spec in specs:
+        kind = f"list of {spec.kind.__name__}" if spec.is_list else spec.kind.__name__
+        cells = [
+            f"`{spec.name}`",
+            kind,
+            f"`{default_text(spec)}`",
+            spec.allowed,
+            "yes" if spec.launch else "",
+            spec.text,
+        ]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return lines
+
+
+def generated() -> dict[Path, str]:
+    """The texts of the generated files, by path."""
+    return {
+        ROOT / "config" / "lift.yaml": lift_yaml(),
+        ROOT / "docs" / "reference" / "parameters.md": parameters_page(),
+    }
+
+
+def stale() -> list[Path]:
+    """The generated files that differ from what the declarations say."""
+    return [
+        path
+        for path, text in generated().items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if one is stale")
+    args = parser.parse_args(argv)
+    outdated = stale()
+    for path in outdated:
+        if args.check:
+            print(f"{path.relative_to(ROOT)} is stale: run `make generated`", file=sys.stderr)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(generated()[path], encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
+    return 1 if args.check and outdated else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
