@@ -26,6 +26,7 @@ env:
 # make golden  accuracy, ids, recall and false positives, each within its range; a minute
 # make bench  the benchmarks' tables
 # make lint   ruff and mypy
+# make generated   config/lift.yaml and docs/reference/parameters.md, from emf_ros/nodes/params.py
 
 PY      := $(VENV)/bin/python
 VIDEO   ?=
@@ -33,7 +34,7 @@ DEMO    ?=
 # The shell reads it from the environment: a name may hold quotes.
 export VIDEO
 
-.PHONY: demo test golden bench lint
+.PHONY: demo test golden bench lint generated
 
 demo: env
 	@$(PY) -m emf_ros.nodes.demo $${VIDEO:+--video "$$VIDEO"} $(DEMO)
@@ -57,3 +58,6 @@ lint: env
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+
+generated: env
+	@$(PY) tools/generate.py

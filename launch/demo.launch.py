@@ -50,7 +50,7 @@ def _video_source(context: LaunchContext) -> list[Node]:
 
         given["source"] = str(ensure_demo_video())
     files = [
-        write_parameters({VideoSourceParams: defaults}),
+        write_parameters({VideoSourceParams: defaults}, namespace="/**"),
         arguments["params_file"],
         write_parameters({VideoSourceParams: given}),
     ]

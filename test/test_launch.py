@@ -1,11 +1,13 @@
-"""Launch and parameter files: executed where launch is installed, else read with `ast`."""
+"""Launch and parameters files: executed where launch is installed, and generated files."""
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,59 +15,32 @@ from typing import Any
 import pytest
 import yaml
 
-from emf_ros.nodes.common import Param
+from emf_ros.nodes.params import (
+    NODES,
+    KeypointDetectorParams,
+    NodeParams,
+    SkeletonLifterParams,
+    launch_arguments,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 PARAMETER_FILES = sorted((ROOT / "config").glob("*.yaml"))
+LIFT, DEMO = ROOT / "launch" / "lift.launch.py", ROOT / "launch" / "demo.launch.py"
 HAVE_LAUNCH = all(importlib.util.find_spec(name) for name in ("launch", "launch_ros"))
 
 with_launch = pytest.mark.skipif(not HAVE_LAUNCH, reason="launch and launch_ros are not installed")
 
-#: Provided by every node, not by our tables.
+#: Parameters that every node has without our declaring them.
 BUILT_IN = {"use_sim_time"}
 
-
-def tables() -> dict[str, dict[str, Param]]:
-    """Each node's parameters by name."""
-    return {
-        node: {p.name: p for p in importlib.import_module(f"emf_ros.nodes.{node}").PARAMS}
-        for node in ("video_source", "keypoint_detector", "skeleton_lifter")
-    }
-
-
-def parameters_of(executable: str) -> set[str]:
-    """The names that an executable's nodes take."""
-    known = tables()
-    nodes = ["keypoint_detector", "skeleton_lifter"] if executable == "composed" else [executable]
-    return set().union(*(known[node] for node in nodes)) | BUILT_IN
+PARAMS = {node.node: node for node in NODES}
 
 
 def console_scripts() -> dict[str, str]:
     """setup.py's programs: name to 'module:function'."""
     text = (ROOT / "setup.py").read_text()
     return dict(re.findall(r'"([\w-]+) = ([\w.]+:\w+)"', text))
-
-
-def source(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), str(path))
-
-
-def calls(tree: ast.AST, name: str) -> list[ast.Call]:
-    """Calls of a plain name."""
-    return [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
-    ]
-
-
-def keyword(call: ast.Call, name: str) -> Any:
-    """A keyword argument's literal value; None where it is missing or computed."""
-    for given in call.keywords:
-        if given.arg == name and isinstance(given.value, ast.Constant):
-            return given.value.value
-    return None
 
 
 def ids(path: Path) -> str:
@@ -78,10 +53,14 @@ def test_there_are_files_to_test() -> None:
 
 
 def test_the_report_says_what_was_not_run(not_run: Callable[[str], None]) -> None:
-    not_run("`ros2 launch` of launch/*.launch.py: no process was started by launch itself")
     not_run("RViz with config/emf_ros.rviz")
     if not HAVE_LAUNCH:
-        not_run("building the LaunchDescriptions (launch, launch_ros missing): only read with ast")
+        not_run("launch/*.launch.py: launch and launch_ros are not installed")
+
+
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=ids)
+def test_launch_files_compile(path: Path) -> None:
+    compile(path.read_text(), str(path), "exec")
 
 
 def test_every_console_script_exists() -> None:
@@ -90,62 +69,6 @@ def test_every_console_script_exists() -> None:
     for target in scripts.values():
         module, function = target.split(":")
         assert callable(getattr(importlib.import_module(module), function))
-
-
-# --- read ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", LAUNCH_FILES, ids=ids)
-def test_arguments_are_described_and_used(path: Path) -> None:
-    tree = source(path)
-    compile(tree, str(path), "exec")
-    declared = {}
-    for call in calls(tree, "DeclareLaunchArgument"):
-        assert isinstance(call.args[0], ast.Constant)
-        declared[call.args[0].value] = keyword(call, "description")
-    assert declared
-    assert not [name for name, text in declared.items() if not text]
-    # Used: as a configuration, or by a helper that makes one of its name.
-    used = {
-        call.args[0].value
-        for function in ("LaunchConfiguration", "typed", "text")
-        for call in calls(tree, function)
-        if call.args and isinstance(call.args[0], ast.Constant)
-    }
-    assert set(declared) <= used
-    included = {"namespace", "rectified"} if path.name == "demo.launch.py" else set()
-    assert used <= set(declared) | included
-
-
-@pytest.mark.parametrize("path", LAUNCH_FILES, ids=ids)
-def test_executables_and_parameters_exist(path: Path) -> None:
-    tree = source(path)
-    nodes = calls(tree, "Node")
-    ours = [keyword(call, "executable") for call in nodes if keyword(call, "package") != "rviz2"]
-    assert ours and set(ours) <= set(console_scripts())
-    known = set().union(*(parameters_of(name) for name in ours))
-    for table in ast.walk(tree):
-        if isinstance(table, ast.Dict):
-            names = {k.value for k in table.keys if isinstance(k, ast.Constant)}
-            other = {"ros__parameters", "of_the_detector", "of_the_lifter", "of_both"}
-            other |= {"keypoint_detector", "skeleton_lifter"}
-            assert names <= known | other, names - known - other
-
-
-@pytest.mark.parametrize("path", LAUNCH_FILES, ids=ids)
-def test_defaults_and_choices_are_the_nodes(path: Path) -> None:
-    known = {name: p for table in tables().values() for name, p in table.items()}
-    # `max_people` is the detector's in the launch file.
-    known["max_people"] = tables()["keypoint_detector"]["max_people"]
-    for call in calls(source(path), "DeclareLaunchArgument"):
-        name, default = call.args[0].value, keyword(call, "default_value")
-        if name not in known or default is None or name == "loop":
-            continue
-        param = known[name]
-        assert type(param.default)(yaml.safe_load(default) or param.default) == param.default, name
-        for given in call.keywords:
-            if given.arg == "choices" and isinstance(given.value, ast.List):
-                assert set(ast.literal_eval(given.value)) <= set(param.choices), name
 
 
 # --- executed ------------------------------------------------------------------------------------
@@ -160,15 +83,25 @@ def description(path: Path) -> Any:
 
 
 @with_launch
-@pytest.mark.parametrize("path", LAUNCH_FILES, ids=ids)
-def test_the_description_is_built(path: Path) -> None:
-    arguments = {a.name: a for a in description(path).get_launch_arguments()}
-    expected = {"lift.launch.py": "image", "demo.launch.py": "video"}[path.name]
-    assert expected in arguments
+@pytest.mark.parametrize(
+    ("path", "nodes"),
+    [
+        (LIFT, (KeypointDetectorParams, SkeletonLifterParams)),
+        (DEMO, NODES),
+    ],
+)
+def test_arguments_are_the_declared_ones_and_not_given_by_default(
+    path: Path, nodes: tuple[type[NodeParams], ...]
+) -> None:
     # Included files' arguments count as well.
-    assert "preset" in arguments and "namespace" in arguments
-    for argument in arguments.values():
-        assert argument.description and argument.default_value is not None
+    arguments = {a.name: a for a in description(path).get_launch_arguments()}
+    assert all(argument.description for argument in arguments.values())
+    declared = launch_arguments(nodes)
+    assert set(declared) <= set(arguments)
+    for name in [*declared, "use_sim_time", "namespace", "cameras"]:
+        assert "".join(part.text for part in arguments[name].default_value) == "", name
+    for name in set(declared) - {"loop"}:
+        assert declared[name] in {a.description for a in arguments.values()}, name
 
 
 def commands(path: Path, **arguments: str) -> dict[str, list[str]]:
@@ -189,16 +122,15 @@ def commands(path: Path, **arguments: str) -> dict[str, list[str]]:
             if isinstance(entity, DeclareLaunchArgument):
                 entity.visit(context)
             elif isinstance(entity, Node):
-                if entity.condition is None or entity.condition.evaluate(context):
-                    name = entity.node_executable
-                    if not isinstance(name, str):
-                        name = perform_substitutions(context, name)
-                    entity._perform_substitutions(context)
-                    namespace = entity.expanded_node_namespace.lstrip("/")
-                    if namespace:
-                        name = f"{namespace}/{name}"
-                    assert name not in found
-                    found[name] = [perform_substitutions(context, part) for part in entity.cmd[1:]]
+                name = entity.node_executable
+                if not isinstance(name, str):
+                    name = perform_substitutions(context, name)
+                entity._perform_substitutions(context)
+                namespace = entity.expanded_node_namespace.lstrip("/")
+                if namespace:
+                    name = f"{namespace}/{name}"
+                assert name not in found
+                found[name] = [perform_substitutions(context, part) for part in entity.cmd[1:]]
             else:
                 visit(entity.visit(context) or [])
 
@@ -206,75 +138,228 @@ def commands(path: Path, **arguments: str) -> dict[str, list[str]]:
     return found
 
 
-def given_parameters(command: list[str]) -> dict[str, Any]:
-    """What a command line's parameter files set, the later over the earlier, whatever the node."""
-    out: dict[str, Any] = {}
+def values(command: list[str], node: str) -> dict[str, Any]:
+    """What a command line's parameters files set for a node, as ROS reads them.
+
+    Sections of one name are merged where the name first appears; later sections win.
+    """
+    sections: dict[str, dict[str, Any]] = {}
     for flag, value in zip(command, command[1:], strict=False):
+        assert flag != "-p"
         if flag == "--params-file":
-            # launch_ros writes lists as Python's tuples; ROS's own parser does not mind.
-            for node in yaml.full_load(Path(value).read_text()).values():
-                out.update(node["ros__parameters"])
-        elif flag == "-p":
-            name, text = value.split(":=", 1)
-            out[name.split(":")[-1]] = yaml.safe_load(text)
-    return out
+            for pattern, content in yaml.safe_load(Path(value).read_text()).items():
+                section = sections.setdefault(pattern, {})
+                for name, new in content["ros__parameters"].items():
+                    assert type(section.get(name, new)) is type(new), f"ROS would not set {name}"
+                    section[name] = new
+    mine = [own for name, own in sections.items() if name.split("/")[-1] in (node, "**")]
+    return {name: value for own in mine for name, value in own.items()}
+
+
+@pytest.fixture
+def user_file(tmp_path: Path) -> Path:
+    """A user's parameters file, with other values than the defaults."""
+    path = tmp_path / "mine.yaml"
+    content = {
+        "keypoint_detector": {"max_people": 11, "variant": "lite"},
+        "skeleton_lifter": {"max_people": 12, "lag": 7, "latency_budget_ms": 90.0},
+    }
+    path.write_text(
+        yaml.safe_dump({f"/**/{n}": {"ros__parameters": own} for n, own in content.items()})
+    )
+    return path
 
 
 @with_launch
-def test_two_processes_or_one() -> None:
-    path = ROOT / "launch" / "lift.launch.py"
-    apart = executed(path)
-    assert set(apart) == {"keypoint_detector", "skeleton_lifter"}
-    together = executed(path, composed="true", lag="5", variant="lite")
-    assert set(together) == {"composed"}
-    set_to = given_parameters(together["composed"])
-    assert set_to["lag"] == 5 and set_to["variant"] == "lite"
-    set_to = given_parameters(executed(path, lag="5", max_people="3")["skeleton_lifter"])
-    assert set_to["lag"] == 5
-    for executable, command in apart.items():
-        given = set(given_parameters(command)) - BUILT_IN
-        both = parameters_of("keypoint_detector") | parameters_of("skeleton_lifter")
-        assert given <= both, executable
+@pytest.mark.parametrize("composed", ["false", "true"])
+def test_a_users_file_is_not_overridden_by_defaults(user_file: Path, composed: str) -> None:
+    found = commands(LIFT, params_file=str(user_file), composed=composed)
+    names = ["composed"] if composed == "true" else ["keypoint_detector", "skeleton_lifter"]
+    assert sorted(found) == names
+    content = yaml.safe_load(user_file.read_text())
+    for node in ("keypoint_detector", "skeleton_lifter"):
+        command = found["composed"] if composed == "true" else found[node]
+        assert values(command, node) == content[f"/**/{node}"]["ros__parameters"]
+
+
+@with_launch
+@pytest.mark.parametrize("composed", ["false", "true"])
+def test_a_given_argument_reaches_every_node_concerned(user_file: Path, composed: str) -> None:
+    found = commands(
+        LIFT,
+        params_file=str(user_file),
+        composed=composed,
+        max_people="3",
+        device="cpu",
+        lag="auto",
+        use_sim_time="true",
+    )
+    detector = values(found.get("composed") or found["keypoint_detector"], "keypoint_detector")
+    lifter = values(found.get("composed") or found["skeleton_lifter"], "skeleton_lifter")
+    both = {"max_people": 3, "device": "cpu", "use_sim_time": True}
+    assert detector == {**both, "variant": "lite"}
+    assert lifter == {**both, "lag": "auto", "latency_budget_ms": 90.0}
+
+
+@with_launch
+def test_without_arguments_every_node_has_its_defaults() -> None:
+    found = commands(LIFT)
+    for node in ("keypoint_detector", "skeleton_lifter"):
+        params = PARAMS[node]
+        specs = params.specs()
+        given = {n: specs[n].check(v) for n, v in values(found[node], node).items()}
+        assert params(**given) == params()
 
 
 @with_launch
 def test_several_cameras_share_a_lifter() -> None:
-    path = ROOT / "launch" / "lift.launch.py"
-    found = executed(path, cameras="front, rear", namespace="robot", lag="auto", image="image_raw")
+    found = commands(
+        LIFT,
+        cameras="front, rear",
+        namespace="robot",
+        lag="auto",
+        image="image_raw",
+        max_people="4",
+    )
     detectors = {f"robot/{name}/keypoint_detector" for name in ("front", "rear")}
     assert set(found) == {*detectors, "robot/skeleton_lifter"}
-    set_to = given_parameters(found["robot/skeleton_lifter"])
-    assert list(set_to["cameras"]) == ["front", "rear"] and set_to["lag"] == "auto"
+    set_to = values(found["robot/skeleton_lifter"], "skeleton_lifter")
+    assert set_to["cameras"] == ["front", "rear"]
+    assert set_to["lag"] == "auto" and set_to["max_people"] == 4
     for name in detectors:
-        assert "cameras" not in given_parameters(found[name])
-    with pytest.raises(RuntimeError, match="composed"):
-        executed(path, cameras="front", composed="true")
+        set_to = values(found[name], "keypoint_detector")
+        assert "cameras" not in set_to and set_to["max_people"] == 4
 
 
-def executed(path: Path, **arguments: str) -> dict[str, list[str]]:
-    """`commands`, or a skip where this launch_ros has other insides than those we look at."""
+@with_launch
+def test_third_party_keypoints_start_no_detector() -> None:
+    found = commands(LIFT, keypoints_type="yolo_msgs")
+    assert list(found) == ["skeleton_lifter"]
+    assert values(found["skeleton_lifter"], "skeleton_lifter")["keypoints_type"] == "yolo_msgs"
+
+
+@with_launch
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"cameras": "front", "composed": "true"}, "composed"),
+        ({"keypoints_type": "yolo_msgs", "composed": "true"}, "composed"),
+        ({"max_people": "300"}, r"max_people:=300 is refused by keypoint_detector.* 1\.\.20"),
+        ({"preset": "huge"}, "preset:=huge .* lite"),
+        ({"composed": "maybe"}, "composed:=maybe .* true or false"),
+        ({"use_sim_time": "1"}, "use_sim_time:=1 .* true or false"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        commands(LIFT, **arguments)
+
+
+@with_launch
+def test_the_demo_adds_a_video(user_file: Path) -> None:
+    found = commands(DEMO, video="my.mp4", fov_deg="70", rectified="true", max_people="2")
+    assert sorted(found) == ["keypoint_detector", "skeleton_lifter", "video_source"]
+    assert values(found["video_source"], "video_source") == {
+        "source": "my.mp4",
+        "fov_deg": 70.0,
+        "rectified": True,
+        "loop": True,
+        "start_when_subscribed": True,
+    }
+    assert values(found["skeleton_lifter"], "skeleton_lifter")["rectified"] is True
+    assert values(found["keypoint_detector"], "keypoint_detector")["max_people"] == 2
+    user_file.write_text("/**/video_source: {ros__parameters: {loop: false, rate_hz: 5.0}}")
+    for rate, expected in (("", 5.0), ("20", 20.0)):
+        found = commands(DEMO, video="0", params_file=str(user_file), rate_hz=rate)
+        set_to = values(found["video_source"], "video_source")
+        assert set_to["loop"] is False and set_to["rate_hz"] == expected
+        # A webcam's number stays text.
+        assert set_to["source"] == "0"
+
+
+def parameters_of(ros: Any, node: str, names: list[str]) -> list[Any]:
+    """Values of a running node's parameters."""
+    from rcl_interfaces.srv import GetParameters
+    from rclpy.parameter import parameter_value_to_python
+
+    request = GetParameters.Request(names=names)
+    answer = ros.call(GetParameters, f"{node}/get_parameters", request)
+    return [parameter_value_to_python(value) for value in answer.values]
+
+
+@with_launch
+def test_launched_nodes_run_with_the_file_and_the_arguments(
+    ros: Any, user_file: Path, tmp_path: Path
+) -> None:
+    arguments = {
+        "namespace": "launched",
+        "params_file": str(user_file),
+        "max_people": "3",
+        "device": "cpu",
+        "lag": "auto",
+    }
+    code = (
+        "import sys\n"
+        "from launch import LaunchDescription, LaunchService\n"
+        "from launch.actions import IncludeLaunchDescription\n"
+        f"lift = IncludeLaunchDescription({str(LIFT)!r}, "
+        f"launch_arguments={list(arguments.items())!r})\n"
+        "service = LaunchService()\n"
+        "service.include_launch_description(LaunchDescription([lift]))\n"
+        "sys.exit(service.run())\n"
+    )
+    log = tmp_path / "log"
+    with open(log, "w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=out, stderr=out, cwd=tmp_path
+        )
     try:
-        return commands(path, **arguments)
-    except AttributeError as error:
-        pytest.skip(f"this launch_ros cannot be looked into: {error}")
+        names = ["max_people", "device", "variant", "min_score"]
+        detector = parameters_of(ros, "/launched/keypoint_detector", names)
+        assert detector == [3, "cpu", "lite", 0.4]
+        names = ["max_people", "device", "lag", "latency_budget_ms"]
+        lifter = parameters_of(ros, "/launched/skeleton_lifter", names)
+        assert lifter == [3, "cpu", "auto", 90.0]
+    finally:
+        # Launch hands the interrupt on to the nodes.
+        process.send_signal(signal.SIGINT)
+        code = process.wait(60)
+    assert code == 0, log.read_text()
+    assert "Traceback" not in log.read_text()
 
 
-# --- parameter files -----------------------------------------------------------------------------
+# --- parameters files ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", PARAMETER_FILES, ids=ids)
-def test_parameter_files_fit_the_nodes(path: Path) -> None:
-    known = tables()
-    for pattern, content in yaml.safe_load(path.read_text()).items():
-        node = pattern.split("/")[-1]
-        assert node in known, pattern
-        for name, value in content["ros__parameters"].items():
-            if name in BUILT_IN:
-                continue
-            assert name in known[node], f"{node} has no parameter {name}"
-            param = known[node][name]
-            assert type(value) is type(param.default) or value in param.words, f"{node}: {name}"
-            if param.choices:
-                assert value in param.choices
-            if param.low is not None:
-                assert param.low <= value <= param.high
+def test_parameters_files_fit_the_nodes(path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    assert content
+    for pattern, section in content.items():
+        (node,) = [n for n in PARAMS if pattern == f"/**/{n}"]
+        own = section["ros__parameters"]
+        assert own
+        PARAMS[node].refuse_unknown(set(own) - BUILT_IN)
+        specs = PARAMS[node].specs()
+        for name in set(own) - BUILT_IN:
+            taken = specs[name].check(own[name])
+            # ROS takes no whole number for a float.
+            plain = list(taken) if specs[name].is_list else taken
+            assert repr(plain) == repr(own[name]), f"{node}: {name}"
+
+
+def test_generated_files_are_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "tools" / "generate.py")
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert [path.name for path in generate.generated()] == ["lift.yaml", "parameters.md"]
+    assert not generate.stale(), "run `make generated`"
+
+
+def test_the_generated_file_has_every_basic_parameter_at_its_default() -> None:
+    content = yaml.safe_load((ROOT / "config" / "lift.yaml").read_text())
+    for node in (KeypointDetectorParams, SkeletonLifterParams):
+        own = content[f"/**/{node.node}"]["ros__parameters"]
+        specs = node.specs()
+        assert list(own) == [name for name, spec in specs.items() if not spec.advanced]
+        assert node(**{name: specs[name].check(value) for name, value in own.items()}) == node()

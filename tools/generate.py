@@ -28,19 +28,23 @@ LIFT_NODES = (KeypointDetectorParams, SkeletonLifterParams)
 _YAML_HEAD = """\
 # Basic parameters of the lifting nodes, at their defaults. The advanced parameters are in
 # docs/reference/parameters.md. Launch arguments win over this file.
-# Generated from emf_ros/nodes/params.py by `make generated`: change the declarations, not this file.
+# Generated from emf_ros/nodes/params.py by `make generated`: copy it, do not edit it.
 """
 
 _DOCS_HEAD = """\
 # Parameters
 
-Generated from `emf_ros/nodes/params.py` by `make generated`: change the declarations, not this page.
+Generated from `emf_ros/nodes/params.py` by `make generated`: do not edit this page by hand.
 
 - Nodes read their parameters at start. `ros2 param describe NODE NAME` shows the same texts.
-- An unknown name, and a value that is not allowed, end the node with one line that says what is allowed.
-- `config/lift.yaml` holds the basic parameters at their defaults. `config/` has a file for each use.
-- An argument of `lift.launch.py` or `demo.launch.py` goes to each node that has the parameter. Arguments that are
-  not given leave the parameters file in force.
+- An unknown name or a refused value ends the node. One line says what is allowed.
+- `config/lift.yaml` holds the basic parameters at their defaults. Copy it and change the copy.
+- `config/` has a file for each use: `single_camera.yaml`, `several_cameras.yaml`,
+  `third_party_keypoints.yaml` and `offline_replay.yaml`.
+- Set `lag` and `fov_deg` in one parameters file only. ROS merges files, and keeps the number of the
+  first where the second has a word.
+- A launch argument goes to each node that has the parameter. The parameters file decides where no
+  argument is given.
 """
 
 

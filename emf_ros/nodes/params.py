@@ -599,16 +599,27 @@ def read_switch(name: str, text: str) -> bool:
     return text.lower() == "true"
 
 
-def write_parameters(values: Mapping[type[NodeParams], Mapping[str, Any]]) -> str:
-    """Write a temporary parameters file, in which each node finds its own in any namespace.
+def write_parameters(
+    values: Mapping[type[NodeParams], Mapping[str, Any]], namespace: str = "/**/**"
+) -> str:
+    """Write a temporary parameters file for one or several nodes.
 
     Two nodes in one process refuse each other's parameters, so the file says whose they are.
 
+    Args:
+        values: of each node, by name.
+        namespace: of the nodes, with wildcards. ROS reads sections in the order in which their
+            names first appear, and merges sections of one name: there a word does not replace a
+            number (`lag`). The default stands for any namespace as '/**' does, but no user's file
+            has it, so these values win over those of a file that is given before.
+
     Returns:
-        Its path; empty where there are no values.
+        The file's path; empty where there are no values.
     """
     content = {
-        f"/**/{node.node}": {"ros__parameters": dict(own)} for node, own in values.items() if own
+        f"{namespace}/{node.node}": {"ros__parameters": dict(own)}
+        for node, own in values.items()
+        if own
     }
     if not content:
         return ""
