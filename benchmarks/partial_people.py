@@ -90,7 +90,7 @@ def partly(
 def lifted(engine: Engine, rays: np.ndarray, scores: np.ndarray) -> list:
     """The last image's people, by row; None of whom nothing is known."""
     camera = Camera(np.array([[1000.0, 0, 0], [0, 1000.0, 0], [0, 0, 1]]), (100_000, 100_000))
-    config = PipelineConfig(max_people=len(rays), keep_sides=False)
+    config = PipelineConfig(max_people=len(rays), swap_correction=False)
     pipeline = LiftPipeline(engine, config)
     pipeline.set_camera(camera)
     for t in range(rays.shape[1]):

@@ -9,12 +9,14 @@ An empty argument is not given: the parameters file, or else the node's default,
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.logging import get_logger
 from launch_ros.actions import Node
 
 from emf_ros.nodes.params import (
     KeypointDetectorParams,
     SkeletonLifterParams,
     given_parameters,
+    ignored_arguments,
     launch_arguments,
     read_switch,
     write_parameters,
@@ -64,6 +66,8 @@ def generate_launch_description() -> LaunchDescription:
 def _nodes(context: LaunchContext) -> list[Node]:
     """The nodes, for one camera or for several."""
     arguments = context.launch_configurations
+    for sentence in ignored_arguments(NODES, set(arguments) - {"cameras"}):
+        get_logger("emf_ros").warning(sentence)
     cameras = arguments["cameras"].replace(",", " ").split()
     composed = read_switch("composed", arguments["composed"])
     if cameras and composed:

@@ -297,6 +297,7 @@ def test_launched_nodes_run_with_the_file_and_the_arguments(
         "max_people": "3",
         "device": "cpu",
         "lag": "auto",
+        "coast_s": "2.0",
     }
     code = (
         "import sys\n"
@@ -326,6 +327,8 @@ def test_launched_nodes_run_with_the_file_and_the_arguments(
         code = process.wait(60)
     assert code == 0, log.read_text()
     assert "Traceback" not in log.read_text()
+    # Launch itself takes any name.
+    assert "coast_s is no launch argument and is ignored" in log.read_text()
 
 
 # --- parameters files ----------------------------------------------------------------------------

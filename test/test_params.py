@@ -17,6 +17,7 @@ from emf_ros.nodes.params import (
     SkeletonLifterParams,
     VideoSourceParams,
     given_parameters,
+    ignored_arguments,
     launch_arguments,
 )
 
@@ -156,3 +157,12 @@ def test_texts_of_arguments_are_read(name: str, text: str, expected: Any) -> Non
 def test_bad_texts_of_arguments_are_refused(name: str, text: str, message: str) -> None:
     with pytest.raises(ParamError, match=message):
         given_parameters(SkeletonLifterParams, {name: text})
+
+
+def test_arguments_that_launch_would_ignore_are_told() -> None:
+    nodes = (KeypointDetectorParams, SkeletonLifterParams)
+    names = ["max_people", "coast_s", "keep_sides", "image", "rviz"]
+    told = ignored_arguments(nodes, names)
+    assert len(told) == 2
+    assert "coast_s is no launch argument" in told[0] and "skeleton_lifter" in told[0]
+    assert "keep_sides is no" in told[1] and "set swap_correction of" in told[1]

@@ -52,7 +52,7 @@ def test_what_the_detector_exchanged_does_not_reach_the_skeleton(engine):
     assert counts["sides_exchanged"] == 0
     kept, _, counts = lift(engine, wrong)
     assert np.allclose(kept, right) and counts["sides_exchanged"] == 8
-    taken, _, counts = lift(engine, wrong, keep_sides=False)
+    taken, _, counts = lift(engine, wrong, swap_correction=False)
     assert np.abs(taken - right).max() > 0.05 and counts["sides_exchanged"] == 0
 
 
@@ -84,7 +84,7 @@ def test_bones_keep_their_lengths_and_the_distance_its_calm(engine):
         return (lengths.std(axis=0) / lengths.mean(axis=0)).mean()
 
     remembered, roots, _ = lift(engine, rays)
-    forgotten, _, _ = lift(engine, rays, bone_memory_s=0.0)
+    forgotten, _, _ = lift(engine, rays, bone_length_memory_s=0.0)
     assert variation(remembered) < 0.5 * variation(forgotten)
     # The pose itself is hardly another one.
     relative = [joints - joints[:, :1] for joints in (remembered, forgotten)]

@@ -62,13 +62,14 @@ class PipelineConfig:
         max_gap_s: keypoints further apart are not interpolated between.
         min_score: a keypoint under it does not show its joint, and does not weigh on the root.
         joint_timeout_s: a joint not shown for this long is unknown.
-        bone_memory_s: how long a person's bones are remembered, see `bones.BoneMemory`; 0: each
-            pose has the bones that the model gives it.
-        keep_sides: put right what the detector takes for the other side, see `sides.SideKeeper`.
+        bone_length_memory_s: averaging time of a person's bone lengths, see `bones.BoneMemory`; 0:
+            each pose has the bones that the model gives it.
+        swap_correction: correct the detector's left/right swaps, see `sides.SideKeeper`.
         person_height_m: everyone's standing height, NaN where it is not known; see `height`. One
             person's own is told to `LiftPipeline.set_height`.
         ground: the floor as the camera sees it, where that is known; see `ground`.
-        steady_s: time constant of `smoothing.WindowFilter` on the joints about the root; 0: none.
+        jitter_filter_s: time constant of `smoothing.WindowFilter` on the joints about the root; 0:
+            no filter.
         smoothing_cutoff_hz, smoothing_beta: of `smoothing.OneEuroFilter`, on the root and on the
             joints about it; a cutoff of 0 leaves everything as it is.
         silence_s: images of another frame are refused until those of the one that was there first
@@ -82,11 +83,11 @@ class PipelineConfig:
     max_gap_s: float = 0.4
     min_score: float = 0.2
     joint_timeout_s: float = 0.5
-    bone_memory_s: float = 10.0
-    keep_sides: bool = True
+    bone_length_memory_s: float = 10.0
+    swap_correction: bool = True
     person_height_m: float = math.nan
     ground: GroundPlane | None = None
-    steady_s: float = 0.05
+    jitter_filter_s: float = 0.05
     smoothing_cutoff_hz: float = 0.0
     smoothing_beta: float = 8.0
     silence_s: float = 1.0
@@ -546,12 +547,12 @@ class LiftPipeline:
             track.history.add(stamp_ns, rays, scores)
 
     def _new_track(self) -> Track:
-        memory_s = self.config.bone_memory_s
+        memory_s = self.config.bone_length_memory_s
         return Track(
             KeypointHistory(self._span_s, self.config.max_gap_s),
             BoneMemory(memory_s) if memory_s else None,
-            SideKeeper(self._span_s) if self.config.keep_sides else None,
-            WindowFilter(self.config.steady_s) if self.config.steady_s else None,
+            SideKeeper(self._span_s) if self.config.swap_correction else None,
+            WindowFilter(self.config.jitter_filter_s) if self.config.jitter_filter_s else None,
             OneEuroFilter(self.config.smoothing_cutoff_hz, self.config.smoothing_beta)
             if self.config.smoothing_cutoff_hz
             else None,

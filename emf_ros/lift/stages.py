@@ -159,7 +159,7 @@ def turn_back(batch: PoseBatch, context: StageContext) -> PoseBatch:
 
 def remember_bone_lengths(batch: PoseBatch, context: StageContext) -> PoseBatch:
     """Give each person the bone lengths that all windows so far agree on."""
-    if not context.config.bone_memory_s:
+    if not context.config.bone_length_memory_s:
         return batch
     lengths, share = bone_lengths(batch.window_m)[:, :1], batch.share.copy()
     for row, track in enumerate(batch.tracks):
@@ -233,7 +233,7 @@ def choose_frame(batch: PoseBatch, context: StageContext) -> PoseBatch:
 
 def filter_jitter(batch: PoseBatch, context: StageContext) -> PoseBatch:
     """Take out the jumps between the last window's pose and this one's, without delay."""
-    if not context.config.steady_s:
+    if not context.config.jitter_filter_s:
         return batch
     joints, lengths = batch.joints.copy(), bone_lengths(batch.joints)
     for row, track in enumerate(batch.tracks):

@@ -445,7 +445,7 @@ class SkeletonLifterParams(NodeParams):
         False, "Take distances from the topic 'depth', registered to the camera's images."
     )
     jitter_filter_s: float = param(
-        _CORE.steady_s,
+        _CORE.jitter_filter_s,
         "Set the time constant of the filter against jumps from pose to pose; it delays no motion.",
         unit="s",
         zero="no filter",
@@ -496,10 +496,10 @@ class SkeletonLifterParams(NodeParams):
         advanced=True,
     )
     swap_correction: bool = param(
-        _CORE.keep_sides, "Correct left/right swaps of the detector.", advanced=True
+        _CORE.swap_correction, "Correct left/right swaps of the detector.", advanced=True
     )
     bone_length_memory_s: float = param(
-        _CORE.bone_memory_s,
+        _CORE.bone_length_memory_s,
         "Average a person's bone lengths over this time.",
         unit="s",
         zero="each pose has its own",
@@ -586,6 +586,27 @@ def given_parameters(node: type[NodeParams], arguments: Mapping[str, str]) -> di
             ) from None
         given[name] = list(value) if spec.is_list else value
     return given
+
+
+def ignored_arguments(nodes: Iterable[type[NodeParams]], names: Iterable[str]) -> list[str]:
+    """Sentences on launch arguments that name a parameter, but are no launch arguments of it.
+
+    Args:
+        nodes: that are launched.
+        names: of all arguments that were given.
+    """
+    given = list(names)
+    found = []
+    for node in nodes:
+        specs = node.specs()
+        for name in given:
+            new = node.replaced.get(name, name)
+            if new in specs and not (name in specs and specs[name].launch):
+                found.append(
+                    f"{name} is no launch argument and is ignored: set {new} of {node.node} in "
+                    "params_file"
+                )
+    return found
 
 
 def read_switch(name: str, text: str) -> bool:

@@ -498,10 +498,10 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
                 min_frames=self.params.min_frames,
                 coast_s=self.params.coast_s,
                 max_gap_s=self.params.max_gap_s,
-                keep_sides=self.params.swap_correction,
-                bone_memory_s=self.params.bone_length_memory_s,
+                swap_correction=self.params.swap_correction,
+                bone_length_memory_s=self.params.bone_length_memory_s,
                 person_height_m=self.params.person_height_m or math.nan,
-                steady_s=self.params.jitter_filter_s,
+                jitter_filter_s=self.params.jitter_filter_s,
                 smoothing_cutoff_hz=self.params.smoothing_cutoff_hz,
                 smoothing_beta=self.params.smoothing_beta,
             )
