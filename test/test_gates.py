@@ -7,7 +7,6 @@ from emf_ros.detect.base import Detection
 from emf_ros.skeletons import BLAZEPOSE33, COCO17, get_layout
 from emf_ros.track import QualityGate
 from emf_ros.track.gates import REASONS
-from emf_ros.track.similarity import areas_of, box_iou, boxes_of, coco_sigmas, oks
 
 SIZE = (1280, 720)
 #: Of a person 1.7 m tall who stands and faces the camera, m from the middle of the feet, y down;
@@ -191,32 +190,3 @@ def test_the_people_of_the_demo_pass(gate, demo_keypoints):
     for people in demo_keypoints:
         found, refused = gate.select([Detection(k, s) for _, k, s in people], FRAME_SIZE)
         assert len(found) == len(people), refused
-
-
-# ---------------------------------------------------------------------------------- similarity
-
-
-def test_object_keypoint_similarity_is_that_of_coco():
-    first, second = standing(COCO17).keypoints, standing(COCO17).keypoints
-    sigmas = coco_sigmas(COCO17)
-    areas = areas_of(boxes_of(second[None], 0.3))
-    assert oks(first[None], second[None], areas, sigmas)[0, 0] == pytest.approx(1)
-    second[:, 0] += 10
-    expected = np.exp(-100 / (2 * areas[0] * (2 * sigmas) ** 2)).mean()
-    assert oks(first[None], second[None], areas, sigmas)[0, 0] == pytest.approx(expected)
-    assert oks(first[None], second[None], areas, sigmas, spread=50.0)[0, 0] > expected
-
-
-def test_what_cannot_be_compared_has_no_similarity():
-    first, second = standing().keypoints[None], standing().keypoints[None]
-    first[0, :20] = np.nan
-    second[0, 20:, 2] = 0.0
-    assert np.isnan(oks(first, second, np.ones(1), coco_sigmas(BLAZEPOSE33))).all()
-    assert oks(first[:0], second, np.ones(1), coco_sigmas(BLAZEPOSE33)).shape == (0, 1)
-
-
-def test_overlap_of_boxes():
-    boxes = np.array([(0.0, 0, 10, 10), (5, 0, 15, 10), (20, 20, 30, 30), (np.nan,) * 4])
-    overlap = box_iou(boxes, boxes)
-    assert overlap[0] == pytest.approx([1, 1 / 3, 0, 0])
-    assert overlap[3] == pytest.approx([0, 0, 0, 0])

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..geometry.boxes import keypoint_boxes
 from ..skeletons import Layout
 
 #: Two poses closer than this, as a share of the person's size, are one person found twice.
@@ -45,11 +46,8 @@ class Detection:
 
     def box(self, min_score: float = 0.0) -> np.ndarray:
         """(4,) x, y, width, height, px, around the keypoints of this score; NaN for none."""
-        points = self.keypoints[self.keypoints[:, 2] >= min_score, :2]
-        if not len(points):
-            return np.full(4, np.nan)
-        low, high = points.min(axis=0), points.max(axis=0)
-        return np.concatenate([low, high - low])
+        low_high = keypoint_boxes(self.keypoints[None], min_score)[0]
+        return np.concatenate([low_high[:2], low_high[2:] - low_high[:2]])
 
 
 class Detector(Protocol):

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..detect.base import Detection, in_picture, is_made_up, person_score
+from ..geometry.boxes import coco_sigmas, oks, person_areas, person_boxes
 from ..skeletons import Layout
-from .similarity import areas_of, boxes_of, coco_sigmas, oks
 
 #: The body's joints; hands, feet and face say less about whether there is a person.
 BODY = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
@@ -175,7 +175,7 @@ class QualityGate:
         if len(detections) < 2:
             return detections
         poses = np.array([d.keypoints for d in detections])
-        areas = areas_of(boxes_of(poses, self.min_joint_score))
+        areas = person_areas(person_boxes(poses, self.min_joint_score))
         # The detector may see one from the front and its double from behind.
         turned = poses[:, self._mirror]
         alike = np.fmax(

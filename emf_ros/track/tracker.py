@@ -13,11 +13,18 @@ from itertools import count
 import numpy as np
 
 from ..detect.base import Detection
+from ..geometry.boxes import (
+    MIN_COMMON_JOINTS,
+    box_iou,
+    coco_sigmas,
+    oks,
+    person_areas,
+    person_boxes,
+)
 from ..skeletons import BLAZEPOSE33, Layout
 from ..stamps import NANOSECONDS, StampFilter
 from .appearance import BIN_COUNT, PARTS, clothes, likeness
 from .assignment import assign
-from .similarity import LEAST_COMMON, areas_of, box_iou, boxes_of, coco_sigmas, oks
 
 #: Detections that can still continue a track have at least this share of the score that begins one.
 WEAK = 0.5
@@ -215,7 +222,7 @@ class Tracker:
         detections = [d for d in detections if np.isfinite(d.keypoints).all(axis=1).any()]
         poses = np.array([d.keypoints for d in detections]).reshape(-1, len(self.layout), 3)
         poses = np.where(np.isfinite(poses), poses, np.nan)
-        boxes = boxes_of(poses, self.min_score)
+        boxes = person_boxes(poses, self.min_score)
         colours = self._colours(poses, image)
         alike = _alike(np.array([t.colours for t in self._tracks]), colours)
         similarity = self._similarity(poses, boxes, alike, stamp_ns)
@@ -291,12 +298,12 @@ class Tracker:
         if not self._tracks or not len(poses):
             return np.zeros((len(self._tracks), len(poses)))
         expected = np.array([track.predicted(stamp_ns) for track in self._tracks])
-        expected_boxes = boxes_of(expected, self.min_score)
+        expected_boxes = person_boxes(expected, self.min_score)
         away = np.array([track.away_s(stamp_ns) for track in self._tracks])
         variance = np.array([track.variance for track in self._tracks])
         spread = np.sqrt((SPREAD + SPREAD_PER_S * away) ** 2 + variance * away**2)
-        spread *= np.sqrt(areas_of(expected_boxes))
-        areas = areas_of(boxes)
+        spread *= np.sqrt(person_areas(expected_boxes))
+        areas = person_areas(boxes)
 
         def of_keypoints(which: np.ndarray) -> np.ndarray:
             return oks(expected, which, areas, self._sigmas, self.min_score, spread)
@@ -412,8 +419,8 @@ class Tracker:
         Bayes's, of the lost one, who walks on or does anything else, to somebody new anywhere.
         """
         poses = np.array([t.keypoints for t in lost]), np.array([t.first for t in new])
-        boxes = [boxes_of(p, self.min_score) for p in poses]
-        sizes = [np.sqrt(areas_of(b)) for b in boxes]
+        boxes = [person_boxes(p, self.min_score) for p in poses]
+        sizes = [np.sqrt(person_areas(b)) for b in boxes]
         size = np.maximum(sizes[0][:, None], sizes[1])[..., None]
         elapsed = np.array([[(n.born_ns - t.stamp_ns) / NANOSECONDS for n in new] for t in lost])
         moved = np.array([[t.moved(n.born_ns) for n in new] for t in lost]) / size
@@ -445,9 +452,9 @@ class Tracker:
         middles = [0.5 * (p + p[:, self._known_mirror]) for p in places]
         steps = middles[1] - middles[0][:, None]
         of_joints = places[1] - places[0][:, None]
-        few = np.isfinite(steps).all(axis=-1).sum(axis=-1) < LEAST_COMMON
+        few = np.isfinite(steps).all(axis=-1).sum(axis=-1) < MIN_COMMON_JOINTS
         steps = np.where(few[..., None, None], of_joints, steps)
-        few = np.isfinite(steps).all(axis=-1).sum(axis=-1) < LEAST_COMMON
+        few = np.isfinite(steps).all(axis=-1).sum(axis=-1) < MIN_COMMON_JOINTS
         of_boxes = 0.5 * (new_boxes[:, :2] + new_boxes[:, 2:])
         of_boxes = of_boxes - 0.5 * (boxes[:, :2] + boxes[:, 2:])[:, None]
         steps = np.where(few[..., None, None], of_boxes[:, :, None], steps)
@@ -459,7 +466,7 @@ class Tracker:
             mean = p.sum(axis=2) / count
             extents.append(((p**2).sum(axis=2) / count - mean**2).sum(axis=-1))
         ratio = np.sqrt(np.maximum(extents[1], 1.0) / np.maximum(extents[0], 1.0))
-        ratio[count[..., 0] < LEAST_COMMON] = 1.0
+        ratio[count[..., 0] < MIN_COMMON_JOINTS] = 1.0
         return _median(steps), ratio
 
     def _return(self, lost: _Track, new: _Track, stamp_ns: int) -> None:
@@ -500,10 +507,10 @@ class Tracker:
         steps = pose[:, :2] - track.keypoints[:, :2]
         both = (track.keypoints[:, 2] >= self.min_score) & (pose[:, 2] >= self.min_score)
         both &= np.isfinite(steps).all(axis=1)
-        if both.sum() < LEAST_COMMON:
+        if both.sum() < MIN_COMMON_JOINTS:
             return
         pairs = both & both[self._mirror]
-        if pairs.sum() >= LEAST_COMMON:
+        if pairs.sum() >= MIN_COMMON_JOINTS:
             steps = (0.5 * (steps + steps[self._mirror]))[pairs]
         else:
             steps = steps[both]
