@@ -38,9 +38,8 @@ from emf_ros.detect.weights import ensure_demo_video
 from emf_ros.geometry.boxes import person_boxes
 from emf_ros.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33
-from emf_ros.track.assignment import assign
-from emf_ros.track.gates import QualityGate
-from emf_ros.track.tracker import Tracker
+from emf_ros.track import QualityGate, Tracker
+from emf_ros.track.association import assign
 from emf_ros.video import frames_of, open_source
 
 CACHE = Path(tempfile.gettempdir()) / "emf_ros_bench_tracking.npz"

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_gates import standing
+from test_plausibility import standing
 
 from emf_ros.geometry.boxes import (
     box_iou,

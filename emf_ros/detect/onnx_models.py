@@ -18,7 +18,8 @@ from ..onnx_session import (
     make_gpu_session,
     make_session,
 )
-from .base import Detection, DetectorError, without_doubles
+from ..track.duplicates import without_duplicates
+from .base import Detection, DetectorError
 from .onnx_config import BOX_DECODES, TOP_DOWN, USUAL_SIZE, NetworkConfig, load_config
 from .onnx_decode import (
     Placement,
@@ -298,7 +299,7 @@ class OnnxPoseDetector:
                 people.append(Detection(keypoints, float(min(max(score, 0.0), 1.0))))
         if config.decode in TOP_DOWN:
             # Two boxes may have come to lie on one person.
-            people = without_doubles(people)
+            people = without_duplicates(people)
         people = sorted(people, key=lambda person: -person.score)[: self._max_people]
         self._follow(people, stamp_ns)
         return people
