@@ -124,7 +124,7 @@ def test_damaged_keypoints_never_crash_nor_change_the_input(seed):
         before = [d.keypoints.copy() for d in found]
         with warnings.catch_warnings():
             # Neither an overflow nor an operation on infinity.
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", RuntimeWarning)
             reported = tracker.update(found, stamp_ns, image if seed % 2 else None)
         reports += len(reported)
         assert len({track_id for track_id, _ in reported}) == len(reported)
