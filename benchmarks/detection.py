@@ -31,8 +31,8 @@ from emf_ros.detect.base import Detection, Detector, DetectorError, body_joints,
 from emf_ros.detect.weights import ModelUnavailable, ensure_demo_video, ensure_pose_task
 from emf_ros.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33, Layout
-from emf_ros.track.assignment import assign
-from emf_ros.track.gates import QualityGate
+from emf_ros.track import QualityGate
+from emf_ros.track.association import assign
 from emf_ros.video import frames_of, open_source
 
 SIZES = ((1768, 994), (640, 360))

@@ -27,7 +27,7 @@ from emf_ros.detect.base import Detection, Detector, make_detector
 from emf_ros.detect.weights import available_variants, ensure_demo_video
 from emf_ros.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33, H36M17, convert_keypoints
-from emf_ros.track.tracker import Tracker
+from emf_ros.track import Tracker
 from emf_ros.train import detector_model
 from emf_ros.train.detector_model import DetectorErrors, DetectorModel, Failure
 from emf_ros.train.mocap import WindowSampler, load_mocap

@@ -35,12 +35,11 @@ import numpy as np
 
 from emf_ros.detect.base import Detection, make_detector
 from emf_ros.detect.weights import ensure_demo_video
+from emf_ros.geometry.boxes import person_boxes
 from emf_ros.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33
-from emf_ros.track.assignment import assign
-from emf_ros.track.gates import QualityGate
-from emf_ros.track.similarity import boxes_of
-from emf_ros.track.tracker import Tracker
+from emf_ros.track import QualityGate, Tracker
+from emf_ros.track.association import assign
 from emf_ros.video import frames_of, open_source
 
 CACHE = Path(tempfile.gettempdir()) / "emf_ros_bench_tracking.npz"
@@ -155,7 +154,7 @@ class Source:
         self.poses = np.stack([np.interp(frames, known, c) for c in flat.T], axis=1)
         self.poses = self.poses.reshape(len(frames), *poses.shape[1:])
         self.pictures = pictures[known[0] : known[-1] + 1]
-        self.feet = float(np.median(boxes_of(self.poses, 0.0)[:, 3]))
+        self.feet = float(np.median(person_boxes(self.poses, 0.0)[:, 3]))
         self.seconds = (len(frames) - 1) / RATE_HZ
 
     def at(self, seconds: float) -> tuple[np.ndarray, np.ndarray]:
@@ -203,7 +202,7 @@ class Actor:
         """
         pose, picture = self.source.at(self.start_s + self.pace * seconds)
         height, width = picture.shape[:2]
-        box = boxes_of(pose[None], 0.0)[0] * SHRUNK
+        box = person_boxes(pose[None], 0.0)[0] * SHRUNK
         grow = 0.1 * (box[3] - box[1])
         left, top = np.maximum(box[:2] - grow, 0).astype(int)
         right, bottom = np.minimum(box[2:] + grow, (width, height)).astype(int)
@@ -323,7 +322,7 @@ class Scene:
                         & (pose[:, 1] > low_y)
                         & (pose[:, 1] < high_y)
                     )
-                box = boxes_of(pose[None], 0.0)[0]
+                box = person_boxes(pose[None], 0.0)[0]
                 slim = 0.1 * (box[2] - box[0])
                 fronts.append(box + (slim, 0, -slim, 0))
                 if inside < 0.6:

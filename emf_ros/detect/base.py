@@ -8,15 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ..geometry.boxes import keypoint_boxes
 from ..skeletons import Layout
-
-#: Two poses closer than this, as a share of the person's size, are one person found twice.
-SAME_PERSON = 0.15
-
-#: For `is_made_up`: the least ratio of the sizes, and the largest distance of the feet from the
-#: other's shins, as a share of the other's size.
-_GIANT, _ON_SHIN = 1.7, 0.15
-_SHIN = ("knee", "ankle")
 
 #: While some but not all of the people looked for are in sight, a part of the picture is searched
 #: for more once in so many squares that are looked at, whoever is in them: the search then costs a
@@ -45,11 +38,8 @@ class Detection:
 
     def box(self, min_score: float = 0.0) -> np.ndarray:
         """(4,) x, y, width, height, px, around the keypoints of this score; NaN for none."""
-        points = self.keypoints[self.keypoints[:, 2] >= min_score, :2]
-        if not len(points):
-            return np.full(4, np.nan)
-        low, high = points.min(axis=0), points.max(axis=0)
-        return np.concatenate([low, high - low])
+        low_high = keypoint_boxes(self.keypoints[None], min_score)[0]
+        return np.concatenate([low_high[:2], low_high[2:] - low_high[:2]])
 
 
 class Detector(Protocol):
@@ -80,43 +70,6 @@ class Detector(Protocol):
     def close(self) -> None:
         """Let go of the model."""
         ...
-
-
-def same_person(one: Detection, other: Detection) -> bool:
-    """Whether two detections lie on one another, as if one person had been found twice."""
-    size = np.linalg.norm(np.ptp(one.keypoints[:, :2], axis=0))
-    apart = np.linalg.norm(one.keypoints[:, :2] - other.keypoints[:, :2], axis=-1).mean()
-    return bool(apart <= SAME_PERSON * size)
-
-
-def is_made_up(one: Detection, other: Detection, layout: Layout) -> bool:
-    """Whether a pose is a giant on somebody else's legs.
-
-    A detector may take somebody's legs for those of a much taller person, whose head is a lamp, the
-    sun, or another person above. Both poses then have the same feet, or the taller one's are on the
-    other's shins, which people on one floor never do: who is nearer and so much taller stands
-    lower in the picture.
-    """
-    poses = one.keypoints[:, :2], other.keypoints[:, :2]
-    sizes = [float(np.linalg.norm(np.ptp(pose, axis=0))) for pose in poses]
-    if not (one.score < other.score and sizes[0] > _GIANT * sizes[1]):
-        return False
-    ends = [[layout.index(f"{side}_{end}") for side in ("left", "right")] for end in _SHIN]
-    knees, ankles = (poses[1][end] for end in ends)
-    shins = ankles - knees
-    feet = poses[0][ends[1]][:, None]
-    along = ((feet - knees) * shins).sum(axis=-1) / np.maximum((shins**2).sum(axis=-1), 1e-9)
-    apart = np.linalg.norm(feet - (knees + along.clip(0, 1)[..., None] * shins), axis=-1)
-    return bool(apart.min(axis=1).mean() < _ON_SHIN * sizes[1])
-
-
-def without_doubles(found: list[Detection]) -> list[Detection]:
-    """Of detections that lie on one another, keep the best."""
-    kept: list[Detection] = []
-    for detection in sorted(found, key=lambda d: -d.score):
-        if not any(same_person(detection, other) for other in kept):
-            kept.append(detection)
-    return kept
 
 
 def body_joints(layout: Layout) -> list[int]:

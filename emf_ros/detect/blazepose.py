@@ -31,16 +31,8 @@ from ..onnx_session import (
     make_session,
 )
 from ..skeletons import BLAZEPOSE33
-from .base import (
-    SAME_PERSON,
-    SEARCH_EVERY,
-    Detection,
-    DetectorError,
-    body_joints,
-    is_made_up,
-    person_score,
-    same_person,
-)
+from ..track.duplicates import MAX_DUPLICATE_DISTANCE, is_duplicate, is_merged_pose
+from .base import SEARCH_EVERY, Detection, DetectorError, body_joints, person_score
 from .trust import Trust, evidence
 from .weights import ModelUnavailable, ensure_onnx
 
@@ -271,7 +263,7 @@ class BlazePoseDetector:
         poses: list[_Pose] = []
         for old, pose in zip(before, self._look(picture, [p.next for p in before]), strict=True):
             # Of two squares that have slid onto one person, the older goes on.
-            if pose is not None and not any(same_person(pose.person, p.person) for p in poses):
+            if pose is not None and not any(is_duplicate(pose.person, p.person) for p in poses):
                 pose.trust = old.trust
                 poses.append(pose)
             elif old.trust.believed:
@@ -281,9 +273,9 @@ class BlazePoseDetector:
         real = [
             pose
             for pose in poses
-            if not any(is_made_up(pose.person, p.person, self.layout) for p in poses)
+            if not any(is_merged_pose(pose.person, p.person, self.layout) for p in poses)
         ]
-        self.refused["double"] += len(poses) - len(real)
+        self.refused["merged_pose"] += len(poses) - len(real)
         poses = real
         self._due += max(len(poses), 1) / self._search_every
         if self._eager or not poses:
@@ -732,7 +724,7 @@ def _same(new: Region, known: Region) -> bool:
     the search takes these for a person who lies across."""
     distance = math.hypot(new.x - known.x, new.y - known.y) / max(new.side, known.side)
     turned = abs(math.remainder(new.angle - known.angle, 2 * math.pi))
-    return distance < (_ACROSS if turned > _ACROSS_ANGLE else SAME_PERSON)
+    return distance < (_ACROSS if turned > _ACROSS_ANGLE else MAX_DUPLICATE_DISTANCE)
 
 
 def _apart(one: Detection, other: Detection) -> bool:

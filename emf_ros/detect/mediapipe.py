@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 
 from ..skeletons import BLAZEPOSE33
-from .base import Detection, DetectorError, body_joints, person_score, without_doubles
+from ..track.duplicates import without_duplicates
+from .base import Detection, DetectorError, body_joints, person_score
 
 
 class MediaPipeDetector:
@@ -81,7 +82,7 @@ class MediaPipeDetector:
             if score >= self._min_score:
                 points = np.array([(p.x, p.y, p.z) for p in world])
                 found.append(Detection(keypoints, score, points))
-        return without_doubles(found)
+        return without_duplicates(found)
 
     def close(self) -> None:
         self._landmarker.close()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..geometry.boxes import nms
 from .onnx_config import NetworkConfig
 
 #: More candidates than this are not compared with each other: a crowd has fewer.
@@ -342,22 +343,12 @@ def _corners(boxes: np.ndarray) -> np.ndarray:
 
 
 def _suppressed(boxes: np.ndarray, scores: np.ndarray, config: NetworkConfig) -> np.ndarray:
-    """The indices of those to keep, the best first: over the threshold, and of those that overlap
-    the best."""
+    """Indices of the boxes (N, 4) kept, best score first: of those over the threshold, without the
+    ones that overlap a better one."""
     order = np.argsort(-scores, kind="stable")[:MOST_CANDIDATES]
     order = order[scores[order] > max(config.score_threshold, 1e-6)]
-    boxes = boxes.astype(np.float64)
-    areas = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=-1)
-    kept = []
-    while len(order):
-        best, order = order[0], order[1:]
-        kept.append(best)
-        low = np.maximum(boxes[best, :2], boxes[order, :2])
-        high = np.minimum(boxes[best, 2:], boxes[order, 2:])
-        common = (high - low).clip(0).prod(axis=-1)
-        union = np.maximum(areas[best] + areas[order] - common, 1e-9)
-        order = order[common / union <= config.nms_iou]
-    return np.array(kept, dtype=int)
+    kept: np.ndarray = order[nms(boxes[order].astype(np.float64), scores[order], config.nms_iou)]
+    return kept
 
 
 def _expect(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..geometry.boxes import keypoint_boxes
 from ..onnx_session import (
     GpuUnavailable,
     default_threads,
@@ -17,7 +18,8 @@ from ..onnx_session import (
     make_gpu_session,
     make_session,
 )
-from .base import Detection, DetectorError, without_doubles
+from ..track.duplicates import without_duplicates
+from .base import Detection, DetectorError
 from .onnx_config import BOX_DECODES, TOP_DOWN, USUAL_SIZE, NetworkConfig, load_config
 from .onnx_decode import (
     Placement,
@@ -32,6 +34,12 @@ from .onnx_decode import (
 
 #: Keypoints of this score say where a person is in the next image.
 SURE = 0.3
+
+#: Minimum number of such keypoints of a person who is followed.
+MIN_BOX_KEYPOINTS = 4
+
+#: Margin around the box of those keypoints, as a share of its longer side.
+BOX_MARGIN = 0.1
 
 #: Images further apart than this, ns, do not show people where they were.
 NOT_FOLLOWED_NS = 500_000_000
@@ -291,7 +299,7 @@ class OnnxPoseDetector:
                 people.append(Detection(keypoints, float(min(max(score, 0.0), 1.0))))
         if config.decode in TOP_DOWN:
             # Two boxes may have come to lie on one person.
-            people = without_doubles(people)
+            people = without_duplicates(people)
         people = sorted(people, key=lambda person: -person.score)[: self._max_people]
         self._follow(people, stamp_ns)
         return people
@@ -338,9 +346,8 @@ class OnnxPoseDetector:
         for person in people:
             if person.score < least:
                 continue
-            sure = person.keypoints[person.keypoints[:, 2] >= SURE, :2]
-            if len(sure) >= 4:
-                low, high = sure.min(axis=0), sure.max(axis=0)
-                # Heads and feet go on beyond their keypoints.
-                margin = 0.1 * (high - low).max()
-                self._followed.append(np.concatenate([low - margin, high + margin]))
+            if (person.keypoints[:, 2] >= SURE).sum() >= MIN_BOX_KEYPOINTS:
+                box = keypoint_boxes(person.keypoints[None], SURE)[0]
+                # The outline of head and feet reaches beyond their keypoints.
+                margin = BOX_MARGIN * (box[2:] - box[:2]).max()
+                self._followed.append(box + margin * np.array([-1, -1, 1, 1]))

@@ -1,6 +1,7 @@
-"""Who is who over time, and who is a person at all."""
+"""Ids of people over time, and which detections are people at all."""
 
-from .gates import QualityGate
-from .tracker import WEAK, Tracker
+from .association import WEAK
+from .plausibility import QualityGate
+from .tracker import Tracker
 
 __all__ = ["WEAK", "QualityGate", "Tracker"]

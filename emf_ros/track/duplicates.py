@@ -1,0 +1,111 @@
+"""Duplicates and merged poses among the detections of one image.
+
+A duplicate is a second detection of one person. A merged pose combines the legs of one person with
+an object, or with another person, above: a lamp, the sun, or a person farther away becomes the head
+of a pose that is much too tall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..detect.base import Detection
+from ..geometry.boxes import coco_sigmas, oks, person_areas, person_boxes
+from ..skeletons import Layout
+
+#: Maximum mean distance between the keypoints of duplicates, as a share of the diagonal of the box
+#: around the keypoints.
+MAX_DUPLICATE_DISTANCE = 0.15
+
+#: Minimum ratio of the size of a merged pose to the size of the person whose legs it has.
+MIN_MERGED_SIZE_RATIO = 1.7
+
+#: Maximum mean distance of the ankles of a merged pose from the other person's shins, as a share of
+#: the other person's size.
+MAX_SHIN_DISTANCE = 0.15
+
+#: Joints at the upper and the lower end of the shin.
+SHIN = ("knee", "ankle")
+
+
+def is_duplicate(one: Detection, other: Detection) -> bool:
+    """Whether the keypoints of two detections have the same positions, joint by joint."""
+    size = np.linalg.norm(np.ptp(one.keypoints[:, :2], axis=0))
+    distance = np.linalg.norm(one.keypoints[:, :2] - other.keypoints[:, :2], axis=-1).mean()
+    return bool(distance <= MAX_DUPLICATE_DISTANCE * size)
+
+
+def without_duplicates(detections: Sequence[Detection]) -> list[Detection]:
+    """Of duplicates, see `is_duplicate`, keep the one with the best score; best score first."""
+    kept: list[Detection] = []
+    for detection in sorted(detections, key=lambda d: -d.score):
+        if not any(is_duplicate(detection, other) for other in kept):
+            kept.append(detection)
+    return kept
+
+
+def is_merged_pose(one: Detection, other: Detection, layout: Layout) -> bool:
+    """Whether `one` is a merged pose with the legs of `other`.
+
+    Such a pose has the lower score, is much larger, and its ankles are on the shins of the other
+    person. Two real people on one floor do not look like this: the nearer one, if so much larger,
+    has the feet lower in the image.
+
+    Args:
+        one, other: keypoints (K, 3) px, px, score.
+        layout: of both.
+    """
+    poses = one.keypoints[:, :2], other.keypoints[:, :2]
+    sizes = [float(np.linalg.norm(np.ptp(pose, axis=0))) for pose in poses]
+    if not (one.score < other.score and sizes[0] > MIN_MERGED_SIZE_RATIO * sizes[1]):
+        return False
+    joints = [[layout.index(f"{side}_{end}") for side in ("left", "right")] for end in SHIN]
+    knees, ankles = (poses[1][end] for end in joints)
+    shins = ankles - knees
+    feet = poses[0][joints[1]][:, None]
+    # The nearest point of each shin to each foot.
+    along = ((feet - knees) * shins).sum(axis=-1) / np.maximum((shins**2).sum(axis=-1), 1e-9)
+    nearest = knees + along.clip(0, 1)[..., None] * shins
+    distance = np.linalg.norm(feet - nearest, axis=-1)
+    return bool(distance.min(axis=1).mean() < MAX_SHIN_DISTANCE * sizes[1])
+
+
+def find_duplicates(
+    detections: Sequence[Detection], layout: Layout, max_oks: float, min_score: float
+) -> dict[int, str]:
+    """Duplicates and merged poses by object-keypoint similarity.
+
+    Detections are taken in the order of their scores, best first. Each is compared with those that
+    were kept before it. A detector may see one person from the front and the duplicate from behind:
+    the pose is also compared with its left and right sides exchanged.
+
+    Args:
+        detections: of one image, keypoints (K, 3) px, px, score; may hold NaN.
+        layout: of the keypoints.
+        max_oks: maximum similarity of two detections that are both kept, 0..1.
+        min_score: keypoints of a lower score are not compared, 0..1.
+
+    Returns:
+        "duplicate" or "merged_pose" by index of a detection; kept ones are not in it.
+    """
+    if len(detections) < 2:
+        return {}
+    poses = np.array([d.keypoints for d in detections])
+    areas = person_areas(person_boxes(poses, min_score))
+    sigmas = coco_sigmas(layout)
+    similarity = np.fmax(
+        oks(poses, poses, areas, sigmas, min_score),
+        oks(poses[:, np.array(layout.mirror)], poses, areas, sigmas, min_score),
+    )
+    kept: list[int] = []
+    found: dict[int, str] = {}
+    for i in sorted(range(len(detections)), key=lambda i: -detections[i].score):
+        if any(max(similarity[i, k], similarity[k, i]) > max_oks for k in kept):
+            found[i] = "duplicate"
+        elif any(is_merged_pose(detections[i], detections[k], layout) for k in kept):
+            found[i] = "merged_pose"
+        else:
+            kept.append(i)
+    return found
