@@ -55,7 +55,7 @@ class Backend:
 
     Attributes:
         name, variant: of it.
-        checked: whether whom it finds is looked at again.
+        checked: whether verification rejects false positives.
     """
 
     name: str
@@ -68,7 +68,9 @@ class Backend:
     def make(self) -> Detector:
         detector = make_detector(self.name, self.variant, 8, WEAK * MIN_SCORE)
         if isinstance(detector, BlazePoseDetector) and not self.checked:
-            detector._check = lambda image, poses: [np.inf] * len(poses)  # type: ignore[method-assign]
+            detector._likelihood_ratios = (  # type: ignore[method-assign]
+                lambda pyramid, poses: [np.inf] * len(poses)
+            )
         return detector
 
 
