@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 
 from emf_ros.camera import Camera
-from emf_ros.detect.base import make_detector
+from emf_ros.detect.factory import make_detector
 from emf_ros.detect.weights import cache_folder, ensure_four_cameras
 from emf_ros.lift.engine import Engine, make_engine
 from emf_ros.lift.pipeline import (

@@ -30,8 +30,9 @@ import numpy as np
 from detection import MIN_SCORE
 from detector_errors import jpeg, low_contrast, motion_blur
 
-from emf_ros.detect.base import Detection, Detector, DetectorError, make_detector
 from emf_ros.detect.blazepose import BlazePoseDetector
+from emf_ros.detect.factory import make_detector
+from emf_ros.detect.protocol import Detection, Detector, DetectorError
 from emf_ros.detect.weights import ModelUnavailable, ensure_demo_video
 from emf_ros.machine import load, machine
 from emf_ros.track import WEAK, QualityGate, Tracker

@@ -9,7 +9,6 @@ import pytest
 from conftest import FRAME_NS
 
 from emf_ros import onnx_session
-from emf_ros.detect.base import Detection, DetectorError, make_detector
 from emf_ros.detect.blazepose import BlazePoseDetector, crops, decode, tiles
 from emf_ros.detect.blazepose import detector as blazepose
 from emf_ros.detect.blazepose.crops import ImagePyramid, crop_roi, normalise_contrast
@@ -22,6 +21,8 @@ from emf_ros.detect.blazepose.decode import (
 from emf_ros.detect.blazepose.detector import TrackedPose
 from emf_ros.detect.blazepose.roi import Roi, roi_from_points, rotation
 from emf_ros.detect.blazepose.tiles import BURST_FRAMES, tile_grids, tile_sequence
+from emf_ros.detect.factory import make_detector
+from emf_ros.detect.protocol import Detection, DetectorError
 from emf_ros.detect.tflite_to_onnx import ConversionError, convert, to_dense
 from emf_ros.detect.weights import (
     ModelUnavailable,

@@ -19,9 +19,9 @@ from conftest import (
     stamp_ns,
     wait_for,
 )
-from test_trust import shapes
+from test_verification import shapes
 
-from emf_ros.detect.base import make_detector
+from emf_ros.detect.factory import make_detector
 
 
 class Detector:

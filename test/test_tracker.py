@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from emf_ros.detect.base import Detection
+from emf_ros.detect.protocol import Detection
 from emf_ros.skeletons import BLAZEPOSE33, COCO17
 from emf_ros.track import Tracker
 from emf_ros.track.appearance import (

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from ..skeletons import BLAZEPOSE33
-from .base import Detection, DetectorError, body_joints, person_score, without_doubles
+from .protocol import Detection, DetectorError, body_joints, person_score, without_doubles
 
 
 class MediaPipeDetector:

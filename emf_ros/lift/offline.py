@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from ..camera import Camera
-from ..detect.base import Detection, DetectorError, make_detector
+from ..detect.factory import make_detector
+from ..detect.protocol import Detection, DetectorError
 from ..progress import track
 from ..recording import Recording, RecordingError, RecordingWriter
 from ..skeletons import Layout
@@ -90,7 +91,7 @@ def lift_video(
         people: how many are looked for.
         variant: of the detector.
         progress: tell of it on stderr.
-        detector_name: one of `detect.base.BACKENDS` that take a variant.
+        detector_name: one of `detect.factory.BACKENDS` that take a variant.
         watch: is told each frame's number, and whom the detector found, with their ids.
         stopping: is asked before each picture, with the number of pictures lifted so far. When it
             is true, reading ends there, and the recording holds what was lifted.

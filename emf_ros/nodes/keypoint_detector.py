@@ -15,14 +15,8 @@ from std_msgs.msg import Header
 
 from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
-from ..detect.base import (
-    BACKENDS,
-    SEARCH_EVERY,
-    Detection,
-    Detector,
-    DetectorError,
-    make_detector,
-)
+from ..detect.factory import BACKENDS, SEARCH_EVERY, make_detector
+from ..detect.protocol import Detection, Detector, DetectorError
 from ..images import Excerpts, ImageError
 from ..lift.pipeline import KeypointFrame, Person2D
 from ..render import draw_keypoints

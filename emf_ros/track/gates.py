@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..detect.base import Detection, in_picture, is_made_up, person_score
+from ..detect.protocol import Detection, in_picture, is_made_up, person_score
 from ..skeletons import Layout
 from .similarity import areas_of, boxes_of, coco_sigmas, oks
 

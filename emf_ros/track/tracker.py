@@ -12,7 +12,7 @@ from itertools import count
 
 import numpy as np
 
-from ..detect.base import Detection
+from ..detect.protocol import Detection
 from ..skeletons import BLAZEPOSE33, Layout
 from ..stamps import NANOSECONDS, StampFilter
 from .appearance import BIN_COUNT, PARTS, clothes, likeness

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..camera import Camera
-from ..detect.base import Detection
+from ..detect.protocol import Detection
 from ..lift.bones import bone_lengths
 from ..lift.engine import Engine
 from ..lift.offline import lift_video

@@ -24,15 +24,7 @@ from ...onnx_session import (
     make_session,
 )
 from ...skeletons import BLAZEPOSE33
-from ..base import (
-    SEARCH_EVERY,
-    Detection,
-    DetectorError,
-    body_joints,
-    is_made_up,
-    person_score,
-    same_person,
-)
+from ..protocol import Detection, DetectorError, body_joints, is_made_up, person_score, same_person
 from ..weights import ModelUnavailable, ensure_onnx
 from .crops import ImagePyramid, detection_input, landmark_input
 from .decode import (
@@ -57,7 +49,7 @@ from .roi import (
     rotation,
     similar_size,
 )
-from .tiles import TileScheduler
+from .tiles import SEARCH_EVERY, TileScheduler
 from .verification import (
     MAX_VERIFICATIONS_PER_FRAME,
     RejectedPlaces,

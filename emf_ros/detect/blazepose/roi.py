@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..base import SAME_PERSON, Detection
+from ..protocol import SAME_PERSON, Detection
 from .decode import box_iou
 
 #: Side of an ROI over the diameter of the circle around the body.

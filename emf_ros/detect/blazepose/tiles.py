@@ -37,6 +37,9 @@ LOST_MEMORY_NS = 1_000_000_000
 LOST_TILE_TO_ROI = 2.0
 #: Time between frames that pays for one tile, ns: a slower camera gets more tiles a frame.
 TILE_INTERVAL_NS = 33_000_000
+#: Number of landmark inferences for which one tile is added while more people may come: the person
+#: detection then costs a fixed share of the time.
+SEARCH_EVERY = 3
 #: Maximum number of tiles that a slow camera gets in one frame.
 MAX_TILES_AT_ONCE = 3
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from ..base import Detection
+from ..protocol import Detection
 from .roi import MIN_ROI_SIDE_PX, Roi, at_same_place, similar_size
 
 #: Weight of the log-odds of the presence in the ROI. This, the two next weights and the offset are

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .onnx_config import NetworkConfig
+from .config import NetworkConfig
 
 #: More candidates than this are not compared with each other: a crowd has fewer.
 MOST_CANDIDATES = 1000

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..onnx_session import (
+from ...onnx_session import (
     GpuUnavailable,
     default_threads,
     first_line,
@@ -17,9 +17,9 @@ from ..onnx_session import (
     make_gpu_session,
     make_session,
 )
-from .base import Detection, DetectorError, without_doubles
-from .onnx_config import BOX_DECODES, TOP_DOWN, USUAL_SIZE, NetworkConfig, load_config
-from .onnx_decode import (
+from ..protocol import Detection, DetectorError, without_doubles
+from .config import BOX_DECODES, TOP_DOWN, USUAL_SIZE, NetworkConfig, load_config
+from .decode import (
     Placement,
     WrongShape,
     crop,
@@ -212,7 +212,7 @@ class Network:
 
 
 class OnnxPoseDetector:
-    """Any of the forms of 2D pose model that `onnx_config` knows.
+    """Any of the forms of 2D pose model that `config` knows.
 
     Args:
         model: the .onnx file; its settings are in the .yaml beside it, or in the preset for files

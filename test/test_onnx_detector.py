@@ -15,10 +15,11 @@ import pytest
 import yaml
 from marker_models import COLORS, IMAGENET, marker_model, picture, places
 
-from emf_ros.detect.base import Detection, DetectorError, make_detector
-from emf_ros.detect.onnx_config import NetworkConfig, load_config
-from emf_ros.detect.onnx_decode import crop, decode_crops, letterbox
-from emf_ros.detect.onnx_models import OnnxPoseDetector
+from emf_ros.detect.factory import make_detector
+from emf_ros.detect.onnx.config import NetworkConfig, load_config
+from emf_ros.detect.onnx.decode import crop, decode_crops, letterbox
+from emf_ros.detect.onnx.detector import OnnxPoseDetector
+from emf_ros.detect.protocol import Detection, DetectorError
 from emf_ros.skeletons import COCO17, HALPE26
 
 ULTRALYTICS = {"std": (255.0, 255.0, 255.0)}
@@ -407,13 +408,13 @@ def test_an_op_set_that_is_not_there(models, tmp_path):
 def test_a_provider_that_is_not_there(models, monkeypatch):
     import onnxruntime
 
-    from emf_ros.detect import onnx_models
+    from emf_ros.detect.onnx import detector as onnx_detector
 
     path = models / "simcc.onnx"
-    monkeypatch.setattr(onnx_models, "gpu_there", lambda: False)
+    monkeypatch.setattr(onnx_detector, "gpu_there", lambda: False)
     refused(path, "a GPU is required for .* and cannot be used: no CUDA GPU", device="cuda")
     refused(path, "a GPU is required", device="auto", require_gpu=True)
-    monkeypatch.setattr(onnx_models, "gpu_there", lambda: True)
+    monkeypatch.setattr(onnx_detector, "gpu_there", lambda: True)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     refused(path, "built without CUDA", device="cuda")
     made = OnnxPoseDetector(path, 2, 0.4, device="auto")

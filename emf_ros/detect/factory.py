@@ -1,0 +1,54 @@
+"""Makes the detectors by name."""
+
+from __future__ import annotations
+
+from .blazepose.tiles import SEARCH_EVERY
+from .protocol import Detector, DetectorError
+
+__all__ = ["BACKENDS", "SEARCH_EVERY", "make_detector"]
+
+#: Names of the backends, as the node's parameter `detector` takes them.
+BACKENDS = ("mediapipe", "blazepose", "onnx")
+
+
+def make_detector(
+    backend: str,
+    variant: str,
+    max_people: int,
+    min_score: float,
+    model: str = "",
+    device: str = "auto",
+    require_gpu: bool = False,
+    search_every: int = SEARCH_EVERY,
+) -> Detector:
+    """Make a detector.
+
+    Args:
+        backend: one of `BACKENDS`.
+        variant: size of the model, as the backend names it.
+        max_people: maximum number of people.
+        min_score: minimum score of a reported person, 0..1.
+        model: path of the user's .onnx file, for 'onnx', which takes no `variant`.
+        device: 'auto', 'cuda' or 'cpu', for 'onnx' and 'blazepose'.
+        require_gpu: the same as device 'cuda'.
+        search_every: for 'blazepose', see `SEARCH_EVERY`.
+
+    Raises:
+        DetectorError: the backend, its model or the device is not available.
+    """
+    if model and backend != "onnx":
+        raise DetectorError(f"a model is given, which the detector {backend!r} has no use for")
+    if backend == "onnx":
+        from .onnx import OnnxPoseDetector
+
+        return OnnxPoseDetector(model, max_people, min_score, device, require_gpu)
+    if backend == "mediapipe":
+        from .mediapipe import MediaPipeDetector
+
+        return MediaPipeDetector(variant, max_people, min_score)
+    if backend == "blazepose":
+        from .blazepose import BlazePoseDetector
+
+        wanted = "cuda" if require_gpu else device
+        return BlazePoseDetector(variant, max_people, min_score, wanted, search_every=search_every)
+    raise DetectorError(f"unknown detector {backend!r}; known: {', '.join(BACKENDS)}")
