@@ -255,7 +255,7 @@ def test_single_image_matches_mediapipe(pictures, monkeypatch):
         first = make_detector("mediapipe", "full", 2, 0.4)
         wanted = first.detect(picture, 0)
         first.close()
-        found = BlazePoseDetector("full", 2, 0.4, "cpu", 1).detect(picture, 0)
+        found = BlazePoseDetector("full", 2, 0.4, "cpu", 1, world_landmarks=True).detect(picture, 0)
         assert found
         # MediaPipe may report one person twice, ours does not.
         for own, apart in zip(found, distances(wanted, found), strict=True):
@@ -361,7 +361,8 @@ def test_detection_is_deterministic(pictures):
             assert np.array_equal(a.keypoints, b.keypoints) and a.score == b.score
 
 
-def test_upside_down_person_is_detected(picture, detector):
+def test_upside_down_person_is_detected(picture):
+    detector = BlazePoseDetector("full", 2, 0.4, "cpu", 1, world_landmarks=True)
     upright = detector.detect(picture, 0)
     turned = np.ascontiguousarray(picture[::-1, ::-1])
     detector._tracked = []
@@ -375,6 +376,41 @@ def test_upside_down_person_is_detected(picture, detector):
     assert apart and np.median(apart[0]) < 0.03
     # Its own 3D points have turned along: the head is below the hips.
     assert all(d.world is not None and d.world[0, 1] > 0 for d in found)
+
+
+def test_world_landmarks_are_computed_only_on_request(picture, monkeypatch):
+    plain = BlazePoseDetector("full", 2, 0.4, "cpu", 1)
+    asking = BlazePoseDetector("full", 2, 0.4, "cpu", 1, world_landmarks=True)
+    outputs = {}
+    for detector in (plain, asking):
+        run = detector._run
+        seen = outputs[detector] = set()
+        monkeypatch.setattr(
+            detector,
+            "_run",
+            lambda network, names, b, r=run, s=seen: s.update(names) or r(network, names, b),
+        )
+    without, with_world = plain.detect(picture, 0), asking.detect(picture, 0)
+    assert "world" not in outputs[plain] and "world" in outputs[asking]
+    assert without and all(d.world is None for d in without)
+    assert all(d.world.shape == (33, 3) for d in with_world)
+    for one, other in zip(without, with_world, strict=True):
+        assert np.array_equal(one.keypoints, other.keypoints)
+
+
+def test_person_with_non_finite_world_landmarks_is_kept(picture, monkeypatch):
+    detector = BlazePoseDetector("full", 2, 0.4, "cpu", 1, world_landmarks=True)
+    run = detector._run
+
+    def broken_world(network, names, batch):
+        outputs = run(network, names, batch)
+        return [
+            o * np.nan if name == "world" else o for name, o in zip(names, outputs, strict=True)
+        ]
+
+    monkeypatch.setattr(detector, "_run", broken_world)
+    found = detector.detect(picture, 0)
+    assert found and all(d.world is None for d in found)
 
 
 @pytest.mark.parametrize(

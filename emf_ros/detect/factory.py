@@ -20,6 +20,7 @@ def make_detector(
     device: str = "auto",
     require_gpu: bool = False,
     search_every: int = SEARCH_EVERY,
+    world_landmarks: bool = False,
 ) -> Detector:
     """Make a detector.
 
@@ -32,6 +33,7 @@ def make_detector(
         device: 'auto', 'cuda' or 'cpu', for 'onnx' and 'blazepose'.
         require_gpu: the same as device 'cuda'.
         search_every: for 'blazepose', see `SEARCH_EVERY`.
+        world_landmarks: give each detection the model's own 3D points; 'onnx' has none.
 
     Raises:
         DetectorError: the backend, its model or the device is not available.
@@ -39,6 +41,8 @@ def make_detector(
     if model and backend != "onnx":
         raise DetectorError(f"a model is given, which the detector {backend!r} has no use for")
     if backend == "onnx":
+        if world_landmarks:
+            raise DetectorError("the detector 'onnx' has no world landmarks; use 'blazepose'")
         from .onnx import OnnxPoseDetector
 
         return OnnxPoseDetector(model, max_people, min_score, device, require_gpu)
@@ -50,5 +54,12 @@ def make_detector(
         from .blazepose import BlazePoseDetector
 
         wanted = "cuda" if require_gpu else device
-        return BlazePoseDetector(variant, max_people, min_score, wanted, search_every=search_every)
+        return BlazePoseDetector(
+            variant,
+            max_people,
+            min_score,
+            wanted,
+            search_every=search_every,
+            world_landmarks=world_landmarks,
+        )
     raise DetectorError(f"unknown detector {backend!r}; known: {', '.join(BACKENDS)}")

@@ -30,8 +30,9 @@ class Detection:
     Attributes:
         keypoints: (K, 3) px, px, score 0..1, in the detector's layout.
         score: of the person, 0..1.
-        world: (K, 3) m, the detector's own 3D points, relative to the hips' middle, axes as the
-            camera's optical frame; None where it has none. Only to be compared with.
+        world: (K, 3) m, the detector's own 3D points, relative to the middle of the hips, axes as
+            the camera's optical frame. None where the detector has none, or was not asked for them.
+            Only evaluations use it.
     """
 
     keypoints: np.ndarray

@@ -108,6 +108,7 @@ class BlazePoseDetector:
             start on a CPU, 'auto' says in `description` why it is on one.
         threads: of the CPU; two where there are two cores.
         search_every: number of landmark inferences for which one tile is added, `SEARCH_EVERY`.
+        world_landmarks: compute `Detection.world` too; only an evaluation needs it.
 
     Attributes:
         description: what runs where, one line for the log.
@@ -127,10 +128,14 @@ class BlazePoseDetector:
         device: str = "auto",
         threads: int | None = None,
         search_every: int = SEARCH_EVERY,
+        world_landmarks: bool = False,
     ) -> None:
         self._variant, self._device, self._threads = variant, device, threads
         self._max_people, self._min_score = max_people, min_score
         self._make_sessions(device)
+        self._landmark_outputs: tuple[str, ...] = ("landmarks", "presence", "heatmap")
+        if world_landmarks:
+            self._landmark_outputs += ("world",)
         self._anchors = anchors()
         self._body = body_joints(self.layout)
         self._tiles = TileScheduler(search_every)
@@ -272,15 +277,13 @@ class BlazePoseDetector:
         poses: list[TrackedPose | None] = []
         for batch in _batches(rois, self._batch_size):
             outputs = self._run(
-                LANDMARK_NETWORK,
-                ("landmarks", "presence", "heatmap", "world"),
-                landmark_input(pyramid, batch),
+                LANDMARK_NETWORK, self._landmark_outputs, landmark_input(pyramid, batch)
             )
-            for roi, landmarks, presence, heatmap, world in zip(batch, *outputs, strict=True):
+            for roi, landmarks, presence, heatmap, *world in zip(batch, *outputs, strict=True):
                 probability = presence.item()
                 # The comparison fails for NaN.
                 poses.append(
-                    self._decode_pose(pyramid, roi, probability, landmarks, heatmap, world)
+                    self._decode_pose(pyramid, roi, probability, landmarks, heatmap, *world)
                     if probability >= MIN_PRESENCE
                     else None
                 )
@@ -293,25 +296,31 @@ class BlazePoseDetector:
         presence: float,
         landmarks: np.ndarray,
         heatmap: np.ndarray,
-        world: np.ndarray,
+        world: np.ndarray | None = None,
     ) -> TrackedPose | None:
         """A person from the landmark network's outputs; None where they are not plausible."""
         landmarks = landmarks.reshape(LANDMARK_COUNT, 5)
         points = refine_landmarks(landmarks[:, :2] / LANDMARK_INPUT_PX, heatmap)
         points = roi.to_image(points.astype(np.float64))
-        world = world.reshape(LANDMARK_COUNT, 3)[: len(self.layout)].astype(np.float64)
-        world[:, :2] = world[:, :2] @ rotation(roi.angle).T
         visibility = logistic(landmarks[: len(self.layout), 3].astype(np.float64))
         # An ROI's origin is a pixel's corner, an image's origin is a pixel's centre.
         keypoints = np.column_stack([points[: len(self.layout)] - 0.5, visibility])
-        if not (np.isfinite(keypoints).all() and np.isfinite(world).all()):
+        if not np.isfinite(keypoints).all():
             return None
         next_roi = roi_from_points(points[HIP_CENTRE_LANDMARK], points[CIRCLE_LANDMARK])
         if not next_roi.is_plausible(pyramid.width, pyramid.height):
             return None
         score = person_score(keypoints, self._body, (pyramid.width, pyramid.height))
-        detection = Detection(keypoints, score, world)
+        detection = Detection(keypoints, score)
+        if world is not None:
+            detection.world = self._decode_world(world, roi)
         return TrackedPose(detection, presence, next_roi)
+
+    def _decode_world(self, world: np.ndarray, roi: Roi) -> np.ndarray | None:
+        """The 3D points of `Detection.world`; None where one is not finite."""
+        world = world.reshape(LANDMARK_COUNT, 3)[: len(self.layout)].astype(np.float64)
+        world[:, :2] = world[:, :2] @ rotation(roi.angle).T
+        return world if np.isfinite(world).all() else None
 
     # -------------------------------------------------------------------------- verification
 
