@@ -2,13 +2,13 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 from conftest import FRAME_NS
 
-from emf_ros import onnx_session
 from emf_ros.detect.blazepose import BlazePoseDetector, crops, decode, tiles
 from emf_ros.detect.blazepose import detector as blazepose
 from emf_ros.detect.blazepose.crops import ImagePyramid, crop_roi, normalise_contrast
@@ -31,6 +31,8 @@ from emf_ros.detect.weights import (
     ensure_onnx,
     ensure_tflite,
 )
+from emf_ros.runtime import device
+from emf_ros.runtime import onnx as onnx_session
 from emf_ros.skeletons import BLAZEPOSE33
 from emf_ros.track import QualityGate, Tracker
 
@@ -546,7 +548,7 @@ def test_head_and_chest_that_fill_the_image_are_a_person(pictures):
 
 def test_batched_inference_matches_single_inference(pictures):
     one_by_one, together = (BlazePoseDetector("full", 4, 0.4, "cpu", 1) for _ in range(2))
-    together._batch_size = 3
+    together._networks.runner = replace(together._networks.runner, batch_size=3)
     shapes = []
     run = together._run
 
@@ -637,7 +639,7 @@ def test_slow_camera_gets_more_tiles_per_frame(picture, detector, monkeypatch):
 
 
 def test_required_gpu_refuses_to_start_on_cpu(monkeypatch):
-    monkeypatch.setattr(blazepose, "gpu_there", lambda: False)
+    monkeypatch.setattr(device, "gpu_present", lambda: False)
     with pytest.raises(DetectorError, match="required and cannot be used: no CUDA GPU"):
         make_detector("blazepose", "full", 1, 0.4, device="cuda")
     with pytest.raises(DetectorError, match="device must be one of"):
@@ -649,25 +651,69 @@ def test_required_gpu_refuses_to_start_on_cpu(monkeypatch):
 
 
 def test_description_says_why_gpu_is_not_used(monkeypatch):
-    monkeypatch.setattr(blazepose, "gpu_there", lambda: True)
+    monkeypatch.setattr(device, "gpu_present", lambda: True)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [onnx_session.CPU])
     with pytest.raises(DetectorError, match="built without CUDA"):
         BlazePoseDetector("full", 1, 0.4, "cuda", 1)
     assert "built without CUDA" in BlazePoseDetector("full", 1, 0.4, "auto", 1).description
 
 
-def test_failed_gpu_falls_back_to_cpu(picture):
-    class Failing:
-        def run(self, outputs, given):
-            raise RuntimeError("CUDA failure 700\nand pages of it")
+def test_failed_gpu_falls_back_to_cpu_with_the_same_batch(picture, monkeypatch):
+    class FailingSession:
+        """A session that fails after a number of passes."""
 
-    detector = BlazePoseDetector("full", 1, 0.4, "auto", 1)
-    detector._sessions = (Failing(), Failing())
-    with pytest.raises(DetectorError, match=r"failed \(CUDA failure 700\) and goes on on the CPU"):
-        detector.detect(picture, 0)
-    assert detector.detect(picture, FRAME_NS)
-    assert "CUDA failure 700" in detector.description
-    strict = BlazePoseDetector("full", 1, 0.4, "cpu", 1)
-    strict._sessions = (Failing(), Failing())
-    with pytest.raises(RuntimeError, match="CUDA failure"):
+        def __init__(self, session):
+            self.session, self.left = session, passes[0]
+
+        def run(self, outputs, given):
+            self.left -= 1
+            if self.left < 0:
+                raise RuntimeError("CUDA failure 700\nand pages of it")
+            return self.session.run(outputs, given)
+
+    def gpu_sessions(paths, threads):
+        sessions = [blazepose.make_session(path, threads) for path in paths]
+        return tuple(map(FailingSession, sessions)), "a GPU"
+
+    said, wanted = [], BlazePoseDetector("full", 2, 0.4, "cpu", 1).detect(picture, 0)
+    monkeypatch.setattr(device, "gpu_present", lambda: True)
+    monkeypatch.setattr(blazepose, "_gpu_sessions", gpu_sessions)
+    passes = [0]
+    for asked, passes[0] in (("auto", 0), ("cuda", 0), ("auto", 1)):
+        detector = BlazePoseDetector("full", 2, 0.4, asked, 1, say=said.append)
+        assert detector.device == "cuda" and detector.description.endswith("on a GPU")
+        found = detector.detect(picture, 0)
+        assert len(found) == len(wanted) > 0
+        for own, other in zip(found, wanted, strict=True):
+            assert np.abs(own.keypoints - other.keypoints).max() < 0.01
+        assert detector.refused["gpu_lost"] == 1 and detector.device == "cpu"
+        assert said == [
+            "the GPU has failed, BlazePose runs on the CPU from now on (CUDA failure 700)"
+        ]
+        assert detector.description.endswith("CPU threads; the GPU has failed: CUDA failure 700")
+        detector.detect(picture, FRAME_NS)
+        assert len(said) == 1
+        said.clear()
+    passes[0] = 0
+    strict = BlazePoseDetector("full", 2, 0.4, "auto", 1, require_gpu=True, say=said.append)
+    with pytest.raises(DetectorError, match="GPU is required and has failed: CUDA failure 700"):
         strict.detect(picture, 0)
+    assert strict.device == "cuda" and not said
+
+
+def test_error_on_the_cpu_is_raised(picture):
+    class Broken:
+        def run(self, outputs, given):
+            raise RuntimeError("no such node")
+
+    detector = BlazePoseDetector("full", 1, 0.4, "cpu", 1)
+    detector._networks.runner = replace(detector._networks.runner, sessions=(Broken(), Broken()))
+    with pytest.raises(RuntimeError, match="no such node"):
+        detector.detect(picture, 0)
+    assert "gpu_lost" not in detector.refused
+
+
+def test_mediapipe_refuses_a_required_gpu():
+    for asked in ({"device": "cuda"}, {"require_gpu": True}):
+        with pytest.raises(DetectorError, match="GPU is required and cannot be used: .*mediapipe"):
+            make_detector("mediapipe", "full", 1, 0.4, **asked)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from ..runtime.device import to_stderr
 from .blazepose.tiles import SEARCH_EVERY
 from .protocol import Detector, DetectorError
 
@@ -21,6 +24,7 @@ def make_detector(
     require_gpu: bool = False,
     search_every: int = SEARCH_EVERY,
     world_landmarks: bool = False,
+    say: Callable[[str], None] = to_stderr,
 ) -> Detector:
     """Make a detector.
 
@@ -30,10 +34,11 @@ def make_detector(
         max_people: maximum number of people.
         min_score: minimum score of a reported person, 0..1.
         model: path of the user's .onnx file, for 'onnx', which takes no `variant`.
-        device: 'auto', 'cuda' or 'cpu', for 'onnx' and 'blazepose'.
-        require_gpu: the same as device 'cuda'.
+        device: 'auto', 'cuda' or 'cpu', see `runtime.device`; for 'onnx' and 'blazepose'.
+        require_gpu: a GPU at the start, and no fallback to the CPU later.
         search_every: for 'blazepose', see `SEARCH_EVERY`.
         world_landmarks: give each detection the model's own 3D points; 'onnx' has none.
+        say: takes what happens to a GPU, a line each; by default stderr.
 
     Raises:
         DetectorError: the backend, its model or the device is not available.
@@ -45,21 +50,26 @@ def make_detector(
             raise DetectorError("the detector 'onnx' has no world landmarks; use 'blazepose'")
         from .onnx import OnnxPoseDetector
 
-        return OnnxPoseDetector(model, max_people, min_score, device, require_gpu)
+        return OnnxPoseDetector(model, max_people, min_score, device, require_gpu, say)
     if backend == "mediapipe":
         from .mediapipe import MediaPipeDetector
 
+        if device == "cuda" or require_gpu:
+            raise DetectorError(
+                "a GPU is required and cannot be used: 'mediapipe' runs on the CPU only"
+            )
         return MediaPipeDetector(variant, max_people, min_score)
     if backend == "blazepose":
         from .blazepose import BlazePoseDetector
 
-        wanted = "cuda" if require_gpu else device
         return BlazePoseDetector(
             variant,
             max_people,
             min_score,
-            wanted,
+            device,
             search_every=search_every,
             world_landmarks=world_landmarks,
+            require_gpu=require_gpu,
+            say=say,
         )
     raise DetectorError(f"unknown detector {backend!r}; known: {', '.join(BACKENDS)}")

@@ -154,6 +154,7 @@ class KeypointDetector(BaseNode):
                 self.value("device"),
                 self.value("require_gpu"),
                 self.value("search_every"),
+                say=self._device_says,
             )
         except DetectorError as error:
             raise NodeError(str(error)) from None
@@ -191,6 +192,9 @@ class KeypointDetector(BaseNode):
             f"{self._description()}, up to "
             f"{self.value('max_people')} people, {self.value('image_transport')} images"
         )
+
+    def _device_says(self, text: str) -> None:
+        self.get_logger().error(text)
 
     def _description(self) -> str:
         """What detects, and where; it may change while it runs."""

@@ -8,21 +8,15 @@ person detection is only needed for new people.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ...onnx_session import (
-    GpuUnavailable,
-    default_threads,
-    first_line,
-    gpu_there,
-    make_gpu_session,
-    make_session,
-)
+from ...runtime.device import DevicePolicy, GpuFallback, GpuUnavailable, first_line, to_stderr
+from ...runtime.onnx import default_threads, make_gpu_session, make_session
 from ...skeletons import BLAZEPOSE33
 from ..protocol import Detection, DetectorError, body_joints, is_made_up, person_score, same_person
 from ..weights import ModelUnavailable, ensure_onnx
@@ -104,14 +98,14 @@ class BlazePoseDetector:
         max_people: maximum number of people. Each costs a landmark inference per frame.
         min_score: minimum mean visibility, 0..1, of the body's joints in the image, of a reported
             person.
-        device: 'auto', 'cuda', which is TensorRT where that starts, or 'cpu'; 'cuda' refuses to
-            start on a CPU, 'auto' says in `description` why it is on one.
+        device: 'auto', 'cuda' or 'cpu', see `runtime.device`. On a GPU, TensorRT where it starts.
         threads: of the CPU; two where there are two cores.
         search_every: number of landmark inferences for which one tile is added, `SEARCH_EVERY`.
         world_landmarks: compute `Detection.world` too; only an evaluation needs it.
+        require_gpu: raise DetectorError when the GPU fails, in place of a fallback to the CPU.
+        say: takes what happens to a GPU, a line each; by default stderr.
 
     Attributes:
-        description: what runs where, one line for the log.
         refused: see `Detector`; `double`: duplicates, `false_positive`: rejected by verification.
 
     Raises:
@@ -129,10 +123,13 @@ class BlazePoseDetector:
         threads: int | None = None,
         search_every: int = SEARCH_EVERY,
         world_landmarks: bool = False,
+        require_gpu: bool = False,
+        say: Callable[[str], None] = to_stderr,
     ) -> None:
-        self._variant, self._device, self._threads = variant, device, threads
         self._max_people, self._min_score = max_people, min_score
-        self._make_sessions(device)
+        self.refused: Counter[str] = Counter()
+        policy = DevicePolicy(device, require_gpu, DetectorError)
+        self._networks = _make_networks(variant, threads, policy, say, self.refused)
         self._landmark_outputs: tuple[str, ...] = ("landmarks", "presence", "heatmap")
         if world_landmarks:
             self._landmark_outputs += ("world",)
@@ -141,7 +138,6 @@ class BlazePoseDetector:
         self._tiles = TileScheduler(search_every)
         self._tracked: list[TrackedPose] = []
         self._rejected = RejectedPlaces()
-        self.refused: Counter[str] = Counter()
         #: Stamp, ns, and shape of the last image.
         self._last: tuple[int, tuple[int, ...]] | None = None
 
@@ -161,7 +157,21 @@ class BlazePoseDetector:
         ]
 
     def close(self) -> None:
-        self._sessions = ()
+        # onnxruntime frees a session with its last reference.
+        self._networks.runner = replace(self._networks.runner, sessions=())
+
+    @property
+    def description(self) -> str:
+        return self._networks.runner.description + self._networks.note
+
+    @property
+    def device(self) -> str:
+        """'cuda' or 'cpu', where the networks run."""
+        return self._networks.device
+
+    @property
+    def _batch_size(self) -> int:
+        return self._networks.runner.batch_size
 
     # ------------------------------------------------------------------------ frame to frame
 
@@ -354,61 +364,69 @@ class BlazePoseDetector:
             for pose, in_mirror, score in zip(poses, presence.reshape(-1), best, strict=True)
         ]
 
-    # ------------------------------------------------------------------------------ networks
-
-    def _make_sessions(self, device: str) -> None:
-        """Load the two networks, and say in `description` what they run on."""
-        if device not in ("auto", "cuda", "cpu"):
-            raise DetectorError(f"device must be one of auto, cuda, cpu, not {device!r}")
-        try:
-            import onnxruntime
-        except ImportError:
-            raise DetectorError(
-                "onnxruntime is not installed; pip install onnxruntime, or onnxruntime-gpu"
-            ) from None
-        try:
-            paths = ensure_onnx(), ensure_onnx(self._variant)
-        except ModelUnavailable as error:
-            raise DetectorError(str(error)) from None
-        threads = self._threads or default_threads()
-        version = f"BlazePose {self._variant} in onnxruntime {onnxruntime.__version__}"
-        reason = "device is cpu"
-        if device != "cpu":
-            if gpu_there():
-                try:
-                    self._sessions, where = _gpu_sessions(paths, threads)
-                    self.description, self._batch_size = f"{version} on {where}", GPU_BATCH_SIZE
-                    return
-                except GpuUnavailable as error:
-                    reason = str(error)
-            else:
-                reason = "no CUDA GPU"
-            if device == "cuda":
-                raise DetectorError(f"a GPU is required and cannot be used: {reason}")
-        try:
-            self._sessions = tuple(make_session(path, threads) for path in paths)
-        except Exception as error:  # onnxruntime's errors share no base of their own
-            raise DetectorError(f"BlazePose cannot be loaded: {error}") from None
-        self.description = f"{version} on {threads} CPU threads ({reason})"
-        self._batch_size = 1
-
     def _run(self, network: int, outputs: tuple[str, ...], batch: np.ndarray) -> list[np.ndarray]:
-        """Run one network on a batch."""
+        """Run one network on a batch, on the GPU or in its place on the CPU."""
+        return self._networks.run(
+            lambda networks: networks.sessions[network].run(outputs, {"image": batch})
+        )
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """The two networks on one device.
+
+    Attributes:
+        sessions: of the person detection and of the landmarks.
+        batch_size: maximum number of crops in one pass.
+        description: what runs where, one line for the log.
+    """
+
+    sessions: tuple[Any, ...]
+    batch_size: int
+    description: str
+
+
+def _make_networks(
+    variant: str,
+    threads: int | None,
+    policy: DevicePolicy,
+    say: Callable[[str], None],
+    counts: Counter[str],
+) -> GpuFallback[_Networks]:
+    """Load the two networks. Raises DetectorError."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise DetectorError(
+            "onnxruntime is not installed; pip install onnxruntime, or onnxruntime-gpu"
+        ) from None
+    try:
+        paths = ensure_onnx(), ensure_onnx(variant)
+    except ModelUnavailable as error:
+        raise DetectorError(str(error)) from None
+    count = threads or default_threads()
+    version = f"BlazePose {variant} in onnxruntime {onnxruntime.__version__}"
+
+    def on_cpu(reason: str = "") -> _Networks:
         try:
-            return self._sessions[network].run(outputs, {"image": batch})
+            sessions = tuple(make_session(path, count) for path in paths)
         except Exception as error:  # onnxruntime's errors share no base of their own
-            if self._device != "auto":
-                raise
-            # A GPU can fail after months: the next pictures are the CPU's, but this one says so.
-            self._device = "cpu"
-            before = self.description
-            self._make_sessions("cpu")
-            self.description += f"; before that: {before}, {first_line(error)}"
-            # The tiles of this frame are lost: the next frame starts with the whole image.
-            self._last = None
-            raise DetectorError(
-                f"BlazePose has failed ({first_line(error)}) and goes on on the CPU"
-            ) from error
+            raise DetectorError(f"BlazePose cannot be loaded: {first_line(error)}") from None
+        why = f" ({reason})" if reason else ""
+        return _Networks(sessions, 1, f"{version} on {count} CPU threads{why}")
+
+    def on_gpu() -> _Networks:
+        sessions, where = _gpu_sessions(paths, count)
+        return _Networks(sessions, GPU_BATCH_SIZE, f"{version} on {where}")
+
+    def guard(
+        networks: _Networks, make_cpu: Callable[[], _Networks] | None
+    ) -> GpuFallback[_Networks]:
+        return GpuFallback(networks, make_cpu, policy, "BlazePose", say, counts)
+
+    return policy.choose(
+        lambda: guard(on_gpu(), on_cpu), lambda reason: guard(on_cpu(reason), None)
+    )
 
 
 def _gpu_sessions(paths: tuple[Path, Path], threads: int) -> tuple[tuple[Any, ...], str]:
