@@ -109,3 +109,20 @@ def test_fallback_that_cannot_be_made_leaves_the_gpu_in_use():
     with pytest.raises(PolicyError, match="the file is gone"):
         fallback.run(failing("batch"))
     assert fallback.on_gpu and not said and not counts
+
+
+def test_torch_device_follows_the_policy(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from emf_ros.runtime.torch import torch_device
+
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert torch_device("auto") == torch_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match="GPU is required and cannot be used: torch finds no CUDA"):
+        torch_device("cuda")
+    with pytest.raises(PolicyError, match="device must be one of"):
+        torch_device("gpu", PolicyError)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert torch_device("auto") == torch.device("cuda", 2)
