@@ -25,7 +25,8 @@ import cv2
 import numpy as np
 from detection import FEET_Y, HORIZON_Y, MIN_SCORE, CutOut, demo, paired, stand
 
-from emf_ros.detect.base import DetectorError, make_detector
+from emf_ros.detect.factory import make_detector
+from emf_ros.detect.protocol import DetectorError
 from emf_ros.detect.weights import ModelUnavailable
 from emf_ros.machine import load, machine
 from emf_ros.render import draw_keypoints

@@ -27,7 +27,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from emf_ros.detect.base import Detection, Detector, DetectorError, body_joints, make_detector
+from emf_ros.detect.factory import make_detector
+from emf_ros.detect.protocol import Detection, Detector, DetectorError, body_joints
 from emf_ros.detect.weights import ModelUnavailable, ensure_demo_video, ensure_pose_task
 from emf_ros.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33, Layout

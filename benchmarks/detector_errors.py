@@ -23,7 +23,8 @@ import cv2
 import numpy as np
 import torch
 
-from emf_ros.detect.base import Detection, Detector, make_detector
+from emf_ros.detect.factory import make_detector
+from emf_ros.detect.protocol import Detection, Detector
 from emf_ros.detect.weights import available_variants, ensure_demo_video
 from emf_ros.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33, H36M17, convert_keypoints

@@ -25,7 +25,8 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from emf_ros.camera import Camera
-from emf_ros.detect.base import Detection, make_detector
+from emf_ros.detect.factory import make_detector
+from emf_ros.detect.protocol import Detection
 from emf_ros.detect.weights import available_variants
 from emf_ros.machine import load, machine
 from emf_ros.nodes import conversions

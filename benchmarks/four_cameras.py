@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 
 from emf_ros.camera import Camera
-from emf_ros.detect.base import make_detector
+from emf_ros.detect.factory import make_detector
 from emf_ros.detect.weights import cache_folder, ensure_four_cameras
 from emf_ros.lift.engine import Engine, make_engine
 from emf_ros.lift.pipeline import (
@@ -44,7 +44,7 @@ from emf_ros.lift.pipeline import (
 from emf_ros.machine import machine
 from emf_ros.skeletons import BLAZEPOSE33, H36M17, conversion_matrix
 from emf_ros.train.multiview import View, smooth, triangulate
-from emf_ros.train.video import MEDIAPIPE, OURS, Truth, evaluate_video
+from emf_ros.train.video import BLAZEPOSE, OURS, Truth, evaluate_video
 from emf_ros.video import FrameSource, frames_of, open_source
 
 
@@ -245,7 +245,7 @@ def main() -> None:
                 truth=Truth(stamps, view.from_world(world)),
             )
             reports[f"{view.video.stem}, lag {lag}"] = report
-            for method in (MEDIAPIPE, OURS) if lag == args.lags[0] else (OURS,):
+            for method in (BLAZEPOSE, OURS) if lag == args.lags[0] else (OURS,):
                 name = f"{method}, lag {lag}" if method == OURS else method
                 figures = report[method]
                 row = [figures[k] for k in ("mpjpe_mm", "p_mpjpe_mm", "acceleration_error_m_s2")]

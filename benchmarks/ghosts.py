@@ -30,8 +30,9 @@ import numpy as np
 from detection import MIN_SCORE
 from detector_errors import jpeg, low_contrast, motion_blur
 
-from emf_ros.detect.base import Detection, Detector, DetectorError, make_detector
 from emf_ros.detect.blazepose import BlazePoseDetector
+from emf_ros.detect.factory import make_detector
+from emf_ros.detect.protocol import Detection, Detector, DetectorError
 from emf_ros.detect.weights import ModelUnavailable, ensure_demo_video
 from emf_ros.machine import load, machine
 from emf_ros.track import WEAK, QualityGate, Tracker
@@ -55,7 +56,7 @@ class Backend:
 
     Attributes:
         name, variant: of it.
-        checked: whether whom it finds is looked at again.
+        checked: whether verification rejects false positives.
     """
 
     name: str
@@ -68,7 +69,9 @@ class Backend:
     def make(self) -> Detector:
         detector = make_detector(self.name, self.variant, 8, WEAK * MIN_SCORE)
         if isinstance(detector, BlazePoseDetector) and not self.checked:
-            detector._check = lambda image, poses: [np.inf] * len(poses)  # type: ignore[method-assign]
+            detector._likelihood_ratios = (  # type: ignore[method-assign]
+                lambda pyramid, poses: [np.inf] * len(poses)
+            )
         return detector
 
 

@@ -33,7 +33,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from emf_ros.detect.base import Detection, make_detector
+from emf_ros.detect.factory import make_detector
+from emf_ros.detect.protocol import Detection
 from emf_ros.detect.weights import ensure_demo_video
 from emf_ros.geometry.boxes import person_boxes
 from emf_ros.machine import load, machine

@@ -463,7 +463,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("eval", help="how good weights are on subjects not trained on")
     what = evaluate.add_mutually_exclusive_group(required=True)
     what.add_argument("--mocap", metavar="DIR", help="folder of npz files")
-    what.add_argument("--video", help="a video of people, beside MediaPipe's own 3D points")
+    what.add_argument("--video", help="a video of people, beside BlazePose's own 3D points")
     evaluate.add_argument("--truth", metavar="FILE.npz", help="joints of the video's person")
     evaluate.add_argument(
         "--varied",

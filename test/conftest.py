@@ -382,7 +382,7 @@ def demo_keypoints(demo_frames: list[np.ndarray]) -> list[list[tuple[int, np.nda
     of frames that all show two people."""
     import cv2
 
-    from emf_ros.detect.base import make_detector
+    from emf_ros.detect.factory import make_detector
     from emf_ros.track import Tracker
 
     detector, tracker = make_detector("mediapipe", "full", 2, 0.4), Tracker()

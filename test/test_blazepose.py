@@ -2,27 +2,27 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 from conftest import FRAME_NS
 
-from emf_ros import onnx_session
-from emf_ros.detect import blazepose
-from emf_ros.detect.base import Detection, DetectorError, make_detector
-from emf_ros.detect.blazepose import (
-    BlazePoseDetector,
-    Halves,
-    Region,
+from emf_ros.detect.blazepose import BlazePoseDetector, crops, decode, tiles
+from emf_ros.detect.blazepose import detector as blazepose
+from emf_ros.detect.blazepose.crops import ImagePyramid, crop_roi, normalise_contrast
+from emf_ros.detect.blazepose.decode import (
     anchors,
-    decode,
-    in_daylight,
-    refine,
-    region_of,
-    search_order,
-    suppress,
+    decode_candidates,
+    refine_landmarks,
+    weighted_nms,
 )
+from emf_ros.detect.blazepose.detector import TrackedPose
+from emf_ros.detect.blazepose.roi import Roi, roi_from_points, rotation
+from emf_ros.detect.blazepose.tiles import BURST_FRAMES, tile_grids, tile_sequence
+from emf_ros.detect.factory import make_detector
+from emf_ros.detect.protocol import Detection, DetectorError
 from emf_ros.detect.tflite_to_onnx import ConversionError, convert, to_dense
 from emf_ros.detect.weights import (
     ModelUnavailable,
@@ -31,6 +31,8 @@ from emf_ros.detect.weights import (
     ensure_onnx,
     ensure_tflite,
 )
+from emf_ros.runtime import device
+from emf_ros.runtime import onnx as onnx_session
 from emf_ros.skeletons import BLAZEPOSE33
 from emf_ros.track import QualityGate, Tracker
 
@@ -48,7 +50,7 @@ def pictures(demo_frames) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def picture(pictures) -> np.ndarray:
-    """RGB, one in which the search finds one of the two at once."""
+    """RGB, an image in which the first detection finds one of the two people."""
     return pictures[50]
 
 
@@ -76,7 +78,7 @@ def distances(found: list[Detection], reference: list[Detection]) -> list[np.nda
 # ------------------------------------------------------------------------------ conversion
 
 
-def test_sparse_tensors_are_expanded():
+def test_converter_expands_sparse_tensors():
     # Rows are dense, columns compressed: 1 at (0, 1), 2 at (2, 0), 3 at (2, 3).
     segments, columns = np.array([0, 1, 1, 3]), np.array([1, 0, 3])
     values = np.array([1.0, 2.0, 3.0])
@@ -84,7 +86,7 @@ def test_sparse_tensors_are_expanded():
     assert dense.tolist() == [[0, 1, 0, 0], [0, 0, 0, 0], [2, 0, 0, 3]]
 
 
-def test_sparse_tensors_of_blocks_and_other_orders_are_expanded():
+def test_converter_expands_block_sparse_tensors_in_any_dimension_order():
     # Columns first, then rows; each place is a block of two rows: columns 0 and 1 of the lower one.
     values = np.array([1.0, 2.0, 3.0, 4.0])
     levels = [2, (np.array([0, 1, 2]), np.array([1, 1])), 2]
@@ -92,7 +94,7 @@ def test_sparse_tensors_of_blocks_and_other_orders_are_expanded():
     assert dense.tolist() == [[0, 0], [0, 0], [1, 3], [2, 4]]
 
 
-def test_a_sparse_tensor_that_does_not_add_up_is_refused():
+def test_converter_rejects_inconsistent_sparse_tensors():
     with pytest.raises(ConversionError, match="3 places and 2 values"):
         to_dense(np.ones(2), (3,), [0], [], [3])
     with pytest.raises(ConversionError, match="do not fit"):
@@ -100,13 +102,13 @@ def test_a_sparse_tensor_that_does_not_add_up_is_refused():
 
 
 @pytest.mark.parametrize("network", [b"", b"\0" * 100, b"no network at all" * 20])
-def test_what_is_no_network_is_refused(network):
+def test_converter_rejects_bytes_that_are_not_a_tflite_network(network):
     with pytest.raises(ConversionError):
         convert(network, {0: "out"}, "test")
 
 
 @pytest.mark.parametrize("variant", [None, "lite", "full", "heavy"])
-def test_the_networks_say_what_they_do_in_tflite(variant, pictures):
+def test_converted_networks_match_tflite(variant, pictures):
     interpreters = pytest.importorskip(
         "ai_edge_litert.interpreter", reason="no TFLite interpreter: pip install ai-edge-litert"
     )
@@ -139,7 +141,7 @@ def test_the_networks_say_what_they_do_in_tflite(variant, pictures):
         assert np.abs(value - wanted).max() <= 1e-3 * max(1.0, np.abs(wanted).max())
 
 
-def test_a_converted_network_is_kept_and_made_anew_when_it_is_damaged(tmp_path, monkeypatch):
+def test_converted_network_is_cached_and_rebuilt_when_damaged(tmp_path, monkeypatch):
     source = ensure_tflite("pose_detection.tflite")
     monkeypatch.setenv("EMF_ROS_CACHE", str(tmp_path))
     (cache_folder() / "blazepose").mkdir(parents=True)
@@ -156,7 +158,7 @@ def test_a_converted_network_is_kept_and_made_anew_when_it_is_damaged(tmp_path, 
 # ------------------------------------------------------------------------------ geometry
 
 
-def test_the_anchors():
+def test_anchor_centres_of_all_layers():
     middles = anchors()
     assert middles.shape == (2254, 2)
     # Two of each of 28 x 28 cells, then of 14 x 14, then six of each of 7 x 7.
@@ -165,18 +167,20 @@ def test_the_anchors():
     assert np.allclose(middles[-1], 6.5 / 7)
 
 
-def test_candidates_are_decoded_relative_to_their_anchors():
+def test_candidates_are_decoded_relative_to_anchors_and_nan_scores_dropped():
     boxes = np.zeros((2, 12), dtype=np.float32)
     boxes[1] = [22.4, 0, 44.8, 89.6, 0, 0, 0, -44.8, 0, 0, 0, 0]
-    found, scores = decode(boxes, np.array([-3.0, 2.0]), np.array([[0.1, 0.1], [0.5, 0.5]]))
+    found, scores = decode_candidates(
+        boxes, np.array([-3.0, 2.0]), np.array([[0.1, 0.1], [0.5, 0.5]])
+    )
     assert np.allclose(scores, [1 / (1 + math.exp(-2))])
     assert np.allclose(found[0, :4], [0.5, 0.3, 0.7, 0.7])
     assert np.allclose(found[0, 4:8], [0.5, 0.5, 0.5, 0.3])
     wrong = np.array([np.nan, -np.inf])
-    assert len(decode(boxes, wrong, np.zeros((2, 2)))[0]) == 0
+    assert len(decode_candidates(boxes, wrong, np.zeros((2, 2)))[0]) == 0
 
 
-def test_overlapping_candidates_become_their_weighted_mean():
+def test_weighted_nms_merges_overlapping_candidates():
     candidates = np.array(
         [
             [0.0, 0.0, 1.0, 1.0, 10.0],
@@ -184,74 +188,76 @@ def test_overlapping_candidates_become_their_weighted_mean():
             [5.0, 5.0, 6.0, 6.0, 30.0],
         ]
     )
-    people, best = suppress(candidates, np.array([0.6, 0.9, 0.7]))
+    people, best = weighted_nms(candidates, np.array([0.6, 0.9, 0.7]))
     assert np.allclose(best, [0.9, 0.7])
     assert np.allclose(people[0], [0.0, 0.0, 1.0, (0.6 + 0.72) / 1.5, (6.0 + 18.0) / 1.5])
     assert np.allclose(people[1], candidates[2])
     # A box without an area overlaps nothing, not even itself.
-    people, _ = suppress(np.zeros((2, 4)), np.ones(2))
+    people, _ = weighted_nms(np.zeros((2, 4)), np.ones(2))
     assert len(people) == 2
-    assert suppress(np.zeros((0, 12)), np.zeros(0))[0].shape == (0, 12)
+    assert weighted_nms(np.zeros((0, 12)), np.zeros(0))[0].shape == (0, 12)
 
 
-def test_a_square_stands_upright_with_the_person():
-    upright = region_of(np.array([100.0, 200.0]), np.array([100.0, 120.0]))
-    assert upright == Region(100.0, 200.0, 200.0, 0.0)
-    assert np.allclose(upright.to_picture(np.array([[0.5, 0.5], [0, 0]])), [[100, 200], [0, 100]])
-    lying = region_of(np.array([100.0, 200.0]), np.array([180.0, 200.0]))
+def test_roi_is_upright_with_the_person():
+    upright = roi_from_points(np.array([100.0, 200.0]), np.array([100.0, 120.0]))
+    assert upright == Roi(100.0, 200.0, 200.0, 0.0)
+    assert np.allclose(upright.to_image(np.array([[0.5, 0.5], [0, 0]])), [[100, 200], [0, 100]])
+    lying = roi_from_points(np.array([100.0, 200.0]), np.array([180.0, 200.0]))
     assert np.isclose(lying.angle, math.pi / 2)
     # The head is at the top of the square.
-    assert np.allclose(lying.to_picture(np.array([0.5, 0.1])), [180.0, 200.0])
+    assert np.allclose(lying.to_image(np.array([0.5, 0.1])), [180.0, 200.0])
 
 
-def test_the_crop_and_the_way_back_are_each_others_inverse():
+def test_roi_to_image_inverts_the_crop():
     picture = np.zeros((300, 400, 3), dtype=np.uint8)
     cv2.circle(picture, (250, 120), 6, (255, 255, 255), -1)
-    region = Region(230.0, 150.0, 160.0, 0.7)
-    crop = region.crop(Halves(picture), 256, cv2.BORDER_CONSTANT)[..., 0] > 127
+    region = Roi(230.0, 150.0, 160.0, 0.7)
+    crop = crop_roi(ImagePyramid(picture), region, 256, cv2.BORDER_CONSTANT)[..., 0] > 127
     rows, columns = np.nonzero(crop)
-    middle = region.to_picture(np.array([columns.mean(), rows.mean()]) / 256)
+    middle = region.to_image(np.array([columns.mean(), rows.mean()]) / 256)
     assert np.allclose(middle, (250, 120), atol=0.5)
 
 
-def test_landmarks_move_to_the_warmth_around_them():
+def test_heatmap_refines_landmarks_within_its_kernel():
     heatmap = np.full((4, 64, 64), -20.0, dtype=np.float32)
     heatmap[0, 22, 31] = 5.0
     heatmap[1, 40, 40] = 5.0  # too far away
     heatmap[2, 20, 30] = -1.0  # too cold
     points = np.array([[30.5, 20.5], [30.5, 20.5], [30.5, 20.5], [-3.0, 70.0]]) / 64
-    refined = refine(points, heatmap)
+    refined = refine_landmarks(points, heatmap)
     assert np.allclose(refined[0], (31 / 64, 22 / 64), atol=1e-3)
     assert np.allclose(refined[1:], points[1:])
-    refine(np.full((4, 2), np.nan), heatmap)
-    corner = refine(np.array([[0.2, 63.9]] * 4) / 64, np.zeros((4, 64, 64), dtype=np.float32))
+    refine_landmarks(np.full((4, 2), np.nan), heatmap)
+    corner = refine_landmarks(
+        np.array([[0.2, 63.9]] * 4) / 64, np.zeros((4, 64, 64), dtype=np.float32)
+    )
     assert np.allclose(corner, (1.5 / 64, 61.5 / 64))
 
 
 # ------------------------------------------------------------------------------ MediaPipe
 
 
-def plain_crop(region, picture, size, border):
-    """As MediaPipe takes its squares: the nearest pixels, whatever the picture's light."""
+def plain_crop(pyramid, roi, size, border):
+    """A crop as MediaPipe makes it: bilinear, without the mean of pixels or normalisation."""
     matrix = np.empty((2, 3))
-    matrix[:, :2] = region.side / size * blazepose._rotation(region.angle)
-    matrix[:, 2] = region.to_picture(np.zeros(2))
+    matrix[:, :2] = roi.side / size * rotation(roi.angle)
+    matrix[:, 2] = roi.to_image(np.zeros(2))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(picture.levels[0], matrix, (size, size), flags=flags, borderMode=border)
+    return cv2.warpAffine(pyramid.levels[0], matrix, (size, size), flags=flags, borderMode=border)
 
 
-def test_one_picture_is_read_as_mediapipe_reads_it(pictures, monkeypatch):
+def test_single_image_matches_mediapipe(pictures, monkeypatch):
     pytest.importorskip("mediapipe", reason="MediaPipe is not installed")
-    # The search's own threshold is lower, it looks closer, and dark squares are made lighter.
-    monkeypatch.setattr(blazepose, "_MIN_CANDIDATE", 0.5)
-    monkeypatch.setattr(blazepose, "_LEVELS", 1)
-    monkeypatch.setattr(Region, "crop", plain_crop)
+    # What differs from MediaPipe: the threshold, the tiles, and the crops.
+    monkeypatch.setattr(decode, "MIN_DETECTION_SCORE", 0.5)
+    monkeypatch.setattr(tiles, "TILE_SIZES", 1)
+    monkeypatch.setattr(crops, "crop_roi", plain_crop)
     compared = []
     for picture in pictures[30:60:10]:
         first = make_detector("mediapipe", "full", 2, 0.4)
         wanted = first.detect(picture, 0)
         first.close()
-        found = BlazePoseDetector("full", 2, 0.4, "cpu", 1).detect(picture, 0)
+        found = BlazePoseDetector("full", 2, 0.4, "cpu", 1, world_landmarks=True).detect(picture, 0)
         assert found
         # MediaPipe may report one person twice, ours does not.
         for own, apart in zip(found, distances(wanted, found), strict=True):
@@ -265,7 +271,7 @@ def test_one_picture_is_read_as_mediapipe_reads_it(pictures, monkeypatch):
     assert np.median(np.concatenate(compared)) < 1e-3
 
 
-def test_it_follows_people_as_mediapipe_does(pictures, detector):
+def test_tracking_matches_mediapipe(pictures, detector):
     pytest.importorskip("mediapipe", reason="MediaPipe is not installed")
     reference = make_detector("mediapipe", "full", 2, 0.4)
     compared, missed, count, of_them = [], 0, 0, 0
@@ -285,52 +291,54 @@ def test_it_follows_people_as_mediapipe_does(pictures, detector):
 # ------------------------------------------------------------------------------ pictures
 
 
-def test_a_square_of_many_pixels_is_their_mean(monkeypatch):
-    monkeypatch.setattr(blazepose, "in_daylight", lambda picture: picture)
+def test_downscaled_crop_averages_pixels(monkeypatch):
+    monkeypatch.setattr(crops, "normalise_contrast", lambda image: image)
     noise = np.random.default_rng(0).integers(0, 256, (640, 800, 3), dtype=np.uint8)
 
     def deviation(side):
-        return Region(400.0, 320.0, side, 0.3).crop(Halves(noise), 100, cv2.BORDER_REPLICATE).std()
+        return crop_roi(
+            ImagePyramid(noise), Roi(400.0, 320.0, side, 0.3), 100, cv2.BORDER_REPLICATE
+        ).std()
 
     # Of 36 pixels a sixth, but for those that two of the square's share.
     assert deviation(100.0) > 45 and deviation(600.0) < 15
 
 
 @pytest.mark.parametrize("side", [50.0, 160.0, 300.0, 700.0, 1500.0])
-def test_a_point_lies_in_the_same_place_whatever_the_scale(side):
+def test_crop_places_points_alike_at_all_pyramid_levels(side):
     picture = np.zeros((901, 1203, 3), dtype=np.uint8)
     cv2.circle(picture, (640, 430), round(side / 12), (255, 255, 255), -1)
-    region = Region(600.0, 450.0, side * 2, -0.4)
-    crop = region.crop(Halves(picture), 128, cv2.BORDER_CONSTANT)[..., 0] > 127
+    region = Roi(600.0, 450.0, side * 2, -0.4)
+    crop = crop_roi(ImagePyramid(picture), region, 128, cv2.BORDER_CONSTANT)[..., 0] > 127
     rows, columns = np.nonzero(crop)
-    middle = region.to_picture(np.array([columns.mean(), rows.mean()]) / 128)
+    middle = region.to_image(np.array([columns.mean(), rows.mean()]) / 128)
     assert np.allclose(middle, (640, 430), atol=0.6 * region.side / 128)
 
 
-def test_the_halves_are_made_once_and_only_as_far_as_needed():
-    halves = Halves(np.zeros((99, 203, 3), dtype=np.uint8))
-    assert halves.level_for(1.9) == 0 and len(halves.levels) == 1
-    assert halves.level_for(4.1) == 2
-    assert [level.shape[:2] for level in halves.levels] == [(99, 203), (49, 101), (24, 50)]
-    assert halves.level_for(1e9) == blazepose._MOST_HALVES
-    assert Halves(np.zeros((1, 500, 3), dtype=np.uint8)).level_for(64.0) == 0
+def test_image_pyramid_makes_only_the_levels_needed():
+    pyramid = ImagePyramid(np.zeros((99, 203, 3), dtype=np.uint8))
+    assert pyramid.level_for(1.9) == 0 and len(pyramid.levels) == 1
+    assert pyramid.level_for(4.1) == 2
+    assert [level.shape[:2] for level in pyramid.levels] == [(99, 203), (49, 101), (24, 50)]
+    assert pyramid.level_for(1e9) == crops.MAX_PYRAMID_LEVEL
+    assert ImagePyramid(np.zeros((1, 500, 3), dtype=np.uint8)).level_for(64.0) == 0
 
 
-def test_dark_and_pale_pictures_get_the_contrast_of_daylight():
+def test_contrast_normalisation_of_dark_and_pale_images():
     bright = np.random.default_rng(0).normal(118, 55, (64, 64, 3)).clip(0, 255).astype(np.uint8)
-    assert in_daylight(bright) is bright
+    assert normalise_contrast(bright) is bright
     for spoilt in (bright // 6, 100 + bright // 6):
-        back = in_daylight(spoilt)
+        back = normalise_contrast(spoilt)
         assert abs(back.mean() - 118) < 3 and abs(back.std() - 45) < 3
     for even in (0, 255):
         plain = np.full((8, 8, 3), even, np.uint8)
-        assert in_daylight(plain) is plain
+        assert normalise_contrast(plain) is plain
 
 
 # ------------------------------------------------------------------------------ the detector
 
 
-def test_people_in_the_dark_are_found(pictures):
+def test_people_in_dark_noisy_images_are_detected(pictures):
     """A fifth of the light, and a sensor's noise."""
     generator = np.random.default_rng(0)
     detector = BlazePoseDetector("full", 2, 0.4, "cpu", 1)
@@ -341,7 +349,7 @@ def test_people_in_the_dark_are_found(pictures):
     assert found > 0.5 * len(pictures)
 
 
-def test_the_same_pictures_give_the_same_people(pictures):
+def test_detection_is_deterministic(pictures):
     runs = []
     for _ in range(2):
         detector = make_detector("blazepose", "full", 2, 0.4, device="cpu")
@@ -355,10 +363,11 @@ def test_the_same_pictures_give_the_same_people(pictures):
             assert np.array_equal(a.keypoints, b.keypoints) and a.score == b.score
 
 
-def test_someone_upside_down(picture, detector):
+def test_upside_down_person_is_detected(picture):
+    detector = BlazePoseDetector("full", 2, 0.4, "cpu", 1, world_landmarks=True)
     upright = detector.detect(picture, 0)
     turned = np.ascontiguousarray(picture[::-1, ::-1])
-    detector._poses = []
+    detector._tracked = []
     found = detector.detect(turned, FRAME_NS)
     height, width = turned.shape[:2]
     back = [
@@ -371,27 +380,64 @@ def test_someone_upside_down(picture, detector):
     assert all(d.world is not None and d.world[0, 1] > 0 for d in found)
 
 
+def test_world_landmarks_are_computed_only_on_request(picture, monkeypatch):
+    plain = BlazePoseDetector("full", 2, 0.4, "cpu", 1)
+    asking = BlazePoseDetector("full", 2, 0.4, "cpu", 1, world_landmarks=True)
+    outputs = {}
+    for detector in (plain, asking):
+        run = detector._run
+        seen = outputs[detector] = set()
+        monkeypatch.setattr(
+            detector,
+            "_run",
+            lambda network, names, b, r=run, s=seen: s.update(names) or r(network, names, b),
+        )
+    without, with_world = plain.detect(picture, 0), asking.detect(picture, 0)
+    assert "world" not in outputs[plain] and "world" in outputs[asking]
+    assert without and all(d.world is None for d in without)
+    assert all(d.world.shape == (33, 3) for d in with_world)
+    for one, other in zip(without, with_world, strict=True):
+        assert np.array_equal(one.keypoints, other.keypoints)
+
+
+def test_person_with_non_finite_world_landmarks_is_kept(picture, monkeypatch):
+    detector = BlazePoseDetector("full", 2, 0.4, "cpu", 1, world_landmarks=True)
+    run = detector._run
+
+    def broken_world(network, names, batch):
+        outputs = run(network, names, batch)
+        return [
+            o * np.nan if name == "world" else o for name, o in zip(names, outputs, strict=True)
+        ]
+
+    monkeypatch.setattr(detector, "_run", broken_world)
+    found = detector.detect(picture, 0)
+    assert found and all(d.world is None for d in found)
+
+
 @pytest.mark.parametrize(
     "shape",
     [(1, 1), (2, 2), (1, 500), (500, 1), (100, 1000), (1000, 100), (480, 640), (0, 0), (4, 40000)],
 )
-def test_no_one_in_odd_pictures(detector, shape):
+def test_images_of_odd_shapes_give_no_detections_or_finite_ones(detector, shape):
     assert detector.detect(np.zeros((*shape, 3), dtype=np.uint8), 0) == []
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     for found in detector.detect(noise, FRAME_NS):
         assert np.isfinite(found.keypoints).all()
 
 
-def test_a_picture_ten_times_as_wide_as_high(picture, detector):
+def test_person_is_detected_in_an_image_six_times_wider_than_high(picture, detector):
     height, width = picture.shape[:2]
-    wide = np.zeros((height, 10 * height, 3), dtype=np.uint8)
-    wide[:, 2000 : 2000 + width] = picture
-    for index in range(3):
-        for found in detector.detect(wide, index * FRAME_NS):
-            assert found.box()[0] > 1900
+    wide = np.zeros((height, 6 * height, 3), dtype=np.uint8)
+    wide[:, 900 : 900 + width] = picture
+    found = []
+    for index in range(12):
+        found += detector.detect(wide, index * FRAME_NS)
+    assert found
+    assert all(900 < detection.box()[0] < 900 + width for detection in found)
 
 
-def test_odd_pictures_between_do_not_confuse_it(picture, detector):
+def test_change_of_image_size_restarts_tracking(picture, detector):
     before = detector.detect(picture, 0)
     detector.detect(np.zeros((1, 1, 3), dtype=np.uint8), FRAME_NS)
     after = detector.detect(picture, 2 * FRAME_NS)
@@ -399,64 +445,64 @@ def test_odd_pictures_between_do_not_confuse_it(picture, detector):
 
 
 @pytest.mark.parametrize("later_ns", [-FRAME_NS, 2_000_000_000])
-def test_after_a_jump_in_time_no_square_is_kept(picture, detector, monkeypatch, later_ns):
+def test_rois_are_dropped_after_a_time_jump(picture, detector, monkeypatch, later_ns):
     assert detector.detect(picture, 0)
-    monkeypatch.setattr(detector, "_search", lambda image, views: [[] for _ in views])
+    monkeypatch.setattr(detector, "_detect_people", lambda pyramid, tiles: [[] for _ in tiles])
     assert detector.detect(picture, FRAME_NS)
     assert detector.detect(picture, FRAME_NS + later_ns) == []
 
 
-def test_while_someone_is_missing_the_search_takes_its_share(picture, monkeypatch):
+def test_tiles_follow_burst_then_fixed_share_and_stop_at_max_people(picture, monkeypatch):
     detector = BlazePoseDetector("full", 10, 0.4, "cpu", 1, search_every=4)
-    searched = []
-    search = detector._search
+    seen = []
+    detect_people = detector._detect_people
 
-    def counted(image, views):
-        searched.extend(views)
-        return search(image, views)
+    def counted(pyramid, batch):
+        seen.extend(batch)
+        return detect_people(pyramid, batch)
 
-    monkeypatch.setattr(detector, "_search", counted)
-    monkeypatch.setattr(detector, "_around_lost", lambda stamp_ns: [])
-    # The whole and its parts at once, then one view a picture.
+    monkeypatch.setattr(detector, "_detect_people", counted)
+    monkeypatch.setattr(detector._tiles, "_lost_tiles", lambda stamp_ns: [])
+    # The whole image and its parts at once, then one tile per frame.
     detector.detect(picture, 0)
-    assert len(searched) == 4 and searched[0].side == picture.shape[1]
-    for index in range(1, blazepose.EAGER_SEARCHES):
+    assert len(seen) == 4 and seen[0].side == picture.shape[1]
+    for index in range(1, BURST_FRAMES):
         detector.detect(picture, index * FRAME_NS)
-    assert len(searched) == 3 + blazepose.EAGER_SEARCHES
-    # Then one for four of the squares that are looked at anyway.
-    people, detector._eager = len(detector._poses), 0
-    for index in range(blazepose.EAGER_SEARCHES, blazepose.EAGER_SEARCHES + 8):
+    assert len(seen) == 3 + BURST_FRAMES
+    # Then one tile per four landmark inferences.
+    people, detector._tiles._burst_frames = len(detector._tracked), 0
+    for index in range(BURST_FRAMES, BURST_FRAMES + 8):
         detector.detect(picture, index * FRAME_NS)
-    assert len(detector._poses) == people > 0
-    assert len(searched) == 3 + blazepose.EAGER_SEARCHES + 2 * people
-    # Whoever has found all that are looked for searches no more.
+    assert len(detector._tracked) == people > 0
+    assert len(seen) == 3 + BURST_FRAMES + 2 * people
+    # With max_people tracked there are no more tiles.
     alone = BlazePoseDetector("full", 1, 0.4, "cpu", 1)
-    monkeypatch.setattr(alone, "_search", counted)
+    monkeypatch.setattr(alone, "_detect_people", counted)
     alone.detect(picture, 0)
-    searched.clear()
+    seen.clear()
     for index in range(1, 5):
         alone.detect(picture, index * FRAME_NS)
-    assert not searched
+    assert not seen
 
 
 @pytest.mark.parametrize("size", [(1768, 994), (640, 480), (480, 640), (2000, 300), (320, 240)])
-def test_each_round_of_views_shows_every_place(size):
-    sides = sorted({view.side for view in itertools.islice(search_order(*size), 40)})
+def test_each_round_of_tiles_covers_the_image(size):
+    sides = sorted({tile.side for tile in itertools.islice(tile_sequence(*size), 40)})
     assert sides[-1] == max(size) and len(sides) == (1 if size == (320, 240) else 3)
-    rounds = {side: blazepose._rounds(*size, side) for side in sides}
+    rounds = {side: tile_grids(*size, side) for side in sides}
     x, y = np.meshgrid(np.linspace(0, size[0], 50), np.linspace(0, size[1], 50))
     for side in sides:
         shown = np.zeros(x.shape, dtype=int)
         for _ in range(8):
-            for view in next(rounds[side]):
-                far = np.fmax(np.abs(x - view.x), np.abs(y - view.y))
-                shown += far <= view.side / 2 + 1e-6
+            for tile in next(rounds[side]):
+                far = np.fmax(np.abs(x - tile.x), np.abs(y - tile.y))
+                shown += far <= tile.side / 2 + 1e-6
         assert shown[2:-2, 2:-2].min() >= 1
         # Away from the edges in each.
         assert shown[10:-10, 10:-10].min() >= 8
 
 
-def test_people_far_away_are_found(picture, monkeypatch):
+def test_distant_person_is_detected_in_small_tiles(picture, monkeypatch):
     # A man of a ninth of the picture's longer side.
     far = np.full((720, 1280, 3), 150, np.uint8)
     small = cv2.resize(picture, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
@@ -473,11 +519,11 @@ def test_people_far_away_are_found(picture, monkeypatch):
     wanted = (near[0].keypoints[:, :2] + 0.5) * 0.4 - 0.5 + (450, 200)
     apart = np.linalg.norm(man.keypoints[:, :2] - wanted, axis=1)
     assert np.median(apart) < 0.05 * np.ptp(wanted[:, 1])
-    monkeypatch.setattr(blazepose, "_LEVELS", 1)
+    monkeypatch.setattr(tiles, "TILE_SIZES", 1)
     assert found(BlazePoseDetector("full", 1, 0.4, "cpu", 1)) == []
 
 
-def test_head_and_chest_that_fill_the_picture_are_a_person(pictures):
+def test_head_and_chest_that_fill_the_image_are_a_person(pictures):
     people = BlazePoseDetector("full", 2, 0.4, "cpu", 1)
     for index in range(4):
         found = people.detect(pictures[index], index * FRAME_NS)
@@ -500,9 +546,9 @@ def test_head_and_chest_that_fill_the_picture_are_a_person(pictures):
     assert len(tracked) == 1
 
 
-def test_several_in_one_pass_are_read_as_one_by_one(pictures):
+def test_batched_inference_matches_single_inference(pictures):
     one_by_one, together = (BlazePoseDetector("full", 4, 0.4, "cpu", 1) for _ in range(2))
-    together._batch = 3
+    together._networks.runner = replace(together._networks.runner, batch_size=3)
     shapes = []
     run = together._run
 
@@ -517,41 +563,41 @@ def test_several_in_one_pass_are_read_as_one_by_one(pictures):
         assert len(found) == len(wanted) > 0
         for own, other in zip(found, wanted, strict=True):
             assert np.abs(own.keypoints - other.keypoints).max() < 0.01
-    assert max(n for which, n in shapes if which == blazepose._SEARCH) == 3
-    assert max(n for which, n in shapes if which == blazepose._LOOK) >= 2
+    assert max(n for which, n in shapes if which == blazepose.DETECTION_NETWORK) == 3
+    assert max(n for which, n in shapes if which == blazepose.LANDMARK_NETWORK) >= 2
 
 
-def test_someone_lost_is_looked_for_at_once(picture, detector, monkeypatch):
+def test_lost_person_is_redetected_in_the_next_frame(picture, detector, monkeypatch):
     for index in range(2):
         (before, *_) = detector.detect(picture, index * FRAME_NS)
-    look, lost = detector._look, []
+    infer, lost = detector._infer_landmarks, []
 
-    def fails_once(image, regions, *more):
+    def fails_once(pyramid, rois):
         if lost:
-            return look(image, regions, *more)
-        lost.extend(regions)
-        return [None] * len(regions)
+            return infer(pyramid, rois)
+        lost.extend(rois)
+        return [None] * len(rois)
 
-    monkeypatch.setattr(detector, "_look", fails_once)
-    # Nothing is searched but where he was.
-    detector._views = iter(())
+    monkeypatch.setattr(detector, "_infer_landmarks", fails_once)
+    # The only tiles left are those of lost people.
+    detector._tiles._sequence = iter(())
     after = detector.detect(picture, 2 * FRAME_NS)
     assert lost
     assert any(apart is not None for apart in distances(after, [before]))
 
 
-def test_who_comes_out_from_behind_is_found_within_a_second(picture, detector):
-    """The man is covered for half a second; the search goes on around where he was."""
+def test_occluded_person_is_redetected_within_a_second(picture, detector):
+    """The man is occluded for half a second; the tiles go on at the place where he was lost."""
     for index in range(3):
         everyone = detector.detect(picture, index * FRAME_NS)
     man = min(everyone, key=lambda d: d.box()[0])
     x, y, width, height = man.box().astype(int)
-    covered = picture.copy()
-    covered[y - 40 : y + height + 40, x - 40 : x + width + 40] = 128
-    # Nothing is searched but where he was.
-    detector._views = iter(())
+    occluded = picture.copy()
+    occluded[y - 40 : y + height + 40, x - 40 : x + width + 40] = 128
+    # The only tiles left are those of lost people.
+    detector._tiles._sequence = iter(())
     for index in range(3, 18):
-        found = detector.detect(covered, index * FRAME_NS)
+        found = detector.detect(occluded, index * FRAME_NS)
     assert all(apart is None for apart in distances(found, [man]))
     for index in range(18, 24):
         found = detector.detect(picture, index * FRAME_NS)
@@ -560,24 +606,26 @@ def test_who_comes_out_from_behind_is_found_within_a_second(picture, detector):
     pytest.fail("he was not found any more")
 
 
-def test_a_giant_on_somebody_elses_legs_is_not_followed(picture, detector, monkeypatch):
+def test_merged_pose_on_another_persons_legs_is_not_tracked(picture, detector, monkeypatch):
     person = detector.detect(picture, 0)[0]
-    square, trust = detector._poses[0].next, detector._poses[0].trust
+    roi, verification = detector._tracked[0].next_roi, detector._tracked[0].verification
     feet = person.keypoints[[detector.layout.index(f"{s}_ankle") for s in ("left", "right")], 1]
     taller = person.keypoints.copy()
     taller[:, 1] = feet.mean() + 3 * (taller[:, 1] - feet.mean())
-    giant = Detection(taller, person.score - 0.1)
-    poses = [blazepose._Pose(d, 1.0, square, trust) for d in (giant, person)]
-    detector._poses, detector._views = poses, iter(())
-    monkeypatch.setattr(detector, "_look", lambda image, regions, *more: poses[: len(regions)])
+    merged = Detection(taller, person.score - 0.1)
+    poses = [TrackedPose(d, 1.0, roi, verification) for d in (merged, person)]
+    detector._tracked, detector._tiles._sequence = poses, iter(())
+    monkeypatch.setattr(detector, "_infer_landmarks", lambda pyramid, rois: poses[: len(rois)])
     (found,) = detector.detect(picture, FRAME_NS)
-    assert found is person and len(detector._poses) == 1
+    assert found is person and len(detector._tracked) == 1
 
 
-def test_a_slow_camera_is_searched_as_much(picture, detector, monkeypatch):
+def test_slow_camera_gets_more_tiles_per_frame(picture, detector, monkeypatch):
     blank, counts = np.zeros_like(picture), []
     monkeypatch.setattr(
-        detector, "_search", lambda image, views: counts.extend(views) or [[] for _ in views]
+        detector,
+        "_detect_people",
+        lambda pyramid, tiles: counts.extend(tiles) or [[] for _ in tiles],
     )
     for step_ns, expected in ((FRAME_NS, 1), (3 * FRAME_NS, 3), (9 * FRAME_NS, 3)):
         detector.detect(blank, 0)
@@ -590,8 +638,8 @@ def test_a_slow_camera_is_searched_as_much(picture, detector, monkeypatch):
 # ------------------------------------------------------------------------------ devices
 
 
-def test_a_gpu_that_is_required_is_not_replaced_by_the_cpu(monkeypatch):
-    monkeypatch.setattr(blazepose, "gpu_there", lambda: False)
+def test_required_gpu_refuses_to_start_on_cpu(monkeypatch):
+    monkeypatch.setattr(device, "gpu_present", lambda: False)
     with pytest.raises(DetectorError, match="required and cannot be used: no CUDA GPU"):
         make_detector("blazepose", "full", 1, 0.4, device="cuda")
     with pytest.raises(DetectorError, match="device must be one of"):
@@ -602,26 +650,70 @@ def test_a_gpu_that_is_required_is_not_replaced_by_the_cpu(monkeypatch):
     assert "no CUDA GPU" in detector.description
 
 
-def test_why_a_gpu_is_not_used_is_said(monkeypatch):
-    monkeypatch.setattr(blazepose, "gpu_there", lambda: True)
+def test_description_says_why_gpu_is_not_used(monkeypatch):
+    monkeypatch.setattr(device, "gpu_present", lambda: True)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [onnx_session.CPU])
     with pytest.raises(DetectorError, match="built without CUDA"):
         BlazePoseDetector("full", 1, 0.4, "cuda", 1)
     assert "built without CUDA" in BlazePoseDetector("full", 1, 0.4, "auto", 1).description
 
 
-def test_a_gpu_that_fails_is_told_and_the_cpu_goes_on(picture):
-    class Failing:
-        def run(self, outputs, given):
-            raise RuntimeError("CUDA failure 700\nand pages of it")
+def test_failed_gpu_falls_back_to_cpu_with_the_same_batch(picture, monkeypatch):
+    class FailingSession:
+        """A session that fails after a number of passes."""
 
-    detector = BlazePoseDetector("full", 1, 0.4, "auto", 1)
-    detector._sessions = (Failing(), Failing())
-    with pytest.raises(DetectorError, match=r"failed \(CUDA failure 700\) and goes on on the CPU"):
-        detector.detect(picture, 0)
-    assert detector.detect(picture, FRAME_NS)
-    assert "CUDA failure 700" in detector.description
-    strict = BlazePoseDetector("full", 1, 0.4, "cpu", 1)
-    strict._sessions = (Failing(), Failing())
-    with pytest.raises(RuntimeError, match="CUDA failure"):
+        def __init__(self, session):
+            self.session, self.left = session, passes[0]
+
+        def run(self, outputs, given):
+            self.left -= 1
+            if self.left < 0:
+                raise RuntimeError("CUDA failure 700\nand pages of it")
+            return self.session.run(outputs, given)
+
+    def gpu_sessions(paths, threads):
+        sessions = [blazepose.make_session(path, threads) for path in paths]
+        return tuple(map(FailingSession, sessions)), "a GPU"
+
+    said, wanted = [], BlazePoseDetector("full", 2, 0.4, "cpu", 1).detect(picture, 0)
+    monkeypatch.setattr(device, "gpu_present", lambda: True)
+    monkeypatch.setattr(blazepose, "_gpu_sessions", gpu_sessions)
+    passes = [0]
+    for asked, passes[0] in (("auto", 0), ("cuda", 0), ("auto", 1)):
+        detector = BlazePoseDetector("full", 2, 0.4, asked, 1, say=said.append)
+        assert detector.device == "cuda" and detector.description.endswith("on a GPU")
+        found = detector.detect(picture, 0)
+        assert len(found) == len(wanted) > 0
+        for own, other in zip(found, wanted, strict=True):
+            assert np.abs(own.keypoints - other.keypoints).max() < 0.01
+        assert detector.refused["gpu_lost"] == 1 and detector.device == "cpu"
+        assert said == [
+            "the GPU has failed, BlazePose runs on the CPU from now on (CUDA failure 700)"
+        ]
+        assert detector.description.endswith("CPU threads; the GPU has failed: CUDA failure 700")
+        detector.detect(picture, FRAME_NS)
+        assert len(said) == 1
+        said.clear()
+    passes[0] = 0
+    strict = BlazePoseDetector("full", 2, 0.4, "auto", 1, require_gpu=True, say=said.append)
+    with pytest.raises(DetectorError, match="GPU is required and has failed: CUDA failure 700"):
         strict.detect(picture, 0)
+    assert strict.device == "cuda" and not said
+
+
+def test_error_on_the_cpu_is_raised(picture):
+    class Broken:
+        def run(self, outputs, given):
+            raise RuntimeError("no such node")
+
+    detector = BlazePoseDetector("full", 1, 0.4, "cpu", 1)
+    detector._networks.runner = replace(detector._networks.runner, sessions=(Broken(), Broken()))
+    with pytest.raises(RuntimeError, match="no such node"):
+        detector.detect(picture, 0)
+    assert "gpu_lost" not in detector.refused
+
+
+def test_mediapipe_refuses_a_required_gpu():
+    for asked in ({"device": "cuda"}, {"require_gpu": True}):
+        with pytest.raises(DetectorError, match="GPU is required and cannot be used: .*mediapipe"):
+            make_detector("mediapipe", "full", 1, 0.4, **asked)

@@ -24,6 +24,8 @@ from emf_ros.model.fused import FusedLifter, half_inside
 from emf_ros.model.lifter import Lifter
 from emf_ros.model.presets import PRESETS
 from emf_ros.paths import share_folder
+from emf_ros.runtime import device as device_module
+from emf_ros.runtime.device import DevicePolicy
 
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -317,7 +319,7 @@ def test_weights_that_an_engine_cannot_run_are_refused(exported, tmp_path):
 
 
 def test_without_a_gpu_that_is_the_reason(exported, monkeypatch):
-    monkeypatch.setattr(engine_module, "gpu_there", lambda: False)
+    monkeypatch.setattr(device_module, "gpu_present", lambda: False)
     engine = make_engine(weights=exported, threads=1)
     assert engine.device == "cpu" and engine.description.endswith("(no CUDA GPU)")
     for asked in ({"device": "cuda"}, {"require_gpu": True}):
@@ -328,7 +330,7 @@ def test_without_a_gpu_that_is_the_reason(exported, monkeypatch):
 def test_with_a_gpu_that_cannot_be_used_the_reasons_are_told(exported, monkeypatch):
     import onnxruntime
 
-    monkeypatch.setattr(engine_module, "gpu_there", lambda: True)
+    monkeypatch.setattr(device_module, "gpu_present", lambda: True)
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
     engine = make_engine(weights=exported, threads=1)
@@ -367,9 +369,10 @@ class Gpu:
             self.lift(np.zeros((bucket, 9, 17, 3)))
 
 
-def guarded(gpu, cpu):
+def guarded(gpu, cpu, require_gpu=False):
     said, counts = [], Counter()
-    return GpuGuard(gpu, None if cpu is None else lambda: cpu, said.append, counts), said, counts
+    policy = DevicePolicy("auto", require_gpu, EngineError)
+    return GpuGuard(gpu, lambda: cpu, policy, said.append, counts), said, counts
 
 
 def test_a_gpu_with_memory_enough_is_left_alone(both):
@@ -409,13 +412,16 @@ def test_where_not_even_one_person_fits_the_cpu_takes_over(both):
     engine, said, counts = guarded(gpu, both[1])
     x = keypoints(2)
     assert np.array_equal(engine.lift(x)[0], both[1].lift(x)[0])
-    assert counts == {"gpu_out_of_memory": 2, "engine_fell_back": 1}
+    assert counts == {"gpu_out_of_memory": 2, "gpu_lost": 1}
     assert "runs on the CPU from now on (CUDA out of memory" in said[-1]
     assert engine.device == "cpu"
-    assert "onnxruntime" in engine.description and "fallen back from a GPU" in engine.description
+    assert (
+        "onnxruntime" in engine.description
+        and "the GPU has failed: CUDA out of" in engine.description
+    )
     engine.lift(x)
     engine.warm_up(1)
-    assert gpu.sizes == [2, 1] and counts["engine_fell_back"] == 1
+    assert gpu.sizes == [2, 1] and counts["gpu_lost"] == 1
 
 
 def test_after_any_other_error_the_cpu_takes_over_at_once(both):
@@ -423,9 +429,9 @@ def test_after_any_other_error_the_cpu_takes_over_at_once(both):
     engine, said, counts = guarded(gpu, both[1])
     engine.lift(keypoints(1))
     assert engine.lift(keypoints(2))[0].shape == (2, 9, 17, 3)
-    assert gpu.sizes == [1, 2] and counts == {"engine_fell_back": 1}
+    assert gpu.sizes == [1, 2] and counts == {"gpu_lost": 1}
     assert said == [
-        "the GPU has failed, the model runs on the CPU from now on "
+        "the GPU has failed, the lifter runs on the CPU from now on "
         "(CUDA error: an illegal memory access)"
     ]
 
@@ -439,7 +445,7 @@ def test_bad_keypoints_are_not_the_gpus_fault(both):
 
 def test_where_a_gpu_is_required_there_is_no_cpu(both):
     gpu = Gpu(both[0], fits=0)
-    engine, _, counts = guarded(gpu, None)
+    engine, _, counts = guarded(gpu, both[1], require_gpu=True)
     with pytest.raises(EngineError, match="required and has failed: CUDA out of memory"):
         engine.lift(keypoints(1))
     # It may have memory again at the next frame.
@@ -450,7 +456,7 @@ def test_where_a_gpu_is_required_there_is_no_cpu(both):
 
 @pytest.mark.parametrize("require_gpu", [False, True])
 def test_a_chosen_gpu_is_guarded(exported, both, monkeypatch, require_gpu):
-    monkeypatch.setattr(engine_module, "gpu_there", lambda: True)
+    monkeypatch.setattr(device_module, "gpu_present", lambda: True)
     made = dict(engine_module._MAKERS)
     monkeypatch.setitem(
         engine_module._MAKERS,
@@ -465,7 +471,7 @@ def test_a_chosen_gpu_is_guarded(exported, both, monkeypatch, require_gpu):
     assert (engine.device, engine.description) == ("cuda", "a GPU")
     engine.lift(keypoints(2))
     assert engine.device == "cuda" and counts == {"gpu_out_of_memory": 1}
-    engine._engine.fits = 0
+    engine._engines.runner.fits = 0
     if require_gpu:
         with pytest.raises(EngineError, match="GPU is required and has failed"):
             engine.lift(keypoints(1))

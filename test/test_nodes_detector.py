@@ -19,9 +19,9 @@ from conftest import (
     stamp_ns,
     wait_for,
 )
-from test_trust import shapes
+from test_verification import shapes
 
-from emf_ros.detect.base import make_detector
+from emf_ros.detect.factory import make_detector
 
 
 class Detector:
@@ -156,7 +156,7 @@ def test_what_is_no_person_is_counted(detector: Detector) -> None:
     pictures = [np.ascontiguousarray(shapes(seed)[..., ::-1]) for seed in (0, 55)]
     for answer in detector.show([picture for picture in pictures for _ in range(6)]):
         assert list(answer.skeletons) == []
-    wait_for(lambda: detector.diagnostics.count("not_a_person") >= 1, "the count")
+    wait_for(lambda: detector.diagnostics.count("false_positive") >= 1, "the count")
     detector.assert_goes_on()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emf_ros.detect.base import Detection
+from emf_ros.detect.protocol import Detection
 from emf_ros.skeletons import BLAZEPOSE33, COCO17, get_layout
 from emf_ros.track import QualityGate
 from emf_ros.track.duplicates import is_duplicate, without_duplicates

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tracked_people import BODY, FRAME_NS, painted
 
-from emf_ros.detect.base import Detection
+from emf_ros.detect.protocol import Detection
 from emf_ros.skeletons import BLAZEPOSE33
 from emf_ros.stamps import NANOSECONDS
 from emf_ros.track import QualityGate, Tracker

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from emf_ros.detect.base import Detection
+from emf_ros.detect.protocol import Detection
 
 FRAME_NS = 33_333_333
 #: (33, 2) px, of a person about 350 px tall.

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..skeletons import BLAZEPOSE33
 from ..track.duplicates import without_duplicates
-from .base import Detection, DetectorError, body_joints, person_score
+from .protocol import Detection, DetectorError, body_joints, person_score
 
 
 class MediaPipeDetector:

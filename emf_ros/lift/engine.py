@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from ..model.presets import presets_with_weights
-from ..onnx_session import default_threads, gpu_there
 from ..paths import share_folder
+from ..runtime.device import DEVICES, DevicePolicy, GpuUnavailable, to_stderr
+from ..runtime.onnx import default_threads
 from .engine_base import Engine, EngineError, EngineUnavailable
 from .gpu_guard import GpuGuard
 from .onnx_engine import OnnxEngine
@@ -26,16 +26,11 @@ __all__ = [
     "make_engine",
 ]
 
-DEVICES = ("auto", "cuda", "cpu")
 ENGINES = ("auto", "torch", "onnxruntime")
 
 #: The faster first. On a GPU torch replays one CUDA graph; on a CPU onnxruntime takes a third of
 #: torch's time.
 _ORDER = {"cuda": ("torch", "onnxruntime"), "cpu": ("onnxruntime", "torch")}
-
-
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def make_engine(
@@ -45,7 +40,7 @@ def make_engine(
     require_gpu: bool = False,
     threads: int | None = None,
     engine: str = "auto",
-    say: Callable[[str], None] = _to_stderr,
+    say: Callable[[str], None] = to_stderr,
     counts: Counter[str] | None = None,
 ) -> Engine:
     """Load the model and choose what runs it.
@@ -54,14 +49,13 @@ def make_engine(
     the CPU, torch on the CPU. `description` says which, and why none before it. onnxruntime wants
     the exported model, .onnx, beside the .safetensors file.
 
-    A GPU that fails later is told to `say` and `counts`, see `GpuGuard`; the CPU then takes over,
-    unless `require_gpu`.
+    The devices are those of `runtime.device`. `GpuGuard` handles a GPU that fails later.
 
     Args:
         preset: which of the shipped models, when `weights` is not given.
         weights: a .safetensors or .onnx file.
-        device: 'auto', 'cuda' or 'cpu'; 'cuda' refuses to start on a CPU.
-        require_gpu: refuse to run on a CPU, now and later.
+        device: 'auto', 'cuda' or 'cpu', see `runtime.device`.
+        require_gpu: a GPU at the start, and no fallback to the CPU later.
         threads: of the CPU engines.
         engine: one of `ENGINES`.
         say: takes what happens to a GPU, a line each; by default stderr.
@@ -71,32 +65,26 @@ def make_engine(
         EngineError: there are no such weights, they do not load, or what was asked for is not to
             be had here.
     """
-    for name, value, known in (("device", device, DEVICES), ("engine", engine, ENGINES)):
-        if value not in known:
-            raise EngineError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+    policy = DevicePolicy(device, require_gpu, EngineError)
+    if engine not in ENGINES:
+        raise EngineError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     path = _weights_file(preset, weights)
-    threads = threads or default_threads()
-    reasons: list[str] = []
-    if device == "cpu":
-        reasons.append("device is cpu")
-    elif not gpu_there():
-        reasons.append("no CUDA GPU")
-    else:
-        on_gpu = _first_of("cuda", engine, path, threads, reasons)
-        if on_gpu is not None:
+    cpu_threads = threads or default_threads()
 
-            def fall_back() -> Engine:
-                return _on_cpu("auto", path, threads, [])
+    def on_gpu() -> Engine:
+        reasons: list[str] = []
+        made = _first_of("cuda", engine, path, cpu_threads, reasons)
+        if made is None:
+            raise GpuUnavailable("; ".join(reasons))
+        return GpuGuard(
+            made,
+            lambda: _on_cpu("auto", path, cpu_threads, []),
+            policy,
+            say,
+            Counter() if counts is None else counts,
+        )
 
-            return GpuGuard(
-                on_gpu,
-                None if require_gpu else fall_back,
-                say,
-                Counter() if counts is None else counts,
-            )
-    if require_gpu or device == "cuda":
-        raise EngineError(f"a GPU is required and cannot be used: {'; '.join(reasons)}")
-    return _on_cpu(engine, path, threads, reasons)
+    return policy.choose(on_gpu, lambda reason: _on_cpu(engine, path, cpu_threads, [reason]))
 
 
 def _on_cpu(engine: str, path: Path, threads: int, reasons: list[str]) -> Engine:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from ..model.presets import LifterConfig
-from ..onnx_session import first_line
+from ..runtime.device import first_line
 from ..skeletons import get_layout
 
 __all__ = [

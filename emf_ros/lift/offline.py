@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from ..camera import Camera
-from ..detect.base import Detection, DetectorError, make_detector
+from ..detect.factory import make_detector
+from ..detect.protocol import Detection, DetectorError
 from ..progress import track
 from ..recording import Recording, RecordingError, RecordingWriter
 from ..skeletons import Layout
@@ -76,7 +77,7 @@ def lift_video(
     people: int = 2,
     variant: str = "full",
     progress: bool = True,
-    detector_name: str = "blazepose",
+    world_landmarks: bool = False,
     watch: Callable[[int, list[tuple[int, Detection]]], None] | None = None,
     stopping: Callable[[int], bool] = lambda done: False,
 ) -> tuple[Recording, Counter[str]]:
@@ -90,7 +91,7 @@ def lift_video(
         people: how many are looked for.
         variant: of the detector.
         progress: tell of it on stderr.
-        detector_name: one of `detect.base.BACKENDS` that take a variant.
+        world_landmarks: `watch` gets detections with the detector's own 3D points.
         watch: is told each frame's number, and whom the detector found, with their ids.
         stopping: is asked before each picture, with the number of pictures lifted so far. When it
             is true, reading ends there, and the recording holds what was lifted.
@@ -103,7 +104,9 @@ def lift_video(
     """
     pipeline = _pipeline(engine, lag, people)
     try:
-        detector = make_detector(detector_name, variant, people, WEAK * MIN_SCORE)
+        detector = make_detector(
+            "blazepose", variant, people, WEAK * MIN_SCORE, world_landmarks=world_landmarks
+        )
     except DetectorError as error:
         raise VideoError(str(error)) from None
     pipeline.set_camera(camera)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import onnx_session
 from ..model.presets import LifterConfig
-from ..onnx_session import CPU, CUDA, TENSORRT, GpuUnavailable, Shapes
+from ..runtime import onnx as onnx_session
+from ..runtime.device import GpuUnavailable
+from ..runtime.onnx import CPU, CUDA, TENSORRT, Shapes
 from .batching import BUCKETS, Lifted, bucket_of, buckets_up_to, cpu_chunk, in_chunks
 from .engine_base import (
     EngineError,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..runtime.device import GpuUnavailable
 from .batching import BUCKETS, Lifted, bucket_of, buckets_up_to, cpu_chunk, in_chunks
 from .engine_base import (
     EngineError,
@@ -44,13 +45,14 @@ class TorchEngine:
 
             from ..model.checkpoint import WeightsError, load_weights
             from ..model.fused import FusedLifter, half_inside
+            from ..runtime.torch import check_cuda
         except ImportError as error:
             raise EngineUnavailable(f"{error.name} is not installed") from None
         if device == "cuda":
-            if torch.version.cuda is None:
-                raise EngineUnavailable("torch was built without CUDA")
-            if not torch.cuda.is_available():
-                raise EngineUnavailable("torch finds no CUDA GPU")
+            try:
+                check_cuda()
+            except GpuUnavailable as error:
+                raise EngineUnavailable(str(error)) from None
         try:
             lifter = load_weights(path)
         except WeightsError as error:

@@ -23,7 +23,7 @@ from emf_ros_msgs.msg import (
 )
 
 from ..camera import Camera
-from ..detect.base import Detection
+from ..detect.protocol import Detection
 from ..images import Excerpt, Excerpts, decode_depth, decode_image
 from ..lift.pipeline import ENDED, KeypointFrame, LiftResult, Person2D, Person3D
 from ..render import rgb_of

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from std_msgs.msg import Header
 
-from ..detect.base import Detection
+from ..detect.protocol import Detection
 from ..lift.pipeline import KeypointFrame, Person2D
 from ..skeletons import COCO17, HRI18, Layout
 from ..stamps import LATE_NS

@@ -15,7 +15,8 @@ from std_msgs.msg import Header
 
 from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
-from ..detect.base import Detection, Detector, DetectorError, make_detector
+from ..detect.factory import make_detector
+from ..detect.protocol import Detection, Detector, DetectorError
 from ..images import Excerpts, ImageError
 from ..lift.pipeline import KeypointFrame, Person2D
 from ..render import draw_keypoints
@@ -72,6 +73,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
                 self.params.device,
                 self.params.require_gpu,
                 self.params.detection_interval,
+                say=self._device_says,
             )
         except DetectorError as error:
             raise NodeError(str(error)) from None
@@ -109,6 +111,9 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             f"{self._description()}, up to "
             f"{self.params.max_people} people, {self.params.image_transport} images"
         )
+
+    def _device_says(self, text: str) -> None:
+        self.get_logger().error(text)
 
     def _description(self) -> str:
         """What detects, and where; it may change while it runs."""

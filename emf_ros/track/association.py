@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..detect.base import Detection
+from ..detect.protocol import Detection
 from ..geometry.boxes import box_iou, coco_sigmas, oks, person_areas, person_boxes
 from ..skeletons import Layout
 from .appearance import (

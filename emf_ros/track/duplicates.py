@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..detect.base import Detection
+from ..detect.protocol import Detection
 from ..geometry.boxes import coco_sigmas, oks, person_areas, person_boxes
 from ..skeletons import Layout
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..detect.base import Detection, in_picture, person_score
+from ..detect.protocol import Detection, in_picture, person_score
 from ..skeletons import Layout
 from .duplicates import find_duplicates
 

@@ -12,7 +12,7 @@ from itertools import count
 
 import numpy as np
 
-from ..detect.base import Detection
+from ..detect.protocol import Detection
 from ..geometry.boxes import coco_sigmas
 from ..skeletons import BLAZEPOSE33, Layout
 from ..stamps import NANOSECONDS, StampFilter

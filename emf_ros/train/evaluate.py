@@ -16,6 +16,7 @@ from ..lift.root import solve_root
 from ..model.checkpoint import load_notes, load_weights
 from ..model.lifter import Lifter
 from ..model.presets import LifterConfig
+from ..runtime.torch import torch_device
 from ..skeletons import H36M17
 from .detector_model import DetectorErrors, Failure
 from .metrics import acceleration_error, mpjpe, mpjve, n_mpjpe, p_mpjpe, trunk_frame
@@ -126,9 +127,7 @@ def evaluate_file(
     """
     if windows < 1:
         raise EvaluationError(f"{windows} windows are none")
-    where = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    )
+    where = torch_device(device, EvaluationError)
     lifter = load_weights(weights)
     notes = json.loads(load_notes(weights).get("training", "{}"))
     trained = set() if trained_too else set(notes.get("subjects", ()))

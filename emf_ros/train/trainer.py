@@ -29,6 +29,7 @@ from ..model.published import freeze_local_scales, published_local_scales
 from ..model.tcpformer import StackedLinear
 from ..outputs import replacing
 from ..progress import Progress, say
+from ..runtime.torch import torch_device
 from .detector_model import DetectorErrors
 from .diversity import Diversity, DiversityConfig
 from .evaluate import evaluate, trunk_mean_pose
@@ -264,24 +265,6 @@ class Processes:
         return out
 
 
-def pick_device(name: str) -> torch.device:
-    """'auto', 'cpu' or 'cuda'; under `torchrun` each process takes a GPU of its own.
-
-    Raises:
-        ValueError: no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ValueError("there is no CUDA device")
-        if device.index is None:
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
-    return device
-
-
 # ------------------------------------------------------------------------------ the trainer
 
 
@@ -298,7 +281,7 @@ class Trainer:
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
-        self.config, self.device = config, pick_device(device)
+        self.config, self.device = config, torch_device(device)
         self.processes = Processes.join(self.device)
         torch.manual_seed(config.seed)
         self.lifter = self._new_lifter().to(self.device)

@@ -1,4 +1,4 @@
-"""Weights on real video, beside the 3D points that MediaPipe gives itself.
+"""Weights on real video, beside the world landmarks that BlazePose gives itself.
 
 With the truth of a motion capture the errors are the usual ones. Without it the bodies still have
 to be bodies: bones keep their lengths, left stays left, and joints do not shake.
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..camera import Camera
-from ..detect.base import Detection
+from ..detect.protocol import Detection
 from ..lift.bones import bone_lengths
 from ..lift.engine import Engine
 from ..lift.offline import lift_video
@@ -27,7 +27,10 @@ from ..video import FrameSource
 from .evaluate import EvaluationError
 from .metrics import mpjpe, p_mpjpe
 
-OURS, MEDIAPIPE = "lifter", "MediaPipe world landmarks"
+#: Name of the method under test in reports.
+OURS = "lifter"
+#: Name of the method that it is compared with.
+BLAZEPOSE = "BlazePose world landmarks"
 
 #: The hips' line cannot turn by more from one frame to the next, degrees.
 FLIP_DEG = 90.0
@@ -203,9 +206,9 @@ def evaluate_video(
                 worlds[frame, track_id] = matrix @ detection.world
 
     rate_hz = source.rate_hz
-    # MediaPipe's own landmarks are what is compared with, and so both see the same keypoints.
+    # The world landmarks come with the keypoints, so both methods see the same detections.
     recording, _ = lift_video(
-        source, camera, engine, lag, people, variant, detector_name="mediapipe", watch=watch
+        source, camera, engine, lag, people, variant, world_landmarks=True, watch=watch
     )
     tracks: list[_Track] = []
     for track_id in np.unique(recording.track_id):
@@ -220,18 +223,18 @@ def evaluate_video(
         frames = recording.frame[rows].astype(int)
         poses = {
             OURS: recording.joints_3d[rows].astype(np.float64),
-            MEDIAPIPE: np.stack([worlds[f, int(track_id)] for f in frames]),
+            BLAZEPOSE: np.stack([worlds[f, int(track_id)] for f in frames]),
         }
         relative = {name: p - p[:, :1] for name, p in poses.items()}
         keypoints = np.stack(
             [convert_keypoints(k, recording.layout, H36M17) for k in recording.keypoints_2d[rows]]
         ).astype(np.float64)
         rays = camera.rays(keypoints[..., :2])
-        # MediaPipe gives no root; its pose gets the one that fits its keypoints best.
+        # World landmarks have no root; they get the one that fits the keypoints best.
         score = np.where(np.isfinite(rays).all(axis=-1), keypoints[..., 2], 0.0)
         score = np.where(score >= MIN_SCORE, score, 0.0)
-        solved = solve_root(relative[MEDIAPIPE], np.nan_to_num(rays), score)
-        roots = {OURS: recording.root[rows].astype(np.float64), MEDIAPIPE: solved.root}
+        solved = solve_root(relative[BLAZEPOSE], np.nan_to_num(rays), score)
+        roots = {OURS: recording.root[rows].astype(np.float64), BLAZEPOSE: solved.root}
         true = None
         if truth is not None:
             true = truth.at(recording.stamp[rows], 0.5 / rate_hz)
@@ -249,7 +252,7 @@ def evaluate_video(
         "frames": sum(len(t.frames) for t in tracks),
         "people": len(tracks),
         "rate_hz": rate_hz,
-        **{name: _figures(tracks, name) for name in (OURS, MEDIAPIPE)},
+        **{name: _figures(tracks, name) for name in (OURS, BLAZEPOSE)},
     }
 
 
@@ -480,12 +483,12 @@ def video_table(report: dict[str, Any]) -> Iterator[str]:
         ("reprojection error, % of the size", "reprojection", 100.0, ".1f"),
         ("distance changes by, m/s, 95 %", "distance_speed_m_s", 1.0, ".2f"),
     )
-    yield f"| {report['frames']} poses of {report['people']} people | {OURS} | {MEDIAPIPE} |"
+    yield f"| {report['frames']} poses of {report['people']} people | {OURS} | {BLAZEPOSE} |"
     yield "| --- | --- | --- |"
     for title, key, factor, form in rows:
-        values = [report[name][key] for name in (OURS, MEDIAPIPE)]
+        values = [report[name][key] for name in (OURS, BLAZEPOSE)]
         if any(v is not None for v in values):
             cells = ["-" if v is None else format(factor * v, form) for v in values]
             yield f"| {title} | {' | '.join(cells)} |"
-    heights = [", ".join(f"{h:.2f}" for h in report[n]["heights_m"]) for n in (OURS, MEDIAPIPE)]
+    heights = [", ".join(f"{h:.2f}" for h in report[n]["heights_m"]) for n in (OURS, BLAZEPOSE)]
     yield f"| people's heights, m | {' | '.join(heights)} |"

@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .paths import cache_folder
+from ..paths import cache_folder
+from .device import GpuUnavailable, first_line
 
 TENSORRT, CUDA, CPU = (f"{name}ExecutionProvider" for name in ("Tensorrt", "CUDA", "CPU"))
 
 #: The least, the usual and the largest shape of each input, by its name.
 Shapes = Mapping[str, tuple[Sequence[int], Sequence[int], Sequence[int]]]
-
-#: A CUDA GPU shows itself as one of these: desktop, Jetson, WSL.
-_GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/nvmap", "/dev/dxg")
-
-
-class GpuUnavailable(RuntimeError):
-    """No provider for a GPU starts here; the message says why."""
-
-
-def gpu_there(files: Sequence[str] = _GPU_DEVICES) -> bool:
-    """Whether there may be a CUDA GPU. Importing torch to ask it takes seconds."""
-    return sys.platform != "linux" or any(os.path.exists(path) for path in files)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without the pages that CUDA's bring along."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def default_threads() -> int:

@@ -15,10 +15,11 @@ import pytest
 import yaml
 from marker_models import COLORS, IMAGENET, marker_model, picture, places
 
-from emf_ros.detect.base import Detection, DetectorError, make_detector
-from emf_ros.detect.onnx_config import NetworkConfig, load_config
-from emf_ros.detect.onnx_decode import crop, decode_crops, letterbox
-from emf_ros.detect.onnx_models import OnnxPoseDetector
+from emf_ros.detect.factory import make_detector
+from emf_ros.detect.onnx.config import NetworkConfig, load_config
+from emf_ros.detect.onnx.decode import crop, decode_crops, letterbox
+from emf_ros.detect.onnx.detector import OnnxPoseDetector
+from emf_ros.detect.protocol import Detection, DetectorError
 from emf_ros.skeletons import COCO17, HALPE26
 
 ULTRALYTICS = {"std": (255.0, 255.0, 255.0)}
@@ -135,9 +136,9 @@ def test_a_model_that_answers_with_nan_finds_no_one(models, tmp_path):
     for form in FORMS:
         made = detector(models / f"{form}.onnx", min_score=0.0)
         run = made._pose._run_once
-        made._pose._run_once = lambda batch, run=run: {
+        made._pose._run_once = lambda session, batch, run=run: {
             name: np.full_like(value, np.nan) if value.dtype.kind == "f" else value
-            for name, value in run(batch).items()
+            for name, value in run(session, batch).items()
         }
         assert made.detect(scene(640, 480)[0], 0) == []
 
@@ -239,7 +240,9 @@ def test_without_boxes_one_person_is_followed(models):
     assert looked(image, 10**9)[0] and looked(image, 0)[0]
     # Whoever is hardly there, a few sure joints and nothing else, is not held on to.
     run, few = made._pose._run_once, (np.arange(17) < 4)[:, None]
-    made._pose._run_once = lambda batch: {n: few * v for n, v in run(batch).items()}
+    made._pose._run_once = lambda session, batch: {
+        n: few * v for n, v in run(session, batch).items()
+    }
     assert len(made.detect(image, 33_000_000)) == 1
     assert looked(image, 2 * 33_000_000)[0]
 
@@ -407,35 +410,61 @@ def test_an_op_set_that_is_not_there(models, tmp_path):
 def test_a_provider_that_is_not_there(models, monkeypatch):
     import onnxruntime
 
-    from emf_ros.detect import onnx_models
+    from emf_ros.runtime import device
 
     path = models / "simcc.onnx"
-    monkeypatch.setattr(onnx_models, "gpu_there", lambda: False)
-    refused(path, "a GPU is required for .* and cannot be used: no CUDA GPU", device="cuda")
+    monkeypatch.setattr(device, "gpu_present", lambda: False)
+    refused(path, "a GPU is required and cannot be used: no CUDA GPU", device="cuda")
     refused(path, "a GPU is required", device="auto", require_gpu=True)
-    monkeypatch.setattr(onnx_models, "gpu_there", lambda: True)
+    monkeypatch.setattr(device, "gpu_present", lambda: True)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     refused(path, "built without CUDA", device="cuda")
     made = OnnxPoseDetector(path, 2, 0.4, device="auto")
     assert made.device == "cpu" and "built without CUDA" in made.description
 
 
-def test_the_cpu_takes_over_from_a_gpu_that_fails(models):
-    made = detector(models / "simcc.onnx")
-    network = made._pose
+def test_failed_gpu_falls_back_to_cpu_with_the_same_image(models, monkeypatch):
+    from emf_ros.detect.onnx import detector as onnx_detector
+    from emf_ros.runtime import device
 
     class Broken:
-        def run(self, *_):
-            raise RuntimeError("CUDA error 700\nand pages more")
+        """A GPU's session that works once, for the start."""
 
-    network._session, network.device = Broken(), "cuda"
-    image, person = scene(480, 640)
-    (found,) = made.detect(image, 0)
-    assert error(found, person) < 3.0
-    assert made.device == "cpu" and "the GPU has failed: CUDA error 700)" in made.description
-    network._session, network.device, network._must_be_gpu = Broken(), "cuda", True
-    with pytest.raises(RuntimeError, match="700"):
-        made.detect(image, 0)
+        def __init__(self, path):
+            self.session, self.left = make_session(path, 1), 1
+
+        def run(self, *given):
+            self.left -= 1
+            if self.left < 0:
+                raise RuntimeError("CUDA error 700\nand pages more")
+            return self.session.run(*given)
+
+    make_session, said = onnx_detector.make_session, []
+    monkeypatch.setattr(device, "gpu_present", lambda: True)
+    monkeypatch.setattr(
+        onnx_detector, "make_gpu_session", lambda path, threads, shapes: (Broken(path), "a GPU")
+    )
+    path = models / "simcc.onnx"
+    for asked in ("auto", "cuda"):
+        made = OnnxPoseDetector(path, 2, 0.4, asked, say=said.append)
+        assert made.device == "cuda" and made.description.endswith(
+            "on a GPU, one person, looked for in the whole picture"
+        )
+        image, person = scene(480, 640)
+        (found,) = made.detect(image, 0)
+        assert error(found, person) < 3.0 and made.refused == {"gpu_lost": 1}
+        assert made.device == "cpu" and "the GPU has failed: CUDA error 700" in made.description
+        assert said == [
+            "the GPU has failed, simcc.onnx runs on the CPU from now on (CUDA error 700)"
+        ]
+        made.detect(image, 1)
+        assert len(said) == 1
+        said.clear()
+    strict = OnnxPoseDetector(path, 2, 0.4, require_gpu=True, say=said.append)
+    for _ in range(2):
+        with pytest.raises(DetectorError, match="GPU is required and has failed: CUDA error 700"):
+            strict.detect(image, 0)
+    assert strict.device == "cuda" and not said and not strict.refused
 
 
 @pytest.mark.parametrize(

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..geometry.boxes import keypoint_boxes
-from ..onnx_session import (
-    GpuUnavailable,
-    default_threads,
-    first_line,
-    gpu_there,
-    make_gpu_session,
-    make_session,
-)
-from ..track.duplicates import without_duplicates
-from .base import Detection, DetectorError
-from .onnx_config import BOX_DECODES, TOP_DOWN, USUAL_SIZE, NetworkConfig, load_config
-from .onnx_decode import (
+from ...geometry.boxes import keypoint_boxes
+from ...runtime.device import DevicePolicy, GpuFallback, GpuUnavailable, first_line, to_stderr
+from ...runtime.onnx import default_threads, make_gpu_session, make_session
+from ...track.duplicates import without_duplicates
+from ..protocol import Detection, DetectorError
+from .config import BOX_DECODES, TOP_DOWN, USUAL_SIZE, NetworkConfig, load_config
+from .decode import (
     Placement,
     WrongShape,
     crop,
@@ -53,24 +47,32 @@ _TYPES = {
 
 
 class Network:
-    """One .onnx file in onnxruntime, on a GPU if there is one; the CPU takes over where that fails.
+    """One .onnx file in onnxruntime, on a GPU or on the CPU, see `runtime.device`.
 
     Args:
         path: of the file.
         config: how to feed and read it.
-        device: 'auto', 'cuda' or 'cpu'; 'cuda' refuses the CPU.
-        largest: pictures in one pass at most, where the model takes several.
+        policy: where it is to run.
+        largest: maximum number of images in one pass, where the model takes several.
+        say: takes what happens to a GPU, a line each.
+        counts: where that is counted.
 
     Attributes:
         size: (width, height) of the input.
-        device: 'cuda' or 'cpu', where it runs.
-        description: what runs where, and why.
 
     Raises:
         DetectorError: the file does not load, or is another than the settings say.
     """
 
-    def __init__(self, path: Path, config: NetworkConfig, device: str, largest: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: NetworkConfig,
+        policy: DevicePolicy,
+        largest: int,
+        say: Callable[[str], None],
+        counts: Counter[str],
+    ) -> None:
         try:
             import onnxruntime
         except ImportError:
@@ -78,51 +80,55 @@ class Network:
         if not path.is_file():
             raise DetectorError(f"there is no model file {path}")
         self.path, self.config = path, config
-        self._must_be_gpu = device == "cuda"
         self._threads = default_threads()
         try:
-            self._session = make_session(path, self._threads)
+            on_cpu = make_session(path, self._threads)
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise DetectorError(f"{path} cannot be loaded: {first_line(error)}") from None
         self._version = onnxruntime.__version__
-        self._read_input()
+        self._read_input(on_cpu)
         self._largest = largest if self._any_batch else 1
         # On the CPU first: what fails there is the file's fault.
         try:
-            self._check_output(self._run_once(self._blank(1)))
+            self._check_output(self._run_once(on_cpu, self._blank(1)))
         except DetectorError:
             raise
         except Exception as error:
             raise DetectorError(
                 f"{path} fails on an input of {self._blank(1).shape}: {first_line(error)}"
             ) from None
-        self.device, where = "cpu", f"{self._threads} CPU threads"
-        if device != "cpu":
+
+        def guard(session: Any, make_cpu: Callable[[], Any] | None, where: str) -> GpuFallback[Any]:
+            self._where = where
+            return GpuFallback(session, make_cpu, policy, path.name, say, counts)
+
+        def make_on_gpu() -> GpuFallback[Any]:
+            session, where = make_gpu_session(path, self._threads, self._shapes())
             try:
-                if not gpu_there():
-                    raise GpuUnavailable("no CUDA GPU")
-                self._session, where = make_gpu_session(path, self._threads, self._shapes())
-                self.device = "cuda"
-                self._run_once(self._blank(1))
-            except Exception as error:  # GpuUnavailable, or whatever a first pass brings
-                if self._must_be_gpu:
-                    raise DetectorError(
-                        f"a GPU is required for {path} and cannot be used: {first_line(error)}"
-                    ) from None
-                self._to_cpu(first_line(error))
-                return
-        self._describe(where)
+                self._run_once(session, self._blank(1))
+            except Exception as error:
+                raise GpuUnavailable(first_line(error)) from None
+            return guard(session, lambda: make_session(path, self._threads), where)
 
-    def _describe(self, where: str) -> None:
-        self.description = f"{self.path.name} in onnxruntime {self._version} on {where}"
+        self._sessions = policy.choose(
+            make_on_gpu, lambda why: guard(on_cpu, None, f"{self._threads} CPU threads ({why})")
+        )
 
-    def _to_cpu(self, why: str) -> None:
-        self._session, self.device = make_session(self.path, self._threads), "cpu"
-        self._describe(f"{self._threads} CPU threads ({why})")
+    @property
+    def device(self) -> str:
+        """'cuda' or 'cpu', where it runs."""
+        return self._sessions.device
 
-    def _read_input(self) -> None:
+    @property
+    def description(self) -> str:
+        """What runs where, and why."""
+        note = self._sessions.note
+        where = f"{self._threads} CPU threads" if note else self._where
+        return f"{self.path.name} in onnxruntime {self._version} on {where}{note}"
+
+    def _read_input(self, session: Any) -> None:
         """Name, type and shape of the input, which must be what the settings say."""
-        inputs = self._session.get_inputs()
+        inputs = session.get_inputs()
         taken = ", ".join(f"{i.name} {i.type} {list(i.shape)}" for i in inputs)
         nchw = self.config.channels == "nchw"
         form = "(1, 3, height, width)" if nchw else "(1, height, width, 3)"
@@ -160,7 +166,7 @@ class Network:
                 f"{self.path} takes {kind}: leave mean and std out, the model has its own"
             )
         self._name, self._dtype, self._any_batch = inputs[0].name, kind, batch is None
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._outputs = [output.name for output in session.get_outputs()]
 
     def _shape(self, batch: int) -> tuple[int, int, int, int]:
         width, height = self.size
@@ -190,19 +196,12 @@ class Network:
             return decode_boxes(outputs, self.config, self.size)
         return decode_people(outputs, self.config, self.size)
 
-    def _run_once(self, batch: np.ndarray) -> dict[str, np.ndarray]:
-        values = self._session.run(self._outputs, {self._name: batch})
+    def _run_once(self, session: Any, batch: np.ndarray) -> dict[str, np.ndarray]:
+        values = session.run(self._outputs, {self._name: batch})
         return dict(zip(self._outputs, values, strict=True))
 
     def _run(self, batch: np.ndarray) -> Any:
-        try:
-            outputs = self._run_once(batch)
-        except Exception as error:
-            if self.device == "cpu" or self._must_be_gpu:
-                raise
-            self._to_cpu(f"the GPU has failed: {first_line(error)}")
-            outputs = self._run_once(batch)
-        return self.decode(outputs)
+        return self.decode(self._sessions.run(lambda session: self._run_once(session, batch)))
 
     def see(self, image: np.ndarray, placement: Placement) -> Any:
         """One picture's output, decoded."""
@@ -220,15 +219,16 @@ class Network:
 
 
 class OnnxPoseDetector:
-    """Any of the forms of 2D pose model that `onnx_config` knows.
+    """Any of the forms of 2D pose model that `config` knows.
 
     Args:
         model: the .onnx file; its settings are in the .yaml beside it, or in the preset for files
             of its name.
         max_people: the best are reported.
         min_score: least score of a person: the model's, of a top-down one the keypoints' mean.
-        device: 'auto', 'cuda' or 'cpu'; 'cuda' refuses to start on a CPU.
-        require_gpu: the same as 'cuda'.
+        device: 'auto', 'cuda' or 'cpu', see `runtime.device`.
+        require_gpu: raise DetectorError when the GPU fails, in place of a fallback to the CPU.
+        say: takes what happens to a GPU, a line each; by default stderr.
 
     Attributes:
         device, description: where it runs, see `Network`.
@@ -244,6 +244,7 @@ class OnnxPoseDetector:
         min_score: float,
         device: str = "auto",
         require_gpu: bool = False,
+        say: Callable[[str], None] = to_stderr,
     ) -> None:
         if not str(model):
             raise DetectorError("the detector 'onnx' needs a model: the path of a .onnx file")
@@ -255,11 +256,11 @@ class OnnxPoseDetector:
         self.layout = config.layout
         self._max_people, self._min_score = max_people, min_score
         self.refused: Counter[str] = Counter()
-        wanted = "cuda" if require_gpu else device
-        self._pose = Network(path, config, wanted, max_people)
+        policy = DevicePolicy(device, require_gpu, DetectorError)
+        self._pose = Network(path, config, policy, max_people, say, self.refused)
         self._finder: Network | None = None
         if config.boxes is not None and config.boxes.model is not None:
-            self._finder = Network(config.boxes.model, config.boxes, wanted, 1)
+            self._finder = Network(config.boxes.model, config.boxes, policy, 1, say, self.refused)
         self._followed: list[np.ndarray] = []
         self._since = 0
         self._last_ns: int | None = None

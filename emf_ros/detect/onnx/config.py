@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from ..skeletons import LAYOUTS, Layout, get_layout
-from .base import DetectorError
+from ...skeletons import LAYOUTS, Layout, get_layout
+from ..protocol import DetectorError
 
 #: One person in each crop; the others find everyone in a picture.
 TOP_DOWN = ("simcc", "heatmap", "movenet_single")

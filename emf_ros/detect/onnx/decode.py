@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..geometry.boxes import nms
-from .onnx_config import NetworkConfig
+from ...geometry.boxes import nms
+from .config import NetworkConfig
 
 #: More candidates than this are not compared with each other: a crowd has fewer.
 MOST_CANDIDATES = 1000

@@ -1,4 +1,4 @@
-"""What a 2D keypoint detector is to the rest of the package."""
+"""The interface of a 2D keypoint detector, and what its backends share."""
 
 from __future__ import annotations
 
@@ -11,14 +11,9 @@ import numpy as np
 from ..geometry.boxes import keypoint_boxes
 from ..skeletons import Layout
 
-#: While some but not all of the people looked for are in sight, a part of the picture is searched
-#: for more once in so many squares that are looked at, whoever is in them: the search then costs a
-#: fixed share of the time.
-SEARCH_EVERY = 3
-
 
 class DetectorError(RuntimeError):
-    """A detector that cannot be set up; the message says what to do."""
+    """A detector that cannot start or go on; the message says what to do."""
 
 
 @dataclass
@@ -28,8 +23,9 @@ class Detection:
     Attributes:
         keypoints: (K, 3) px, px, score 0..1, in the detector's layout.
         score: of the person, 0..1.
-        world: (K, 3) m, the detector's own 3D points, relative to the hips' middle, axes as the
-            camera's optical frame; None where it has none. Only to be compared with.
+        world: (K, 3) m, the detector's own 3D points, relative to the middle of the hips, axes as
+            the camera's optical frame. None where the detector has none, or was not asked for them.
+            Only evaluations use it.
     """
 
     keypoints: np.ndarray
@@ -100,50 +96,3 @@ def person_score(keypoints: np.ndarray, body: list[int], image_size: tuple[int, 
 def in_picture(points: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """(K,) whether points (K, 2) px lie in a picture of (width, height) px; not where NaN."""
     return np.all((points >= -0.5) & (points < np.array(image_size) - 0.5), axis=1)
-
-
-#: Backends by name; the nodes' parameter takes these.
-BACKENDS = ("mediapipe", "blazepose", "onnx")
-
-
-def make_detector(
-    backend: str,
-    variant: str,
-    max_people: int,
-    min_score: float,
-    model: str = "",
-    device: str = "auto",
-    require_gpu: bool = False,
-    search_every: int = SEARCH_EVERY,
-) -> Detector:
-    """Build a detector.
-
-    Args:
-        backend: one of `BACKENDS`.
-        variant: the model's size, as the backend names it.
-        max_people: how many people it looks for.
-        min_score: people under this are not reported.
-        model: path of the user's .onnx file, for 'onnx', which takes no `variant`.
-        device: 'auto', 'cuda' or 'cpu', for 'onnx' and 'blazepose'.
-        require_gpu: refuse to start on a CPU, as 'cuda' does.
-        search_every: for 'blazepose', see `SEARCH_EVERY`.
-
-    Raises:
-        DetectorError: the backend, its model or the device is not to be had.
-    """
-    if model and backend != "onnx":
-        raise DetectorError(f"a model is given, which the detector {backend!r} has no use for")
-    if backend == "onnx":
-        from .onnx_models import OnnxPoseDetector
-
-        return OnnxPoseDetector(model, max_people, min_score, device, require_gpu)
-    if backend == "mediapipe":
-        from .mediapipe import MediaPipeDetector
-
-        return MediaPipeDetector(variant, max_people, min_score)
-    if backend == "blazepose":
-        from .blazepose import BlazePoseDetector
-
-        wanted = "cuda" if require_gpu else device
-        return BlazePoseDetector(variant, max_people, min_score, wanted, search_every=search_every)
-    raise DetectorError(f"unknown detector {backend!r}; known: {', '.join(BACKENDS)}")

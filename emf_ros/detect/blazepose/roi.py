@@ -1,0 +1,113 @@
+"""The region of interest (ROI) of a person: from a detection, and from frame to frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...track.duplicates import MAX_DUPLICATE_DISTANCE
+from ..protocol import Detection
+from .decode import box_iou
+
+#: Side of an ROI over the diameter of the circle around the body.
+ROI_SIDE_TO_CIRCLE = 1.25
+#: Minimum side of an ROI, px: a smaller one shows nothing.
+MIN_ROI_SIDE_PX = 4.0
+#: Maximum side of an ROI over the longer side of the image: no person's is larger.
+MAX_ROI_TO_IMAGE = 8.0
+#: Maximum ratio of the sides of two ROIs of one person, detected and then from its landmarks.
+MAX_ROI_SIDE_RATIO = 2.0
+#: Maximum distance of an ROI's centre from the place of another one, as a share of its side.
+MAX_SHIFT_TO_SIDE = 0.5
+#: Minimum difference of the angles of two ROIs that lie across one another, rad.
+CROSSING_ANGLE_RAD = 0.8
+#: Maximum distance of the hips of two crossing ROIs of one person, as a share of the larger side.
+#: Two people who stand side by side are 0.2 apart, with equal angles.
+MAX_CROSSING_DISTANCE = 0.35
+#: Maximum IoU of the bounding boxes of a new person and a known one.
+MAX_NEW_PERSON_IOU = 0.3
+
+
+@dataclass(frozen=True)
+class Roi:
+    """A square in the image, turned to stand upright with the person.
+
+    Attributes:
+        x, y: px, its centre, the middle of the hips. The origin is a pixel's upper left corner.
+        side: px.
+        angle: rad, by which the person leans to the right.
+    """
+
+    x: float
+    y: float
+    side: float
+    angle: float
+
+    def to_image(self, points: np.ndarray) -> np.ndarray:
+        """(..., 2) points in the ROI, 0..1, to px of the image."""
+        return (points - 0.5) @ (self.side * rotation(self.angle)).T + (self.x, self.y)
+
+    def is_plausible(self, width: int, height: int) -> bool:
+        """Whether a person's ROI may be this large and lie here, in an image of this size, px."""
+        longer = max(width, height)
+        return (
+            MIN_ROI_SIDE_PX <= self.side <= MAX_ROI_TO_IMAGE * longer
+            and abs(self.x - width / 2) <= longer
+            and abs(self.y - height / 2) <= longer
+            and math.isfinite(self.angle)
+        )
+
+
+def roi_from_points(hip_centre: np.ndarray, circle_point: np.ndarray) -> Roi:
+    """The ROI around a person.
+
+    Args:
+        hip_centre: (2,) px, the middle of the hips.
+        circle_point: (2,) px, a point on the circle around the body, in the head's direction.
+    """
+    x, y = (circle_point - hip_centre).tolist()
+    return Roi(
+        float(hip_centre[0]),
+        float(hip_centre[1]),
+        2 * ROI_SIDE_TO_CIRCLE * math.hypot(x, y),
+        math.atan2(x, -y),
+    )
+
+
+def similar_size(one: Roi, other: Roi) -> bool:
+    """Whether two ROIs may be of the same person, by their sides."""
+    return 1 / MAX_ROI_SIDE_RATIO < one.side / other.side < MAX_ROI_SIDE_RATIO
+
+
+def at_same_place(one: Roi, other: Roi) -> bool:
+    """Whether the person of one ROI may be the one of the other, by their centres."""
+    return max(abs(one.x - other.x), abs(one.y - other.y)) < MAX_SHIFT_TO_SIDE * other.side
+
+
+def is_known(new: Roi, tracked: Roi) -> bool:
+    """Whether a detected ROI shows a tracked person, or only some limbs of that person.
+
+    The person detection takes limbs for a person who lies across.
+    """
+    distance = math.hypot(new.x - tracked.x, new.y - tracked.y) / max(new.side, tracked.side)
+    turned = abs(math.remainder(new.angle - tracked.angle, 2 * math.pi))
+    return distance < (
+        MAX_CROSSING_DISTANCE if turned > CROSSING_ANGLE_RAD else MAX_DUPLICATE_DISTANCE
+    )
+
+
+def are_separate(one: Detection, other: Detection) -> bool:
+    """Whether two poses are of two people, and not two readings of the same limbs."""
+    boxes = []
+    for detection in (one, other):
+        x, y, width, height = detection.box()
+        boxes.append(np.array([x, y, x + width, y + height]))
+    return bool(box_iou(boxes[0], boxes[1][None])[0] < MAX_NEW_PERSON_IOU)
+
+
+def rotation(angle: float) -> np.ndarray:
+    """(2, 2) rotation by an angle, rad, clockwise in an image, whose y axis points down."""
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return np.array([[cosine, -sine], [sine, cosine]])

@@ -1,0 +1,157 @@
+"""Which parts of the image, the tiles, the person detection gets in which frame.
+
+The person detection network finds people who fill its input: 9 in 10 of those 0.3 of the tile's
+side tall, 6 in 10 at 0.2, none at 0.1. So it gets tiles of several sizes, a few in each frame.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+from .roi import Roi, at_same_place
+
+#: Number of sizes of tiles; the largest shows the whole image.
+TILE_SIZES = 3
+#: Side of a tile over the side of the next smaller one.
+TILE_SIZE_RATIO = 1.75
+#: Order in which the sizes take turns: the middle one, of people some metres away, most often.
+SIZE_TURNS = (1, 0, 1, 2)
+#: Total distance by which the tiles reach beyond the image's edges, as a share of their side.
+OVERHANG_TO_SIDE = 0.25
+#: Shift of the grid of tiles from round to round, in grid steps, along x and y. Multiples of these
+#: numbers fill a square evenly (Roberts, The unreasonable effectiveness of quasirandom sequences,
+#: 2018).
+GRID_SHIFTS = (0.7548776662466927, 0.5698402909980532)
+#: Minimum side of a tile, px: smaller ones show nothing that those of the size before do not.
+MIN_TILE_SIDE_PX = 200
+#: Number of tiles of the first frame: the whole image, and its parts in one of 16:9.
+FIRST_FRAME_TILES = 4.0
+#: Number of frames with a tile each, at the start and after a person is lost: the detection finds a
+#: person in one frame and not in the next.
+BURST_FRAMES = 30
+#: Time for which a lost person is looked for at the last place, behind another person perhaps, ns.
+LOST_MEMORY_NS = 1_000_000_000
+#: Side of the tile around a lost person over the side of the person's ROI.
+LOST_TILE_TO_ROI = 2.0
+#: Time between frames that pays for one tile, ns: a slower camera gets more tiles a frame.
+TILE_INTERVAL_NS = 33_000_000
+#: Number of landmark inferences for which one tile is added while more people may come: the person
+#: detection then costs a fixed share of the time.
+SEARCH_EVERY = 3
+#: Maximum number of tiles that a slow camera gets in one frame.
+MAX_TILES_AT_ONCE = 3
+
+
+class TileScheduler:
+    """Chooses the tiles of each frame.
+
+    At the start, after a loss, and while there is no person, each frame gets a tile. Else one tile
+    follows after a number of landmark inferences, so that the person detection costs a fixed share
+    of the time.
+
+    Args:
+        inferences_per_tile: number of landmark inferences for which one tile is added.
+    """
+
+    def __init__(self, inferences_per_tile: int) -> None:
+        self._inferences_per_tile = inferences_per_tile
+        self._sequence: Iterator[Roi] = iter(())
+        #: Number of tiles due; its fraction is kept for the next frame.
+        self._due = 0.0
+        #: Number of frames left that get a tile each.
+        self._burst_frames = BURST_FRAMES
+        #: Until when a lost person is looked for, ns, and the last ROI.
+        self._lost: list[tuple[int, Roi]] = []
+
+    def restart(self, width: int, height: int) -> None:
+        """Begin with the whole image, of this size, px."""
+        self._sequence = tile_sequence(width, height)
+        self._due, self._burst_frames, self._lost = FIRST_FRAME_TILES, BURST_FRAMES, []
+
+    def add_lost(self, roi: Roi, stamp_ns: int) -> None:
+        """Look for a lost person, whose last ROI this was."""
+        self._burst_frames = BURST_FRAMES
+        self._lost.append((stamp_ns + LOST_MEMORY_NS, roi))
+
+    def remove_lost(self, roi: Roi) -> None:
+        """Stop looking for the lost people at the place of this ROI."""
+        self._lost = [
+            (until_ns, lost) for until_ns, lost in self._lost if not at_same_place(roi, lost)
+        ]
+
+    def next_tiles(
+        self, stamp_ns: int, elapsed_ns: int, tracked: int, max_people: int
+    ) -> list[Roi]:
+        """The tiles of a frame.
+
+        Args:
+            stamp_ns: of the frame.
+            elapsed_ns: since the frame before.
+            tracked: number of people tracked into this frame.
+            max_people: number of people at which no more are looked for.
+        """
+        self._due += max(tracked, 1) / self._inferences_per_tile
+        if self._burst_frames or not tracked:
+            paid = min(max(round(elapsed_ns / TILE_INTERVAL_NS), 1), MAX_TILES_AT_ONCE)
+            self._due = max(self._due, paid)
+        tiles: list[Roi] = []
+        if tracked < max_people and self._due >= 1:
+            # While there is no person, the burst waits for the first one.
+            self._burst_frames -= bool(tracked and self._burst_frames)
+            tiles = list(itertools.islice(self._sequence, int(self._due)))
+            tiles = self._lost_tiles(stamp_ns) + tiles
+        self._due %= 1
+        return tiles
+
+    def _lost_tiles(self, stamp_ns: int) -> list[Roi]:
+        """A tile around one of the lost people, each in turn; none without one."""
+        self._lost = [(until_ns, roi) for until_ns, roi in self._lost if stamp_ns < until_ns]
+        if not self._lost:
+            return []
+        self._lost.append(self._lost.pop(0))
+        _, roi = self._lost[-1]
+        return [Roi(roi.x, roi.y, LOST_TILE_TO_ROI * roi.side, 0.0)]
+
+
+def tile_sequence(width: int, height: int) -> Iterator[Roi]:
+    """The tiles of an image, one after another, without end.
+
+    First the whole image and all tiles of the next size; then the sizes take turns.
+
+    Args:
+        width, height: px.
+    """
+    sides = [float(max(width, height))]
+    while len(sides) < TILE_SIZES and sides[-1] / TILE_SIZE_RATIO >= MIN_TILE_SIDE_PX:
+        sides.append(sides[-1] / TILE_SIZE_RATIO)
+    sizes = [itertools.chain.from_iterable(tile_grids(width, height, side)) for side in sides]
+    yield from next(tile_grids(width, height, sides[0]))
+    if len(sides) > 1:
+        yield from next(tile_grids(width, height, sides[1]))
+    for size in itertools.cycle(SIZE_TURNS):
+        if size < len(sizes):
+            yield next(sizes[size])
+
+
+def tile_grids(width: int, height: int, side: float) -> Iterator[list[Roi]]:
+    """Grids of tiles of one size that cover an image, row by row; neighbours overlap by half.
+
+    Each round moves the grid a little. A person whom the tiles of one round cut is whole in
+    another, and a person who is missed in one place may be found in the next.
+    """
+    for turn in itertools.count():
+        centres = []
+        for length, step in zip((width, height), GRID_SHIFTS, strict=True):
+            shift = (0.5 + turn * step) % 1
+            room = max(length - side, 0.0)
+            count = 1 + max(math.ceil(2 * room / side - 0.1), 0)
+            # Without the overhang, only some rounds would show what lies at the edges.
+            room += OVERHANG_TO_SIDE * side
+            first = (length - room) / 2
+            centres.append([first + room * (i + shift) / count for i in range(count)])
+        # The whole image has no other place.
+        if side == max(width, height):
+            centres = [[width / 2], [height / 2]]
+        yield [Roi(x, y, side, 0.0) for y in centres[1] for x in centres[0]]

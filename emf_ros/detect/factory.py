@@ -1,0 +1,75 @@
+"""Makes the detectors by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..runtime.device import to_stderr
+from .blazepose.tiles import SEARCH_EVERY
+from .protocol import Detector, DetectorError
+
+__all__ = ["BACKENDS", "SEARCH_EVERY", "make_detector"]
+
+#: Names of the backends, as the node's parameter `detector` takes them.
+BACKENDS = ("mediapipe", "blazepose", "onnx")
+
+
+def make_detector(
+    backend: str,
+    variant: str,
+    max_people: int,
+    min_score: float,
+    model: str = "",
+    device: str = "auto",
+    require_gpu: bool = False,
+    search_every: int = SEARCH_EVERY,
+    world_landmarks: bool = False,
+    say: Callable[[str], None] = to_stderr,
+) -> Detector:
+    """Make a detector.
+
+    Args:
+        backend: one of `BACKENDS`.
+        variant: size of the model, as the backend names it.
+        max_people: maximum number of people.
+        min_score: minimum score of a reported person, 0..1.
+        model: path of the user's .onnx file, for 'onnx', which takes no `variant`.
+        device: 'auto', 'cuda' or 'cpu', see `runtime.device`; for 'onnx' and 'blazepose'.
+        require_gpu: a GPU at the start, and no fallback to the CPU later.
+        search_every: for 'blazepose', see `SEARCH_EVERY`.
+        world_landmarks: give each detection the model's own 3D points; 'onnx' has none.
+        say: takes what happens to a GPU, a line each; by default stderr.
+
+    Raises:
+        DetectorError: the backend, its model or the device is not available.
+    """
+    if model and backend != "onnx":
+        raise DetectorError(f"a model is given, which the detector {backend!r} has no use for")
+    if backend == "onnx":
+        if world_landmarks:
+            raise DetectorError("the detector 'onnx' has no world landmarks; use 'blazepose'")
+        from .onnx import OnnxPoseDetector
+
+        return OnnxPoseDetector(model, max_people, min_score, device, require_gpu, say)
+    if backend == "mediapipe":
+        from .mediapipe import MediaPipeDetector
+
+        if device == "cuda" or require_gpu:
+            raise DetectorError(
+                "a GPU is required and cannot be used: 'mediapipe' runs on the CPU only"
+            )
+        return MediaPipeDetector(variant, max_people, min_score)
+    if backend == "blazepose":
+        from .blazepose import BlazePoseDetector
+
+        return BlazePoseDetector(
+            variant,
+            max_people,
+            min_score,
+            device,
+            search_every=search_every,
+            world_landmarks=world_landmarks,
+            require_gpu=require_gpu,
+            say=say,
+        )
+    raise DetectorError(f"unknown detector {backend!r}; known: {', '.join(BACKENDS)}")

@@ -1,0 +1,1 @@
+"""What runs the networks, and where: devices, fallback, sessions of onnxruntime."""

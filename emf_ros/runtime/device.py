@@ -1,0 +1,168 @@
+"""The one policy for devices: what runs where, the fallback, and how it is said and counted.
+
+- `cpu`: the CPU.
+- `cuda`: a GPU, or a clear refusal to start.
+- `auto`: a GPU where one works; otherwise the CPU, and the description says why.
+
+A GPU that fails later is logged and counted (`gpu_lost`), and the CPU runs the same batch again and
+all that follow. Where a GPU is required, the failure is an error instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+#: Names of the devices, as parameters and options take them.
+DEVICES = ("auto", "cuda", "cpu")
+
+#: Name of the counter of GPUs that failed and were replaced by the CPU.
+GPU_LOST = "gpu_lost"
+
+#: Paths of which a CUDA GPU has at least one: desktop, Jetson, WSL.
+_GPU_PATHS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/nvmap", "/dev/dxg")
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class GpuUnavailable(RuntimeError):
+    """A GPU cannot be used here; the message says why."""
+
+
+def gpu_present(paths: Sequence[str] = _GPU_PATHS) -> bool:
+    """Whether there may be a CUDA GPU. Asking torch instead would cost seconds of import."""
+    return sys.platform != "linux" or any(os.path.exists(path) for path in paths)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error; errors of CUDA have pages."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def to_stderr(text: str) -> None:
+    """Print a line to stderr at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class DevicePolicy:
+    """Where something is to run.
+
+    Args:
+        device: one of `DEVICES`.
+        require_gpu: a GPU must be used at the start, and later: there is no fallback.
+        error: type of the errors raised, with one message as its argument.
+
+    Raises:
+        error: an unknown device.
+    """
+
+    def __init__(self, device: str, require_gpu: bool, error: type[Exception]) -> None:
+        if device not in DEVICES:
+            raise error(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
+        self.device, self.require_gpu, self.error = device, require_gpu, error
+
+    def choose(self, make_on_gpu: Callable[[], T], make_on_cpu: Callable[[str], T]) -> T:
+        """Make something on the GPU where that works, else on the CPU.
+
+        Args:
+            make_on_gpu: makes it on a GPU; raises GpuUnavailable.
+            make_on_cpu: makes it on the CPU; takes the reason, for the description.
+
+        Raises:
+            error: a GPU is asked for and cannot be used.
+        """
+        if self.device == "cpu":
+            reason = "device is cpu"
+        elif not gpu_present():
+            reason = "no CUDA GPU"
+        else:
+            try:
+                return make_on_gpu()
+            except GpuUnavailable as error:
+                reason = str(error)
+        if self.require_gpu or self.device == "cuda":
+            raise self.error(f"a GPU is required and cannot be used: {reason}")
+        return make_on_cpu(reason)
+
+
+class GpuFallback(Generic[T]):
+    """Runs calls on a GPU until it fails, then on the CPU for good.
+
+    After most errors CUDA is of no use to the process any more, so there is no way back.
+
+    Args:
+        runner: on the GPU, or on the CPU; then it is never replaced.
+        make_cpu: makes the runner for the CPU; None where `runner` is on the CPU already.
+        policy: with `require_gpu` the failure is raised.
+        name: of what runs, for the log.
+        say: takes what has happened, a line.
+        counts: where `gpu_lost` is counted.
+
+    Attributes:
+        runner: the present one.
+    """
+
+    def __init__(
+        self,
+        runner: T,
+        make_cpu: Callable[[], T] | None,
+        policy: DevicePolicy,
+        name: str,
+        say: Callable[[str], None],
+        counts: Counter[str],
+    ) -> None:
+        self.runner = runner
+        self._make_cpu, self._policy, self._name = make_cpu, policy, name
+        self._say, self._counts = say, counts
+        self._reason = ""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the runner is on a GPU."""
+        return self._make_cpu is not None
+
+    @property
+    def device(self) -> str:
+        """'cuda' or 'cpu'."""
+        return "cuda" if self.on_gpu else "cpu"
+
+    @property
+    def note(self) -> str:
+        """Why the GPU was left, for the end of a description; empty where it was not."""
+        return f"; the GPU has failed: {self._reason}" if self._reason else ""
+
+    def run(self, call: Callable[[T], R]) -> R:
+        """Call with the runner, and again with the CPU's where the GPU fails.
+
+        Raises:
+            Exception: what the call raises on the CPU.
+            error of the policy: the GPU has failed and is required.
+        """
+        if not self.on_gpu:
+            return call(self.runner)
+        try:
+            return call(self.runner)
+        except Exception as error:  # the libraries' errors share no base of their own
+            reason = first_line(error)
+        # Outside the handler: the error holds the memory of the frames that it came from.
+        self.leave_gpu(reason)
+        return call(self.runner)
+
+    def leave_gpu(self, reason: str) -> None:
+        """Replace the runner by the CPU's, log and count it.
+
+        Raises:
+            error of the policy: a GPU is required.
+        """
+        if self._policy.require_gpu:
+            raise self._policy.error(f"a GPU is required and has failed: {reason}")
+        assert self._make_cpu is not None
+        self.runner = self._make_cpu()
+        self._make_cpu, self._reason = None, reason
+        self._counts[GPU_LOST] += 1
+        self._say(f"the GPU has failed, {self._name} runs on the CPU from now on ({reason})")
