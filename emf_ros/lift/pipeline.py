@@ -12,7 +12,7 @@ import numpy as np
 
 from ..camera import Camera, CameraError, CanonicalWindow, canonical_window
 from ..intrinsics import same_rays
-from ..skeletons import H36M17, Layout, conversion_matrix, convert_keypoints, get_layout
+from ..skeletons import H36M17, Layout, check_conversion, convert_keypoints, get_layout
 from ..stamps import StampFilter, StampVerdict
 from .bones import BoneMemory
 from .engine import Engine
@@ -361,7 +361,7 @@ class LiftPipeline:
         """
         try:
             layout = get_layout(frame.layout)
-            conversion_matrix(layout, self._target)
+            check_conversion(layout, self._target)
         except ValueError:
             self.counts["unknown_layout"] += 1
             return False
