@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 
 from ..camera import Camera
-from ..detect.base import Detection, DetectorError, make_detector
+from ..detect.base import Detection, DetectorError
+from ..people import PeopleTracker
 from ..progress import track
 from ..recording import Recording, RecordingError, RecordingWriter
 from ..skeletons import Layout
-from ..track import WEAK, QualityGate, Tracker
 from ..video import FrameSource, VideoError, frames_of
 from .engine import Engine
 from .pipeline import (
@@ -26,9 +26,6 @@ from .pipeline import (
     PipelineConfig,
 )
 from .window import NANOSECONDS
-
-#: A person found with a lower score than this is not followed from there on.
-MIN_SCORE = 0.4
 
 
 class PoseCollector:
@@ -103,13 +100,11 @@ def lift_video(
     """
     pipeline = _pipeline(engine, lag, people)
     try:
-        detector = make_detector(detector_name, variant, people, WEAK * MIN_SCORE)
+        tracker = PeopleTracker.make(detector_name, variant, people, counts=pipeline.counts)
     except DetectorError as error:
         raise VideoError(str(error)) from None
     pipeline.set_camera(camera)
-    quality = QualityGate(detector.layout, min_score=WEAK * MIN_SCORE)
-    tracker = Tracker(detector.layout, birth_score=MIN_SCORE)
-    collector = PoseCollector(detector.layout, source.size, camera)
+    collector = PoseCollector(tracker.layout, source.size, camera)
     try:
         frames = frames_of(source)
         done = 0
@@ -122,18 +117,13 @@ def lift_video(
                 pipeline.counts[verdict.value] += 1
                 continue
             rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-            plausible, refused = quality.select(
-                detector.detect(rgb, stamp_ns), (rgb.shape[1], rgb.shape[0])
-            )
-            pipeline.counts.update(refused + detector.refused)
-            detector.refused.clear()
-            found = tracker.update(plausible, stamp_ns, rgb)
+            found = tracker.update(rgb, stamp_ns)
             if watch is not None:
                 watch(index, found)
             frame = KeypointFrame(
                 stamp_ns,
                 "",
-                detector.layout.name,
+                tracker.layout.name,
                 (picture.shape[1], picture.shape[0]),
                 [Person2D(i, d.keypoints, d.score) for i, d in found],
                 stamp_verdict=verdict,
@@ -145,7 +135,7 @@ def lift_video(
         for result in pipeline.lift_every(finish=True):
             collector.poses(result)
     finally:
-        detector.close()
+        tracker.close()
         source.close()
     return collector.writer.recording(), pipeline.counts
 
