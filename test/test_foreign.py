@@ -25,7 +25,7 @@ from conftest import (
 from test_gates import standing
 
 from emf_ros.lift.engine import make_engine
-from emf_ros.lift.pipeline import LiftPipeline
+from emf_ros.lift.pipeline import UNTRACKED, LiftPipeline
 from emf_ros.nodes.common import NodeError
 from emf_ros.nodes.foreign import (
     KEYPOINTS_TYPES,
@@ -213,15 +213,15 @@ def test_numbers_that_are_none(bad, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [("", 0), ("12", 12), ("999999999", 999999999), ("007", 7)]
+    ("name", "number"),
+    [("", UNTRACKED), ("0", 0), ("12", 12), ("999999999", 999999999), ("007", 7)],
 )
 def test_numbers_stay(name, number):
     assert track_number(name) == number
 
 
 def test_names_become_numbers_that_stay_and_fit():
-    # 0 is the number of people without an id.
-    names = ["0", "rk3ft", "abcde", "99999999999999", "-4", "1.5", "é"]
+    names = ["rk3ft", "abcde", "99999999999999", "-4", "1.5", "é"]
     numbers = [track_number(name) for name in names]
     assert len(set(numbers)) == len(names)
     assert numbers == [track_number(name) for name in names]

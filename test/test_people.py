@@ -117,7 +117,7 @@ class TestKeypoints:
 
 
 class TestUntrackedPeopleInThePipeline:
-    """Keypoints with track id 0."""
+    """Keypoints without a track id."""
 
     @pytest.fixture(scope="class")
     def engine(self):

@@ -16,9 +16,10 @@ from ..recording import Recording, RecordingError, RecordingWriter
 from ..skeletons import Layout
 from ..video import FrameSource, VideoError, frames_of
 from .engine import Engine
+from .memory import KeypointMemory
 from .pipeline import (
     ENDED,
-    MAX_STAMPS,
+    UNTRACKED,
     KeypointFrame,
     LiftPipeline,
     LiftResult,
@@ -36,18 +37,15 @@ class PoseCollector:
 
     def __init__(self, layout: Layout, image_size: tuple[int, int], camera: Camera | None) -> None:
         self.writer = RecordingWriter(layout, image_size, camera)
-        self._seen: dict[int, tuple[int, dict[int, np.ndarray]]] = {}
+        self._seen: KeypointMemory[int] = KeypointMemory()
 
     def keypoints(self, stamp_ns: int, frame: int, people: list[Person2D]) -> None:
-        # Scores over 1 count as 1, as in the pipeline.
-        one = np.array((np.inf, np.inf, 1.0))
-        seen = {p.track_id: np.minimum(p.keypoints, one) for p in reversed(people)}
-        self._seen[stamp_ns] = (frame, seen)
-        while len(self._seen) > MAX_STAMPS:
-            del self._seen[next(iter(self._seen))]
+        """Take one image's people, with the number of the image."""
+        self._seen.add(stamp_ns, frame, people)
 
     def poses(self, result: LiftResult) -> None:
-        frame, keypoints = self._seen.get(result.stamp_ns, (-1, {}))
+        """Write the poses of one image into rows."""
+        frame, keypoints = self._seen.at(result.stamp_ns, -1)
         unknown = np.full((len(self.writer.layout), 3), np.nan)
         unknown[:, 2] = 0.0
         for person in result.people:
@@ -150,7 +148,8 @@ def lift_recording(
 ) -> tuple[Recording, Counter[str]]:
     """Lift recorded keypoints as they would be live: one update per stamp, in their order.
 
-    An image without people has no row. It counts as an image that was lost.
+    An image without people has no row. It counts as an image that was lost. People without a track
+    id are tracked: where the id 0 stands twice in one image, it is none.
 
     Args:
         keypoints: the recording; of it the keypoints, and the camera where it is known.
@@ -171,18 +170,26 @@ def lift_recording(
     # Rows of one image stand together; cut where the stamp changes.
     cuts = np.flatnonzero(np.diff(stamps)) + 1
     images = np.split(np.arange(len(stamps)), cuts)
+    ids = keypoints.track_id.copy()
+    if any((ids[rows] == 0).sum() > 1 for rows in images):
+        ids[ids == 0] = UNTRACKED
+    # The numbers of the images, for the people as they are after the tracking.
+    number_of: dict[int, int] = {}
+    pipeline.watch = lambda stamp_ns, people: collector.keypoints(
+        stamp_ns, number_of[stamp_ns], people
+    )
     for done, rows in enumerate(track(images, "lifting", len(images), shown=progress)):
         if stopping(done):
             break
         stamp_ns = int(stamps[rows[0]])
+        number_of[stamp_ns] = int(keypoints.frame[rows[0]])
         frame = KeypointFrame(
             stamp_ns,
             "",
             keypoints.layout.name,
             keypoints.image_size,
-            [Person2D(int(keypoints.track_id[r]), keypoints.keypoints_2d[r]) for r in rows],
+            [Person2D(int(ids[r]), keypoints.keypoints_2d[r]) for r in rows],
         )
-        collector.keypoints(stamp_ns, int(keypoints.frame[rows[0]]), frame.people)
         for result in pipeline.update_every(frame):
             collector.poses(result)
     for result in pipeline.lift_every(finish=True):

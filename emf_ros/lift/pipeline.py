@@ -49,7 +49,7 @@ BRIEF_NS = 200_000_000
 
 
 #: The track id of people whose publisher does not track. The pipeline then tracks them.
-UNTRACKED = 0
+UNTRACKED = -1
 
 #: Largest id after which the pipeline's own ids count up: ids are 32-bit numbers in the messages.
 MAX_FIRST_ID = 2**31
@@ -712,6 +712,11 @@ class LiftPipeline:
         return image if apart <= DEPTH_WITHIN_NS else None
 
 
+def body_score(keypoints: np.ndarray, layout: Layout) -> float:
+    """The mean score, 0..1, of the body joints of keypoints (K, 3): of a person without a score."""
+    return float(np.nan_to_num(keypoints[body_joints(layout), 2]).clip(0.0, 1.0).mean())
+
+
 def _is_sane(keypoints: np.ndarray, reach: float) -> np.ndarray:
     """(K,) which of the keypoints (K, 3) have finite numbers, a score and a place within reach."""
     finite = np.isfinite(keypoints)
@@ -731,7 +736,7 @@ def _detection(person: Person2D, layout: Layout, reach: float) -> Detection:
     keypoints[~_is_sane(keypoints, reach)] = (np.nan, np.nan, 0.0)
     score = person.score
     if not score > 0:
-        score = float(keypoints[body_joints(layout), 2].mean())
+        score = body_score(keypoints, layout)
     return Detection(keypoints, min(score, 1.0))
 
 

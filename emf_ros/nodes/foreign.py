@@ -57,12 +57,12 @@ def track_number(name: str) -> int:
     """A track's id as a number that fits our messages.
 
     Returns:
-        `UNTRACKED` for an empty name; the number itself if it is one from 1; else one made of the
-        name, the same for the same name.
+        `UNTRACKED` for an empty name; the number itself if it is one; else one made of the name,
+        the same for the same name.
     """
     if not name:
         return UNTRACKED
-    if name.isdecimal() and len(name) <= 9 and int(name) != UNTRACKED:
+    if name.isdecimal() and len(name) <= 9:
         return int(name)
     # Above those that count up.
     return 1_000_000_000 + zlib.crc32(name.encode()) % 1_000_000_000
