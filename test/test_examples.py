@@ -47,6 +47,33 @@ def test_an_example_tracks_the_two_people_of_a_video(name: str, clip: Path) -> N
         assert 1 < root[2] < 20 and 0.3 < np.linalg.norm(nose - root) < 1.2
 
 
+def test_skeletons_as_numpy_are_what_was_published() -> None:
+    """There and back through the message."""
+    from emf_ros.lift.pipeline import COASTING, TRACKED, LiftResult, Person3D
+    from emf_ros.nodes import conversions
+
+    rng = np.random.default_rng(0)
+    known = Person3D(
+        3,
+        TRACKED,
+        0.5,
+        rng.normal(size=(17, 3)),
+        rng.integers(0, 5, 17) / 4,
+        rng.integers(0, 9, 17) / 8,
+        rng.normal(size=3),
+        True,
+        rng.normal(size=(3, 3)),
+        rng.normal(size=3),
+    )
+    sent = LiftResult(-1_500_000_001, 133_333_332, [known, Person3D.unknown(4, COASTING)], 2.5)
+    message = conversions.skeletons_msg(sent, "camera", "h36m17", 1.0, 1.0, 1.0)
+    read = conversions.skeletons_from_msg(message)
+    assert (read.stamp_ns, read.lag_ns, read.lift_ms) == (sent.stamp_ns, sent.lag_ns, 2.5)
+    for before, after in zip(sent.people, read.people, strict=True):
+        for name, value in vars(before).items():
+            np.testing.assert_array_equal(getattr(after, name), value, err_msg=name)
+
+
 def test_the_subscriber_prints_what_a_lifter_publishes(ros, tmp_path: Path) -> None:
     from emf_ros.lift.pipeline import ENDED, TRACKED, LiftResult, Person3D
     from emf_ros.nodes import conversions
