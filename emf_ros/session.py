@@ -1,10 +1,12 @@
-"""The Python API: images, or keypoints, in; tracked metric 3D skeletons out. It needs no ROS.
+"""The Python API: images, or keypoints, in; tracked metric 3D skeletons out.
 
-from emf_ros import Camera, SkeletonTracker
+    from emf_ros import Camera, SkeletonTracker
 
-with SkeletonTracker(Camera.from_fov(1280, 720, 70)) as tracker:
-    for person in tracker(image, stamp):
-        print(person.id, person.root, person.joint("left_wrist"))
+    with SkeletonTracker(Camera.from_fov(1280, 720, 70)) as tracker:
+        for person in tracker(image, stamp):
+            print(person.id, person.root, person.joint("left_wrist"))
+
+It needs no ROS.
 """
 
 from __future__ import annotations
