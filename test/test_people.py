@@ -151,7 +151,7 @@ class TestUntrackedPeopleInThePipeline:
             assert ids[-1] == [1]
 
     def test_from_the_first_one_on_no_publishers_id_is_used(self, engine):
-        """The publisher's 7 and 9 come first; then one comes without an id, then both have theirs."""
+        """First the publisher gives 7 and 9, then one person has no id, then it gives both again."""
 
         def people(step):
             numbers = (UNTRACKED, 9) if 3 <= step < 8 else (7, 9)
