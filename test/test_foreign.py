@@ -138,7 +138,7 @@ def test_scores_over_1_come_to_the_pipeline_which_counts_them():
     frame = yolo_frame(yolo(7 * 10**9, [detection]), SIZE)
     pipeline = LiftPipeline(make_engine("lite", None, "cpu", threads=1))
     assert pipeline.observe(frame)
-    assert pipeline.counts == {"score_over_1": len(points)}
+    assert +pipeline.counts == {"score_over_1": len(points)}
 
 
 def test_yolo_detections_that_are_no_people_or_have_no_keypoints():
@@ -190,7 +190,7 @@ def test_people_without_ids_are_held_to_plausibility():
         people = [yolo_detection(p, "") for p in (walking(step), twice, impossible)]
         assert pipeline.observe(yolo_frame(yolo(step * FRAME_NS, people), SIZE))
     assert pipeline.active == (1,)
-    assert pipeline.counts == {"double": 6, "impossible_bones": 6}
+    assert +pipeline.counts == {"double": 6, "impossible_bones": 6}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -58,7 +58,7 @@ class TestImages:
         tracker = PeopleTracker(COCO17, Squares())
         for step in range(3):
             tracker.update(picture(), step * FRAME_NS)
-        assert tracker.counts == {"not_white": 3}
+        assert +tracker.counts == {"not_white": 3}
 
     def test_no_image_is_detected_in_whose_stamp_is_refused(self):
         detector = Squares()
@@ -107,7 +107,7 @@ class TestKeypoints:
             people = [walking(step), walking(step, 301.0), impossible]
             found = tracker.update_keypoints(people, SIZE, step * FRAME_NS)
         assert [number for number, _ in found] == [1]
-        assert tracker.counts == {"double": 5, "impossible_bones": 5}
+        assert +tracker.counts == {"double": 5, "impossible_bones": 5}
 
     def test_ids_begin_where_they_are_told(self):
         tracker = PeopleTracker(COCO17, first_id=41)
@@ -141,7 +141,7 @@ class TestUntrackedPeopleInThePipeline:
             ],
         )
         assert sorted(ids[-1]) == [1, 2] and set(pipeline.active) == {1, 2}
-        assert pipeline.counts == {}
+        assert +pipeline.counts == {}
 
     def test_without_a_score_the_keypoints_scores_count(self, engine):
         for score in (0.0, np.nan):
@@ -151,7 +151,7 @@ class TestUntrackedPeopleInThePipeline:
             assert ids[-1] == [1]
 
     def test_from_the_first_one_on_no_publishers_id_is_used(self, engine):
-        """First the publisher gives 7 and 9, then one person has no id, then it gives both again."""
+        """The publisher gives 7 and 9, then one person has no id, then it gives both again."""
 
         def people(step):
             numbers = (UNTRACKED, 9) if 3 <= step < 8 else (7, 9)
@@ -183,7 +183,7 @@ class TestUntrackedPeopleInThePipeline:
             ],
         )
         assert pipeline.active == (1,)
-        assert pipeline.counts == {"wrong_keypoint_count": 6}
+        assert +pipeline.counts == {"wrong_keypoint_count": 6}
 
     def test_numbers_that_are_none_or_far_away_do_not_throw_the_tracking(self, engine):
         def people(step):

@@ -120,7 +120,7 @@ def test_keypoints_without_ids_are_tracked_and_held_to_plausibility():
         twice = [walking(step), walking(step, 301.0), walking(step, 900.0)]
         people = tracker.from_keypoints(twice, step * STEP_S, "coco17", SIZE)
     assert [person.id for person in people] == [1, 2]
-    assert tracker.counts == {"double": 6}
+    assert +tracker.counts == {"double": 6}
 
 
 def test_without_intrinsics_there_is_a_pose_and_no_root():
@@ -191,7 +191,7 @@ def test_a_stamp_that_is_not_newer_is_left_out_and_counted():
         tracker(image(), step * STEP_S)
     assert tracker(image(), 3 * STEP_S) == []
     assert len(Canned.made[-1].images) == 4
-    assert tracker.counts == {"stamp_not_newer": 1}
+    assert +tracker.counts == {"stamp_not_newer": 1}
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_an_image_of_no_use_is_one_clear_error(picture, stamp, words):
     assert "\n" not in str(error.value)
     # Nothing has been used of it.
     tracker(image(), 1.0)
-    assert not tracker.counts and len(Canned.made[-1].images) == 1
+    assert not +tracker.counts and len(Canned.made[-1].images) == 1
 
 
 @pytest.mark.parametrize(
