@@ -23,14 +23,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from detection import FEET_Y, HORIZON_Y, MIN_SCORE, CutOut, demo, paired, stand
+from detection import FEET_Y, HORIZON_Y, CutOut, demo, paired, stand
 
-from emf_ros.detect.factory import make_detector
 from emf_ros.detect.protocol import DetectorError
 from emf_ros.detect.weights import ModelUnavailable
 from emf_ros.machine import load, machine
+from emf_ros.people import PeopleTracker
 from emf_ros.render import draw_keypoints
-from emf_ros.track import WEAK, QualityGate, Tracker
 
 RATE_HZ = 30
 #: The last one starts this much later than the first, frames.
@@ -166,15 +165,12 @@ def follow(
     """Detector, gate and tracker on scenes."""
     score, writer = Score(), None
     for frames in scenes:
-        detector = make_detector(backend, "full", people, WEAK * MIN_SCORE, device="cpu")
-        gate = QualityGate(detector.layout, min_score=WEAK * MIN_SCORE)
-        tracker = Tracker(detector.layout, birth_score=MIN_SCORE)
+        tracker = PeopleTracker.make(backend, "full", people, device="cpu")
         score.anew()
         for index in range(0, len(frames), RATE_HZ // rate_hz):
             frame, stamp_ns = frames[index], round(index / RATE_HZ * 1e9)
             size = frame.picture.shape[1], frame.picture.shape[0]
-            found, _ = gate.select(detector.detect(frame.picture, stamp_ns), size)
-            tracked = tracker.update(found, stamp_ns, frame.picture)
+            tracked = tracker.update(frame.picture, stamp_ns)
             numbers = list(frame.people)
             before = [
                 (numbers.index(owner), k)
@@ -182,7 +178,7 @@ def follow(
                 if (owner := score.owner(track_id)) in numbers
             ]
             pairs = paired(
-                [d for _, d in tracked], list(frame.people.values()), detector.layout, before
+                [d for _, d in tracked], list(frame.people.values()), tracker.layout, before
             )
             ids = {numbers[i]: tracked[k][0] for i, k in pairs}
             score.add(ids, frame.in_sight, len(tracked))
@@ -192,14 +188,12 @@ def follow(
                 )
                 shown = cv2.cvtColor(frame.picture, cv2.COLOR_RGB2BGR)
                 poses = np.array([d.keypoints for _, d in tracked]).reshape(
-                    -1, len(detector.layout), 3
+                    -1, len(tracker.layout), 3
                 )
-                draw_keypoints(
-                    shown, poses, np.array([i for i, _ in tracked], int), detector.layout
-                )
+                draw_keypoints(shown, poses, np.array([i for i, _ in tracked], int), tracker.layout)
                 writer.write(shown)
         score.seconds += len(frames) / RATE_HZ
-        detector.close()
+        tracker.close()
     if writer:
         writer.release()
     return score

@@ -35,7 +35,8 @@ from emf_ros.detect.factory import make_detector
 from emf_ros.detect.protocol import Detection, Detector, DetectorError
 from emf_ros.detect.weights import ModelUnavailable, ensure_demo_video
 from emf_ros.machine import load, machine
-from emf_ros.track import WEAK, QualityGate, Tracker
+from emf_ros.people import PeopleTracker
+from emf_ros.track import WEAK
 from emf_ros.video import frames_of, open_source
 
 FRAME_NS = 33_333_333
@@ -132,14 +133,11 @@ def in_a_hand(picture: np.ndarray, count: int) -> Iterator[np.ndarray]:
 def ghosts_in(picture: np.ndarray, backend: Backend) -> list[int]:
     """How many are reported in each picture that is shown of it."""
     detector = backend.make()
-    gate = QualityGate(detector.layout, min_score=WEAK * MIN_SCORE)
-    tracker = Tracker(detector.layout, birth_score=MIN_SCORE)
+    tracker = PeopleTracker(detector.layout, detector)
     counts = []
     for index, shown in enumerate(in_a_hand(picture, SHOWN)):
-        found = detector.detect(shown, index * FRAME_NS)
-        plausible, _ = gate.select(found, (shown.shape[1], shown.shape[0]))
-        counts.append(len(tracker.update(plausible, index * FRAME_NS, shown)))
-    detector.close()
+        counts.append(len(tracker.update(shown, index * FRAME_NS)))
+    tracker.close()
     return counts
 
 

@@ -38,8 +38,9 @@ from emf_ros.detect.protocol import Detection
 from emf_ros.detect.weights import ensure_demo_video
 from emf_ros.geometry.boxes import person_boxes
 from emf_ros.machine import load, machine
+from emf_ros.people import PeopleTracker
 from emf_ros.skeletons import BLAZEPOSE33
-from emf_ros.track import QualityGate, Tracker
+from emf_ros.track import Tracker
 from emf_ros.track.association import assign
 from emf_ros.video import frames_of, open_source
 
@@ -497,20 +498,18 @@ def row(people: int, rate: float, name: str, scores: list[Score]) -> str:
 
 def demo(found: list[list[Detection]], pictures: list[np.ndarray] | None) -> str:
     """The ids that each of the demo's people had, with their numbers of frames."""
-    quality, tracker = QualityGate(BLAZEPOSE33), Tracker()
-    refused: Counter[str] = Counter()
+    tracker = PeopleTracker(BLAZEPOSE33)
     ids: dict[str, Counter[int]] = {name: Counter() for name in (*PATHS, "nobody")}
     for index, (detections, people) in enumerate(zip(found, labelled(found), strict=True)):
         names = {id(d): name for name, d in people.items()}
         stamp_ns = round(index / RATE_HZ * NANOSECONDS)
-        plausible, why = quality.select(detections, SIZE)
-        refused += why
-        pairs = [(shrunk(d), names.get(id(d), "nobody")) for d in plausible]
+        pairs = [(shrunk(d), names.get(id(d), "nobody")) for d in detections]
         image = pictures[index] if pictures else None
-        for number, d in tracker.update([d for d, _ in pairs], stamp_ns, image):
+        size = (round(SIZE[0] * SHRUNK), round(SIZE[1] * SHRUNK))
+        for number, d in tracker.update_keypoints([d for d, _ in pairs], size, stamp_ns, image):
             ids[next(name for other, name in pairs if other is d)][number] += 1
     out = "; ".join(f"{name}: {dict(c)}" for name, c in ids.items())
-    return f"{out}; refused: {dict(refused)}"
+    return f"{out}; refused: {dict(tracker.counts)}"
 
 
 def main() -> None:

@@ -1,3 +1,37 @@
-"""Metric 3D human skeletons from one RGB camera, live, in ROS 2."""
+"""Metric 3D human skeletons from one RGB camera, live, in ROS 2 and in Python.
+
+The public API is imported when it is used: `import emf_ros` itself loads nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .camera import Camera
+    from .detect.protocol import Detection
+    from .session import Person, SkeletonTracker, TrackState
 
 __version__ = "0.1.0"
+
+__all__ = ["Camera", "Detection", "Person", "SkeletonTracker", "TrackState"]
+
+#: The module of each public name.
+_MODULES = {
+    "Camera": "camera",
+    "Detection": "detect.base",
+    "Person": "session",
+    "SkeletonTracker": "session",
+    "TrackState": "session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -7,7 +7,7 @@ the drawings) asks a layout; no other module writes a joint's number down.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -359,10 +359,10 @@ _MADE_OF: dict[str, tuple[dict[str, float], ...]] = {
 }
 
 
-def _parts(joint: str, source: Layout) -> dict[str, float]:
+def _parts(joint: str, source: tuple[str, ...]) -> dict[str, float]:
     """The source's joints that make one, with their weights; empty where it has none for it."""
     for way in ({joint: 1.0}, *_MADE_OF.get(joint, ())):
-        if all(part in source.joints for part in way):
+        if all(part in source for part in way):
             return way
     return {}
 
@@ -377,15 +377,51 @@ def conversion_matrix(source: Layout, target: Layout) -> np.ndarray:
     Raises:
         ValueError: it has nothing for any joint.
     """
-    if source.name == target.name:
-        return np.eye(len(source))
-    weights = np.zeros((len(target), len(source)))
-    for row, joint in enumerate(target.joints):
-        for name, weight in _parts(joint, source).items():
-            weights[row, source.index(name)] = weight
-    if not weights.any():
-        raise ValueError(f"no conversion from layout {source.name!r} to {target.name!r}")
-    return weights
+    parts, weights = _conversion(source.name, source.joints, target.name, target.joints)
+    matrix = np.zeros((len(target), len(source)))
+    # Padding repeats a part with weight 0.
+    np.add.at(matrix, (np.arange(len(target))[:, None], parts), weights)
+    return matrix
+
+
+def check_conversion(source: Layout, target: Layout) -> None:
+    """Check that keypoints of one layout can be converted to another; cheap enough for each image.
+
+    Raises:
+        ValueError: as `conversion_matrix`.
+    """
+    _conversion(source.name, source.joints, target.name, target.joints)
+
+
+# A layout holds a dictionary, which has no hash: its name and joints are the key.
+@lru_cache(maxsize=64)
+def _conversion(
+    source: str, source_joints: tuple[str, ...], target: str, target_joints: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The source's joints that make each target's joint, and their weights.
+
+    Returns:
+        (K_target, P) indices and float64 weights, P the largest number of parts. A joint of fewer
+        parts repeats its first one with weight 0. A joint that cannot be made has only weights 0.
+
+    Raises:
+        ValueError: as `conversion_matrix`.
+    """
+    if source == target:
+        return np.arange(len(source_joints))[:, None], np.ones((len(source_joints), 1))
+    parts_of = [_parts(joint, source_joints) for joint in target_joints]
+    if not any(parts_of):
+        raise ValueError(f"no conversion from layout {source!r} to {target!r}")
+    count = max(map(len, parts_of))
+    parts = np.zeros((len(target_joints), count), dtype=np.intp)
+    weights = np.zeros((len(target_joints), count))
+    for row, weight_of in enumerate(parts_of):
+        # In the source's order, in which the sum is taken.
+        for column, part in enumerate(sorted(weight_of, key=source_joints.index)):
+            weights[row, column] = weight_of[part]
+            parts[row, column] = source_joints.index(part)
+        parts[row, len(weight_of) :] = parts[row, 0]
+    return parts, weights
 
 
 def convert_keypoints(keypoints: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
@@ -406,15 +442,11 @@ def convert_keypoints(keypoints: np.ndarray, source: Layout, target: Layout) -> 
     keypoints = np.asarray(keypoints, dtype=np.float64)
     if source.name == target.name:
         return keypoints.copy()
-    weights = conversion_matrix(source, target)
-    out = np.zeros((*keypoints.shape[:-2], len(target), 3))
-    for row in range(len(target)):
-        used = np.flatnonzero(weights[row])
-        if not len(used):
-            continue
-        parts = keypoints[..., used, :]
-        out[..., row, :2] = np.einsum("k,...kc->...c", weights[row, used], parts[..., :2])
-        out[..., row, 2] = parts[..., 2].min(axis=-1)
-    missing = ~np.isfinite(out).all(axis=-1) | (out[..., 2] <= 0)
+    parts, weights = _conversion(source.name, source.joints, target.name, target.joints)
+    gathered = keypoints[..., parts, :]
+    out = gathered.min(axis=-2)
+    # Not a product of matrices: 0 times the NaN of a joint that is not used would be NaN.
+    out[..., :2] = np.einsum("kp,...kpc->...kc", weights, gathered[..., :2])
+    missing = ~np.isfinite(out).all(axis=-1) | (out[..., 2] <= 0) | ~weights.any(axis=-1)
     out[missing] = (np.nan, np.nan, 0.0)
     return out

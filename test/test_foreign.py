@@ -22,13 +22,13 @@ from conftest import (
     set_stamp,
     wait_for,
 )
+from test_gates import standing
 
 from emf_ros.lift.engine import make_engine
-from emf_ros.lift.pipeline import LiftPipeline
+from emf_ros.lift.pipeline import UNTRACKED, LiftPipeline
 from emf_ros.nodes.common import NodeError
 from emf_ros.nodes.foreign import (
     BodyCollector,
-    UntrackedPeople,
     hri_person,
     message_type,
     track_number,
@@ -121,7 +121,7 @@ def test_the_report_says_what_was_not_run(not_run):
 def test_yolo_keypoints_go_by_their_numbers():
     points = person()
     points[[3, 9], 2] = 0.2
-    frame = yolo_frame(yolo(7 * 10**9 + 5, [yolo_detection(points, "12")]), SIZE, UntrackedPeople())
+    frame = yolo_frame(yolo(7 * 10**9 + 5, [yolo_detection(points, "12")]), SIZE)
     assert (frame.stamp_ns, frame.frame_id, frame.layout) == (7 * 10**9 + 5, "camera", "coco17")
     assert frame.image_size == SIZE and np.isnan(frame.detect_ms)
     (found,) = frame.people
@@ -135,10 +135,10 @@ def test_scores_over_1_come_to_the_pipeline_which_counts_them():
     points = person()
     points[:, 2] = 1.06
     detection = yolo_detection(points, "12")
-    frame = yolo_frame(yolo(7 * 10**9, [detection]), SIZE, UntrackedPeople())
+    frame = yolo_frame(yolo(7 * 10**9, [detection]), SIZE)
     pipeline = LiftPipeline(make_engine("lite", None, "cpu", threads=1))
     assert pipeline.observe(frame)
-    assert pipeline.counts == {"score_over_1": len(points)}
+    assert +pipeline.counts == {"score_over_1": len(points)}
 
 
 def test_yolo_detections_that_are_no_people_or_have_no_keypoints():
@@ -147,52 +147,74 @@ def test_yolo_detections_that_are_no_people_or_have_no_keypoints():
         yolo_detection(person(), "2", sure=2.0),
         yolo_detection(np.concatenate([person(), person()]), "3"),  # numbers beyond 17
     ]
-    frame = yolo_frame(yolo(0, detections), SIZE, UntrackedPeople())
+    frame = yolo_frame(yolo(0, detections), SIZE)
     assert [p.track_id for p in frame.people] == [3]
     assert frame.people[0].keypoints == pytest.approx(person())
-    assert yolo_frame(yolo(0, []), SIZE, UntrackedPeople()).people == []
+    assert yolo_frame(yolo(0, []), SIZE).people == []
+
+
+def walking(step: int, x: float = 150.0) -> np.ndarray:
+    """(17, 3) coco17 of a plausible person, who walks to the right."""
+    return standing(COCO17, x + 4 * step, 420.0, 300.0).keypoints
 
 
 def test_people_without_ids_are_tracked():
-    untracked = UntrackedPeople()
+    pipeline = LiftPipeline(make_engine("lite", None, "cpu", threads=1))
     ids = []
+    pipeline.watch = lambda stamp_ns, people: ids.append(
+        {np.nanmean(p.keypoints[:, 0]) > 300: p.track_id for p in people}
+    )
     for step in range(12):
-        people = [person(1), person(2) + (300, 0, 0)]
+        people = [walking(step), walking(step, 400.0)]
         for points in people:
-            points[:, 0] += 4 * step
             # Now this, now that is not seen.
             points[step % 17, 2] = points[(step + 5) % 17, 2] = 0.1
         order = people if step % 2 else people[::-1]
         message = yolo(step * FRAME_NS, [yolo_detection(points, "") for points in order])
-        frame = yolo_frame(message, SIZE, untracked)
-        ids.append({np.nanmean(p.keypoints[:, 0]) > 400: p.track_id for p in frame.people})
-        for found in frame.people:
-            assert (found.keypoints[:, 2] == 0).sum() == 2
+        assert pipeline.observe(yolo_frame(message, SIZE))
     # The first two images are too short for a person to be believed in.
-    assert all(len(known) == 2 for known in ids[3:])
+    assert all(sorted(known.values()) == [1, 2] for known in ids[3:])
     assert all(known == ids[3] for known in ids[3:])
+    assert set(pipeline.active) == {1, 2}
+
+
+def test_people_without_ids_are_held_to_plausibility():
+    """A body with impossible bones, and one person detected twice."""
+    pipeline = LiftPipeline(make_engine("lite", None, "cpu", threads=1))
+    for step in range(6):
+        impossible = walking(step, 450.0)
+        for joint in ("left_wrist", "right_wrist", "left_ankle", "right_ankle"):
+            impossible[COCO17.index(joint), :2] = (5.0, 5.0)
+        twice = walking(step)
+        twice[:, :2] += 2.0
+        people = [yolo_detection(p, "") for p in (walking(step), twice, impossible)]
+        assert pipeline.observe(yolo_frame(yolo(step * FRAME_NS, people), SIZE))
+    assert pipeline.active == (1,)
+    assert +pipeline.counts == {"double": 6, "impossible_bones": 6}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_none(bad):
-    points = person()
+@pytest.mark.parametrize("name", ["5", ""])
+def test_numbers_that_are_none(bad, name):
+    points = walking(0)
     points[2, 0] = points[3, 1] = bad
-    for name in ("5", ""):
-        untracked = UntrackedPeople()
-        for step in range(4):
-            message = yolo(step * FRAME_NS, [yolo_detection(points, name)])
-            frame = yolo_frame(message, SIZE, untracked)
-        (found,) = frame.people
-        kept = np.setdiff1d(np.arange(17), [2, 3])
-        assert found.keypoints[kept] == pytest.approx(points[kept])
-        # Without an id they go through the tracker; what is no number stays none, for the lifter
-        # to refuse and count.
-        assert not np.isfinite(found.keypoints[[2, 3]]).all(axis=1).any()
+    pipeline, seen = LiftPipeline(make_engine("lite", None, "cpu", threads=1)), []
+    pipeline.watch = lambda stamp_ns, people: seen.append(people)
+    for step in range(4):
+        message = yolo(step * FRAME_NS, [yolo_detection(points, name)])
+        assert pipeline.observe(yolo_frame(message, SIZE))
+    (found,) = seen[-1]
+    kept = np.setdiff1d(np.arange(17), [2, 3])
+    assert found.keypoints[kept] == pytest.approx(points[kept])
+    # What is no number stays none, is refused and counted.
+    assert not np.isfinite(found.keypoints[[2, 3]]).all(axis=1).any()
+    assert pipeline.counts["bad_keypoint"] > 0
     hri_person(hri(0, np.full((18, 3), bad)), "rk3ft", SIZE)
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [("0", 0), ("12", 12), ("999999999", 999999999), ("007", 7)]
+    ("name", "number"),
+    [("", UNTRACKED), ("0", 0), ("12", 12), ("999999999", 999999999), ("007", 7)],
 )
 def test_numbers_stay(name, number):
     assert track_number(name) == number
@@ -223,7 +245,7 @@ def test_vision_detections_are_a_joint_each():
         + [vision_point("c", "person", 5.0, 5.0, 0.9)],
     )
     message.detections.append(made("vision_msgs/Detection2D", id="d", results=[]))
-    frame = vision_frame(message, SIZE, UntrackedPeople())
+    frame = vision_frame(message, SIZE)
     assert [p.track_id for p in frame.people] == [track_number("a"), track_number("b")]
     kept = np.delete(np.arange(17), COCO17.index("left_ear"))
     for found, shift in zip(frame.people, (0, 200), strict=True):

@@ -456,6 +456,41 @@ def test_a_repeated_id_is_one_person(lifter: Lifter) -> None:
     lifter.assert_goes_on()
 
 
+def feed_until(lifter: Lifter, make: Callable[[], Any], done: Callable[[Any], bool]) -> Any:
+    """Send messages, each answered, until an answer is as wanted; that answer."""
+    for _ in range(60):
+        answer = lifter.send(make())
+        if done(answer):
+            return answer
+    raise AssertionError(f"never so in 60 answers; the last: {answer}")
+
+
+def test_people_whose_publisher_does_not_track_are_tracked(
+    start_node, ros, diagnostics, demo_keypoints
+) -> None:
+    """Their track_id is 0. A publisher that begins to leave it out is tracked from there on."""
+    process = start_node("skeleton_lifter")
+    lifter = Lifter(ros, process, diagnostics, demo_keypoints).connect()
+    known = lifter.new_ids()
+    lifter.send(lifter.make(known))
+
+    def seen(answer: Any) -> set[int]:
+        return {i for i, s in by_id(answer).items() if s.tracking_state == 1 and s.root_valid}
+
+    first = feed_until(
+        lifter, lambda: lifter.make((0, 0)), lambda a: len(seen(a) - set(known)) == 2
+    )
+    own = seen(first) - set(known)
+    assert min(own) > max(known)
+    for _ in range(10):
+        assert seen(lifter.send(lifter.make((0, 0)))) - set(known) == own
+    # Theirs stay, whether the publisher gives ids to all, to one or to none.
+    for ids in (known, (0, known[1]), (0, 0)):
+        assert seen(lifter.send(lifter.make(ids))) - set(known) == own
+    wait_for(lambda: lifter.diagnostics.count("track_id_replaced") == 3, "the counter")
+    assert lifter.diagnostics.count("repeated_track_id") == 0
+
+
 def test_no_more_people_than_asked_for(lifter: Lifter) -> None:
     first = lifter.new_ids()[0] * 1000
     message = lifter.make(lifter.new_ids())

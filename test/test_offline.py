@@ -123,6 +123,46 @@ def test_the_keypoints_alone_give_the_same_poses(lifted: Path, tmp_path: Path) -
     assert np.nanmax(np.abs(video.root - again.root)) < 1e-2
 
 
+def test_recorded_keypoints_without_ids_are_tracked(lifted: Path, tmp_path: Path) -> None:
+    """All have the id 0. The people are the same as with the ids that the video's tracker gave."""
+    names = ("stamp", "track_id", "keypoints_2d", "layout", "image_size", "camera_matrix")
+    with np.load(lifted) as data:
+        arrays = {name: data[name] for name in names}
+    arrays["track_id"] = np.zeros_like(arrays["track_id"])
+    np.savez(tmp_path / "keypoints.npz", **arrays)
+    out = tmp_path / "again.npz"
+    assert (
+        main(["lift", str(tmp_path / "keypoints.npz"), "--device", "cpu", "--out", str(out)]) == 0
+    )
+    video, again = load_recording(lifted), load_recording(out)
+    assert sorted(set(again.track_id.tolist())) == [1, 2]
+    # Two images pass before a person is confirmed.
+    assert len(video) - 6 <= len(again) < len(video)
+    owner = {}
+    for row in range(len(again)):
+        (before,) = np.flatnonzero(
+            (video.stamp == again.stamp[row])
+            & (video.keypoints_2d[:, 0, 0] == again.keypoints_2d[row, 0, 0])
+        )
+        owner.setdefault(again.track_id[row], set()).add(video.track_id[before])
+    assert all(len(ids) == 1 for ids in owner.values())
+
+
+def test_a_recorded_id_of_0_is_an_id_where_it_stands_once_in_an_image(
+    lifted: Path, tmp_path: Path
+) -> None:
+    names = ("stamp", "track_id", "keypoints_2d", "layout", "image_size", "camera_matrix")
+    with np.load(lifted) as data:
+        arrays = {name: data[name] for name in names}
+    arrays["track_id"] = arrays["track_id"] - 1
+    np.savez(tmp_path / "keypoints.npz", **arrays)
+    out = tmp_path / "again.npz"
+    assert (
+        main(["lift", str(tmp_path / "keypoints.npz"), "--device", "cpu", "--out", str(out)]) == 0
+    )
+    assert np.array_equal(load_recording(out).track_id, load_recording(lifted).track_id - 1)
+
+
 def test_the_field_of_view_sets_the_distance(lifted: Path, tmp_path: Path) -> None:
     out = tmp_path / "narrow.npz"
     arguments = ["lift", str(lifted), "--fov", "30", "--device", "cpu", "--out", str(out)]

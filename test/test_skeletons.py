@@ -206,6 +206,46 @@ def test_conversion_weights_sum_to_one():
         assert conversion_matrix(source, H36M17).sum(axis=1) == pytest.approx(np.ones(17))
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=lambda layout: layout.name)
+def test_a_conversion_is_the_matrix_product_with_missing_parts_left_missing(source):
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 500, (3, 4, len(source), 3))
+    points[..., 2] = rng.uniform(0.1, 1.0, points.shape[:-1])
+    lost = rng.random(points.shape[:-1]) < 0.2
+    points[lost] = (np.nan, np.nan, 0.0)
+    matrix = conversion_matrix(source, H36M17)
+    used = matrix != 0
+    expected = np.zeros((3, 4, len(H36M17), 3))
+    expected[..., :2] = np.einsum("jk,...kc->...jc", matrix, np.nan_to_num(points[..., :2]))
+    for row in range(len(H36M17)):
+        parts = points[..., used[row], :]
+        expected[..., row, 2] = parts[..., 2].min(axis=-1, initial=1.0)
+        missing = lost[..., used[row]].any(axis=-1) | (not used[row].any())
+        expected[missing, row] = (np.nan, np.nan, 0.0)
+    converted = convert_keypoints(points, source, H36M17)
+    np.testing.assert_allclose(converted, expected, rtol=1e-12)
+    assert np.isnan(converted).any() and np.isfinite(converted).any()
+
+
+def test_a_matrix_that_a_caller_changes_changes_no_later_conversion():
+    before = convert_keypoints(standing_person(COCO17), COCO17, H36M17)
+    conversion_matrix(COCO17, H36M17)[:] = 0.0
+    assert conversion_matrix(COCO17, H36M17).any()
+    np.testing.assert_array_equal(
+        convert_keypoints(standing_person(COCO17), COCO17, H36M17), before
+    )
+
+
+def test_layouts_of_one_name_and_other_joints_are_not_mixed_up():
+    pair = Layout("pair", ("left_hip", "right_hip"), (), {})
+    turned = Layout("pair", ("right_hip", "left_hip"), (), {})
+    points = np.array([(1.0, 2.0, 0.5), (3.0, 4.0, 0.9)])
+    for layout in (pair, turned):
+        converted = convert_keypoints(points, layout, H36M17)
+        for index, joint in enumerate(layout.joints):
+            np.testing.assert_array_equal(converted[H36M17.index(joint)], points[index])
+
+
 def test_a_conversion_that_does_not_exist_is_refused():
     hand = Layout("hand", ("palm", "thumb_tip"), (("palm", "thumb_tip"),), {})
     with pytest.raises(ValueError, match="'hand' to 'coco17'"):

@@ -9,17 +9,17 @@ import cv2
 import numpy as np
 
 from ..camera import Camera
-from ..detect.factory import make_detector
 from ..detect.protocol import Detection, DetectorError
+from ..people import PeopleTracker
 from ..progress import track
 from ..recording import Recording, RecordingError, RecordingWriter
 from ..skeletons import Layout
-from ..track import WEAK, QualityGate, Tracker
 from ..video import FrameSource, VideoError, frames_of
 from .engine import Engine
+from .memory import KeypointMemory
 from .pipeline import (
     ENDED,
-    MAX_STAMPS,
+    UNTRACKED,
     KeypointFrame,
     LiftPipeline,
     LiftResult,
@@ -27,9 +27,6 @@ from .pipeline import (
     PipelineConfig,
 )
 from .window import NANOSECONDS
-
-#: A person found with a lower score than this is not followed from there on.
-MIN_SCORE = 0.4
 
 
 class PoseCollector:
@@ -40,18 +37,15 @@ class PoseCollector:
 
     def __init__(self, layout: Layout, image_size: tuple[int, int], camera: Camera | None) -> None:
         self.writer = RecordingWriter(layout, image_size, camera)
-        self._seen: dict[int, tuple[int, dict[int, np.ndarray]]] = {}
+        self._seen: KeypointMemory[int] = KeypointMemory()
 
     def keypoints(self, stamp_ns: int, frame: int, people: list[Person2D]) -> None:
-        # Scores over 1 count as 1, as in the pipeline.
-        one = np.array((np.inf, np.inf, 1.0))
-        seen = {p.track_id: np.minimum(p.keypoints, one) for p in reversed(people)}
-        self._seen[stamp_ns] = (frame, seen)
-        while len(self._seen) > MAX_STAMPS:
-            del self._seen[next(iter(self._seen))]
+        """Take one image's people, with the number of the image."""
+        self._seen.add(stamp_ns, frame, people)
 
     def poses(self, result: LiftResult) -> None:
-        frame, keypoints = self._seen.get(result.stamp_ns, (-1, {}))
+        """Write the poses of one image into rows."""
+        frame, keypoints = self._seen.at(result.stamp_ns, -1)
         unknown = np.full((len(self.writer.layout), 3), np.nan)
         unknown[:, 2] = 0.0
         for person in result.people:
@@ -104,15 +98,17 @@ def lift_video(
     """
     pipeline = _pipeline(engine, lag, people)
     try:
-        detector = make_detector(
-            "blazepose", variant, people, WEAK * MIN_SCORE, world_landmarks=world_landmarks
+        tracker = PeopleTracker.make(
+            "blazepose",
+            variant,
+            people,
+            counts=pipeline.counts,
+            world_landmarks=world_landmarks,
         )
     except DetectorError as error:
         raise VideoError(str(error)) from None
     pipeline.set_camera(camera)
-    quality = QualityGate(detector.layout, min_score=WEAK * MIN_SCORE)
-    tracker = Tracker(detector.layout, birth_score=MIN_SCORE)
-    collector = PoseCollector(detector.layout, source.size, camera)
+    collector = PoseCollector(tracker.layout, source.size, camera)
     try:
         frames = frames_of(source)
         done = 0
@@ -125,18 +121,13 @@ def lift_video(
                 pipeline.counts[verdict.value] += 1
                 continue
             rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-            plausible, refused = quality.select(
-                detector.detect(rgb, stamp_ns), (rgb.shape[1], rgb.shape[0])
-            )
-            pipeline.counts.update(refused + detector.refused)
-            detector.refused.clear()
-            found = tracker.update(plausible, stamp_ns, rgb)
+            found = tracker.update(rgb, stamp_ns)
             if watch is not None:
                 watch(index, found)
             frame = KeypointFrame(
                 stamp_ns,
                 "",
-                detector.layout.name,
+                tracker.layout.name,
                 (picture.shape[1], picture.shape[0]),
                 [Person2D(i, d.keypoints, d.score) for i, d in found],
                 stamp_verdict=verdict,
@@ -148,7 +139,7 @@ def lift_video(
         for result in pipeline.lift_every(finish=True):
             collector.poses(result)
     finally:
-        detector.close()
+        tracker.close()
         source.close()
     return collector.writer.recording(), pipeline.counts
 
@@ -163,7 +154,8 @@ def lift_recording(
 ) -> tuple[Recording, Counter[str]]:
     """Lift recorded keypoints as they would be live: one update per stamp, in their order.
 
-    An image without people has no row. It counts as an image that was lost.
+    An image without people has no row. It counts as an image that was lost. People without a track
+    id are tracked: where the id 0 stands twice in one image, it is none.
 
     Args:
         keypoints: the recording; of it the keypoints, and the camera where it is known.
@@ -184,18 +176,26 @@ def lift_recording(
     # Rows of one image stand together; cut where the stamp changes.
     cuts = np.flatnonzero(np.diff(stamps)) + 1
     images = np.split(np.arange(len(stamps)), cuts)
+    ids = keypoints.track_id.copy()
+    if any((ids[rows] == 0).sum() > 1 for rows in images):
+        ids[ids == 0] = UNTRACKED
+    # The numbers of the images, for the people as they are after the tracking.
+    number_of: dict[int, int] = {}
+    pipeline.watch = lambda stamp_ns, people: collector.keypoints(
+        stamp_ns, number_of[stamp_ns], people
+    )
     for done, rows in enumerate(track(images, "lifting", len(images), shown=progress)):
         if stopping(done):
             break
         stamp_ns = int(stamps[rows[0]])
+        number_of[stamp_ns] = int(keypoints.frame[rows[0]])
         frame = KeypointFrame(
             stamp_ns,
             "",
             keypoints.layout.name,
             keypoints.image_size,
-            [Person2D(int(keypoints.track_id[r]), keypoints.keypoints_2d[r]) for r in rows],
+            [Person2D(int(ids[r]), keypoints.keypoints_2d[r]) for r in rows],
         )
-        collector.keypoints(stamp_ns, int(keypoints.frame[rows[0]]), frame.people)
         for result in pipeline.update_every(frame):
             collector.poses(result)
     for result in pipeline.lift_every(finish=True):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..camera import Camera, CameraError, CanonicalWindow, canonical_window
+from ..detect.protocol import Detection, body_joints
 from ..intrinsics import same_rays
-from ..skeletons import H36M17, Layout, conversion_matrix, convert_keypoints, get_layout
+from ..people import PeopleTracker
+from ..skeletons import H36M17, Layout, check_conversion, convert_keypoints, get_layout
 from ..stamps import StampFilter, StampVerdict
 from .bones import BoneMemory
 from .engine import Engine
@@ -44,6 +46,16 @@ MAX_STAMPS = 4096
 
 #: Whoever has been seen for less than this outlives the last keypoints by this.
 BRIEF_NS = 200_000_000
+
+
+#: The track id of people whose publisher does not track. The pipeline then tracks them.
+UNTRACKED = -1
+
+#: Largest id after which the pipeline's own ids count up: ids are 32-bit numbers in the messages.
+MAX_FIRST_ID = 2**31
+
+#: Maximum distance of a keypoint from the image's corner, in times the image's longer side.
+MAX_REACH = 10
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,7 @@ class Person2D:
     """One person's keypoints in one image.
 
     Attributes:
-        track_id: from the tracker.
+        track_id: from the tracker; `UNTRACKED` where there is none.
         keypoints: (K, 3) px, px, score 0..1.
         score: of the person.
     """
@@ -232,11 +244,16 @@ class LiftPipeline:
         counts: of everything that was refused, dropped or restarted, by reason. Only grows.
         stamps: the rule on the images' stamps.
         lag: frames of the model behind the newest; may be changed at any time.
+        watch: takes the stamp, ns, and the people with their ids of each image that is used.
+
+    From the first person without an id on, the pipeline tracks everyone in its images, and the
+    ids that some of them bring are replaced: two sets of numbers would collide.
     """
 
     engine: Engine
     config: PipelineConfig = field(default_factory=PipelineConfig)
     counts: Counter[str] = field(default_factory=Counter)
+    watch: Callable[[int, list[Person2D]], None] | None = None
 
     def __post_init__(self) -> None:
         size = self.engine.config
@@ -250,6 +267,9 @@ class LiftPipeline:
         # No number could stand for none: stamps may be negative.
         self._described_ns: int | None = None
         self.stamps = StampFilter()
+        # Tracks people whose publisher does not; None while all bring an id.
+        self._people: PeopleTracker | None = None
+        self._largest_id = 0
         # Of the images that are taken in, and of the last one, whether taken in or not.
         self._frame_id = self._last_frame_id = ""
         self._camera: Camera | None = None
@@ -362,7 +382,7 @@ class LiftPipeline:
         """
         try:
             layout = get_layout(frame.layout)
-            conversion_matrix(layout, self._target)
+            check_conversion(layout, self._target)
         except ValueError:
             self.counts["unknown_layout"] += 1
             return False
@@ -381,9 +401,41 @@ class LiftPipeline:
         if camera is None:
             return False
         self._frame_id = frame.frame_id
-        self._observe(frame.stamp_ns, layout, camera, frame.people)
+        people = self._with_ids(frame, layout)
+        if self.watch is not None:
+            self.watch(frame.stamp_ns, people)
+        self._observe(frame.stamp_ns, layout, camera, people)
         self._stamps.append(frame.stamp_ns)
         return True
+
+    def _with_ids(self, frame: KeypointFrame, layout: Layout) -> list[Person2D]:
+        """The people of an image, tracked here where their publisher does not track."""
+        if self._people is None and all(p.track_id != UNTRACKED for p in frame.people):
+            self._largest_id = max([self._largest_id, *(p.track_id for p in frame.people)])
+            return frame.people
+        if self._people is None or self._people.layout.name != layout.name:
+            before = self._largest_id if self._largest_id < MAX_FIRST_ID else 0
+            self._people = PeopleTracker(layout, counts=self.counts, first_id=before + 1)
+        self._people.stamps = self.stamps
+        shaped = [p for p in frame.people if np.shape(p.keypoints) == (len(layout), 3)]
+        detections = [_detection(p, layout, MAX_REACH * max(frame.image_size)) for p in shaped]
+        replaced = sum(person.track_id != UNTRACKED for person in shaped)
+        if replaced:
+            self.counts["track_id_replaced"] += replaced
+        number_of = {
+            id(detection): number
+            for number, detection in self._people.update_keypoints(
+                detections, frame.image_size, frame.stamp_ns
+            )
+        }
+        people = [
+            replace(person, track_id=number_of[id(detection)])
+            for person, detection in zip(shaped, detections, strict=True)
+            if id(detection) in number_of
+        ]
+        self._largest_id = max([self._largest_id, *number_of.values()])
+        # Those of another shape are counted with everyone's.
+        return people + [p for p in frame.people if np.shape(p.keypoints) != (len(layout), 3)]
 
     def _is_of_this_camera(self, frame: KeypointFrame) -> bool:
         """Whether an image has the frame id of those before it, or the first of another camera's.
@@ -507,13 +559,12 @@ class LiftPipeline:
         self, stamp_ns: int, layout: Layout, camera: Camera, people: Sequence[Person2D]
     ) -> None:
         """Check the people and append their rays to their tracks."""
-        reach = 10 * max(camera.size)
+        reach = MAX_REACH * max(camera.size)
         for person in self._chosen(layout, people):
             keypoints = np.array(person.keypoints, dtype=np.float64)
             scores = keypoints[:, 2]
             # A NaN with score 0 is how a missing keypoint is written; that is no fault.
-            sane = np.isfinite(keypoints).all(axis=-1) & (scores >= 0)
-            sane &= (np.abs(np.where(np.isfinite(keypoints), keypoints, 0.0)) < reach).all(axis=-1)
+            sane = _is_sane(keypoints, reach)
             faulty = ~sane & ~(scores == 0)
             if faulty.any():
                 self.counts["bad_keypoint"] += int(faulty.sum())
@@ -660,6 +711,34 @@ class LiftPipeline:
         near = [(abs(s - stamp_ns), image) for s, image in self._depths]
         apart, image = min(near, key=lambda pair: pair[0], default=(DEPTH_WITHIN_NS + 1, None))
         return image if apart <= DEPTH_WITHIN_NS else None
+
+
+def body_score(keypoints: np.ndarray, layout: Layout) -> float:
+    """The mean score, 0..1, of the body joints of keypoints (K, 3): of a person without a score."""
+    return float(np.nan_to_num(keypoints[body_joints(layout), 2]).clip(0.0, 1.0).mean())
+
+
+def _is_sane(keypoints: np.ndarray, reach: float) -> np.ndarray:
+    """(K,) which of the keypoints (K, 3) have finite numbers, a score and a place within reach."""
+    finite = np.isfinite(keypoints)
+    sane = finite.all(axis=-1) & (keypoints[:, 2] >= 0)
+    return np.asarray(sane & (np.abs(np.where(finite, keypoints, 0.0)) < reach).all(axis=-1))
+
+
+def _detection(person: Person2D, layout: Layout, reach: float) -> Detection:
+    """A person's keypoints as the tracker takes them: without numbers that are no place.
+
+    Args:
+        person: keypoints (K, 3). Where its score is 0 or NaN, the body joints' mean stands for it.
+        layout: theirs.
+        reach: maximum coordinate, px.
+    """
+    keypoints = np.array(person.keypoints, dtype=np.float64)
+    keypoints[~_is_sane(keypoints, reach)] = (np.nan, np.nan, 0.0)
+    score = person.score
+    if not score > 0:
+        score = body_score(keypoints, layout)
+    return Detection(keypoints, min(score, 1.0))
 
 
 def _is_jump(history: KeypointHistory, stamp_ns: int, rays: np.ndarray, scores: np.ndarray) -> bool:

@@ -25,7 +25,7 @@ from emf_ros_msgs.msg import (
 from ..camera import Camera
 from ..detect.protocol import Detection
 from ..images import Excerpt, Excerpts, decode_depth, decode_image
-from ..lift.pipeline import ENDED, KeypointFrame, LiftResult, Person2D, Person3D
+from ..lift.pipeline import ENDED, UNTRACKED, KeypointFrame, LiftResult, Person2D, Person3D
 from ..render import rgb_of
 from ..skeletons import Layout
 from ..stamps import NANOSECONDS
@@ -180,7 +180,8 @@ def keypoint_frame(message: Skeleton2DArray) -> KeypointFrame:
         (message.image_width, message.image_height),
         [
             Person2D(
-                person.track_id,
+                # In messages 0 says that the publisher does not track.
+                person.track_id or UNTRACKED,
                 np.array([(k.x, k.y, k.score) for k in person.keypoints]).reshape(-1, 3),
                 person.score,
             )
@@ -221,6 +222,39 @@ def skeletons_msg(
         queue_ms=float(queue_ms),
         lift_ms=float(result.lift_ms),
         total_ms=float(total_ms),
+    )
+
+
+def skeletons_from_msg(message: Skeleton3DArray) -> LiftResult:
+    """A message of skeletons as numpy arrays; the inverse of `skeletons_msg`.
+
+    Joint names are those of the layout, `emf_ros.skeletons.get_layout(message.layout).joints`.
+
+    Returns:
+        the poses, in the frame `message.header.frame_id`, of the image with this stamp.
+    """
+    lag = message.lag
+    return LiftResult(
+        stamp_ns(message.header.stamp),
+        lag.sec * NANOSECONDS + lag.nanosec,
+        [_person_from_msg(skeleton) for skeleton in message.skeletons],
+        message.lift_ms,
+    )
+
+
+def _person_from_msg(message: Skeleton3D) -> Person3D:
+    joints = [(j.position.x, j.position.y, j.position.z) for j in message.joints]
+    return Person3D(
+        message.track_id,
+        message.tracking_state,
+        message.score,
+        np.array(joints, dtype=np.float64).reshape(-1, 3),
+        np.array([j.confidence for j in message.joints], dtype=np.float64),
+        np.array([j.stddev for j in message.joints], dtype=np.float64),
+        np.array([message.root.x, message.root.y, message.root.z]),
+        message.root_valid,
+        np.array(message.root_covariance).reshape(3, 3),
+        np.array([message.velocity.x, message.velocity.y, message.velocity.z]),
     )
 
 

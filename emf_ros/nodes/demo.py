@@ -26,7 +26,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 from visualization_msgs.msg import MarkerArray
 
-from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3D, Skeleton3DArray
+from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
 
 from ..arguments import OneLineParser, lag_or_auto, number, whole_number
 from ..calibration import choose_camera
@@ -34,7 +34,7 @@ from ..camera import Camera, CameraError
 from ..cli import add_camera
 from ..detect.weights import ModelUnavailable, ensure_demo_video, ensure_onnx
 from ..lift.offline import PoseCollector
-from ..lift.pipeline import LiftResult, Person3D
+from ..lift.pipeline import ENDED
 from ..machine import machine
 from ..outputs import OutputError, check_folder, write_text
 from ..progress import track
@@ -123,34 +123,19 @@ class Listener(Node):
 
     def _on_skeletons(self, message: Skeleton3DArray) -> None:
         now_ns = self.get_clock().now().nanoseconds
-        stamp_ns = conversions.stamp_ns(message.header.stamp)
+        result = conversions.skeletons_from_msg(message)
         self.last_at = time.monotonic()
         self.first_at = self.first_at or self.last_at
         self.messages += 1
-        self.latencies_ms.append((now_ns - stamp_ns) / 1e6)
+        self.latencies_ms.append((now_ns - result.stamp_ns) / 1e6)
         self.stages_ms.append((message.detect_ms, message.queue_ms, message.lift_ms))
-        people = [_person(s) for s in message.skeletons if s.tracking_state != Skeleton3D.ENDED]
-        self.people = len(people)
-        self.frames_of_id.update(p.track_id for p in people)
-        self.collector.poses(LiftResult(stamp_ns, 0, people, message.lift_ms))
+        ids = [person.track_id for person in result.people if person.state != ENDED]
+        self.people = len(ids)
+        self.frames_of_id.update(ids)
+        self.collector.poses(result)
 
     def _on_markers(self, message: MarkerArray) -> None:
         self.marker_messages += 1
-
-
-def _person(message: Skeleton3D) -> Person3D:
-    return Person3D(
-        message.track_id,
-        message.tracking_state,
-        message.score,
-        np.array([(j.position.x, j.position.y, j.position.z) for j in message.joints]),
-        np.array([j.confidence for j in message.joints]),
-        np.array([j.stddev for j in message.joints]),
-        np.array([message.root.x, message.root.y, message.root.z]),
-        message.root_valid,
-        np.array(message.root_covariance).reshape(3, 3),
-        np.array([message.velocity.x, message.velocity.y, message.velocity.z]),
-    )
 
 
 def _start(node: str, namespace: str, folder: Path, **parameters: object) -> subprocess.Popen:

@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from std_msgs.msg import Header
 
-from ..detect.protocol import Detection
-from ..lift.pipeline import KeypointFrame, Person2D
-from ..skeletons import COCO17, HRI18, Layout
+from ..lift.pipeline import UNTRACKED, KeypointFrame, Person2D
+from ..skeletons import COCO17, HRI18
 from ..stamps import LATE_NS
-from ..track import Tracker
 from .common import SENSOR_QOS, NodeError
 from .conversions import stamp_ns
 
@@ -53,39 +51,18 @@ def message_type(package: str, name: str) -> Any:
 
 
 def track_number(name: str) -> int:
-    """A track's id as a number that fits our messages: its own if it is one, else one made of the
-    name, the same for the same name."""
+    """A track's id as a number that fits our messages.
+
+    Returns:
+        `UNTRACKED` for an empty name; the number itself if it is one; else one made of the name,
+        the same for the same name.
+    """
+    if not name:
+        return UNTRACKED
     if name.isdecimal() and len(name) <= 9:
         return int(name)
     # Above those that count up.
     return 1_000_000_000 + zlib.crc32(name.encode()) % 1_000_000_000
-
-
-class UntrackedPeople:
-    """Ids for people whose messages have none, of one camera."""
-
-    def __init__(self) -> None:
-        self._tracker: Tracker | None = None
-
-    def named(
-        self, people: list[tuple[str, np.ndarray, float]], layout: Layout, stamp: int
-    ) -> list[Person2D]:
-        """With the ids that they have; if there is one without, with those of a tracker.
-
-        Args:
-            people: id, keypoints (K, 3) px, px, score, and score of each.
-            layout: of the keypoints.
-            stamp: of the image, ns.
-        """
-        if all(name for name, _, _ in people):
-            return [Person2D(track_number(name), points, s) for name, points, s in people]
-        if self._tracker is None or self._tracker.layout != layout:
-            self._tracker = Tracker(layout)
-        found = [Detection(points, s) for _, points, s in people]
-        return [
-            Person2D(number, one.keypoints, one.score)
-            for number, one in self._tracker.update(found, stamp)
-        ]
 
 
 def _missing(count: int) -> np.ndarray:
@@ -98,20 +75,14 @@ def _score(value: float) -> float:
 
 
 def _coco_frame(
-    header: Header,
-    image_size: tuple[int, int],
-    people: list[tuple[str, np.ndarray, float]],
-    untracked: UntrackedPeople,
+    header: Header, image_size: tuple[int, int], people: list[tuple[str, np.ndarray, float]]
 ) -> KeypointFrame:
-    """Everyone in one image, in coco17; `people` as of `UntrackedPeople.named`."""
-    stamp = stamp_ns(header.stamp)
-    found = untracked.named(people, COCO17, stamp)
-    return KeypointFrame(stamp, header.frame_id, COCO17.name, image_size, found)
+    """Everyone in one image: the id, the keypoints in coco17 and the score of each."""
+    found = [Person2D(track_number(name), points, score) for name, points, score in people]
+    return KeypointFrame(stamp_ns(header.stamp), header.frame_id, COCO17.name, image_size, found)
 
 
-def yolo_frame(
-    message: Any, image_size: tuple[int, int], untracked: UntrackedPeople
-) -> KeypointFrame:
+def yolo_frame(message: Any, image_size: tuple[int, int]) -> KeypointFrame:
     """yolo_msgs/DetectionArray, of a pose model.
 
     Its keypoints have numbers from 1, in the order of coco17; those that its detector was not sure
@@ -120,7 +91,6 @@ def yolo_frame(
     Args:
         message: the detections.
         image_size: (width, height) px, which the message lacks.
-        untracked: of this camera.
     """
     people = []
     for detection in message.detections:
@@ -133,12 +103,10 @@ def yolo_frame(
                 at = keypoint.point
                 points[keypoint.id - 1] = (at.x, at.y, _score(keypoint.score))
         people.append((detection.id, points, _score(detection.score)))
-    return _coco_frame(message.header, image_size, people, untracked)
+    return _coco_frame(message.header, image_size, people)
 
 
-def vision_frame(
-    message: Any, image_size: tuple[int, int], untracked: UntrackedPeople
-) -> KeypointFrame:
+def vision_frame(message: Any, image_size: tuple[int, int]) -> KeypointFrame:
     """vision_msgs/Detection2DArray with a detection for each keypoint.
 
     vision_msgs has no message for keypoints. What is taken: the middle of `bbox` is the keypoint,
@@ -146,7 +114,7 @@ def vision_frame(
     whose it is. Other detections, as boxes of people, are passed over.
 
     Args:
-        message, image_size, untracked: as of `yolo_frame`.
+        message, image_size: as of `yolo_frame`.
     """
     points_of: dict[str, np.ndarray] = {}
     for detection in message.detections:
@@ -158,7 +126,7 @@ def vision_frame(
             at = detection.bbox.center.position
             points[COCO17.index(best.class_id)] = (at.x, at.y, _score(best.score))
     people = [(name, points, float(points[:, 2].mean())) for name, points in points_of.items()]
-    return _coco_frame(message.header, image_size, people, untracked)
+    return _coco_frame(message.header, image_size, people)
 
 
 def hri_person(message: Any, body: str, image_size: tuple[int, int]) -> Person2D:
@@ -257,7 +225,7 @@ class ForeignKeypoints:
     ) -> None:
         self._node, self._package, self._topic = node, package, topic
         self._image_size, self._take = image_size, take
-        self._untracked, self._bodies = UntrackedPeople(), BodyCollector()
+        self._bodies = BodyCollector()
         self._skeletons: dict[str, Any] = {}
         self._qos: Any = SENSOR_QOS
         self._array_type: Any = None
@@ -301,7 +269,7 @@ class ForeignKeypoints:
         size = self._size()
         if size is not None:
             convert = yolo_frame if self._package == "yolo_msgs" else vision_frame
-            self._take(convert(message, size, self._untracked))
+            self._take(convert(message, size))
 
     def _follow(self, message: Any) -> None:
         """Listen to the bodies that are tracked, and to no others."""

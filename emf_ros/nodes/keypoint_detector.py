@@ -15,13 +15,12 @@ from std_msgs.msg import Header
 
 from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
-from ..detect.factory import make_detector
-from ..detect.protocol import Detection, Detector, DetectorError
+from ..detect.protocol import Detection, DetectorError
 from ..images import Excerpts, ImageError
 from ..lift.pipeline import KeypointFrame, Person2D
+from ..people import PeopleTracker
 from ..render import draw_keypoints
 from ..stamps import StampVerdict
-from ..track import WEAK, QualityGate, Tracker
 from . import conversions
 from .common import (
     EVERY_QOS,
@@ -47,7 +46,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
 
     #: None until the node is built: one that could not be is destroyed all the same.
     _worker: threading.Thread | None = None
-    _detector: Detector
+    _tracker: PeopleTracker
 
     def __init__(
         self,
@@ -64,21 +63,21 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         self._excerpts = Excerpts((x, y, width, height), self.params.max_side)
         self._due_ns: int | None = None
         try:
-            self._detector = make_detector(
+            self._tracker = PeopleTracker.make(
                 self.params.detector,
                 self.params.variant,
                 self.params.max_people,
-                WEAK * self.params.min_score,
-                self.params.model,
-                self.params.device,
-                self.params.require_gpu,
-                self.params.detection_interval,
+                self.params.min_score,
+                self.params.appearance,
+                self.counts,
+                model=self.params.model,
+                device=self.params.device,
+                require_gpu=self.params.require_gpu,
+                search_every=self.params.detection_interval,
                 say=self._device_says,
             )
         except DetectorError as error:
             raise NodeError(str(error)) from None
-        self._quality = QualityGate(self._detector.layout, min_score=WEAK * self.params.min_score)
-        self._tracker = Tracker(self._detector.layout, birth_score=self.params.min_score)
         self._rate = RateMeter()
         self._people = 0
         self._decode_ms = self._detect_ms = float("nan")
@@ -89,7 +88,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         )
         self._overlay = self.publish_on(Image, "overlay", RELIABLE_QOS)
         self._layout = self.publish_on(SkeletonLayout, "keypoint_layout", LATCHED_QOS)
-        self._layout.publish(conversions.layout_msg(self._detector.layout))
+        self._layout.publish(conversions.layout_msg(self._tracker.layout))
 
         self._slot: Image | CompressedImage | None = None
         self._arrived = threading.Condition()
@@ -108,17 +107,12 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             self._worker = threading.Thread(target=self._work, name="detect", daemon=True)
             self._worker.start()
         self.get_logger().info(
-            f"{self._description()}, up to "
+            f"{self._tracker.description}, up to "
             f"{self.params.max_people} people, {self.params.image_transport} images"
         )
 
     def _device_says(self, text: str) -> None:
         self.get_logger().error(text)
-
-    def _description(self) -> str:
-        """What detects, and where; it may change while it runs."""
-        plain = f"{self.params.detector} {self.params.variant}"
-        return getattr(self._detector, "description", plain)
 
     def _take(self, message: Image | CompressedImage) -> None:
         with self._arrived:
@@ -169,13 +163,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         excerpt = conversions.excerpt(message, self._excerpts)
         picture = excerpt.picture
         self._decode_ms = 1000 * (time.perf_counter() - begin)
-        height, width = picture.shape[:2]
-        found, refused = self._quality.select(
-            self._detector.detect(picture, stamp_ns), (width, height)
-        )
-        self.counts.update(refused + self._detector.refused)
-        self._detector.refused.clear()
-        people = self._tracker.update(found, stamp_ns, picture if self.params.appearance else None)
+        people = self._tracker.update(picture, stamp_ns)
         self._detect_ms = 1000 * (time.perf_counter() - begin)
         self._people = len(people)
         self._rate.tick()
@@ -188,7 +176,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
                 KeypointFrame(
                     stamp_ns,
                     message.header.frame_id,
-                    self._detector.layout.name,
+                    self._tracker.layout.name,
                     excerpt.size,
                     [Person2D(i, person.keypoints, person.score) for i, person in in_whole],
                     self._detect_ms,
@@ -199,7 +187,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             self._keypoints.publish(
                 conversions.keypoints_msg(
                     message.header,
-                    self._detector.layout.name,
+                    self._tracker.layout.name,
                     excerpt.size,
                     in_whole,
                     self._detect_ms,
@@ -229,13 +217,13 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
     def _draw(
         self, picture: np.ndarray, people: list[tuple[int, Detection]], header: Header
     ) -> Image:
-        count = len(self._detector.layout)
+        count = len(self._tracker.layout)
         drawn = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
         draw_keypoints(
             drawn,
             np.array([found.keypoints for _, found in people]).reshape(-1, count, 3),
             np.array([i for i, _ in people], dtype=int),
-            self._detector.layout,
+            self._tracker.layout,
         )
         return conversions.image_msg(drawn, "bgr8", header)
 
@@ -243,7 +231,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         rate = self._rate.read()
         values = {
             "rate_hz": f"{rate:.1f}",
-            "detector": self._description(),
+            "detector": self._tracker.description,
             "people": str(self._people),
             "decode_ms": f"{self._decode_ms:.2f}",
             "detect_ms": f"{self._detect_ms:.1f}",
@@ -259,8 +247,8 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
                 self._stopping = True
                 self._arrived.notify()
             self._worker.join(timeout=5.0)
-        if hasattr(self, "_detector"):
-            self._detector.close()
+        if hasattr(self, "_tracker"):
+            self._tracker.close()
         super().destroy_node()
 
 

@@ -1,0 +1,160 @@
+"""The one path from an image, or from keypoints without ids, to people with ids.
+
+Detector, plausibility and duplicates of one image, association over time, confirmation: the nodes,
+the tools, the Python API and the benchmarks all take this path.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .detect.factory import make_detector
+from .detect.protocol import Detection, Detector
+from .skeletons import Layout
+from .stamps import StampFilter
+from .track import WEAK, QualityGate, Tracker
+
+#: Minimum score of a detection that begins a track, 0..1. A weaker one, down to `WEAK` times this,
+#: can only continue one.
+MIN_SCORE = 0.4
+
+
+class PeopleTracker:
+    """Tracks the people of one camera: detection, plausibility, duplicates, association.
+
+    Args:
+        layout: of the keypoints.
+        detector: finds people in images; None where only keypoints come. `close` closes it. It
+            should report detections down to `WEAK` times `min_score`; `make` sees to that.
+        min_score: minimum score of a detection that begins a track, 0..1.
+        use_appearance: compare the colours of clothes, too, where there is an image.
+        counts: takes the number of rejected detections, by reason; by default a new one.
+        first_id: the first id that is given.
+
+    Attributes:
+        counts: rejected detections by reason. Only grows.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        detector: Detector | None = None,
+        min_score: float = MIN_SCORE,
+        use_appearance: bool = True,
+        counts: Counter[str] | None = None,
+        first_id: int = 1,
+    ) -> None:
+        self.layout, self.detector = layout, detector
+        self.use_appearance = use_appearance
+        self.counts: Counter[str] = Counter() if counts is None else counts
+        self._quality = QualityGate(layout, min_score=WEAK * min_score)
+        self._tracker = Tracker(layout, birth_score=min_score)
+        self._before_first = first_id - 1
+
+    @classmethod
+    def make(
+        cls,
+        backend: str = "blazepose",
+        variant: str = "full",
+        max_people: int = 8,
+        min_score: float = MIN_SCORE,
+        use_appearance: bool = True,
+        counts: Counter[str] | None = None,
+        **options: Any,
+    ) -> PeopleTracker:
+        """Build a tracker with its detector.
+
+        Args:
+            backend, variant, max_people: of the detector, see `make_detector`.
+            min_score, use_appearance, counts: see the class.
+            options: more of `make_detector`.
+
+        Raises:
+            DetectorError: the backend, its model or the device is not available.
+        """
+        detector = make_detector(backend, variant, max_people, WEAK * min_score, **options)
+        return cls(detector.layout, detector, min_score, use_appearance, counts)
+
+    @property
+    def stamps(self) -> StampFilter:
+        """The rule on the images' stamps.
+
+        A caller with work to do before the detection, such as decoding, asks it first, and drops
+        the images that it refuses.
+        """
+        return self._tracker.stamps
+
+    @stamps.setter
+    def stamps(self, stamps: StampFilter) -> None:
+        self._tracker.stamps = stamps
+
+    @property
+    def description(self) -> str:
+        """One line for the log: which detector runs, and where."""
+        return self.detector.description if self.detector is not None else "no detector"
+
+    def update(self, image: np.ndarray, stamp_ns: int) -> list[tuple[int, Detection]]:
+        """Detect and track people in the next image.
+
+        Args:
+            image: (H, W, 3) uint8, RGB, contiguous.
+            stamp_ns: of the image, ns.
+
+        Returns:
+            (id, detection) of each confirmed person, ids rising; none where the stamp is refused.
+
+        Raises:
+            ValueError: there is no detector.
+        """
+        if self.detector is None:
+            raise ValueError("these people come as keypoints: there is no detector for images")
+        if not self._is_accepted(stamp_ns):
+            return []
+        found = self.detector.detect(image, stamp_ns)
+        self.counts.update(self.detector.refused)
+        self.detector.refused.clear()
+        size = (image.shape[1], image.shape[0])
+        return self.update_keypoints(found, size, stamp_ns, image)
+
+    def update_keypoints(
+        self,
+        people: Sequence[Detection],
+        image_size: tuple[int, int],
+        stamp_ns: int,
+        image: np.ndarray | None = None,
+    ) -> list[tuple[int, Detection]]:
+        """Track people whose keypoints are known already, as those of other packages.
+
+        They pass the same rules on plausibility and duplicates as detections in images.
+
+        Args:
+            people: of the next image, keypoints (K, 3) px, px, score; may hold NaN.
+            image_size: (width, height) px.
+            stamp_ns: of the image, ns.
+            image: (H, W, 3) uint8 RGB, for the appearance; None where there is none.
+
+        Returns:
+            as `update`; the detections are those that were given.
+
+        Raises:
+            ValueError: the keypoints are not in the tracker's layout.
+        """
+        if not self._is_accepted(stamp_ns):
+            return []
+        plausible, rejected = self._quality.select(people, image_size)
+        self.counts.update(rejected)
+        tracked = self._tracker.update(plausible, stamp_ns, image if self.use_appearance else None)
+        return [(self._before_first + number, detection) for number, detection in tracked]
+
+    def _is_accepted(self, stamp_ns: int) -> bool:
+        """Whether an image is used. The newest stamp is one that the caller has asked about."""
+        return stamp_ns == self.stamps.newest_ns or self.stamps.take(stamp_ns).accepted
+
+    def close(self) -> None:
+        """Release the detector's model."""
+        if self.detector is not None:
+            self.detector.close()

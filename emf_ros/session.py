@@ -1,0 +1,440 @@
+"""The Python API: images, or keypoints, in; tracked metric 3D skeletons out.
+
+    from emf_ros import Camera, SkeletonTracker
+
+    with SkeletonTracker(Camera.from_fov(1280, 720, 70)) as tracker:
+        for person in tracker(image, stamp):
+            print(person.id, person.root, person.joint("left_wrist"))
+
+It needs no ROS.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from .camera import Camera
+from .detect.protocol import Detector
+from .lift.engine import make_engine
+from .lift.memory import KeypointMemory
+from .lift.pipeline import (
+    COASTING,
+    ENDED,
+    TRACKED,
+    UNTRACKED,
+    WARMING_UP,
+    KeypointFrame,
+    LiftPipeline,
+    LiftResult,
+    Person2D,
+    PipelineConfig,
+    body_score,
+    lift_together,
+)
+from .people import MIN_SCORE, PeopleTracker
+from .skeletons import H36M17, get_layout
+from .stamps import NANOSECONDS, StampVerdict
+
+#: Largest stamp, s: as nanoseconds a larger one has no 64-bit number.
+MAX_STAMP_S = 9.2e9
+
+#: Orders of the channels of an image.
+COLORS = ("bgr", "rgb")
+
+
+class TrackState(enum.IntEnum):
+    """What is known about a person; the values are those of emf_ros_msgs/Skeleton3D."""
+
+    WARMING_UP = WARMING_UP
+    TRACKED = TRACKED
+    COASTING = COASTING
+    ENDED = ENDED
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person in one image. Unknown is NaN.
+
+    Attributes:
+        id: the same from image to image, never used for another person.
+        state: WARMING_UP: seen in too few images for a full window; TRACKED; COASTING: not seen,
+            the joints are a prediction; ENDED: gone, given once, without a pose.
+        stamp: of the image that the pose describes, s, as it was given. With a lag it is older
+            than the newest image.
+        score: how sure the whole skeleton is, 0..1.
+        joints: (17, 3) m, in the order of `emf_ros.skeletons.H36M17.joints`, in the camera's
+            optical frame (x right, y down, z forward). Where the root is unknown they are
+            relative to the pelvis.
+        confidence: (17,) 0..1; 0 for unknown.
+        stddev: (17,) m, standard deviation of each joint along each axis.
+        root: (3,) m, the pelvis; NaN without intrinsics, or where too few joints are seen.
+        root_covariance: (3, 3) m^2.
+        velocity: (3,) m/s of the root.
+        keypoints: (K, 3) px, px, score: the 2D keypoints in the described image, in the layout of
+            the detector or of `from_keypoints`; None where the person is not seen in it.
+    """
+
+    id: int
+    state: TrackState
+    stamp: float
+    score: float
+    joints: np.ndarray
+    confidence: np.ndarray
+    stddev: np.ndarray
+    root: np.ndarray
+    root_covariance: np.ndarray
+    velocity: np.ndarray
+    keypoints: np.ndarray | None
+
+    def joint(self, name: str) -> np.ndarray:
+        """(3,) m, one of `joints` by its name, such as "left_wrist".
+
+        Raises:
+            ValueError: there is no joint of that name.
+        """
+        if name not in H36M17.joints:
+            raise ValueError(f"there is no joint {name!r}; there are: {', '.join(H36M17.joints)}")
+        return np.asarray(self.joints[H36M17.index(name)])
+
+
+class _Feed:
+    """One camera: its intrinsics, its pipeline, its detector once it is needed."""
+
+    def __init__(self, camera: Camera | None, pipeline: LiftPipeline) -> None:
+        self.camera, self.pipeline = camera, pipeline
+        self.people: PeopleTracker | None = None
+        self._seen: KeypointMemory[float] = KeypointMemory()
+        self._stamp = math.nan
+        pipeline.set_camera(camera)
+        pipeline.watch = self._watch
+
+    def _watch(self, stamp_ns: int, people: list[Person2D]) -> None:
+        self._seen.add(stamp_ns, self._stamp, people)
+
+    def observe(self, stamp: float, frame: KeypointFrame) -> bool:
+        """Take in one image's keypoints; whether they are of use."""
+        self._stamp = stamp
+        return self.pipeline.observe(frame)
+
+    def persons(self, result: LiftResult | None) -> list[Person]:
+        """The poses with the keypoints of the image that they describe."""
+        if result is None:
+            return []
+        stamp, keypoints = self._seen.at(result.stamp_ns, result.stamp_ns / NANOSECONDS)
+        self._seen.forget_before(result.stamp_ns)
+        return [
+            Person(
+                person.track_id,
+                TrackState(person.state),
+                stamp,
+                person.score,
+                person.joints,
+                person.confidence,
+                person.stddev,
+                person.root,
+                person.root_covariance,
+                person.velocity,
+                None if person.state == ENDED else keypoints.get(person.track_id),
+            )
+            for person in result.people
+        ]
+
+
+class SkeletonTracker:
+    """Tracks people in the images of one camera or several, and lifts them to 3D.
+
+    Call it with each image and its stamp, in their order. It keeps each person's last second; it
+    is not safe to be called from two threads at once.
+
+    An image whose stamp is not plausible is left out, as in the nodes (`emf_ros.stamps`): the
+    answer is empty, and `counts` says why.
+
+    Args:
+        camera: the intrinsics; None where they are not known: poses are then relative to the
+            pelvis, and roots are NaN. For several cameras a mapping of names to either. Images of
+            another resolution with the same field of view are fine.
+        detector: name of a detector, see `emf_ros.detect.base.BACKENDS`; or a class or function
+            that makes a `emf_ros.detect.base.Detector`, called once for each camera. It is made
+            with the first image.
+        variant: of a named detector, 'full' or 'lite'.
+        model: path of a .onnx file, for the detector 'onnx'.
+        color: order of the images' channels, 'bgr' as OpenCV reads them, or 'rgb'.
+        max_people: maximum number of people of each camera.
+        min_score: minimum score of a detection that begins a track, 0..1.
+        lag: frames of the model (30 Hz) that the poses are behind the newest image. A few make
+            them more exact.
+        preset, weights: the lifting model, or a file to use in its place.
+        device: where detector and model run: 'auto', 'cuda' or 'cpu'.
+        config: more settings of the lifter; its `lag` and `max_people` are those given here.
+
+    Attributes:
+        counts: what was left out, by reason. Only grows.
+
+    Raises:
+        ValueError: an argument is out of its range.
+        EngineError: the lifting model or the device is not available.
+    """
+
+    def __init__(
+        self,
+        camera: Camera | None | Mapping[str, Camera | None],
+        *,
+        detector: str | Callable[[], Detector] = "blazepose",
+        variant: str = "full",
+        model: str = "",
+        color: str = "bgr",
+        max_people: int = 8,
+        min_score: float = MIN_SCORE,
+        lag: int = 0,
+        preset: str = "lite",
+        weights: str | Path | None = None,
+        device: str = "auto",
+        config: PipelineConfig | None = None,
+    ) -> None:
+        cameras = dict(camera) if isinstance(camera, Mapping) else {"": camera}
+        if not cameras:
+            raise ValueError("there is no camera: give one, or None where it is not known")
+        for name, one in cameras.items():
+            if one is not None and not isinstance(one, Camera):
+                raise ValueError(
+                    f"camera {name!r} is a {type(one).__name__}; give an emf_ros.Camera, or None "
+                    "where the intrinsics are not known"
+                )
+        if color not in COLORS:
+            raise ValueError(f"color must be one of {', '.join(COLORS)}, not {color!r}")
+        if max_people < 1:
+            raise ValueError(f"max_people must be at least 1, is {max_people}")
+        if not 0 <= min_score <= 1:
+            raise ValueError(f"min_score must be in 0..1, is {min_score}")
+        self.counts: Counter[str] = Counter()
+        self._detector, self._variant, self._model = detector, variant, model
+        self._color, self._max_people, self._min_score = color, max_people, min_score
+        self._device, self._closed = device, False
+        engine = make_engine(preset, weights, device, counts=self.counts)
+        settings = replace(config or PipelineConfig(), lag=lag, max_people=max_people)
+        self._feeds = {
+            name: _Feed(one, LiftPipeline(engine, settings, self.counts))
+            for name, one in cameras.items()
+        }
+
+    def __call__(self, image: np.ndarray, stamp: float, camera: str | None = None) -> list[Person]:
+        """Track and lift the people in the next image of a camera.
+
+        Args:
+            image: (H, W, 3) uint8, its channels in the order of `color`.
+            stamp: when it was taken, s, of any epoch.
+            camera: its name, where there are several.
+
+        Returns:
+            everyone in the image that the poses describe; empty until the first poses are due.
+
+        Raises:
+            ValueError: the image, its size, the stamp or the name is of no use.
+            DetectorError: with the first image: the detector is not available.
+        """
+        name = self._name(camera)
+        return self.together({name: (image, stamp)})[name]
+
+    def together(self, images: Mapping[str, tuple[np.ndarray, float]]) -> dict[str, list[Person]]:
+        """Track and lift the people of several cameras, with one pass of the model for all.
+
+        Args:
+            images: image and stamp by the camera's name, see `__call__`. Cameras may be missing.
+
+        Returns:
+            the people of each of these cameras.
+
+        Raises:
+            as `__call__`; then no image has been used.
+        """
+        checked = [
+            (self._feed(name), self._image(name, image), stamp, _nanoseconds(stamp))
+            for name, (image, stamp) in images.items()
+        ]
+        for feed, *_ in checked:
+            self._make_people(feed)
+        observed = [
+            self._observe_image(feed, image, stamp, stamp_ns)
+            for feed, image, stamp, stamp_ns in checked
+        ]
+        return self._lift(dict(zip(images, observed, strict=True)))
+
+    def from_keypoints(
+        self,
+        keypoints: Sequence[np.ndarray] | np.ndarray,
+        stamp: float,
+        layout: str,
+        image_size: tuple[int, int],
+        *,
+        ids: Sequence[int] | None = None,
+        scores: Sequence[float] | None = None,
+        camera: str | None = None,
+    ) -> list[Person]:
+        """Lift people whose keypoints are known already, in place of an image.
+
+        Args:
+            keypoints: (N, K, 3) px, px, score 0..1, of everyone in the next image; a missing one
+                is NaN with score 0.
+            stamp: of the image, s.
+            layout: name of the keypoints' layout, see `emf_ros.skeletons.LAYOUTS`.
+            image_size: (width, height) px of the image.
+            ids: (N,) numbers from 0 of a tracker; None to have the people tracked here.
+            scores: (N,) of the people, 0..1; None for the mean of the body's keypoints.
+            camera: its name, where there are several.
+
+        Returns:
+            as `__call__`.
+
+        Raises:
+            ValueError: an argument is of no use.
+        """
+        name = self._name(camera)
+        feed, kind = self._feed(name), get_layout(layout)
+        people = [np.asarray(points, dtype=np.float64) for points in keypoints]
+        for points in people:
+            if points.shape != (len(kind), 3):
+                raise ValueError(
+                    f"keypoints of a person are {points.shape}; layout {layout!r} has "
+                    f"({len(kind)}, 3): x, y and score of each joint"
+                )
+        numbers = [UNTRACKED] * len(people) if ids is None else [int(number) for number in ids]
+        if ids is not None and (min(numbers, default=0) < 0 or len(set(numbers)) < len(numbers)):
+            raise ValueError(f"ids must be different numbers from 0, are {numbers}")
+        sure = [math.nan] * len(people) if scores is None else [float(score) for score in scores]
+        for what, values in (("ids", numbers), ("scores", sure)):
+            if len(values) != len(people):
+                raise ValueError(f"there are {len(values)} {what} for {len(people)} people")
+        size = self._size(name, image_size)
+        found = [
+            Person2D(number, points, score if score == score else body_score(points, kind))
+            for number, points, score in zip(numbers, people, sure, strict=True)
+        ]
+        frame = KeypointFrame(_nanoseconds(stamp), "", layout, size, found)
+        return self._lift({name: feed.observe(stamp, frame)})[name]
+
+    def close(self) -> None:
+        """Release the detectors. The tracker takes no image any more."""
+        self._closed = True
+        for feed in self._feeds.values():
+            if feed.people is not None:
+                feed.people.close()
+                feed.people = None
+
+    def __enter__(self) -> SkeletonTracker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _name(self, camera: str | None) -> str:
+        if camera is not None:
+            return camera
+        if len(self._feeds) > 1:
+            raise ValueError(f"there are several cameras; name one of {', '.join(self._feeds)}")
+        return next(iter(self._feeds))
+
+    def _feed(self, name: str) -> _Feed:
+        if self._closed:
+            raise ValueError("this SkeletonTracker is closed; make a new one")
+        if name not in self._feeds:
+            raise ValueError(f"there is no camera {name!r}; there are: {', '.join(self._feeds)}")
+        return self._feeds[name]
+
+    def _size(self, name: str, size: tuple[int, int]) -> tuple[int, int]:
+        """The checked size of a camera's image, (width, height) px."""
+        width, height = (int(side) for side in size)
+        if width < 1 or height < 1:
+            raise ValueError(f"an image size of {width}x{height} px is not positive")
+        camera = self._feed(name).camera
+        if camera is not None:
+            camera.scaled_to(width, height)
+        return width, height
+
+    def _image(self, name: str, image: np.ndarray) -> np.ndarray:
+        """The checked image, (H, W, 3) uint8 RGB, contiguous."""
+        if not isinstance(image, np.ndarray):
+            raise ValueError(
+                f"an image must be a numpy array, is a {type(image).__name__}: a file that "
+                "OpenCV cannot read gives None"
+            )
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f"an image must be (H, W, 3) uint8, is {image.shape} {image.dtype}; "
+                "cv2.cvtColor makes three channels of one or four"
+            )
+        self._size(name, (image.shape[1], image.shape[0]))
+        if self._color == "bgr":
+            return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        return np.ascontiguousarray(image)
+
+    def _make_people(self, feed: _Feed) -> None:
+        """Make the detector and tracker of a camera, where there are none yet."""
+        if feed.people is None and isinstance(self._detector, str):
+            feed.people = PeopleTracker.make(
+                self._detector,
+                self._variant,
+                self._max_people,
+                self._min_score,
+                counts=self.counts,
+                model=self._model,
+                device=self._device,
+            )
+        elif feed.people is None:
+            assert not isinstance(self._detector, str)
+            detector = self._detector()
+            feed.people = PeopleTracker(
+                detector.layout, detector, self._min_score, counts=self.counts
+            )
+
+    def _observe_image(self, feed: _Feed, image: np.ndarray, stamp: float, stamp_ns: int) -> bool:
+        people = feed.people
+        assert people is not None
+        verdict: StampVerdict = people.stamps.take(stamp_ns)
+        if not verdict.accepted:
+            self.counts[verdict.value] += 1
+            return False
+        found = [Person2D(i, d.keypoints, d.score) for i, d in people.update(image, stamp_ns)]
+        size = (image.shape[1], image.shape[0])
+        frame = KeypointFrame(stamp_ns, "", people.layout.name, size, found, stamp_verdict=verdict)
+        return feed.observe(stamp, frame)
+
+    def _lift(self, observed: Mapping[str, bool]) -> dict[str, list[Person]]:
+        """One pass for the cameras whose images were of use."""
+        out: dict[str, list[Person]] = {name: [] for name in observed}
+        due = [name for name, of_use in observed.items() if of_use]
+        results = lift_together([self._feeds[name].pipeline for name in due])
+        for name, result in zip(due, results, strict=True):
+            out[name] = self._feeds[name].persons(result)
+        return out
+
+
+def _nanoseconds(stamp: float) -> int:
+    """A stamp, s, in nanoseconds.
+
+    Raises:
+        ValueError: it is no number of seconds.
+    """
+    try:
+        seconds = float(stamp)
+    except (TypeError, ValueError):
+        raise ValueError(f"a stamp must be a number of seconds, is {stamp!r}") from None
+    if not abs(seconds) <= MAX_STAMP_S:
+        raise ValueError(
+            f"a stamp of {seconds:g} s is out of range: stamps are in seconds, so divide "
+            "nanoseconds by 1e9"
+        )
+    return round(seconds * NANOSECONDS)

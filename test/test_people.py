@@ -1,0 +1,197 @@
+"""From images, or from keypoints without ids, to people with ids."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from conftest import FRAME_NS, FRAME_SIZE
+from test_gates import standing
+
+from emf_ros.detect.protocol import DetectorError
+from emf_ros.lift.engine import make_engine
+from emf_ros.lift.pipeline import UNTRACKED, KeypointFrame, LiftPipeline, Person2D
+from emf_ros.people import PeopleTracker
+from emf_ros.skeletons import BLAZEPOSE33, COCO17
+
+SIZE = (1280, 720)
+
+
+def walking(step, x=300.0):
+    return standing(COCO17, x + 3 * step)
+
+
+class Squares:
+    """A detector of white squares: each is a person who stands there."""
+
+    layout = COCO17
+    description = "white squares"
+
+    def __init__(self):
+        self.refused: Counter[str] = Counter()
+        self.detected_ns = []
+        self.closed = False
+
+    def detect(self, image, stamp_ns):
+        self.detected_ns.append(stamp_ns)
+        self.refused["not_white"] += 1
+        return [standing(COCO17, float(x)) for x in np.flatnonzero(image[0, :, 0])]
+
+    def close(self):
+        self.closed = True
+
+
+def picture(*columns):
+    image = np.zeros((720, 1280, 3), np.uint8)
+    image[0, list(columns)] = 255
+    return image
+
+
+class TestImages:
+    def test_people_have_ids_once_they_are_confirmed(self):
+        tracker = PeopleTracker(COCO17, Squares())
+        found = [tracker.update(picture(300, 900), step * FRAME_NS) for step in range(5)]
+        assert not found[0]
+        assert [number for number, _ in found[-1]] == [1, 2]
+        assert [d.keypoints[5, 0] < 640 for _, d in found[-1]] == [True, False]
+
+    def test_what_the_detector_rejects_is_counted_once(self):
+        tracker = PeopleTracker(COCO17, Squares())
+        for step in range(3):
+            tracker.update(picture(), step * FRAME_NS)
+        assert +tracker.counts == {"not_white": 3}
+
+    def test_no_image_is_detected_in_whose_stamp_is_refused(self):
+        detector = Squares()
+        tracker = PeopleTracker(COCO17, detector)
+        for stamp_ns in (FRAME_NS, 2 * FRAME_NS, 2 * FRAME_NS - 1, 3 * FRAME_NS):
+            tracker.update(picture(300), stamp_ns)
+        assert detector.detected_ns == [FRAME_NS, 2 * FRAME_NS, 3 * FRAME_NS]
+
+    def test_a_stamp_that_the_caller_has_asked_about_is_not_judged_twice(self):
+        tracker = PeopleTracker(COCO17, Squares())
+        for step in range(3):
+            assert tracker.stamps.take(step * FRAME_NS).accepted
+            found = tracker.update(picture(300), step * FRAME_NS)
+        assert [number for number, _ in found] == [1]
+
+    def test_close_closes_the_detector(self):
+        detector = Squares()
+        PeopleTracker(COCO17, detector).close()
+        assert detector.closed
+
+    def test_an_image_without_a_detector_is_an_error(self):
+        with pytest.raises(ValueError, match="no detector"):
+            PeopleTracker(COCO17).update(picture(), 0)
+
+    def test_a_detector_that_does_not_exist_is_an_error(self):
+        with pytest.raises(DetectorError, match="'eye'"):
+            PeopleTracker.make("eye")
+
+    def test_the_shipped_detector_finds_and_tracks_the_two_of_the_demo(self, demo_frames):
+        tracker = PeopleTracker.make("blazepose", "full", 2, device="cpu")
+        assert "CPU" in tracker.description
+        for index, image in enumerate(demo_frames[30:42]):
+            found = tracker.update(np.ascontiguousarray(image[..., ::-1]), index * FRAME_NS)
+        tracker.close()
+        assert len(found) == 2 and tracker.layout is BLAZEPOSE33
+        assert all(d.keypoints[:, 0].max() < FRAME_SIZE[0] + 200 for _, d in found)
+
+
+class TestKeypoints:
+    def test_implausible_people_and_duplicates_are_rejected_and_counted(self):
+        tracker = PeopleTracker(COCO17)
+        for step in range(5):
+            impossible = walking(step, 900.0)
+            for joint in ("left_wrist", "right_wrist", "left_ankle", "right_ankle"):
+                impossible.keypoints[COCO17.index(joint), :2] = (5.0, 5.0)
+            people = [walking(step), walking(step, 301.0), impossible]
+            found = tracker.update_keypoints(people, SIZE, step * FRAME_NS)
+        assert [number for number, _ in found] == [1]
+        assert +tracker.counts == {"double": 5, "impossible_bones": 5}
+
+    def test_ids_begin_where_they_are_told(self):
+        tracker = PeopleTracker(COCO17, first_id=41)
+        for step in range(4):
+            found = tracker.update_keypoints([walking(step)], SIZE, step * FRAME_NS)
+        assert [number for number, _ in found] == [41]
+
+
+class TestUntrackedPeopleInThePipeline:
+    """Keypoints without a track id."""
+
+    @pytest.fixture(scope="class")
+    def engine(self):
+        return make_engine("lite", None, "cpu", threads=1)
+
+    def observed(self, engine, people_of_step, steps=6, layout=COCO17):
+        """The ids by step, and the pipeline."""
+        ids = []
+        pipeline = LiftPipeline(engine)
+        pipeline.watch = lambda stamp_ns, people: ids.append([p.track_id for p in people])
+        for step in range(steps):
+            frame = KeypointFrame(step * FRAME_NS, "", layout.name, SIZE, people_of_step(step))
+            assert pipeline.observe(frame)
+        return ids, pipeline
+
+    def test_they_are_tracked(self, engine):
+        ids, pipeline = self.observed(
+            engine,
+            lambda step: [
+                Person2D(UNTRACKED, walking(step, x).keypoints, 0.9) for x in (300.0, 800.0)
+            ],
+        )
+        assert sorted(ids[-1]) == [1, 2] and set(pipeline.active) == {1, 2}
+        assert +pipeline.counts == {}
+
+    def test_without_a_score_the_keypoints_scores_count(self, engine):
+        for score in (0.0, np.nan):
+            ids, _ = self.observed(
+                engine, lambda step, s=score: [Person2D(UNTRACKED, walking(step).keypoints, s)]
+            )
+            assert ids[-1] == [1]
+
+    def test_from_the_first_one_on_no_publishers_id_is_used(self, engine):
+        """The publisher gives 7 and 9, then one person has no id, then it gives both again."""
+
+        def people(step):
+            numbers = (UNTRACKED, 9) if 3 <= step < 8 else (7, 9)
+            return [
+                Person2D(number, walking(step, x).keypoints, 0.9)
+                for number, x in zip(numbers, (300.0, 800.0), strict=True)
+            ]
+
+        ids, pipeline = self.observed(engine, people, steps=9)
+        assert ids[2] == [7, 9]
+        # Theirs are above all that came before: no two people ever have one id.
+        assert sorted(ids[-1]) == [10, 11]
+        assert pipeline.counts["track_id_replaced"] == 7
+
+    def test_ids_stay_within_32_bits(self, engine):
+        def people(step):
+            number = 2**32 - 1 if step == 0 else UNTRACKED
+            return [Person2D(number, walking(step).keypoints, 0.9)]
+
+        ids, _ = self.observed(engine, people)
+        assert ids[0] == [2**32 - 1] and ids[-1] == [1]
+
+    def test_keypoints_of_another_number_are_counted(self, engine):
+        ids, pipeline = self.observed(
+            engine,
+            lambda step: [
+                Person2D(UNTRACKED, walking(step).keypoints, 0.9),
+                Person2D(UNTRACKED, np.ones((5, 3)), 0.9),
+            ],
+        )
+        assert pipeline.active == (1,)
+        assert +pipeline.counts == {"wrong_keypoint_count": 6}
+
+    def test_numbers_that_are_none_or_far_away_do_not_throw_the_tracking(self, engine):
+        def people(step):
+            points = walking(step).keypoints
+            points[step, :2] = (np.nan, np.inf, -np.inf, 1e300, -1e300, 1e5)[step]
+            return [Person2D(UNTRACKED, points, 0.9)]
+
+        with np.errstate(all="raise"):
+            ids, pipeline = self.observed(engine, people)
+        assert ids[-1] == [1]
+        assert pipeline.counts["bad_keypoint"] > 0
