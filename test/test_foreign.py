@@ -22,7 +22,7 @@ from conftest import (
     set_stamp,
     wait_for,
 )
-from test_gates import standing
+from test_plausibility import standing
 
 from emf_ros.lift.engine import make_engine
 from emf_ros.lift.pipeline import UNTRACKED, LiftPipeline

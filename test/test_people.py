@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from conftest import FRAME_NS, FRAME_SIZE
-from test_gates import standing
+from test_plausibility import standing
 
 from emf_ros.detect.protocol import DetectorError
 from emf_ros.lift.engine import make_engine

@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from conftest import FRAME_SIZE
-from test_gates import standing
+from test_plausibility import standing
 
 import emf_ros
 from emf_ros import Camera, SkeletonTracker, TrackState

@@ -592,7 +592,8 @@ class LiftPipeline:
             if track.sides is not None:
                 kept = track.sides.keep(stamp_ns, rays, scores)
                 rays, scores = kept.rays, kept.scores
-                self.counts["sides_exchanged"] += kept.swapped
+                if kept.swapped:
+                    self.counts["sides_exchanged"] += kept.swapped
                 for revised_ns, order in kept.revised:
                     track.history.reorder(revised_ns, order)
             track.history.add(stamp_ns, rays, scores)

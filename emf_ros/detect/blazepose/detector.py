@@ -107,7 +107,7 @@ class BlazePoseDetector:
         say: takes what happens to a GPU, a line each; by default stderr.
 
     Attributes:
-        refused: see `Detector`; `merged_pose`: see `track.duplicates`; `false_positive`: rejected by
+        refused: see `Detector`; `merged_pose`: see `track.duplicates`; `false_positive`: refused by
             verification.
 
     Raises:
