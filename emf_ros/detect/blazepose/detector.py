@@ -107,8 +107,8 @@ class BlazePoseDetector:
         say: takes what happens to a GPU, a line each; by default stderr.
 
     Attributes:
-        refused: see `Detector`; `merged_pose`: see `track.duplicates`; `false_positive`: refused by
-            verification.
+        refused: see `Detector`; `merged_pose`: see `track.duplicates`; `false_positive`: see
+            `verification`.
 
     Raises:
         DetectorError: onnxruntime, the weights or the device are not available.
