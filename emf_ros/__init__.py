@@ -20,7 +20,7 @@ __all__ = ["Camera", "Detection", "Person", "SkeletonTracker", "TrackState"]
 #: The module of each public name.
 _MODULES = {
     "Camera": "camera",
-    "Detection": "detect.base",
+    "Detection": "detect.protocol",
     "Person": "session",
     "SkeletonTracker": "session",
     "TrackState": "session",

@@ -162,8 +162,8 @@ class SkeletonTracker:
         camera: the intrinsics; None where they are not known: poses are then relative to the
             pelvis, and roots are NaN. For several cameras a mapping of names to either. Images of
             another resolution with the same field of view are fine.
-        detector: name of a detector, see `emf_ros.detect.base.BACKENDS`; or a class or function
-            that makes a `emf_ros.detect.base.Detector`, called once for each camera. It is made
+        detector: name of a detector, see `emf_ros.detect.factory.BACKENDS`; or a class or function
+            that makes a `emf_ros.detect.protocol.Detector`, called once for each camera. It is made
             with the first image.
         variant: of a named detector, 'full' or 'lite'.
         model: path of a .onnx file, for the detector 'onnx'.
