@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from emf_ros import Camera, Detection, SkeletonTracker
-from emf_ros.detect.protocol import make_detector
+from emf_ros.detect.factory import make_detector
 from emf_ros.video import frames_of, open_source
 
 

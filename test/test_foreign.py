@@ -190,7 +190,7 @@ def test_people_without_ids_are_held_to_plausibility():
         people = [yolo_detection(p, "") for p in (walking(step), twice, impossible)]
         assert pipeline.observe(yolo_frame(yolo(step * FRAME_NS, people), SIZE))
     assert pipeline.active == (1,)
-    assert +pipeline.counts == {"double": 6, "impossible_bones": 6}
+    assert +pipeline.counts == {"duplicate": 6, "impossible_bones": 6}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

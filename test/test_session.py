@@ -120,7 +120,7 @@ def test_keypoints_without_ids_are_tracked_and_held_to_plausibility():
         twice = [walking(step), walking(step, 301.0), walking(step, 900.0)]
         people = tracker.from_keypoints(twice, step * STEP_S, "coco17", SIZE)
     assert [person.id for person in people] == [1, 2]
-    assert +tracker.counts == {"double": 6}
+    assert +tracker.counts == {"duplicate": 6}
 
 
 def test_without_intrinsics_there_is_a_pose_and_no_root():
