@@ -1,18 +1,18 @@
-"""People of whom the camera sees a part: errors, and whether the stated spreads tell of them.
+"""People of whom the camera sees a part: errors, and whether the stated spreads match them.
 
 python benchmarks/partial_people.py --mocap DIR [--weights FILE] [--people 300]
 
-Motion capture is filmed by random cameras and seen by a simulated detector, parts of the body are
-taken away, and the live pipeline lifts the rest. Parts that are "missing" have no keypoints at all.
-Those that are "guessed" have wrong keypoints of a low score, as BlazePose reports what it cannot
-see. In the row "close" the edges of the picture alone take parts away: the camera is 0.5 to 1 m
-from the person.
+Motion capture is seen through random cameras by a simulated detector. Parts of the body are then
+removed, and the live pipeline lifts the rest. A "missing" part has no keypoints. A "guessed" part
+has wrong keypoints with low scores, as BlazePose reports what it cannot see. In the row "close"
+only the edges of the picture remove anything: the camera is 0.5 to 1 m away from the person.
 
-Columns: the root's distance off by (median of the size, and bias), the share of the people whose
-root is given, of the roots' errors along the ray that are inside one stated standard deviation, and
-of the roots that are off by more than 15 % at a stated spread under half of their error; then the
-joints that are given, a person's mean, their MPJPE relative to the pelvis, the median of their
-stated spread, and the share of their errors along an axis inside one of these.
+Columns of the root: median relative error of the distance, its bias, share of the people with a
+root, share of the errors along the ray within one stated standard deviation, and share of the
+people whose error is over 15 % and over twice the stated standard deviation.
+
+Columns of the joints: mean number per person, MPJPE relative to the pelvis, median stated standard
+deviation, and share of the errors along an axis within it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ARMS = ("left_elbow", "right_elbow", "left_wrist", "right_wrist")
 HIPS = ("pelvis", "left_hip", "right_hip")
 LEGS = ("left_knee", "right_knee", "left_ankle", "right_ankle")
 TRUNK = (*SHOULDERS, "thorax", "spine", *HIPS)
-#: What is seen, by name. A detector without hips gives neither pelvis nor spine.
+#: Seen joints by name of the row. Without hips there is neither pelvis nor spine.
 PARTS = {
     "whole": H36M17.joints,
     "no feet": tuple(j for j in H36M17.joints if not j.endswith("ankle")),
@@ -49,21 +49,22 @@ PARTS = {
     "legs": (*HIPS, *LEGS),
     "one side": tuple(j for j in H36M17.joints if not j.startswith("left_")),
 }
-#: Score of a keypoint that a detector guesses.
+#: Score of a guessed keypoint.
 GUESS_SCORE = 0.05
-#: Standard deviation of such a keypoint's error, as a share of the person's size.
+#: Standard deviation of a guessed keypoint's error, as a share of the person's size.
 GUESS_ERROR = 0.1
+#: Frames per second of the keypoints.
 RATE_HZ = 30.0
-#: The distances of the row "close", m.
+#: Minimum and maximum distance in the row "close", m.
 CLOSE_M = (0.5, 1.0)
 
 
 def filmed(
     mocap: str, people: int, frames: int, seed: int, close: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rays (P, T, 17, 2), scores (P, T, 17) and truth (P, T, 17, 3) m in the camera's frame."""
+    """Rays (P, T, 17, 2), scores (P, T, 17), and truth (P, T, 17, 3) m in the camera's frame."""
     device = torch.device("cpu")
-    # Nobody is out of sight for a while: what is missing is this benchmark's own choice.
+    # Only this benchmark removes anything.
     errors = replace(DetectorErrors(), missing=Failure(0.0, 1.0))
     cameras = replace(CameraRanges(), replicated_start=0.0)
     if close:
@@ -79,18 +80,19 @@ def filmed(
 def partly(
     rays: np.ndarray, scores: np.ndarray, seen: tuple[str, ...], guessed: bool, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Rays and scores of which only the joints named in `seen` are left."""
     hidden = np.array([j not in seen for j in H36M17.joints])
     scores = np.where(hidden, GUESS_SCORE if guessed else 0.0, scores)
     size = np.linalg.norm(np.ptp(rays, axis=2), axis=-1)[:, :, None, None]
-    # A guess is wrong in much the same way from picture to picture.
+    # The errors of guesses hardly change from picture to picture.
     error = np.random.default_rng(seed).normal(scale=GUESS_ERROR, size=(len(rays), 1, 17, 2))
     return np.where(hidden[:, None], rays + size * error, rays), scores
 
 
 def lifted(engine: Engine, rays: np.ndarray, scores: np.ndarray) -> list:
-    """The last image's people, by row; None of whom nothing is known."""
+    """The person of each row in the last image; None without a pose."""
     camera = Camera(np.array([[1000.0, 0, 0], [0, 1000.0, 0], [0, 0, 1]]), (100_000, 100_000))
-    config = PipelineConfig(max_people=len(rays), swap_correction=False)
+    config = PipelineConfig(max_people=len(rays), keep_sides=False)
     pipeline = LiftPipeline(engine, config)
     pipeline.set_camera(camera)
     for t in range(rays.shape[1]):

@@ -31,43 +31,47 @@ _OTHER = np.searchsorted(_SIDED, np.array(H36M17.mirror)[_SIDED])
 _GROUPS = (("hip",), ("knee", "ankle"), ("shoulder",), ("elbow", "wrist"))
 #: (12, 4) membership of the sided joints in the groups.
 _MEMBER = np.array([[_KIND[j] in group for group in _GROUPS] for j in _SIDED], dtype=float)
-#: What is swapped independently of one another: the limbs, while hips and shoulders stay (nothing;
-#: legs; arms; both), and the whole body (no; yes). (4, 4) and (2, 4), the groups of each.
+#: (4, 4) groups of each swap of limbs under unchanged hips and shoulders: none, legs, arms, both.
 _LIMBS = np.array([[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1], [0, 1, 0, 1]])
+#: (2, 4) groups of each swap of the whole body, independent of the limbs': no, yes.
 _BODY = np.array([[0, 0, 0, 0], [1, 1, 1, 1]])
-#: (S, 4) the swapped groups of each state, one for each pair of both; state 0 has none.
+#: (S, 4) swapped groups of each state, a pair of both swaps; state 0 has none.
 _BITS = (_BODY[:, None] ^ _LIMBS).reshape(-1, len(_GROUPS))
 _STATES = len(_BITS)
-#: (S,) the same as a number, and (S, S, 4) the groups that exactly one of two states swaps.
+#: (S,) swapped groups of each state as a number.
 _CODE = _BITS @ (1 << np.arange(len(_GROUPS)))
+#: (S, S, 4) groups that exactly one of two states swaps.
 _BETWEEN = _BITS[:, None] ^ _BITS
 #: (S, 12) whether a state swaps a sided joint.
 _SWAPPED = (_BITS @ _MEMBER.T) > 0
 
-
-#: Shares of the time that detectors spend in each state of `_LIMBS` and of `_BODY`.
+#: Share of the time that a detector spends in each swap of `_LIMBS`.
 _LIMBS_SHARE = np.array([0.97, 0.02, 0.005, 0.005])
+#: Share of the time that a detector spends in each swap of `_BODY`.
 _BODY_SHARE = np.array([0.98, 0.02])
-
-#: Mean duration of a swap, s. Detectors were measured to be wrong for up to 0.4 s.
+#: Mean duration of a swap, s. The longest that was measured lasted 0.4 s.
 SWAP_S = 0.1
-#: Rate at which the remembered sides themselves prove wrong, 1/s: a body or a limb has turned
-#: without being seen to. With SWAP_S it decides how long a detector is contradicted.
+#: Rate at which the remembered sides prove wrong, 1/s: the person has turned unseen. With `SWAP_S`
+#: it decides how long a detector is contradicted.
 MEMORY_WRONG_PER_S = 0.003
 
-#: Standard deviation of the velocity of a joint in the image, sizes per second. Measured on motion
-#: capture seen through simulated cameras. A size is the diagonal of the keypoints' bounding box.
+#: Standard deviation of a joint's velocity in the image, sizes/s. A size is the diagonal of the
+#: bounding box of the keypoints. Measured on motion capture seen through simulated cameras.
 _SPEED = {"hip": 0.3, "knee": 0.4, "ankle": 0.5, "shoulder": 0.35, "elbow": 0.45, "wrist": 0.6}
-#: Time constant of the velocity's autocorrelation, s; measured likewise.
+#: Time constant of the autocorrelation of the velocity, s. Measured likewise.
 _VELOCITY_S = 0.2
-#: Standard deviation of a keypoint's error, sizes, at score 1, and its growth towards score 0.
-_NOISE, _NOISE_GROWTH = 0.02, 1.5
-#: Share of the keypoints that are astray, and the standard deviation of their error, sizes.
-_ASTRAY, _ASTRAY_BY = 0.2, 0.25
-#: Variance of a joint's place after a keypoint that did not fit, over the squared distance.
+#: Standard deviation of a keypoint's error at score 1, sizes.
+_NOISE = 0.02
+#: Relative growth of that error from score 1 to score 0.
+_NOISE_GROWTH = 1.5
+#: Share of the keypoints that are outliers.
+_ASTRAY = 0.2
+#: Standard deviation of an outlier's error, sizes.
+_ASTRAY_BY = 0.25
+#: Variance of a joint's place after an outlier, as a share of the squared distance to it.
 _JUMPED = 1.0
-#: Weight of the keypoints' log-likelihood: their errors are alike from joint to joint and from
-#: picture to picture.
+#: Weight of a picture's log-likelihood. Errors of neighbouring joints and pictures are correlated,
+#: so that a picture says less than as many independent errors would.
 _INDEPENDENT = 0.4
 #: Time constant of the mean of the person's size, s.
 _SIZE_S = 0.5
@@ -77,14 +81,14 @@ _UNSEEN = 1.0
 
 @dataclass
 class Kept:
-    """One observation with its sides put right.
+    """One observation after the correction.
 
     Attributes:
         rays: (17, 2).
         scores: (17,).
         swapped: whether any joint has changed places.
-        revised: (stamp in ns, order (17,)) of each past observation whose sides turned out to be
-            otherwise than was said; joint i of it is joint order[i] of what was given back.
+        revised: stamp in ns and order (17,) for each past observation that has to be corrected
+            again. Joint i of it becomes joint order[i] of the observation that was returned.
     """
 
     rays: np.ndarray
@@ -113,7 +117,7 @@ class _Step:
     Attributes:
         stamp_ns: of the image.
         state: of the most likely sequence.
-        said: groups that were swapped in what was given back and revised, as a number.
+        said: groups that were swapped in the observation as returned or revised, as a number.
         before: (S,) the predecessor of each state.
         turned: (S,) the change of the remembered sides on the way from it, as a state.
     """
@@ -126,7 +130,7 @@ class _Step:
 
 
 class SideKeeper:
-    """The memory of one person's sides. Keypoints are those of h36m17.
+    """Left/right swap correction of one person, of keypoints in h36m17.
 
     Args:
         span_s: how far back past observations can be revised.
@@ -137,17 +141,17 @@ class SideKeeper:
         self._stamp_ns: int | None = None
         self._size = 0.0
         self._speed = np.array([_SPEED[_KIND[j]] for j in _SIDED])
-        # Per state: cost of its best sequence (negative log-likelihood), and sided joints' place
-        # and velocity as a Gaussian each, with the same variances along x and y.
+        # Negative log-likelihood of the best sequence that ends in each state.
         self._cost = -np.log(np.kron(_BODY_SHARE, _LIMBS_SHARE))
+        # Place and velocity of the sided joints in each state; their variances are those of both
+        # axes: of the place, covariance, of the velocity.
         self._place = np.zeros((_STATES, len(_SIDED), 2))
         self._velocity = np.zeros((_STATES, len(_SIDED), 2))
-        # Variance of the place, covariance, variance of the velocity.
         self._variance = np.zeros((3, _STATES, len(_SIDED)))
         self._past: deque[_Step] = deque()
 
     def keep(self, stamp_ns: int, rays: np.ndarray, scores: np.ndarray) -> Kept:
-        """Put one observation's sides right.
+        """Correct one observation.
 
         Args:
             stamp_ns: of the image, later than the last one's.
@@ -189,7 +193,7 @@ class SideKeeper:
             self._size = kept * self._size + (1.0 - kept) * size
 
     def _predict(self, step_s: float) -> None:
-        """Every state's joints go on: an Ornstein-Uhlenbeck process of the velocity."""
+        """Predict every state's joints: their velocity is an Ornstein-Uhlenbeck process."""
         kept = np.exp(-step_s / _VELOCITY_S)
         gone = _VELOCITY_S * (1.0 - kept)
         self._place += gone * self._velocity
@@ -207,8 +211,8 @@ class SideKeeper:
         )
 
     def _fit(self, points: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log-likelihood (S, 12) of keypoints at each state's joints, and the share of it that is
-        not of a keypoint astray."""
+        """Log-likelihood (S, 12) of keypoints at each state's joints, and the probability that they
+        are no outliers."""
         total = self._variance[0] + noise
         off = ((points - self._place) ** 2).sum(axis=-1)
         wide = total + (_ASTRAY_BY * self._size) ** 2
@@ -220,8 +224,9 @@ class SideKeeper:
     def _advance(
         self, points: np.ndarray, seen: np.ndarray, noise: np.ndarray, step_s: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Each state's best predecessor (S,), and what changed of its remembered sides (S,)."""
-        # One side alone does not tell which it is.
+        """The best predecessor of each state (S,), and the groups whose remembered sides change on
+        the way from it, as a state (S,)."""
+        # A joint without its counterpart is no evidence.
         pair = seen & seen[_OTHER]
         as_is, _ = self._fit(points, noise)
         swapped, _ = self._fit(points[_OTHER], noise[_OTHER])
@@ -246,12 +251,12 @@ class SideKeeper:
         return before, turned
 
     def _correct(self, points: np.ndarray, seen: np.ndarray, noise: np.ndarray) -> None:
-        """Kalman's update of each state by the keypoints as it takes them, as far as they fit."""
+        """Update each state's joints with the keypoints as it orders them (Kalman filter)."""
         index = np.where(_SWAPPED, _OTHER, np.arange(len(_SIDED)))
         points, seen, noise = points[index], seen[index], noise[index]
         _, sure = self._fit(points, noise)
-        # A keypoint that does not fit is astray, or the joint has gone where it was not expected:
-        # then its place is as unsure as that, and its velocity unknown.
+        # An outlier may also be a joint that has moved unexpectedly. Its place is then uncertain by
+        # that distance, and its velocity is unknown.
         off = points - self._place
         missed = np.where(seen, 1.0 - sure, 0.0)
         place, both, velocity = self._variance
@@ -273,7 +278,7 @@ class SideKeeper:
         )
 
     def _revise(self) -> list[tuple[int, np.ndarray]]:
-        """What the most likely sequence says otherwise of the past than was said."""
+        """Past observations that the most likely sequence orders otherwise than before."""
         revised = []
         turned = 0
         later = self._past[-1]
@@ -284,7 +289,7 @@ class SideKeeper:
             later = self._past[i]
             wanted = int(_CODE[state]) ^ turned
             if state == later.state and wanted == later.said and not turned:
-                # The two sequences are one from here back.
+                # Before this step both sequences are the same.
                 break
             if wanted != later.said:
                 revised.append((later.stamp_ns, _order(wanted ^ later.said)))

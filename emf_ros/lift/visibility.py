@@ -1,8 +1,8 @@
 """How much of a person is seen, and what that leaves unknown.
 
-The model completes a body of which it sees a part, and is too sure of the result: of a bust it
-knows neither the scale nor where the pelvis is. The spreads here are measured.
-benchmarks/partial_people.py shows what they are worth, on subjects that they were not measured on.
+The model completes a body of which it sees a part, and its standard deviations are then too small.
+From a bust, for example, neither the scale nor the place of the pelvis can be known. The spreads
+here are measured. `benchmarks/partial_people.py` tests them on other subjects.
 """
 
 from __future__ import annotations
@@ -27,21 +27,19 @@ _LENGTH_M = {
 _ENDS = np.array(H36M17.edges)
 _LENGTHS = np.array([_LENGTH_M[H36M17.joints[end].split("_")[-1]] for end in _ENDS[:, 1]])
 
-#: Relative standard deviation of the distance, beside that of people's size, where nothing is seen.
-#: It falls to 0 with the square root of the share of the skeleton that is not seen. Measured on 800
-#: people of the training motion with random parts taken away, 68th percentiles of the error: 0.11
-#: with more than 0.8 of the skeleton seen, 0.13 with 0.6 to 0.8, 0.18 with 0.3 to 0.6, 0.24 with
-#: less than 0.15.
+#: Relative standard deviation of the distance where nothing is seen, besides that of people's size.
+#: It falls with the square root of the unseen share of the skeleton. Measured on 800 people of the
+#: training motion with random parts removed, 68th percentile of the relative error: 0.11 with more
+#: than 0.8 of the skeleton seen, 0.13 with 0.6 to 0.8, 0.18 with 0.3 to 0.6, 0.24 under 0.15.
 UNSEEN_DISTANCE_SPREAD = 0.2
-#: Minimum share of the skeleton that is seen, for a root to be given. Under it the distance was off
-#: by 0.24, and by 0.33 in one of ten people.
+#: Minimum share of the skeleton that a root needs. Below it one error in ten was over 0.33.
 LEAST_SHARE = 0.15
 
-#: Factor on the model's standard deviations of the joints per share of the skeleton that is not
-#: seen, and factor on all of them where the pelvis, which they are relative to, is not. Measured
-#: likewise, 68th percentiles of error over stddev: 1.2 with the whole body, 1.3 with a part, 1.5
-#: with a part without the pelvis.
+#: Relative growth of the joints' standard deviations from the whole skeleton to none of it.
+#: Measured likewise, 68th percentile of error over stated standard deviation: 1.2 with the whole
+#: body, 1.3 with a part, 1.5 with a part without the pelvis.
 UNSEEN_STDDEV = 0.3
+#: Factor on the joints' standard deviations where the pelvis, their origin, is not seen.
 NO_PELVIS_STDDEV = 1.25
 
 
@@ -58,7 +56,11 @@ def seen_share(seen: np.ndarray) -> np.ndarray:
 
 
 def distance_spread(share: np.ndarray) -> np.ndarray:
-    """(...) relative standard deviation of the distance, beside that of people's size."""
+    """(...) relative standard deviation of the distance, besides that of people's size.
+
+    Args:
+        share: (...) of the skeleton that is seen, 0..1.
+    """
     return UNSEEN_DISTANCE_SPREAD * np.sqrt(1.0 - share)
 
 
@@ -70,7 +72,7 @@ def with_unseen(stddev: np.ndarray, seen: np.ndarray) -> np.ndarray:
         seen: (P, 17) bool.
 
     Returns:
-        (P, 17) m. A pelvis that is not seen is as uncertain as the seen joint that is surest.
+        (P, 17) m. An unseen pelvis gets the smallest standard deviation of a seen joint.
     """
     factor = 1.0 + UNSEEN_STDDEV * (1.0 - seen_share(seen))
     factor = np.where(seen[:, 0], factor, factor * NO_PELVIS_STDDEV)
