@@ -99,20 +99,22 @@ class StampFilter:
             "published)"
         )
 
-    def take(self, stamp_ns: int) -> StampVerdict:
+    def take(self, stamp_ns: int, next_ns: int | None = None) -> StampVerdict:
         """Judge the next image by its stamp, and remember the stamp.
 
         Args:
             stamp_ns: of the image, ns. Every image counts, in the order of arrival.
+            next_ns: of the image after it, where that is known, as in a recording. A jump ahead
+                that it confirms is believed at once.
         """
         self._equal = self._equal + 1 if stamp_ns == self._last_ns else 1
         self._last_ns = stamp_ns
-        verdict = self._judge(stamp_ns)
+        verdict = self._judge(stamp_ns, next_ns)
         if not verdict.accepted and self._equal >= EQUAL_IN_A_ROW:
             return StampVerdict.ALL_EQUAL
         return verdict
 
-    def _judge(self, stamp_ns: int) -> StampVerdict:
+    def _judge(self, stamp_ns: int, next_ns: int | None) -> StampVerdict:
         if self.newest_ns is None:
             self.newest_ns = self._previous_ns = stamp_ns
             return StampVerdict.CONTINUES
@@ -126,6 +128,10 @@ class StampFilter:
         if step_ns <= 0 and (step_ns >= -LATE_NS or stamp_ns >= self._previous_ns):
             self._outlier_ns, self._outliers = None, 0
             return StampVerdict.NOT_NEWER
+        if step_ns > 0 and next_ns is not None and 0 < next_ns - stamp_ns <= STEP_NS:
+            self._steps.clear()
+            self._accept(stamp_ns, self.newest_ns)
+            return StampVerdict.JUMPED_AHEAD
         before_ns, self._outlier_ns = self._outlier_ns, stamp_ns
         self._outliers += 1
         if before_ns is None or stamp_ns <= before_ns:

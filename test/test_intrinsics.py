@@ -25,8 +25,9 @@ FISHEYE = replace(CAMERA, model="equidistant", distortion=np.array([0.01, 0.0, 0
 
 
 def jittered(camera: Camera, share: float) -> Camera:
-    """The camera with each number of K off by up to a share."""
+    """The camera with each number of K off by up to a share; its last row is always 0 0 1."""
     noise = np.random.default_rng(0).uniform(-share, share, (3, 3))
+    noise[2] = 0.0
     return replace(camera, matrix=camera.matrix * (1 + noise))
 
 

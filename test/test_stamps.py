@@ -131,6 +131,26 @@ class TestFilter:
         # A shorter one costs nothing.
         assert names(regular(30) + regular(30, first_ns=UNIX + 19 * SECOND // 10)) == {}
 
+    @pytest.mark.parametrize("odd_ns", [60 * SECOND, HOUR])
+    def test_a_gap_that_the_known_next_stamp_confirms_costs_no_image(self, odd_ns):
+        stamps = regular(20) + regular(20, first_ns=UNIX + 30 * SECOND)
+        stamp_filter = StampFilter()
+        found = [
+            stamp_filter.take(stamp, after)
+            for stamp, after in zip(stamps, [*stamps[1:], None], strict=True)
+        ]
+        assert all(verdict.accepted for verdict in found)
+        assert found.count(StampVerdict.JUMPED_AHEAD) == 1
+        # An odd stamp is no gap: the next one goes on from before it.
+        odd = regular(40)
+        odd[20] += odd_ns
+        stamp_filter = StampFilter()
+        found = [
+            stamp_filter.take(stamp, after)
+            for stamp, after in zip(odd, [*odd[1:], None], strict=True)
+        ]
+        assert [i for i, v in enumerate(found) if not v.accepted] == [20]
+
     @pytest.mark.parametrize("rates", [(30.0, 0.7), (30.0, 0.2), (0.5, 60.0), (240.0, 1.0)])
     def test_a_camera_that_changes_its_rate_goes_on(self, rates):
         stamps = regular(30, rates[0])

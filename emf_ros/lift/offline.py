@@ -184,6 +184,8 @@ def lift_recording(
     pipeline.watch = lambda stamp_ns, people: collector.keypoints(
         stamp_ns, number_of[stamp_ns], people
     )
+    following: list[int | None] = [int(stamps[rows[0]]) for rows in images[1:]]
+    following.append(None)
     for done, rows in enumerate(track(images, "lifting", len(images), shown=progress)):
         if stopping(done):
             break
@@ -195,6 +197,8 @@ def lift_recording(
             keypoints.layout.name,
             keypoints.image_size,
             [Person2D(int(ids[r]), keypoints.keypoints_2d[r]) for r in rows],
+            # People come back after seconds without rows; the next image tells that from a fault.
+            stamp_verdict=pipeline.stamps.take(stamp_ns, following[done]),
         )
         for result in pipeline.update_every(frame):
             collector.poses(result)
