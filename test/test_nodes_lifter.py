@@ -396,7 +396,6 @@ def _drop_keypoints(message: Any) -> None:
         pytest.param(_all(x=math.nan), "bad_keypoint", 66, id="NaN"),
         pytest.param(_all(y=math.inf), "bad_keypoint", 66, id="inf"),
         pytest.param(_all(x=1e30), "bad_keypoint", 66, id="far outside the image"),
-        pytest.param(_all(score=1.5), "bad_keypoint", 66, id="score over 1"),
         pytest.param(_all(score=-0.5), "bad_keypoint", 66, id="score under 0"),
         pytest.param(_all(score=math.nan), "bad_keypoint", 66, id="score NaN"),
         pytest.param(_all(score=0.0), "too_few_keypoints", 2, id="all missing"),
@@ -412,6 +411,17 @@ def test_bad_people_get_no_pose(
     lifter.send_refused(message, counter, times)
     lifter.assert_goes_on()
     assert not any(states(lifter, i) for i in ids)
+
+
+def test_scores_over_one_are_taken_as_one_and_counted(lifter: Lifter) -> None:
+    ids = lifter.new_ids()
+    message = lifter.make(ids)
+    _all(score=1.5)(message)
+    lifted = by_id(lifter.send(message))
+    for track_id in ids:
+        assert np.isfinite(joints(lifted[track_id])).all()
+        assert max(joint.confidence for joint in lifted[track_id].joints) == pytest.approx(1.0)
+    wait_for(lambda: lifter.diagnostics.count("score_over_1") >= 66, "the count")
 
 
 def test_one_bad_joint_is_left_out_and_the_rest_lifted(lifter: Lifter) -> None:
