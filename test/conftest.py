@@ -50,10 +50,14 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[NOT_RUN] = []
-    # A shell that starts the tests in the background lets them ignore SIGINT, and so do their
-    # child processes; tests of Ctrl-C send it.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Started in the background or by nohup, the tests and their child processes would ignore the
+    # signals that tests of Ctrl-C and of a lost terminal send.
+    for number, default in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, default)
 
 
 def pytest_report_header() -> str:
