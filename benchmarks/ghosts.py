@@ -4,7 +4,8 @@ python benchmarks/ghosts.py PICTURES [--objects CUTOUTS]
 
 PICTURES is a folder of photographs without people; each is shown for two seconds, as from a camera
 held in a hand. CUTOUTS is a folder of objects with an alpha channel (PNG), ten of which are put
-before one of the pictures. The figures in docs/realtime.md are of Debian's wallpapers and stamps:
+before one of the pictures. The figures in docs/experiments/detection.md are
+of Debian's wallpapers and stamps:
 
     apt-get download gnome-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 \\
         mate-backgrounds plasma-workspace-wallpapers ukui-wallpapers tuxpaint-stamps-default

@@ -456,7 +456,7 @@ def main() -> None:
     parser.add_argument("--order-seeds", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="2 seeds, 100 steps")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--plot", type=Path, default=Path("docs/kernels.png"))
+    parser.add_argument("--plot", type=Path, default=Path("docs/images/kernels.png"))
     args = parser.parse_args()
     if args.quick:
         args.seeds, args.steps, args.order_seeds = 2, 100, 1

@@ -1,4 +1,4 @@
-"""Calibration files of several programs. docs/calibration.md lists what is read.
+"""Calibration files of several programs. docs/reference/calibration.md lists what is read.
 
 Each format becomes a mapping of names to plain values, in which the intrinsics of a camera are
 looked up by the names that programs give them. Values stay text until they are needed: the types
@@ -36,14 +36,17 @@ _READ = (
 #: First bytes of files that are given by mistake, and what to give instead.
 _OTHER_FILES = (
     (b"\x1f\x8b", "a gzip archive: unpack it and give the ost.yaml in it"),
-    (b"PK\x03\x04", "a zip or npz archive: write its values as YAML, see docs/calibration.md"),
-    (b"\x93NUMPY", "a numpy array: write its values as YAML, see docs/calibration.md"),
+    (
+        b"PK\x03\x04",
+        "a zip or npz archive: write its values as YAML, see docs/reference/calibration.md",
+    ),
+    (b"\x93NUMPY", "a numpy array: write its values as YAML, see docs/reference/calibration.md"),
     (b"# oST", "the INI file of camera_calibration: give the ost.yaml beside it"),
     (b"[image]", "the INI file of camera_calibration: give the ost.yaml beside it"),
     (
         b"# Camera list with one line of data per camera",
         "COLMAP's cameras.txt, which is not read: write its values as YAML, see "
-        "docs/calibration.md",
+        "docs/reference/calibration.md",
     ),
 )
 
@@ -280,7 +283,8 @@ def _one_camera(documents: list[dict], wanted: str, path: str | Path, rectified:
         if any("cameraData" in document for document in documents):
             raise CameraError(
                 "not read: write intrinsicMatrix, distortionCoeff, width and height of the socket "
-                "as YAML with distortion_model rational_polynomial, see docs/calibration.md"
+                "as YAML with distortion_model rational_polynomial, see "
+                "docs/reference/calibration.md"
             )
         raise CameraError(f"no intrinsics are in it; {_READ}")
     names = list(found[0])

@@ -358,7 +358,7 @@ def add_camera(command: argparse.ArgumentParser) -> None:
     """The arguments by which a command is told the intrinsics of its video."""
     camera = command.add_mutually_exclusive_group()
     camera.add_argument(
-        "--camera-info", metavar="FILE", help="calibration file (docs/calibration.md)"
+        "--camera-info", metavar="FILE", help="calibration file (docs/reference/calibration.md)"
     )
     camera.add_argument(
         "--fov",

@@ -1,4 +1,4 @@
-"""Lifted skeletons, or keypoints alone, as one npz file. docs/recording.md is the format's page."""
+"""Lifted skeletons, or keypoints alone, as one npz file. docs/reference/formats.md has the format."""
 
 from __future__ import annotations
 

@@ -596,7 +596,7 @@ def test_presets_of_what_finds_boxes(tmp_path, name, decode):
 
 def test_the_examples_in_the_documentation(tmp_path):
     """They are read, and say what the presets say."""
-    page = Path(__file__).resolve().parents[1] / "docs" / "detectors.md"
+    page = Path(__file__).resolve().parents[1] / "docs" / "reference" / "onnx.md"
     examples = re.findall(r"^    # ([\w-]+)\.yaml.*\n((?:    .+\n)+)", page.read_text(), re.M)
     assert [name for name, _ in examples] == [
         *("rtmpose-m", "rtmo-s", "yolo11n-pose", "movenet_lightning", "vitpose-s"),

@@ -259,7 +259,7 @@ def presets_with_weights() -> tuple[str, ...]:
 
 PRESETS: dict[str, LifterConfig] = {
     # Half the heads and MLP width of the paper's: that is where a CPU's time goes. What it learns
-    # from, docs/accuracy.md has measured.
+    # from, docs/experiments/accuracy.md has measured.
     "lite": LifterConfig(
         frames=27,
         layers=2,
