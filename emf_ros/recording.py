@@ -1,4 +1,4 @@
-"""Lifted skeletons, or keypoints alone, as one npz file. docs/reference/formats.md has the format."""
+"""Lifted skeletons, or keypoints alone, as one npz file: docs/reference/formats.md."""
 
 from __future__ import annotations
 
