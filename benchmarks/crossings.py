@@ -174,23 +174,21 @@ def follow(
             numbers = list(frame.people)
             before = [
                 (numbers.index(owner), k)
-                for k, (track_id, _) in enumerate(tracked)
-                if (owner := score.owner(track_id)) in numbers
+                for k, person in enumerate(tracked)
+                if (owner := score.owner(person.track_id)) in numbers
             ]
-            pairs = paired(
-                [d for _, d in tracked], list(frame.people.values()), tracker.layout, before
-            )
-            ids = {numbers[i]: tracked[k][0] for i, k in pairs}
+            pairs = paired(tracked, list(frame.people.values()), tracker.layout, before)
+            ids = {numbers[i]: tracked[k].track_id for i, k in pairs}
             score.add(ids, frame.in_sight, len(tracked))
             if save:
                 writer = writer or cv2.VideoWriter(
                     str(save), cv2.VideoWriter.fourcc(*"mp4v"), rate_hz, size
                 )
                 shown = cv2.cvtColor(frame.picture, cv2.COLOR_RGB2BGR)
-                poses = np.array([d.keypoints for _, d in tracked]).reshape(
-                    -1, len(tracker.layout), 3
+                poses = np.array([d.keypoints for d in tracked]).reshape(-1, len(tracker.layout), 3)
+                draw_keypoints(
+                    shown, poses, np.array([d.track_id for d in tracked], int), tracker.layout
                 )
-                draw_keypoints(shown, poses, np.array([i for i, _ in tracked], int), tracker.layout)
                 writer.write(shown)
         score.seconds += len(frames) / RATE_HZ
         tracker.close()

@@ -28,12 +28,13 @@ import cv2
 import numpy as np
 
 from emf_ros.detect.factory import make_detector
-from emf_ros.detect.protocol import Detection, Detector, DetectorError, body_joints
+from emf_ros.detect.protocol import Detector, DetectorError, body_joints
 from emf_ros.detect.weights import ModelUnavailable, ensure_demo_video, ensure_pose_task
 from emf_ros.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33, Layout
 from emf_ros.track import QualityGate
 from emf_ros.track.association import assign
+from emf_ros.types import Pose2D
 from emf_ros.video import frames_of, open_source
 
 SIZES = ((1768, 994), (640, 360))
@@ -140,7 +141,7 @@ def demo() -> tuple[Clip, dict[str, list[CutOut]], np.ndarray]:
             np.array([(p.x * width - 0.5, p.y * height - 0.5, p.visibility) for p in landmarks])
             for landmarks in result.pose_landmarks
         ]
-        found = [Detection(pose, float(pose[BODY, 2].mean())) for pose in poses]
+        found = [Pose2D(pose, float(pose[BODY, 2].mean())) for pose in poses]
         plausible, _ = gate.select(found, (width, height))
         truth.append([d.keypoints for d in plausible])
         masks = [m.numpy_view().reshape(height, width) for m in result.segmentation_masks or ()]
@@ -240,7 +241,7 @@ def stand(
 
 
 def paired(
-    detections: list[Detection],
+    detections: list[Pose2D],
     truth: list[np.ndarray],
     layout: Layout,
     before: Collection[tuple[int, int]] = (),
@@ -278,7 +279,7 @@ class Figures:
     distances: list[np.ndarray] = field(default_factory=list)
 
     def add(
-        self, detections: list[Detection], truth: list[np.ndarray], layout: Layout, is_late: bool
+        self, detections: list[Pose2D], truth: list[np.ndarray], layout: Layout, is_late: bool
     ) -> None:
         """What was found of who is there in one picture; one of the last second is late."""
         pairs = paired(detections, truth, layout)

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from emf_ros.detect.factory import make_detector
-from emf_ros.detect.protocol import Detection, Detector
+from emf_ros.detect.protocol import Detector
 from emf_ros.detect.weights import available_variants, ensure_demo_video
 from emf_ros.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33, H36M17, convert_keypoints
@@ -33,6 +33,7 @@ from emf_ros.train import detector_model
 from emf_ros.train.detector_model import DetectorErrors, DetectorModel, Failure
 from emf_ros.train.mocap import WindowSampler, load_mocap
 from emf_ros.train.synthesis import Synthesizer
+from emf_ros.types import Pose2D
 from emf_ros.video import frames_of, open_source
 
 PEOPLE = 2
@@ -252,7 +253,7 @@ def tracks_of(found: np.ndarray, rate_hz: float) -> np.ndarray:
     tracker = Tracker(min_age_s=0.0)
     tracks: dict[int, np.ndarray] = {}
     for frame, people in enumerate(found):
-        poses = [Detection(p, float(p[:, 2].mean())) for p in people if np.isfinite(p).all()]
+        poses = [Pose2D(p, float(p[:, 2].mean())) for p in people if np.isfinite(p).all()]
         for number, pose in tracker.update(poses, round(frame * 1e9 / rate_hz)):
             empty = np.full((len(found), *pose.keypoints.shape), np.nan)
             tracks.setdefault(number, empty)[frame] = pose.keypoints

@@ -26,13 +26,13 @@ from std_msgs.msg import Header
 
 from emf_ros.camera import Camera
 from emf_ros.detect.factory import make_detector
-from emf_ros.detect.protocol import Detection
 from emf_ros.detect.weights import available_variants
 from emf_ros.machine import load, machine
 from emf_ros.nodes import conversions
 from emf_ros.nodes.common import RELIABLE_QOS
 from emf_ros.recording import Recording, RecordingWriter, load_recording
 from emf_ros.skeletons import H36M17
+from emf_ros.types import Pose2D
 from emf_ros.video import frames_of, open_source
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
 
@@ -99,7 +99,7 @@ def messages(recording: Recording, people: int) -> list[bytes]:
                 Header(frame_id="camera_optical_frame"),
                 recording.layout.name,
                 recording.image_size,
-                [(i + 1, Detection(points + i * step, 0.9)) for i in range(people)],
+                [Pose2D(points + i * step, 0.9, i + 1) for i in range(people)],
                 0.0,
             )
         )

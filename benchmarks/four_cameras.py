@@ -34,17 +34,12 @@ from emf_ros.camera import Camera
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.weights import cache_folder, ensure_four_cameras
 from emf_ros.lift.engine import Engine, make_engine
-from emf_ros.lift.pipeline import (
-    KeypointFrame,
-    LiftPipeline,
-    Person2D,
-    PipelineConfig,
-    lift_together,
-)
+from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig, lift_together
 from emf_ros.machine import machine
 from emf_ros.skeletons import BLAZEPOSE33, H36M17, conversion_matrix
 from emf_ros.train.multiview import View, smooth, triangulate
 from emf_ros.train.video import BLAZEPOSE, OURS, Truth, evaluate_video
+from emf_ros.types import Frame2D, Pose2D
 from emf_ros.video import FrameSource, frames_of, open_source
 
 
@@ -167,8 +162,8 @@ def lifted(
         if not np.isfinite(seen[index]).all(axis=1).any():
             continue
         stamp_ns = round(stamps[index] * 1e9)
-        person = Person2D(1, seen[index])
-        pipeline.observe(KeypointFrame(stamp_ns, "", BLAZEPOSE33.name, view.camera.size, [person]))
+        person = Pose2D(seen[index], track_id=1)
+        pipeline.observe(Frame2D(stamp_ns, "", BLAZEPOSE33.name, view.camera.size, [person]))
         (result,) = lift_together([pipeline])
         if result is not None and np.isfinite(result.people[0].joints).all():
             joints = result.people[0].joints

@@ -33,11 +33,12 @@ from detector_errors import jpeg, low_contrast, motion_blur
 
 from emf_ros.detect.blazepose import BlazePoseDetector
 from emf_ros.detect.factory import make_detector
-from emf_ros.detect.protocol import Detection, Detector, DetectorError
+from emf_ros.detect.protocol import Detector, DetectorError
 from emf_ros.detect.weights import ModelUnavailable, ensure_demo_video
 from emf_ros.machine import load, machine
 from emf_ros.people import PeopleTracker
 from emf_ros.track import WEAK
+from emf_ros.types import Pose2D
 from emf_ros.video import frames_of, open_source
 
 FRAME_NS = 33_333_333
@@ -155,7 +156,7 @@ def no_people(title: str, pictures: Sequence[np.ndarray], backends: Sequence[Bac
 # ---------------------------------------------------------------------------------- people
 
 
-def people(every: int) -> Iterator[tuple[np.ndarray, Detection]]:
+def people(every: int) -> Iterator[tuple[np.ndarray, Pose2D]]:
     """RGB pictures of the demo, and those who are in them for certain."""
     detector = Backend("blazepose", "full").make()
     for index, _, picture in frames_of(open_source(ensure_demo_video())):
@@ -166,9 +167,7 @@ def people(every: int) -> Iterator[tuple[np.ndarray, Detection]]:
     detector.close()
 
 
-def conditions(
-    picture: np.ndarray, person: Detection
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def conditions(picture: np.ndarray, person: Pose2D) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """What is made of a picture: how, the result, and where the person's keypoints are in it."""
     generator = np.random.default_rng(0)
     height, width = picture.shape[:2]

@@ -14,9 +14,10 @@ import torch
 
 from emf_ros.camera import Camera
 from emf_ros.lift.engine import Engine, OnnxEngine, TorchEngine, default_threads
-from emf_ros.lift.pipeline import KeypointFrame, LiftPipeline, Person2D, PipelineConfig
+from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig
 from emf_ros.machine import load, machine
 from emf_ros.paths import share_folder
+from emf_ros.types import Frame2D, Pose2D
 
 CAMERA = Camera.from_fov(1280, 720, 60.0)
 
@@ -24,7 +25,7 @@ CAMERA = Camera.from_fov(1280, 720, 60.0)
 AGES_S = (1, 10, 60)
 
 
-def walking(people: int, index: int) -> list[Person2D]:
+def walking(people: int, index: int) -> list[Pose2D]:
     """Keypoints that move; what they show is of no matter to the time that a step takes."""
     rng = np.random.default_rng(7)
     out = []
@@ -33,7 +34,7 @@ def walking(people: int, index: int) -> list[Person2D]:
         keypoints[:, :2] = rng.normal((640, 360), (60, 150), (17, 2))
         keypoints[:, 0] += 150 * np.sin(0.02 * index) + 10 * i
         keypoints[:, 2] = 0.9
-        out.append(Person2D(i + 1, keypoints))
+        out.append(Pose2D(keypoints, track_id=i + 1))
     return out
 
 
@@ -43,7 +44,7 @@ def steps_ms(engine: Engine, people: int, count: int) -> np.ndarray:
     pipeline.set_camera(CAMERA)
     times = []
     for index in range(count):
-        frame = KeypointFrame(index * 33_333_333, "", "h36m17", CAMERA.size, walking(people, index))
+        frame = Frame2D(index * 33_333_333, "", "h36m17", CAMERA.size, walking(people, index))
         begin = time.perf_counter()
         result = pipeline.update(frame)
         times.append(1000 * (time.perf_counter() - begin))

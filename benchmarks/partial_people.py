@@ -25,12 +25,13 @@ import torch
 
 from emf_ros.camera import Camera
 from emf_ros.lift.engine import Engine, make_engine
-from emf_ros.lift.pipeline import KeypointFrame, LiftPipeline, Person2D, PipelineConfig
+from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig
 from emf_ros.machine import machine
 from emf_ros.skeletons import H36M17
 from emf_ros.train.detector_model import DetectorErrors, Failure
 from emf_ros.train.mocap import WindowSampler, load_mocap
 from emf_ros.train.synthesis import CameraRanges, Synthesizer
+from emf_ros.types import Frame2D, Pose2D
 
 HEAD = ("nose", "head_top", "thorax")
 SHOULDERS = ("left_shoulder", "right_shoulder")
@@ -98,9 +99,9 @@ def lifted(engine: Engine, rays: np.ndarray, scores: np.ndarray) -> list:
     for t in range(rays.shape[1]):
         keypoints = np.concatenate([1000.0 * rays[:, t], scores[:, t, :, None]], axis=-1)
         keypoints[scores[:, t] == 0] = (np.nan, np.nan, 0.0)
-        people = [Person2D(i, k) for i, k in enumerate(keypoints)]
+        people = [Pose2D(k, track_id=i) for i, k in enumerate(keypoints)]
         stamp_ns = round(t / RATE_HZ * 1e9)
-        pipeline.observe(KeypointFrame(stamp_ns, "", H36M17.name, camera.size, people))
+        pipeline.observe(Frame2D(stamp_ns, "", H36M17.name, camera.size, people))
     result = pipeline.lift()
     found = {p.track_id: p for p in result.people} if result is not None else {}
     return [found.get(i) for i in range(len(rays))]

@@ -34,7 +34,6 @@ import cv2
 import numpy as np
 
 from emf_ros.detect.factory import make_detector
-from emf_ros.detect.protocol import Detection
 from emf_ros.detect.weights import ensure_demo_video
 from emf_ros.geometry.boxes import person_boxes
 from emf_ros.machine import load, machine
@@ -42,6 +41,7 @@ from emf_ros.people import PeopleTracker
 from emf_ros.skeletons import BLAZEPOSE33
 from emf_ros.track import Tracker
 from emf_ros.track.association import assign
+from emf_ros.types import Pose2D
 from emf_ros.video import frames_of, open_source
 
 CACHE = Path(tempfile.gettempdir()) / "emf_ros_bench_tracking.npz"
@@ -89,7 +89,7 @@ BODY = TRUNK + [
 # ---------------------------------------------------------------------------------- the demo
 
 
-def demo_detections() -> list[list[Detection]]:
+def demo_detections() -> list[list[Pose2D]]:
     """Per frame; out of a file from the second time on."""
     if not CACHE.is_file():
         print(f"finding keypoints, once; kept in {CACHE}", flush=True)
@@ -103,11 +103,11 @@ def demo_detections() -> list[list[Detection]]:
         frames, scores, keypoints = zip(*rows, strict=True)
         np.savez(CACHE, frames=frames, scores=scores, keypoints=keypoints, count=index + 1)
     with np.load(CACHE) as file:
-        out: list[list[Detection]] = [[] for _ in range(int(file["count"]))]
+        out: list[list[Pose2D]] = [[] for _ in range(int(file["count"]))]
         for frame, score, pose in zip(
             file["frames"], file["scores"], file["keypoints"], strict=True
         ):
-            out[frame].append(Detection(pose, float(score)))
+            out[frame].append(Pose2D(pose, float(score)))
     return out
 
 
@@ -116,7 +116,7 @@ def middle(keypoints: np.ndarray) -> np.ndarray:
     return keypoints[TRUNK, :2].mean(axis=0)
 
 
-def labelled(found: list[list[Detection]]) -> Iterator[dict[str, Detection]]:
+def labelled(found: list[list[Pose2D]]) -> Iterator[dict[str, Pose2D]]:
     """Per frame, whom the detections show; ghosts are nobody, and neither are doubles."""
     for frame, detections in enumerate(found):
         people = {}
@@ -147,7 +147,7 @@ def demo_pictures() -> list[np.ndarray]:
 class Source:
     """One real person's keypoints and pictures over time, forwards and backwards again."""
 
-    def __init__(self, name: str, people: list[dict[str, Detection]], pictures: list[np.ndarray]):
+    def __init__(self, name: str, people: list[dict[str, Pose2D]], pictures: list[np.ndarray]):
         first, last = SOURCES[name]
         known = [f for f in range(first, last + 1) if name in people[f]]
         poses = np.stack([people[f][name].keypoints for f in known])
@@ -276,7 +276,7 @@ class Frame:
     """
 
     stamp_ns: int
-    detections: list[Detection]
+    detections: list[Pose2D]
     whom: list[int]
     visible: set[int]
     image: np.ndarray | None
@@ -306,7 +306,7 @@ class Scene:
         actors.sort(key=lambda actor: -actor.offset[1])
         last_in = [-np.inf] * len(actors)
         number = list(range(len(actors)))
-        ghosts: list[Detection] = []
+        ghosts: list[Pose2D] = []
         for index in range(int(self.seconds * self.rate_hz)):
             if random.random() < 0.1:
                 continue
@@ -344,7 +344,7 @@ class Scene:
             if random.random() < 0.02:
                 pose = shown[random.integers(len(shown))][0].copy()
                 pose[:, :2] += random.normal(0, 200, 2)
-                ghosts.append(Detection(pose, float(random.uniform(0.4, 0.7))))
+                ghosts.append(Pose2D(pose, float(random.uniform(0.4, 0.7))))
             order = random.permutation(len(detections) + len(ghosts))
             everything = detections + ghosts
             numbers = whom + [-1] * len(ghosts)
@@ -356,7 +356,7 @@ class Scene:
                 _paste(shown) if with_images else None,
             )
 
-    def _found(self, pose: np.ndarray, covered: np.ndarray | None) -> Detection | None:
+    def _found(self, pose: np.ndarray, covered: np.ndarray | None) -> Pose2D | None:
         random = self.random
         pose = pose.copy()
         size = float(np.linalg.norm(np.ptp(pose[:, :2], axis=0)))
@@ -371,7 +371,7 @@ class Scene:
             pose[:, 2] *= 0.4
         elif dice < 0.09:
             pose = pose[list(BLAZEPOSE33.mirror)]
-        return Detection(pose, float(pose[BODY, 2].mean()))
+        return Pose2D(pose, float(pose[BODY, 2].mean()))
 
 
 def _paste(shown: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
@@ -387,11 +387,11 @@ def _paste(shown: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray
     return canvas
 
 
-def shrunk(detection: Detection) -> Detection:
+def shrunk(detection: Pose2D) -> Pose2D:
     """In the pixels of the pictures."""
     pose = detection.keypoints.copy()
     pose[:, :2] = (pose[:, :2] + 0.5) * SHRUNK - 0.5
-    return Detection(pose, detection.score)
+    return Pose2D(pose, detection.score)
 
 
 # ---------------------------------------------------------------------------------- measures
@@ -414,7 +414,7 @@ class Score:
         self._reported = 0
         self.first_ns = self.last_ns = -1
 
-    def add(self, frame: Frame, found: list[tuple[int, Detection]]) -> None:
+    def add(self, frame: Frame, found: list[tuple[int, Pose2D]]) -> None:
         whom = {id(d): w for d, w in zip(frame.detections, frame.whom, strict=True)}
         ids = {whom[id(d)]: number for number, d in found}
         self._reported += len(found)
@@ -496,7 +496,7 @@ def row(people: int, rate: float, name: str, scores: list[Score]) -> str:
     )
 
 
-def demo(found: list[list[Detection]], pictures: list[np.ndarray] | None) -> str:
+def demo(found: list[list[Pose2D]], pictures: list[np.ndarray] | None) -> str:
     """The ids that each of the demo's people had, with their numbers of frames."""
     tracker = PeopleTracker(BLAZEPOSE33)
     ids: dict[str, Counter[int]] = {name: Counter() for name in (*PATHS, "nobody")}
@@ -506,8 +506,8 @@ def demo(found: list[list[Detection]], pictures: list[np.ndarray] | None) -> str
         pairs = [(shrunk(d), names.get(id(d), "nobody")) for d in detections]
         image = pictures[index] if pictures else None
         size = (round(SIZE[0] * SHRUNK), round(SIZE[1] * SHRUNK))
-        for number, d in tracker.update_keypoints([d for d, _ in pairs], size, stamp_ns, image):
-            ids[next(name for other, name in pairs if other is d)][number] += 1
+        for d in tracker.update_keypoints([d for d, _ in pairs], size, stamp_ns, image):
+            ids[next(n for other, n in pairs if other.keypoints is d.keypoints)][d.track_id] += 1
     out = "; ".join(f"{name}: {dict(c)}" for name, c in ids.items())
     return f"{out}; refused: {dict(tracker.counts)}"
 

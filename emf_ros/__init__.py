@@ -10,20 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .camera import Camera
-    from .detect.protocol import Detection
-    from .session import Person, SkeletonTracker, TrackState
+    from .session import Person, SkeletonTracker
+    from .types import Frame2D, Frame3D, Pose2D, Pose3D, TrackState
 
 __version__ = "0.1.0"
 
-__all__ = ["Camera", "Detection", "Person", "SkeletonTracker", "TrackState"]
+__all__ = [
+    "Camera",
+    "Frame2D",
+    "Frame3D",
+    "Person",
+    "Pose2D",
+    "Pose3D",
+    "SkeletonTracker",
+    "TrackState",
+]
 
 #: The module of each public name.
 _MODULES = {
     "Camera": "camera",
-    "Detection": "detect.protocol",
+    "Frame2D": "types",
+    "Frame3D": "types",
     "Person": "session",
+    "Pose2D": "types",
+    "Pose3D": "types",
     "SkeletonTracker": "session",
-    "TrackState": "session",
+    "TrackState": "types",
 }
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .detect.factory import make_detector
-from .detect.protocol import Detection, Detector
+from .detect.protocol import Detector
 from .skeletons import Layout
 from .stamps import StampFilter
 from .track import WEAK, QualityGate, Tracker
+from .types import Pose2D
 
 #: Minimum score of a detection that begins a track, 0..1. A weaker one, down to `WEAK` times this,
 #: can only continue one.
@@ -97,7 +99,7 @@ class PeopleTracker:
         """One line for the log: which detector runs, and where."""
         return self.detector.description if self.detector is not None else "no detector"
 
-    def update(self, image: np.ndarray, stamp_ns: int) -> list[tuple[int, Detection]]:
+    def update(self, image: np.ndarray, stamp_ns: int) -> list[Pose2D]:
         """Detect and track people in the next image.
 
         Args:
@@ -105,7 +107,7 @@ class PeopleTracker:
             stamp_ns: of the image, ns.
 
         Returns:
-            (id, detection) of each confirmed person, ids rising; none where the stamp is refused.
+            the confirmed people with their ids, ids rising; empty where the stamp is refused.
 
         Raises:
             ValueError: there is no detector.
@@ -122,11 +124,11 @@ class PeopleTracker:
 
     def update_keypoints(
         self,
-        people: Sequence[Detection],
+        people: Sequence[Pose2D],
         image_size: tuple[int, int],
         stamp_ns: int,
         image: np.ndarray | None = None,
-    ) -> list[tuple[int, Detection]]:
+    ) -> list[Pose2D]:
         """Track people whose keypoints are known already, as those of other packages.
 
         They pass the same rules on plausibility and duplicates as detections in images.
@@ -138,7 +140,7 @@ class PeopleTracker:
             image: (H, W, 3) uint8 RGB, for the appearance; None where there is none.
 
         Returns:
-            as `update`; the detections are those that were given.
+            as `update`; the keypoints are the arrays that were given.
 
         Raises:
             ValueError: the keypoints are not in the tracker's layout.
@@ -148,7 +150,7 @@ class PeopleTracker:
         plausible, rejected = self._quality.select(people, image_size)
         self.counts.update(rejected)
         tracked = self._tracker.update(plausible, stamp_ns, image if self.use_appearance else None)
-        return [(self._before_first + number, detection) for number, detection in tracked]
+        return [replace(pose, track_id=self._before_first + number) for number, pose in tracked]
 
     def _is_accepted(self, stamp_ns: int) -> bool:
         """Whether an image is used. The newest stamp is one that the caller has asked about."""

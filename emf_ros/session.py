@@ -11,7 +11,6 @@ It needs no ROS.
 
 from __future__ import annotations
 
-import enum
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,38 +25,17 @@ from .camera import Camera
 from .detect.protocol import Detector
 from .lift.engine import make_engine
 from .lift.memory import KeypointMemory
-from .lift.pipeline import (
-    COASTING,
-    ENDED,
-    TRACKED,
-    UNTRACKED,
-    WARMING_UP,
-    KeypointFrame,
-    LiftPipeline,
-    LiftResult,
-    Person2D,
-    PipelineConfig,
-    body_score,
-    lift_together,
-)
+from .lift.pipeline import LiftPipeline, PipelineConfig, body_score, lift_together
 from .people import MIN_SCORE, PeopleTracker
 from .skeletons import H36M17, get_layout
 from .stamps import NANOSECONDS, StampVerdict
+from .types import UNTRACKED, Frame2D, Frame3D, Pose2D, TrackState
 
 #: Largest stamp, s: as nanoseconds a larger one has no 64-bit number.
 MAX_STAMP_S = 9.2e9
 
 #: Orders of the channels of an image.
 COLORS = ("bgr", "rgb")
-
-
-class TrackState(enum.IntEnum):
-    """What is known about a person; the values are those of emf_ros_msgs/Skeleton3D."""
-
-    WARMING_UP = WARMING_UP
-    TRACKED = TRACKED
-    COASTING = COASTING
-    ENDED = ENDED
 
 
 @dataclass(frozen=True)
@@ -117,15 +95,15 @@ class _Feed:
         pipeline.set_camera(camera)
         pipeline.watch = self._watch
 
-    def _watch(self, stamp_ns: int, people: list[Person2D]) -> None:
+    def _watch(self, stamp_ns: int, people: list[Pose2D]) -> None:
         self._seen.add(stamp_ns, self._stamp, people)
 
-    def observe(self, stamp: float, frame: KeypointFrame) -> bool:
+    def observe(self, stamp: float, frame: Frame2D) -> bool:
         """Take in one image's keypoints; whether they are of use."""
         self._stamp = stamp
         return self.pipeline.observe(frame)
 
-    def persons(self, result: LiftResult | None) -> list[Person]:
+    def persons(self, result: Frame3D | None) -> list[Person]:
         """The poses with the keypoints of the image that they describe."""
         if result is None:
             return []
@@ -134,7 +112,7 @@ class _Feed:
         return [
             Person(
                 person.track_id,
-                TrackState(person.state),
+                person.state,
                 stamp,
                 person.score,
                 person.joints,
@@ -143,7 +121,7 @@ class _Feed:
                 person.root,
                 person.root_covariance,
                 person.velocity,
-                None if person.state == ENDED else keypoints.get(person.track_id),
+                None if person.state == TrackState.ENDED else keypoints.get(person.track_id),
             )
             for person in result.people
         ]
@@ -315,10 +293,10 @@ class SkeletonTracker:
                 raise ValueError(f"there are {len(values)} {what} for {len(people)} people")
         size = self._size(name, image_size)
         found = [
-            Person2D(number, points, score if score == score else body_score(points, kind))
+            Pose2D(points, score if score == score else body_score(points, kind), number)
             for number, points, score in zip(numbers, people, sure, strict=True)
         ]
-        frame = KeypointFrame(_nanoseconds(stamp), "", layout, size, found)
+        frame = Frame2D(_nanoseconds(stamp), "", layout, size, found)
         return self._lift({name: feed.observe(stamp, frame)})[name]
 
     def close(self) -> None:
@@ -407,9 +385,9 @@ class SkeletonTracker:
         if not verdict.accepted:
             self.counts[verdict.value] += 1
             return False
-        found = [Person2D(i, d.keypoints, d.score) for i, d in people.update(image, stamp_ns)]
+        found = people.update(image, stamp_ns)
         size = (image.shape[1], image.shape[0])
-        frame = KeypointFrame(stamp_ns, "", people.layout.name, size, found, stamp_verdict=verdict)
+        frame = Frame2D(stamp_ns, "", people.layout.name, size, found, stamp_verdict=verdict)
         return feed.observe(stamp, frame)
 
     def _lift(self, observed: Mapping[str, bool]) -> dict[str, list[Person]]:

@@ -8,7 +8,7 @@ import sys
 import cv2
 import numpy as np
 
-from emf_ros import Camera, Detection, SkeletonTracker
+from emf_ros import Camera, Pose2D, SkeletonTracker
 from emf_ros.detect.factory import make_detector
 from emf_ros.video import frames_of, open_source
 
@@ -21,7 +21,7 @@ class FlowDetector:
         self.layout, self.refused = self._blazepose.layout, self._blazepose.refused
         self._people, self._grey, self._count = [], None, 0
 
-    def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
+    def detect(self, image: np.ndarray, stamp_ns: int) -> list[Pose2D]:
         before, self._grey = self._grey, cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         if self._count % 3 == 0:
             self._people = self._blazepose.detect(image, stamp_ns)
@@ -30,11 +30,11 @@ class FlowDetector:
         self._count += 1
         return self._people
 
-    def _moved(self, person: Detection, before: np.ndarray) -> Detection:
+    def _moved(self, person: Pose2D, before: np.ndarray) -> Pose2D:
         points = person.keypoints[:, :2].astype(np.float32)
         points, found, _ = cv2.calcOpticalFlowPyrLK(before, self._grey, points, None)
         scores = person.keypoints[:, 2] * found[:, 0]
-        return Detection(np.column_stack([points, scores]), person.score)
+        return Pose2D(np.column_stack([points, scores]), person.score)
 
     def close(self) -> None:
         self._blazepose.close()

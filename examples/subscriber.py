@@ -5,7 +5,6 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 
-from emf_ros import TrackState
 from emf_ros.nodes.conversions import skeletons_from_msg
 from emf_ros.skeletons import get_layout
 from emf_ros_msgs.msg import Skeleton3DArray
@@ -21,7 +20,7 @@ class Subscriber(Node):
     def on_skeletons(self, message: Skeleton3DArray) -> None:
         left_wrist = get_layout(message.layout).index("left_wrist")
         for person in skeletons_from_msg(message).people:
-            state = TrackState(person.state).name
+            state = person.state.name
             # (3,) m in the frame of the message; NaN where unknown.
             print(person.track_id, state, person.root, person.joints[left_wrist], flush=True)
 

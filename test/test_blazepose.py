@@ -22,7 +22,7 @@ from emf_ros.detect.blazepose.detector import TrackedPose
 from emf_ros.detect.blazepose.roi import Roi, roi_from_points, rotation
 from emf_ros.detect.blazepose.tiles import BURST_FRAMES, tile_grids, tile_sequence
 from emf_ros.detect.factory import make_detector
-from emf_ros.detect.protocol import Detection, DetectorError
+from emf_ros.detect.protocol import DetectorError
 from emf_ros.detect.tflite_to_onnx import ConversionError, convert, to_dense
 from emf_ros.detect.weights import (
     ModelUnavailable,
@@ -35,6 +35,7 @@ from emf_ros.runtime import device
 from emf_ros.runtime import onnx as onnx_session
 from emf_ros.skeletons import BLAZEPOSE33
 from emf_ros.track import QualityGate, Tracker
+from emf_ros.types import Pose2D
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -61,7 +62,7 @@ def detector():
     made.close()
 
 
-def distances(found: list[Detection], reference: list[Detection]) -> list[np.ndarray | None]:
+def distances(found: list[Pose2D], reference: list[Pose2D]) -> list[np.ndarray | None]:
     """Per person of the reference the keypoints' distances (33,), as shares of its height; None
     for one that was not found."""
     result: list[np.ndarray | None] = []
@@ -371,7 +372,7 @@ def test_upside_down_person_is_detected(picture):
     found = detector.detect(turned, FRAME_NS)
     height, width = turned.shape[:2]
     back = [
-        Detection(np.column_stack([(width, height) - d.keypoints[:, :2] - 1, d.keypoints[:, 2]]), 1)
+        Pose2D(np.column_stack([(width, height) - d.keypoints[:, :2] - 1, d.keypoints[:, 2]]), 1)
         for d in found
     ]
     apart = [d for d in distances(back, upright) if d is not None]
@@ -612,7 +613,7 @@ def test_merged_pose_on_another_persons_legs_is_not_tracked(picture, detector, m
     feet = person.keypoints[[detector.layout.index(f"{s}_ankle") for s in ("left", "right")], 1]
     taller = person.keypoints.copy()
     taller[:, 1] = feet.mean() + 3 * (taller[:, 1] - feet.mean())
-    merged = Detection(taller, person.score - 0.1)
+    merged = Pose2D(taller, person.score - 0.1)
     poses = [TrackedPose(d, 1.0, roi, verification) for d in (merged, person)]
     detector._tracked, detector._tiles._sequence = poses, iter(())
     monkeypatch.setattr(detector, "_infer_landmarks", lambda pyramid, rois: poses[: len(rois)])

@@ -49,13 +49,13 @@ def test_an_example_tracks_the_two_people_of_a_video(name: str, clip: Path) -> N
 
 def test_skeletons_as_numpy_are_what_was_published() -> None:
     """There and back through the message."""
-    from emf_ros.lift.pipeline import COASTING, TRACKED, LiftResult, Person3D
     from emf_ros.nodes import conversions
+    from emf_ros.types import Frame3D, Pose3D, TrackState
 
     rng = np.random.default_rng(0)
-    known = Person3D(
+    known = Pose3D(
         3,
-        TRACKED,
+        TrackState.TRACKED,
         0.5,
         rng.normal(size=(17, 3)),
         rng.integers(0, 5, 17) / 4,
@@ -65,7 +65,9 @@ def test_skeletons_as_numpy_are_what_was_published() -> None:
         rng.normal(size=(3, 3)),
         rng.normal(size=3),
     )
-    sent = LiftResult(-1_500_000_001, 133_333_332, [known, Person3D.unknown(4, COASTING)], 2.5)
+    sent = Frame3D(
+        -1_500_000_001, 133_333_332, [known, Pose3D.unknown(4, TrackState.COASTING)], 2.5
+    )
     message = conversions.skeletons_msg(sent, "camera", "h36m17", 1.0, 1.0, 1.0)
     read = conversions.skeletons_from_msg(message)
     assert (read.stamp_ns, read.lag_ns, read.lift_ms) == (sent.stamp_ns, sent.lag_ns, 2.5)
@@ -75,15 +77,15 @@ def test_skeletons_as_numpy_are_what_was_published() -> None:
 
 
 def test_the_subscriber_prints_what_a_lifter_publishes(ros, tmp_path: Path) -> None:
-    from emf_ros.lift.pipeline import ENDED, TRACKED, LiftResult, Person3D
     from emf_ros.nodes import conversions
     from emf_ros.skeletons import H36M17
+    from emf_ros.types import Frame3D, Pose3D, TrackState
     from emf_ros_msgs.msg import Skeleton3DArray
 
-    seen = Person3D.unknown(7, TRACKED)
+    seen = Pose3D.unknown(7, TrackState.TRACKED)
     seen.root[:] = (0.5, 0.25, 3.0)
     seen.joints[H36M17.index("left_wrist")] = (1.5, -0.25, 2.5)
-    result = LiftResult(5, 0, [seen, Person3D.unknown(8, ENDED)], 1.0)
+    result = Frame3D(5, 0, [seen, Pose3D.unknown(8, TrackState.ENDED)], 1.0)
     message = conversions.skeletons_msg(result, "camera", "h36m17", 1.0, 1.0, 1.0)
     publisher = ros.publisher(Skeleton3DArray, "/test_subscriber_example/skeletons")
     out = tmp_path / "out.txt"

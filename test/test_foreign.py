@@ -25,7 +25,7 @@ from conftest import (
 from test_plausibility import standing
 
 from emf_ros.lift.engine import make_engine
-from emf_ros.lift.pipeline import UNTRACKED, LiftPipeline
+from emf_ros.lift.pipeline import LiftPipeline
 from emf_ros.nodes.common import NodeError
 from emf_ros.nodes.foreign import (
     BodyCollector,
@@ -37,6 +37,7 @@ from emf_ros.nodes.foreign import (
 )
 from emf_ros.nodes.params import KEYPOINTS_TYPES
 from emf_ros.skeletons import BLAZEPOSE33, COCO17, H36M17, HRI18, convert_keypoints
+from emf_ros.types import UNTRACKED
 
 SIZE = (640, 480)
 FOREIGN = [name for name in KEYPOINTS_TYPES if name != "emf_ros"]

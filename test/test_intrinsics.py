@@ -18,7 +18,8 @@ from emf_ros.intrinsics import (
     IntrinsicsFilter,
     same_rays,
 )
-from emf_ros.lift.pipeline import ENDED, TRACKED, LiftPipeline
+from emf_ros.lift.pipeline import LiftPipeline
+from emf_ros.types import TrackState
 
 LENS = replace(CAMERA, distortion=np.array([-0.3, 0.1, 0.0, 0.0, 0.0]))
 FISHEYE = replace(CAMERA, model="equidistant", distortion=np.array([0.01, 0.0, 0.0, 0.0]))
@@ -125,7 +126,7 @@ class TestPipeline:
                 pipeline.update(frame_of([r], (t + 30) * 1e9 / 30)) for t, r in enumerate(rays)
             ]
             states = [[p.state for p in result.people] for result in results]
-        assert states[5:] == [[TRACKED]] * 15
+        assert states[5:] == [[TrackState.TRACKED]] * 15
         assert not pipeline.counts
 
     @pytest.mark.parametrize("cameras", [(CAMERA, None), (None, CAMERA), (CAMERA, zoomed(1.2))])
@@ -133,13 +134,13 @@ class TestPipeline:
         pipeline = LiftPipeline(engine)
         states = lifted(pipeline, [cameras[0]] * 12 + [cameras[1]] * 12)
         assert pipeline.counts == {"camera_changed": 1}
-        assert sum(s.count(ENDED) for s in states) == 1
-        assert states[-1] == [TRACKED]
+        assert sum(s.count(TrackState.ENDED) for s in states) == 1
+        assert states[-1] == [TrackState.TRACKED]
 
     def test_rounding_restarts_nothing(self, engine):  # noqa: F811
         pipeline = pipeline_of(engine)
         cameras = [jittered(CAMERA, 1e-9 * (k % 2)) for k in range(20)]
-        assert lifted(pipeline, cameras)[5:] == [[TRACKED]] * 15
+        assert lifted(pipeline, cameras)[5:] == [[TrackState.TRACKED]] * 15
         assert not pipeline.counts
 
     def test_a_small_change_is_used_from_the_next_image_on(self, engine):  # noqa: F811

@@ -19,8 +19,9 @@ from emf_ros.detect.factory import make_detector
 from emf_ros.detect.onnx.config import NetworkConfig, load_config
 from emf_ros.detect.onnx.decode import crop, decode_crops, letterbox
 from emf_ros.detect.onnx.detector import OnnxPoseDetector
-from emf_ros.detect.protocol import Detection, DetectorError
+from emf_ros.detect.protocol import DetectorError
 from emf_ros.skeletons import COCO17, HALPE26
+from emf_ros.types import Pose2D
 
 ULTRALYTICS = {"std": (255.0, 255.0, 255.0)}
 
@@ -90,7 +91,7 @@ def scene(width: int, height: int, count: int = 17) -> tuple[np.ndarray, np.ndar
     return picture(width, height, [person], 0.3 * apart.min()), person
 
 
-def error(found: Detection, person: np.ndarray) -> float:
+def error(found: Pose2D, person: np.ndarray) -> float:
     """The largest distance of a keypoint from its marker, px of the picture."""
     return float(np.linalg.norm(found.keypoints[:, :2] - person, axis=-1).max())
 
@@ -188,7 +189,7 @@ def test_people_are_followed_between_detections(tmp_path):
     see = made._finder.see
     made._finder.see = lambda *given: (calls.append(1), see(*given))[1]
 
-    def looked(image: np.ndarray, stamp_ns: int) -> tuple[bool, list[Detection]]:
+    def looked(image: np.ndarray, stamp_ns: int) -> tuple[bool, list[Pose2D]]:
         """Whether boxes were looked for, and who was found."""
         before = len(calls)
         found = made.detect(image, stamp_ns)
@@ -220,7 +221,7 @@ def test_without_boxes_one_person_is_followed(models):
         see(image, places),
     )[1]
 
-    def looked(image: np.ndarray, stamp_ns: int) -> tuple[bool, list[Detection]]:
+    def looked(image: np.ndarray, stamp_ns: int) -> tuple[bool, list[Pose2D]]:
         """Whether in the whole picture, and who was found."""
         found = made.detect(image, stamp_ns)
         return scales[-1] == letterbox(image.shape, made._pose.size, "center").scale, found

@@ -9,9 +9,10 @@ from test_plausibility import standing
 
 from emf_ros.detect.protocol import DetectorError
 from emf_ros.lift.engine import make_engine
-from emf_ros.lift.pipeline import UNTRACKED, KeypointFrame, LiftPipeline, Person2D
+from emf_ros.lift.pipeline import LiftPipeline
 from emf_ros.people import PeopleTracker
 from emf_ros.skeletons import BLAZEPOSE33, COCO17
+from emf_ros.types import UNTRACKED, Frame2D, Pose2D
 
 SIZE = (1280, 720)
 
@@ -51,8 +52,8 @@ class TestImages:
         tracker = PeopleTracker(COCO17, Squares())
         found = [tracker.update(picture(300, 900), step * FRAME_NS) for step in range(5)]
         assert not found[0]
-        assert [number for number, _ in found[-1]] == [1, 2]
-        assert [d.keypoints[5, 0] < 640 for _, d in found[-1]] == [True, False]
+        assert [d.track_id for d in found[-1]] == [1, 2]
+        assert [d.keypoints[5, 0] < 640 for d in found[-1]] == [True, False]
 
     def test_what_the_detector_rejects_is_counted_once(self):
         tracker = PeopleTracker(COCO17, Squares())
@@ -72,7 +73,7 @@ class TestImages:
         for step in range(3):
             assert tracker.stamps.take(step * FRAME_NS).accepted
             found = tracker.update(picture(300), step * FRAME_NS)
-        assert [number for number, _ in found] == [1]
+        assert [d.track_id for d in found] == [1]
 
     def test_close_closes_the_detector(self):
         detector = Squares()
@@ -94,7 +95,7 @@ class TestImages:
             found = tracker.update(np.ascontiguousarray(image[..., ::-1]), index * FRAME_NS)
         tracker.close()
         assert len(found) == 2 and tracker.layout is BLAZEPOSE33
-        assert all(d.keypoints[:, 0].max() < FRAME_SIZE[0] + 200 for _, d in found)
+        assert all(d.keypoints[:, 0].max() < FRAME_SIZE[0] + 200 for d in found)
 
 
 class TestKeypoints:
@@ -106,14 +107,14 @@ class TestKeypoints:
                 impossible.keypoints[COCO17.index(joint), :2] = (5.0, 5.0)
             people = [walking(step), walking(step, 301.0), impossible]
             found = tracker.update_keypoints(people, SIZE, step * FRAME_NS)
-        assert [number for number, _ in found] == [1]
+        assert [d.track_id for d in found] == [1]
         assert +tracker.counts == {"duplicate": 5, "impossible_bones": 5}
 
     def test_ids_begin_where_they_are_told(self):
         tracker = PeopleTracker(COCO17, first_id=41)
         for step in range(4):
             found = tracker.update_keypoints([walking(step)], SIZE, step * FRAME_NS)
-        assert [number for number, _ in found] == [41]
+        assert [d.track_id for d in found] == [41]
 
 
 class TestUntrackedPeopleInThePipeline:
@@ -129,7 +130,7 @@ class TestUntrackedPeopleInThePipeline:
         pipeline = LiftPipeline(engine)
         pipeline.watch = lambda stamp_ns, people: ids.append([p.track_id for p in people])
         for step in range(steps):
-            frame = KeypointFrame(step * FRAME_NS, "", layout.name, SIZE, people_of_step(step))
+            frame = Frame2D(step * FRAME_NS, "", layout.name, SIZE, people_of_step(step))
             assert pipeline.observe(frame)
         return ids, pipeline
 
@@ -137,7 +138,7 @@ class TestUntrackedPeopleInThePipeline:
         ids, pipeline = self.observed(
             engine,
             lambda step: [
-                Person2D(UNTRACKED, walking(step, x).keypoints, 0.9) for x in (300.0, 800.0)
+                Pose2D(walking(step, x).keypoints, 0.9, UNTRACKED) for x in (300.0, 800.0)
             ],
         )
         assert sorted(ids[-1]) == [1, 2] and set(pipeline.active) == {1, 2}
@@ -146,7 +147,7 @@ class TestUntrackedPeopleInThePipeline:
     def test_without_a_score_the_keypoints_scores_count(self, engine):
         for score in (0.0, np.nan):
             ids, _ = self.observed(
-                engine, lambda step, s=score: [Person2D(UNTRACKED, walking(step).keypoints, s)]
+                engine, lambda step, s=score: [Pose2D(walking(step).keypoints, s, UNTRACKED)]
             )
             assert ids[-1] == [1]
 
@@ -156,7 +157,7 @@ class TestUntrackedPeopleInThePipeline:
         def people(step):
             numbers = (UNTRACKED, 9) if 3 <= step < 8 else (7, 9)
             return [
-                Person2D(number, walking(step, x).keypoints, 0.9)
+                Pose2D(walking(step, x).keypoints, 0.9, number)
                 for number, x in zip(numbers, (300.0, 800.0), strict=True)
             ]
 
@@ -169,7 +170,7 @@ class TestUntrackedPeopleInThePipeline:
     def test_ids_stay_within_32_bits(self, engine):
         def people(step):
             number = 2**32 - 1 if step == 0 else UNTRACKED
-            return [Person2D(number, walking(step).keypoints, 0.9)]
+            return [Pose2D(walking(step).keypoints, 0.9, number)]
 
         ids, _ = self.observed(engine, people)
         assert ids[0] == [2**32 - 1] and ids[-1] == [1]
@@ -178,8 +179,8 @@ class TestUntrackedPeopleInThePipeline:
         ids, pipeline = self.observed(
             engine,
             lambda step: [
-                Person2D(UNTRACKED, walking(step).keypoints, 0.9),
-                Person2D(UNTRACKED, np.ones((5, 3)), 0.9),
+                Pose2D(walking(step).keypoints, 0.9, UNTRACKED),
+                Pose2D(np.ones((5, 3)), 0.9, UNTRACKED),
             ],
         )
         assert pipeline.active == (1,)
@@ -189,7 +190,7 @@ class TestUntrackedPeopleInThePipeline:
         def people(step):
             points = walking(step).keypoints
             points[step, :2] = (np.nan, np.inf, -np.inf, 1e300, -1e300, 1e5)[step]
-            return [Person2D(UNTRACKED, points, 0.9)]
+            return [Pose2D(points, 0.9, UNTRACKED)]
 
         with np.errstate(all="raise"):
             ids, pipeline = self.observed(engine, people)

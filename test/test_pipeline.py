@@ -7,18 +7,9 @@ from test_sides import exchange, walker
 from emf_ros.camera import Camera
 from emf_ros.lift.bones import bone_lengths
 from emf_ros.lift.engine import make_engine
-from emf_ros.lift.pipeline import (
-    COASTING,
-    ENDED,
-    TRACKED,
-    WARMING_UP,
-    KeypointFrame,
-    LiftPipeline,
-    Person2D,
-    PipelineConfig,
-    lift_together,
-)
+from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig, lift_together
 from emf_ros.lift.window import NANOSECONDS
+from emf_ros.types import Frame2D, Pose2D, TrackState
 
 CAMERA = Camera.from_fov(1280, 720, 70.0)
 
@@ -36,8 +27,12 @@ def lift(engine, rays, **settings):
     for t, points in enumerate(rays):
         flat = np.concatenate([points, np.ones((17, 1))], axis=-1)
         keypoints = np.concatenate([CAMERA.project(flat), np.ones((17, 1))], axis=-1)
-        frame = KeypointFrame(
-            round((1 + t / 30) * NANOSECONDS), "", "h36m17", CAMERA.size, [Person2D(1, keypoints)]
+        frame = Frame2D(
+            round((1 + t / 30) * NANOSECONDS),
+            "",
+            "h36m17",
+            CAMERA.size,
+            [Pose2D(keypoints, track_id=1)],
         )
         people += pipeline.update(frame).people
     assert all(person.root_valid for person in people)
@@ -67,9 +62,9 @@ def test_an_unknown_camera_is_guessed_across_the_longer_side(engine):
         for t, points in enumerate(rays):
             flat = np.concatenate([points, np.ones((17, 1))], axis=-1)
             keypoints = np.concatenate([upright.project(flat), np.ones((17, 1))], axis=-1)
-            people = [Person2D(1, keypoints)]
+            people = [Pose2D(keypoints, track_id=1)]
             stamp_ns = round((1 + t / 30) * NANOSECONDS)
-            result = pipeline.update(KeypointFrame(stamp_ns, "", "h36m17", upright.size, people))
+            result = pipeline.update(Frame2D(stamp_ns, "", "h36m17", upright.size, people))
         assert result.people[0].root_valid is (camera is not None)
         poses.append(result.people[0].joints - result.people[0].joints[:1])
     assert poses[0] == pytest.approx(poses[1], abs=1e-9)
@@ -105,8 +100,8 @@ def frame_of(rays, stamp_ns, track_ids=(1,), frame_id="", scores=None):
     for track_id, points, score in zip(track_ids, rays, scores, strict=True):
         flat = np.concatenate([points, np.ones((17, 1))], axis=-1)
         keypoints = np.concatenate([CAMERA.project(flat), np.ones((17, 1))], axis=-1)
-        people.append(Person2D(track_id, keypoints, float(score)))
-    return KeypointFrame(round(stamp_ns), frame_id, "h36m17", CAMERA.size, people)
+        people.append(Pose2D(keypoints, float(score), track_id))
+    return Frame2D(round(stamp_ns), frame_id, "h36m17", CAMERA.size, people)
 
 
 def pipeline_of(engine, **settings):
@@ -242,8 +237,8 @@ def test_whoever_was_seen_briefly_is_soon_given_up(engine, seen, coasts_s):
         shown = [rays[t]] if t < seen else []
         result = pipeline.update(frame_of(shown, STEP * (t + 30), (1,)[: len(shown)]))
         states += [p.state for p in result.people if p.track_id == 1]
-    assert states.count(ENDED) == 1 and states[-1] == ENDED
-    assert abs(states.count(COASTING) - 30 * coasts_s) <= 1
+    assert states.count(TrackState.ENDED) == 1 and states[-1] == TrackState.ENDED
+    assert abs(states.count(TrackState.COASTING) - 30 * coasts_s) <= 1
 
 
 def test_an_id_that_comes_back_after_its_end_begins_anew(engine):
@@ -256,7 +251,14 @@ def test_an_id_that_comes_back_after_its_end_begins_anew(engine):
     order = [
         state for state, before in zip(states, [None, *states], strict=False) if state != before
     ]
-    assert order == [WARMING_UP, TRACKED, COASTING, ENDED, WARMING_UP, TRACKED]
+    assert order == [
+        TrackState.WARMING_UP,
+        TrackState.TRACKED,
+        TrackState.COASTING,
+        TrackState.ENDED,
+        TrackState.WARMING_UP,
+        TrackState.TRACKED,
+    ]
 
 
 class TestWhoIsWho:

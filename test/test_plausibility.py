@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from emf_ros.detect.protocol import Detection
 from emf_ros.skeletons import BLAZEPOSE33, COCO17, get_layout
 from emf_ros.track import QualityGate
 from emf_ros.track.duplicates import is_duplicate, without_duplicates
 from emf_ros.track.plausibility import REASONS
+from emf_ros.types import Pose2D
 
 SIZE = (1280, 720)
 #: Joint positions of a standing person 1.7 m tall who faces the camera, m from the midpoint of the
@@ -33,7 +33,7 @@ def standing(layout=BLAZEPOSE33, x=600.0, y=600.0, height=340.0, score=0.9, dept
         right = -1 if joint.startswith("right") else 1
         across, down = POSITIONS[kind]
         points[i] = (x + depth * right * across * height / 1.7, y + down * height / 1.7, score)
-    return Detection(points, score)
+    return Pose2D(points, score)
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_people_of_the_demo_video_pass(gate, demo_keypoints):
     from conftest import FRAME_SIZE
 
     for people in demo_keypoints:
-        found, rejected = gate.select([Detection(k, s) for _, k, s in people], FRAME_SIZE)
+        found, rejected = gate.select([Pose2D(k, s) for _, k, s in people], FRAME_SIZE)
         assert len(found) == len(people), rejected
 
 

@@ -14,8 +14,9 @@ from test_plausibility import standing
 import emf_ros
 from emf_ros import Camera, SkeletonTracker, TrackState
 from emf_ros.lift.engine import EngineError
-from emf_ros.lift.pipeline import KeypointFrame, LiftPipeline, Person2D, PipelineConfig
+from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig
 from emf_ros.skeletons import COCO17, H36M17
+from emf_ros.types import Frame2D, Pose2D
 
 SIZE = (1280, 720)
 CAMERA = Camera.from_fov(*SIZE, 70.0)
@@ -104,9 +105,7 @@ def test_a_person_is_what_the_pipeline_says():
         (person,) = tracker.from_keypoints(
             [points], step * STEP_S, "coco17", SIZE, ids=[4], scores=[0.8]
         )
-        frame = KeypointFrame(
-            round(step * STEP_S * 1e9), "", "coco17", SIZE, [Person2D(4, points, 0.8)]
-        )
+        frame = Frame2D(round(step * STEP_S * 1e9), "", "coco17", SIZE, [Pose2D(points, 0.8, 4)])
         (expected,) = pipeline.update(frame).people
         assert (person.id, person.state, person.score) == (4, expected.state, expected.score)
         for name in ("joints", "confidence", "stddev", "root", "root_covariance", "velocity"):

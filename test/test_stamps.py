@@ -8,9 +8,9 @@ from test_pipeline import STEP, by_id, engine, frame_of, pipeline_of  # noqa: F4
 from test_sides import walker
 from test_tracker import ids, person
 
-from emf_ros.lift.pipeline import ENDED, TRACKED, WARMING_UP
 from emf_ros.stamps import EQUAL_IN_A_ROW, StampFilter, StampVerdict
 from emf_ros.track import Tracker
+from emf_ros.types import TrackState
 
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND
@@ -250,7 +250,7 @@ class TestPipeline:
         stamps.insert(10, odd(stamps[10]))
         pipeline = pipeline_of(engine)
         found = states_of(pipeline, stamps)
-        assert len(found) == 20 and found[5:] == [[(1, TRACKED)]] * 15
+        assert len(found) == 20 and found[5:] == [[(1, TrackState.TRACKED)]] * 15
         assert pipeline.counts == {"stamp_outlier": 1}
 
     @pytest.mark.parametrize("first_ns", EPOCHS.values(), ids=EPOCHS)
@@ -263,7 +263,7 @@ class TestPipeline:
                 result = pipeline.update(frame_of([rays[t]], stamp))
             people.append(result.people[0])
             assert not pipeline.counts
-        assert people[0].state == TRACKED and people[0].root_valid
+        assert people[0].state == TrackState.TRACKED and people[0].root_valid
         assert np.array_equal(people[0].joints, people[1].joints)
         assert np.isfinite(people[0].joints).all()
 
@@ -272,7 +272,7 @@ class TestPipeline:
         found = states_of(pipeline, regular(15) * 2 + regular(15, first_ns=UNIX - 5 * SECOND))
         # The first loop is shorter than half a second: all of it is late.
         assert len(found) == 15 + 14
-        assert found[15] == [(1, WARMING_UP), (1, ENDED)]
+        assert found[15] == [(1, TrackState.WARMING_UP), (1, TrackState.ENDED)]
         assert pipeline.counts["stamp_jumped_back"] == 1 == pipeline.counts["stamp_outlier"]
 
     @pytest.mark.parametrize("lag", [0, 4])
@@ -282,17 +282,17 @@ class TestPipeline:
         for t, stamp in enumerate(regular(40) + regular(20, first_ns=UNIX + 6 * SECOND)):
             result = pipeline.update(frame_of([rays[t]], stamp))
             states += [] if result is None else [p.state for p in result.people]
-        assert states.count(ENDED) == 1
-        end = states.index(ENDED)
-        assert TRACKED in states[:end] and TRACKED in states[end:]
+        assert states.count(TrackState.ENDED) == 1
+        end = states.index(TrackState.ENDED)
+        assert TrackState.TRACKED in states[:end] and TrackState.TRACKED in states[end:]
         if not lag:
-            assert states[end - 1] == WARMING_UP
+            assert states[end - 1] == TrackState.WARMING_UP
         assert pipeline.counts == {"stamp_outlier": 1}
 
     def test_a_slow_camera_keeps_its_track(self, engine):  # noqa: F811
         pipeline = pipeline_of(engine, max_gap_s=2.0)
         found = states_of(pipeline, regular(12, 1.0))
-        assert not pipeline.counts and found[-1] == [(1, TRACKED)]
+        assert not pipeline.counts and found[-1] == [(1, TrackState.TRACKED)]
 
     def test_an_image_of_another_camera_with_another_clock_restarts_nothing(
         self,
@@ -314,5 +314,5 @@ class TestPipeline:
             if frame.stamp_verdict.accepted:
                 answered.append(pipeline.update(frame))
         assert len(answered) == 59 and None not in answered
-        assert by_id(answered[-1])[1].state == TRACKED
+        assert by_id(answered[-1])[1].state == TrackState.TRACKED
         assert pipeline.counts == {"stamp_jumped_back": 1}

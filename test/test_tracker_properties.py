@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tracked_people import BODY, FRAME_NS, painted
 
-from emf_ros.detect.protocol import Detection
 from emf_ros.skeletons import BLAZEPOSE33
 from emf_ros.stamps import NANOSECONDS
 from emf_ros.track import QualityGate, Tracker
+from emf_ros.types import Pose2D
 
 SEEDS = range(2)
 COLOURS = [(180, 30, 30), (30, 30, 180), (30, 150, 30), (200, 200, 40), (90, 90, 90), (180, 40, 40)]
@@ -47,10 +47,10 @@ def walks(seed, people=6, images=60, lanes=False, damage=0.0):
             if random.random() < damage:
                 where = random.random(keypoints.shape) < random.choice([0.05, 0.5, 1.0])
                 keypoints[where] = random.choice(DAMAGE, where.sum())
-            found.append(Detection(keypoints, random.uniform(0.3, 1), np.array([n])))
+            found.append(Pose2D(keypoints, random.uniform(0.3, 1), world=np.array([n])))
             if not lanes and random.random() < 0.05:
                 shift = (random.uniform(-500, 500), random.uniform(-50, 50), 0)
-                found.append(Detection(keypoints + shift, 0.6, np.array([-1])))
+                found.append(Pose2D(keypoints + shift, 0.6, world=np.array([-1])))
         yield stamp_ns, found, painted(list(zip(x, COLOURS, strict=True)))
 
 
@@ -138,7 +138,7 @@ def test_odd_score_of_a_detection_never_crashes(score):
     tracker = Tracker()
     keypoints = np.column_stack([BODY + (300, 300), np.full(33, 0.9)])
     for i in range(6):
-        found = [Detection(keypoints, score), Detection(keypoints + (600, 0, 0), 0.9)]
+        found = [Pose2D(keypoints, score), Pose2D(keypoints + (600, 0, 0), 0.9)]
         ids = [track_id for track_id, _ in tracker.update(found, i * FRAME_NS)]
     # An infinite score is a strong one; the others are too weak to begin a track.
     assert len(ids) == (2 if score == np.inf else 1)

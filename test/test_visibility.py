@@ -7,10 +7,11 @@ from test_sides import walker
 from emf_ros.camera import Camera
 from emf_ros.lift.bones import BoneMemory
 from emf_ros.lift.engine import make_engine
-from emf_ros.lift.pipeline import KeypointFrame, LiftPipeline, Person2D, PipelineConfig
+from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig
 from emf_ros.lift.visibility import LEAST_SHARE, distance_spread, seen_share, with_unseen
 from emf_ros.lift.window import NANOSECONDS
 from emf_ros.skeletons import H36M17
+from emf_ros.types import Frame2D, Pose2D
 
 CAMERA = Camera.from_fov(1280, 720, 70.0)
 WHOLE = np.ones(17, dtype=bool)
@@ -42,7 +43,7 @@ def lifted(engine, *parts, score=0.0):
             keypoints[scores == 0] = (np.nan, np.nan, 0.0)
         stamp_ns = round((1 + t / 30) * NANOSECONDS)
         pipeline.observe(
-            KeypointFrame(stamp_ns, "", "h36m17", CAMERA.size, [Person2D(1, keypoints)])
+            Frame2D(stamp_ns, "", "h36m17", CAMERA.size, [Pose2D(keypoints, track_id=1)])
         )
         if t % 10 == 9:
             (person,) = pipeline.lift().people

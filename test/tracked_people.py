@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from emf_ros.detect.protocol import Detection
+from emf_ros.types import Pose2D
 
 FRAME_NS = 33_333_333
 #: (33, 2) px, of a person about 350 px tall.
@@ -13,7 +13,7 @@ def person(x, y=300.0, score=0.9, jitter=None):
     points = BODY + (x, y)
     if jitter is not None:
         points = points + jitter.normal(0, 2, points.shape)
-    return Detection(np.concatenate([points, np.full((33, 1), score)], axis=-1), score)
+    return Pose2D(np.concatenate([points, np.full((33, 1), score)], axis=-1), score)
 
 
 RED, BLUE, GREEN = (180, 30, 30), (30, 30, 180), (30, 150, 30)

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..skeletons import BLAZEPOSE33
 from ..track.duplicates import without_duplicates
-from .protocol import Detection, DetectorError, body_joints, person_score
+from ..types import Pose2D
+from .protocol import DetectorError, body_joints, person_score
 
 
 class MediaPipeDetector:
@@ -57,7 +58,7 @@ class MediaPipeDetector:
             )
         )
 
-    def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
+    def detect(self, image: np.ndarray, stamp_ns: int) -> list[Pose2D]:
         # MediaPipe wants stamps that rise, whatever the camera's do: its clock takes over the
         # differences, within bounds.
         step_ms = 33 if self._last_ns is None else (stamp_ns - self._last_ns) // 1_000_000
@@ -81,7 +82,7 @@ class MediaPipeDetector:
             score = person_score(keypoints, self._body, (width, height))
             if score >= self._min_score:
                 points = np.array([(p.x, p.y, p.z) for p in world])
-                found.append(Detection(keypoints, score, points))
+                found.append(Pose2D(keypoints, score, world=points))
         return without_duplicates(found)
 
     def close(self) -> None:

@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from ..geometry.boxes import keypoint_boxes
 from ..skeletons import Layout
+from ..types import Pose2D
 
 
 class DetectorError(RuntimeError):
     """A detector that cannot start or go on; the message says what to do."""
-
-
-@dataclass
-class Detection:
-    """One person found in one image.
-
-    Attributes:
-        keypoints: (K, 3) px, px, score 0..1, in the detector's layout.
-        score: of the person, 0..1.
-        world: (K, 3) m, the detector's own 3D points, relative to the middle of the hips, axes as
-            the camera's optical frame. None where the detector has none, or was not asked for them.
-            Only evaluations use it.
-    """
-
-    keypoints: np.ndarray
-    score: float
-    world: np.ndarray | None = None
-
-    def box(self, min_score: float = 0.0) -> np.ndarray:
-        """(4,) x, y, width, height, px, around the keypoints of this score; NaN for none."""
-        low_high = keypoint_boxes(self.keypoints[None], min_score)[0]
-        return np.concatenate([low_high[:2], low_high[2:] - low_high[:2]])
 
 
 class Detector(Protocol):
@@ -54,7 +31,7 @@ class Detector(Protocol):
         """One line for the log: what runs where."""
         ...
 
-    def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
+    def detect(self, image: np.ndarray, stamp_ns: int) -> list[Pose2D]:
         """Find people.
 
         Args:

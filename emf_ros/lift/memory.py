@@ -7,7 +7,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from .pipeline import MAX_STAMPS, Person2D
+from ..types import Pose2D
+from .pipeline import MAX_STAMPS
 
 Note = TypeVar("Note")
 
@@ -21,7 +22,7 @@ class KeypointMemory(Generic[Note]):
     def __init__(self) -> None:
         self._seen: dict[int, tuple[Note, dict[int, np.ndarray]]] = {}
 
-    def add(self, stamp_ns: int, note: Note, people: Iterable[Person2D]) -> None:
+    def add(self, stamp_ns: int, note: Note, people: Iterable[Pose2D]) -> None:
         """Remember an image, by its stamp, ns. Scores over 1 count as 1, as in the pipeline."""
         one = np.array((np.inf, np.inf, 1.0))
         seen = {p.track_id: np.minimum(p.keypoints, one) for p in reversed(list(people))}

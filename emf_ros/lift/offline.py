@@ -9,23 +9,16 @@ import cv2
 import numpy as np
 
 from ..camera import Camera
-from ..detect.protocol import Detection, DetectorError
+from ..detect.protocol import DetectorError
 from ..people import PeopleTracker
 from ..progress import track
 from ..recording import Recording, RecordingError, RecordingWriter
 from ..skeletons import Layout
+from ..types import UNTRACKED, Frame2D, Frame3D, Pose2D, TrackState
 from ..video import FrameSource, VideoError, frames_of
 from .engine import Engine
 from .memory import KeypointMemory
-from .pipeline import (
-    ENDED,
-    UNTRACKED,
-    KeypointFrame,
-    LiftPipeline,
-    LiftResult,
-    Person2D,
-    PipelineConfig,
-)
+from .pipeline import LiftPipeline, PipelineConfig
 from .window import NANOSECONDS
 
 
@@ -39,17 +32,17 @@ class PoseCollector:
         self.writer = RecordingWriter(layout, image_size, camera)
         self._seen: KeypointMemory[int] = KeypointMemory()
 
-    def keypoints(self, stamp_ns: int, frame: int, people: list[Person2D]) -> None:
+    def keypoints(self, stamp_ns: int, frame: int, people: list[Pose2D]) -> None:
         """Take one image's people, with the number of the image."""
         self._seen.add(stamp_ns, frame, people)
 
-    def poses(self, result: LiftResult) -> None:
+    def poses(self, result: Frame3D) -> None:
         """Write the poses of one image into rows."""
         frame, keypoints = self._seen.at(result.stamp_ns, -1)
         unknown = np.full((len(self.writer.layout), 3), np.nan)
         unknown[:, 2] = 0.0
         for person in result.people:
-            if person.state == ENDED:
+            if person.state == TrackState.ENDED:
                 continue
             self.writer.add(
                 result.stamp_ns / NANOSECONDS,
@@ -72,7 +65,7 @@ def lift_video(
     variant: str = "full",
     progress: bool = True,
     world_landmarks: bool = False,
-    watch: Callable[[int, list[tuple[int, Detection]]], None] | None = None,
+    watch: Callable[[int, list[Pose2D]], None] | None = None,
     stopping: Callable[[int], bool] = lambda done: False,
 ) -> tuple[Recording, Counter[str]]:
     """Detect, track and lift every frame of a video.
@@ -124,12 +117,12 @@ def lift_video(
             found = tracker.update(rgb, stamp_ns)
             if watch is not None:
                 watch(index, found)
-            frame = KeypointFrame(
+            frame = Frame2D(
                 stamp_ns,
                 "",
                 tracker.layout.name,
                 (picture.shape[1], picture.shape[0]),
-                [Person2D(i, d.keypoints, d.score) for i, d in found],
+                found,
                 stamp_verdict=verdict,
             )
             collector.keypoints(stamp_ns, index, frame.people)
@@ -191,12 +184,12 @@ def lift_recording(
             break
         stamp_ns = int(stamps[rows[0]])
         number_of[stamp_ns] = int(keypoints.frame[rows[0]])
-        frame = KeypointFrame(
+        frame = Frame2D(
             stamp_ns,
             "",
             keypoints.layout.name,
             keypoints.image_size,
-            [Person2D(int(ids[r]), keypoints.keypoints_2d[r]) for r in rows],
+            [Pose2D(keypoints.keypoints_2d[r], track_id=int(ids[r])) for r in rows],
             # People come back after seconds without rows; the next image tells that from a fault.
             stamp_verdict=pipeline.stamps.take(stamp_ns, following[done]),
         )

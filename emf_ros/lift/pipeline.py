@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..camera import Camera, CameraError, CanonicalWindow, canonical_window
-from ..detect.protocol import Detection, body_joints
+from ..detect.protocol import body_joints
 from ..intrinsics import same_rays
 from ..people import PeopleTracker
-from ..skeletons import H36M17, Layout, check_conversion, convert_keypoints, get_layout
+from ..skeletons import Layout, check_conversion, convert_keypoints, get_layout
 from ..stamps import StampFilter, StampVerdict
+from ..types import UNTRACKED, Frame2D, Frame3D, Pose2D, Pose3D, TrackState
 from .bones import BoneMemory
 from .engine import Engine
 from .ground import GroundPlane
@@ -23,8 +24,6 @@ from .sides import SideKeeper
 from .smoothing import OneEuroFilter, WindowFilter
 from .stages import STAGES, PoseBatch, StageContext, Track
 from .window import NANOSECONDS, KeypointHistory
-
-WARMING_UP, TRACKED, COASTING, ENDED = range(4)
 
 #: A depth image this far from the described one, ns, shows the same moment: at 30 Hz the nearest of
 #: an unsynchronised camera's is no further.
@@ -47,9 +46,6 @@ MAX_STAMPS = 4096
 #: Whoever has been seen for less than this outlives the last keypoints by this.
 BRIEF_NS = 200_000_000
 
-
-#: The track id of people whose publisher does not track. The pipeline then tracks them.
-UNTRACKED = -1
 
 #: Largest id after which the pipeline's own ids count up: ids are 32-bit numbers in the messages.
 MAX_FIRST_ID = 2**31
@@ -106,109 +102,6 @@ class PipelineConfig:
 
 
 @dataclass
-class Person2D:
-    """One person's keypoints in one image.
-
-    Attributes:
-        track_id: from the tracker; `UNTRACKED` where there is none.
-        keypoints: (K, 3) px, px, score 0..1.
-        score: of the person.
-    """
-
-    track_id: int
-    keypoints: np.ndarray
-    score: float = 1.0
-
-
-@dataclass
-class KeypointFrame:
-    """Everyone's keypoints in one image.
-
-    Attributes:
-        stamp_ns: of the image, ns.
-        frame_id: the camera's optical frame.
-        layout: the keypoints' layout, by name.
-        image_size: (width, height) px.
-        people: who was seen; may be empty.
-        detect_ms: what finding them took; NaN where not known.
-        stamp_verdict: of the `StampFilter` that the image has passed already; None where nothing
-            has judged its stamp yet.
-    """
-
-    stamp_ns: int
-    frame_id: str
-    layout: str
-    image_size: tuple[int, int]
-    people: list[Person2D]
-    detect_ms: float = float("nan")
-    stamp_verdict: StampVerdict | None = None
-
-
-@dataclass
-class Person3D:
-    """One person's pose.
-
-    Attributes:
-        track_id: as it came in.
-        state: WARMING_UP, TRACKED, COASTING or ENDED.
-        score: of the person.
-        joints: (17, 3) m, camera optical frame; relative to the pelvis where `root_valid` is false;
-            NaN where unknown.
-        confidence: (17,) 0..1, the keypoints' scores.
-        stddev: (17,) m along each axis.
-        root: (3,) m, the pelvis; NaN where unknown.
-        root_valid: whether the root is known.
-        root_covariance: (3, 3) m^2.
-        velocity: (3,) m/s of the root; NaN where unknown.
-    """
-
-    track_id: int
-    state: int
-    score: float
-    joints: np.ndarray
-    confidence: np.ndarray
-    stddev: np.ndarray
-    root: np.ndarray
-    root_valid: bool
-    root_covariance: np.ndarray
-    velocity: np.ndarray
-
-    @classmethod
-    def unknown(cls, track_id: int, state: int) -> Person3D:
-        """Someone of whom nothing but the state is known."""
-        count = len(H36M17)
-        return cls(
-            track_id,
-            state,
-            0.0,
-            np.full((count, 3), np.nan),
-            np.zeros(count),
-            np.full(count, np.nan),
-            np.full(3, np.nan),
-            False,
-            np.full((3, 3), np.nan),
-            np.full(3, np.nan),
-        )
-
-
-@dataclass
-class LiftResult:
-    """What one update gives.
-
-    Attributes:
-        stamp_ns: of the image that the poses describe.
-        lag_ns: how much older that image is than the newest one.
-        people: the poses; ENDED ones carry no pose.
-        lift_ms: time of this update.
-    """
-
-    stamp_ns: int
-    lag_ns: int
-    people: list[Person3D]
-    lift_ms: float
-
-
-@dataclass
 class Windows:
     """What one camera's people look like to the model: P windows of T frames.
 
@@ -253,7 +146,7 @@ class LiftPipeline:
     engine: Engine
     config: PipelineConfig = field(default_factory=PipelineConfig)
     counts: Counter[str] = field(default_factory=Counter)
-    watch: Callable[[int, list[Person2D]], None] | None = None
+    watch: Callable[[int, list[Pose2D]], None] | None = None
 
     def __post_init__(self) -> None:
         size = self.engine.config
@@ -276,7 +169,7 @@ class LiftPipeline:
         self._camera_known = False
         self.camera_error = ""
         # Tracks that ended since the last result, which the next one tells of.
-        self._ended: list[Person3D] = []
+        self._ended: list[Pose3D] = []
         self._heights: dict[int, float] = {}
         self._depths: deque[tuple[int, np.ndarray]] = deque(maxlen=DEPTHS)
         # What no track can be made with is refused now, not when the first person comes.
@@ -340,7 +233,7 @@ class LiftPipeline:
         """
         self._depths.append((stamp_ns, image))
 
-    def end_all(self) -> list[Person3D]:
+    def end_all(self) -> list[Pose3D]:
         """End every track, as when the images have stopped; those that ended since the last result
         are among them."""
         self._end(self._tracks)
@@ -350,9 +243,9 @@ class LiftPipeline:
         for track_id in list(track_ids):
             del self._tracks[track_id]
             self._heights.pop(track_id, None)
-            self._ended.append(Person3D.unknown(track_id, ENDED))
+            self._ended.append(Pose3D.unknown(track_id, TrackState.ENDED))
 
-    def _take_ended(self) -> list[Person3D]:
+    def _take_ended(self) -> list[Pose3D]:
         ended, self._ended = self._ended, []
         return ended
 
@@ -363,7 +256,7 @@ class LiftPipeline:
         self._depths.clear()
         self._described_ns = None
 
-    def update(self, frame: KeypointFrame) -> LiftResult | None:
+    def update(self, frame: Frame2D) -> Frame3D | None:
         """Take in one image's keypoints and lift everyone; None when they were refused, or when no
         image is `lag` old that has not been described yet."""
         begin = time.perf_counter()
@@ -374,7 +267,7 @@ class LiftPipeline:
             result.lift_ms = 1000 * (time.perf_counter() - begin)
         return result
 
-    def observe(self, frame: KeypointFrame) -> bool:
+    def observe(self, frame: Frame2D) -> bool:
         """Take in one image's keypoints.
 
         Returns:
@@ -408,7 +301,7 @@ class LiftPipeline:
         self._stamps.append(frame.stamp_ns)
         return True
 
-    def _with_ids(self, frame: KeypointFrame, layout: Layout) -> list[Person2D]:
+    def _with_ids(self, frame: Frame2D, layout: Layout) -> list[Pose2D]:
         """The people of an image, tracked here where their publisher does not track."""
         if self._people is None and all(p.track_id != UNTRACKED for p in frame.people):
             self._largest_id = max([self._largest_id, *(p.track_id for p in frame.people)])
@@ -423,21 +316,21 @@ class LiftPipeline:
         if replaced:
             self.counts["track_id_replaced"] += replaced
         number_of = {
-            id(detection): number
-            for number, detection in self._people.update_keypoints(
+            id(tracked.keypoints): tracked.track_id
+            for tracked in self._people.update_keypoints(
                 detections, frame.image_size, frame.stamp_ns
             )
         }
         people = [
-            replace(person, track_id=number_of[id(detection)])
+            replace(person, track_id=number_of[id(detection.keypoints)])
             for person, detection in zip(shaped, detections, strict=True)
-            if id(detection) in number_of
+            if id(detection.keypoints) in number_of
         ]
         self._largest_id = max([self._largest_id, *number_of.values()])
         # Those of another shape are counted with everyone's.
         return people + [p for p in frame.people if np.shape(p.keypoints) != (len(layout), 3)]
 
-    def _is_of_this_camera(self, frame: KeypointFrame) -> bool:
+    def _is_of_this_camera(self, frame: Frame2D) -> bool:
         """Whether an image has the frame id of those before it, or the first of another camera's.
 
         One image of another frame proves nothing: its clock may be another one.
@@ -454,7 +347,7 @@ class LiftPipeline:
         self.stamps = StampFilter()
         return True
 
-    def lift(self) -> LiftResult | None:
+    def lift(self) -> Frame3D | None:
         """The poses of everyone in the newest image, or as many frames behind it as `lag` says;
         None where that one has been described already."""
         return lift_together([self])[0]
@@ -468,7 +361,7 @@ class LiftPipeline:
             return None
         return self._windows(stamp_ns, self.lag)
 
-    def update_every(self, frame: KeypointFrame) -> Iterator[LiftResult]:
+    def update_every(self, frame: Frame2D) -> Iterator[Frame3D]:
         """Take in one image's keypoints of a recording; the poses of every image that is due now.
 
         `lift_every(finish=True)` gives the rest at the end.
@@ -481,7 +374,7 @@ class LiftPipeline:
         if self.observe(replace(frame, stamp_verdict=verdict)):
             yield from self.lift_every()
 
-    def lift_every(self, finish: bool = False) -> Iterator[LiftResult]:
+    def lift_every(self, finish: bool = False) -> Iterator[Frame3D]:
         """The poses of every image that is due and was not described, the oldest first.
 
         This is for recordings. Live, `lift` passes over images that a newer one has overtaken, and
@@ -556,7 +449,7 @@ class LiftPipeline:
             return None
 
     def _observe(
-        self, stamp_ns: int, layout: Layout, camera: Camera, people: Sequence[Person2D]
+        self, stamp_ns: int, layout: Layout, camera: Camera, people: Sequence[Pose2D]
     ) -> None:
         """Check the people and append their rays to their tracks."""
         reach = MAX_REACH * max(camera.size)
@@ -610,11 +503,11 @@ class LiftPipeline:
             else None,
         )
 
-    def _chosen(self, layout: Layout, people: Sequence[Person2D]) -> list[Person2D]:
+    def _chosen(self, layout: Layout, people: Sequence[Pose2D]) -> list[Pose2D]:
         """Those who are lifted; the others are counted."""
         shaped = [p for p in people if np.shape(p.keypoints) == (len(layout), 3)]
         refused = Counter(wrong_keypoint_count=len(people) - len(shaped))
-        chosen: dict[int, Person2D] = {}
+        chosen: dict[int, Pose2D] = {}
         for person in sorted(shaped, key=self._importance, reverse=True):
             if person.track_id in chosen:
                 refused["repeated_track_id"] += 1
@@ -625,7 +518,7 @@ class LiftPipeline:
         self.counts.update({reason: n for reason, n in refused.items() if n})
         return list(chosen.values())
 
-    def _importance(self, person: Person2D) -> float:
+    def _importance(self, person: Pose2D) -> float:
         keypoints = np.asarray(person.keypoints, dtype=float)
         seen = np.isfinite(keypoints).all(axis=-1) & (keypoints[:, 2] > 0)
         if not np.isfinite(person.score) or not seen.any():
@@ -648,7 +541,7 @@ class LiftPipeline:
         # Half a frame of tolerance, or a jittering stamp would double the lag now and then.
         return newest_ns - round((self.lag - 0.5) * self._step_ns)
 
-    def poses(self, windows: Windows, positions: np.ndarray, stddev: np.ndarray) -> LiftResult:
+    def poses(self, windows: Windows, positions: np.ndarray, stddev: np.ndarray) -> Frame3D:
         """What the model says of the windows, put into the camera's frame.
 
         Args:
@@ -658,9 +551,9 @@ class LiftPipeline:
         self._described_ns = windows.stamp_ns
         people = self._poses(windows, positions, stddev) if windows.tracks else []
         people += self._take_ended()
-        return LiftResult(windows.stamp_ns, windows.lag_ns, people, float("nan"))
+        return Frame3D(windows.stamp_ns, windows.lag_ns, people, float("nan"))
 
-    def _poses(self, windows: Windows, positions: np.ndarray, stddev: np.ndarray) -> list[Person3D]:
+    def _poses(self, windows: Windows, positions: np.ndarray, stddev: np.ndarray) -> list[Pose3D]:
         context = StageContext(
             self.config,
             self.engine.config.rate_hz,
@@ -676,16 +569,20 @@ class LiftPipeline:
             batch = stage(batch, context)
         return [self._person(batch, row, i) for row, i in enumerate(windows.tracks)]
 
-    def _person(self, batch: PoseBatch, row: int, track_id: int) -> Person3D:
+    def _person(self, batch: PoseBatch, row: int, track_id: int) -> Pose3D:
         """One person of the batch as it is given out; joints that were not seen are NaN."""
         track, described_ns = batch.windows.tracks[track_id], batch.windows.stamp_ns
-        state = TRACKED if track.history.observed >= self.config.min_frames else WARMING_UP
+        state = (
+            TrackState.TRACKED
+            if track.history.observed >= self.config.min_frames
+            else TrackState.WARMING_UP
+        )
         if track.history.newest_ns < described_ns:
-            state = COASTING
+            state = TrackState.COASTING
         if not batch.usable[row]:
             # The person has been out of sight for so long that the window has nothing left in it.
             self.counts["no_pose"] += 1
-            return Person3D.unknown(track_id, state)
+            return Pose3D.unknown(track_id, state)
         fresh = batch.seen[row].copy()
         # The pelvis is the frame that all others are given in: it is known while any is.
         fresh[0] |= fresh.any()
@@ -695,7 +592,7 @@ class LiftPipeline:
         if track.smoothing is not None:
             moved = track.smoothing.filter(described_ns, np.vstack([root, pose]))
             root, pose = moved[0], moved[1:]
-        return Person3D(
+        return Pose3D(
             track_id,
             state,
             track.score,
@@ -726,7 +623,7 @@ def _is_sane(keypoints: np.ndarray, reach: float) -> np.ndarray:
     return np.asarray(sane & (np.abs(np.where(finite, keypoints, 0.0)) < reach).all(axis=-1))
 
 
-def _detection(person: Person2D, layout: Layout, reach: float) -> Detection:
+def _detection(person: Pose2D, layout: Layout, reach: float) -> Pose2D:
     """A person's keypoints as the tracker takes them: without numbers that are no place.
 
     Args:
@@ -739,7 +636,7 @@ def _detection(person: Person2D, layout: Layout, reach: float) -> Detection:
     score = person.score
     if not score > 0:
         score = body_score(keypoints, layout)
-    return Detection(keypoints, min(score, 1.0))
+    return Pose2D(keypoints, min(score, 1.0))
 
 
 def _is_jump(history: KeypointHistory, stamp_ns: int, rays: np.ndarray, scores: np.ndarray) -> bool:
@@ -758,7 +655,7 @@ def _is_jump(history: KeypointHistory, stamp_ns: int, rays: np.ndarray, scores: 
     return bool(apart > (JUMP + JUMP_PER_S * elapsed_s) * extent)
 
 
-def lift_together(pipelines: Sequence[LiftPipeline]) -> list[LiftResult | None]:
+def lift_together(pipelines: Sequence[LiftPipeline]) -> list[Frame3D | None]:
     """Lift the people of several cameras in one pass through the model.
 
     Args:
@@ -773,7 +670,7 @@ def lift_together(pipelines: Sequence[LiftPipeline]) -> list[LiftResult | None]:
 
 def _lift_windows(
     pipelines: Sequence[LiftPipeline], due: Sequence[Windows | None]
-) -> list[LiftResult | None]:
+) -> list[Frame3D | None]:
     """Lift one camera's windows each; None, and the time, as of `lift_together`."""
     begin = time.perf_counter()
     batches = [windows.canonical.keypoints for windows in due if windows is not None]
@@ -781,7 +678,7 @@ def _lift_windows(
         return [None] * len(due)
     keypoints = np.concatenate(batches).astype(np.float32)
     positions, stddev = pipelines[0].engine.lift(keypoints)
-    results: list[LiftResult | None] = []
+    results: list[Frame3D | None] = []
     first = 0
     for pipeline, windows in zip(pipelines, due, strict=True):
         if windows is None:

@@ -23,12 +23,11 @@ from emf_ros_msgs.msg import (
 )
 
 from ..camera import Camera
-from ..detect.protocol import Detection
 from ..images import Excerpt, Excerpts, decode_depth, decode_image
-from ..lift.pipeline import ENDED, UNTRACKED, KeypointFrame, LiftResult, Person2D, Person3D
 from ..render import rgb_of
 from ..skeletons import Layout
 from ..stamps import NANOSECONDS
+from ..types import UNTRACKED, Frame2D, Frame3D, Pose2D, Pose3D, TrackState
 
 
 def stamp_ns(stamp: Time) -> int:
@@ -145,7 +144,7 @@ def keypoints_msg(
     header: Header,
     layout: str,
     image_size: tuple[int, int],
-    people: list[tuple[int, Detection]],
+    people: list[Pose2D],
     detect_ms: float,
 ) -> Skeleton2DArray:
     message = Skeleton2DArray(
@@ -155,35 +154,34 @@ def keypoints_msg(
         image_height=image_size[1],
         detect_ms=float(detect_ms),
     )
-    for track_id, detection in people:
-        x, y, width, height = (float(v) for v in detection.box())
+    for person in people:
+        x, y, width, height = (float(v) for v in person.box())
         message.skeletons.append(
             Skeleton2D(
-                track_id=track_id,
-                score=float(detection.score),
+                track_id=person.track_id,
+                score=float(person.score),
                 bbox=[x, y, width, height],
                 keypoints=[
-                    Keypoint2D(x=x, y=y, score=score)
-                    for x, y, score in detection.keypoints.tolist()
+                    Keypoint2D(x=x, y=y, score=score) for x, y, score in person.keypoints.tolist()
                 ],
             )
         )
     return message
 
 
-def keypoint_frame(message: Skeleton2DArray) -> KeypointFrame:
+def keypoint_frame(message: Skeleton2DArray) -> Frame2D:
     """What the pipeline takes; nothing is checked here, the pipeline does that."""
-    return KeypointFrame(
+    return Frame2D(
         stamp_ns(message.header.stamp),
         message.header.frame_id,
         message.layout,
         (message.image_width, message.image_height),
         [
-            Person2D(
-                # In messages 0 says that the publisher does not track.
-                person.track_id or UNTRACKED,
+            # In messages 0 says that the publisher does not track.
+            Pose2D(
                 np.array([(k.x, k.y, k.score) for k in person.keypoints]).reshape(-1, 3),
                 person.score,
+                person.track_id or UNTRACKED,
             )
             for person in message.skeletons
         ],
@@ -206,7 +204,7 @@ def _point(values: np.ndarray) -> Point:
 
 
 def skeletons_msg(
-    result: LiftResult,
+    result: Frame3D,
     frame_id: str,
     layout: str,
     detect_ms: float,
@@ -225,7 +223,7 @@ def skeletons_msg(
     )
 
 
-def skeletons_from_msg(message: Skeleton3DArray) -> LiftResult:
+def skeletons_from_msg(message: Skeleton3DArray) -> Frame3D:
     """A message of skeletons as numpy arrays; the inverse of `skeletons_msg`.
 
     Joint names are those of the layout, `emf_ros.skeletons.get_layout(message.layout).joints`.
@@ -234,7 +232,7 @@ def skeletons_from_msg(message: Skeleton3DArray) -> LiftResult:
         the poses, in the frame `message.header.frame_id`, of the image with this stamp.
     """
     lag = message.lag
-    return LiftResult(
+    return Frame3D(
         stamp_ns(message.header.stamp),
         lag.sec * NANOSECONDS + lag.nanosec,
         [_person_from_msg(skeleton) for skeleton in message.skeletons],
@@ -242,11 +240,11 @@ def skeletons_from_msg(message: Skeleton3DArray) -> LiftResult:
     )
 
 
-def _person_from_msg(message: Skeleton3D) -> Person3D:
+def _person_from_msg(message: Skeleton3D) -> Pose3D:
     joints = [(j.position.x, j.position.y, j.position.z) for j in message.joints]
-    return Person3D(
+    return Pose3D(
         message.track_id,
-        message.tracking_state,
+        TrackState(message.tracking_state),
         message.score,
         np.array(joints, dtype=np.float64).reshape(-1, 3),
         np.array([j.confidence for j in message.joints], dtype=np.float64),
@@ -258,11 +256,11 @@ def _person_from_msg(message: Skeleton3D) -> Person3D:
     )
 
 
-def _skeleton_msg(person: Person3D) -> Skeleton3D:
+def _skeleton_msg(person: Pose3D) -> Skeleton3D:
     x, y, z = person.velocity.tolist()
     return Skeleton3D(
         track_id=person.track_id,
-        tracking_state=person.state,
+        tracking_state=int(person.state),
         score=float(person.score),
         root_valid=person.root_valid,
         root=_point(person.root),
@@ -277,14 +275,14 @@ def _skeleton_msg(person: Person3D) -> Skeleton3D:
     )
 
 
-def tf_msg(message_type: type, people: list[Person3D], header: Header, prefix: str) -> Any:
+def tf_msg(message_type: type, people: list[Pose3D], header: Header, prefix: str) -> Any:
     """A tf2_msgs/TFMessage with the pelvis of everyone whose place is known, as PREFIXperson_ID.
 
     The frames keep the camera's axes: a pose has no single orientation to give them.
     """
     transforms = []
     for person in people:
-        if person.root_valid and person.state != ENDED:
+        if person.root_valid and person.state != TrackState.ENDED:
             x, y, z = person.root.tolist()
             made = TransformStamped(
                 header=header, child_frame_id=f"{prefix}person_{person.track_id}"
@@ -300,7 +298,7 @@ _LIFETIME = Duration(sec=0, nanosec=500_000_000)
 
 
 def markers_msg(
-    people: list[Person3D], header: Header, layout: Layout, shown: set[int]
+    people: list[Pose3D], header: Header, layout: Layout, shown: set[int]
 ) -> MarkerArray:
     """Stock RViz markers: a namespace per person, joints as spheres and bones as lines.
 
@@ -313,7 +311,7 @@ def markers_msg(
     message = MarkerArray()
     for person in people:
         namespace = f"person_{person.track_id}"
-        if person.state == ENDED or not person.root_valid:
+        if person.state == TrackState.ENDED or not person.root_valid:
             if person.track_id in shown:
                 shown.discard(person.track_id)
                 for marker_id in (_JOINTS, _BONES):

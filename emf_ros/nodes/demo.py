@@ -34,12 +34,12 @@ from ..camera import Camera, CameraError
 from ..cli import add_camera
 from ..detect.weights import ModelUnavailable, ensure_demo_video, ensure_onnx
 from ..lift.offline import PoseCollector
-from ..lift.pipeline import ENDED
 from ..machine import machine
 from ..outputs import OutputError, check_folder, write_text
 from ..progress import track
 from ..render import RenderError, playback_rate_hz, render_recording
 from ..skeletons import get_layout
+from ..types import TrackState
 from ..video import VideoError, frames_of, losses, open_source
 from . import conversions
 from .common import RELIABLE_QOS, SENSOR_QOS, use_large_shared_memory
@@ -129,7 +129,7 @@ class Listener(Node):
         self.messages += 1
         self.latencies_ms.append((now_ns - result.stamp_ns) / 1e6)
         self.stages_ms.append((message.detect_ms, message.queue_ms, message.lift_ms))
-        ids = [person.track_id for person in result.people if person.state != ENDED]
+        ids = [person.track_id for person in result.people if person.state != TrackState.ENDED]
         self.people = len(ids)
         self.frames_of_id.update(ids)
         self.collector.poses(result)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from std_msgs.msg import Header
 
-from ..lift.pipeline import UNTRACKED, KeypointFrame, Person2D
 from ..skeletons import COCO17, HRI18
 from ..stamps import LATE_NS
+from ..types import UNTRACKED, Frame2D, Pose2D
 from .common import SENSOR_QOS, NodeError
 from .conversions import stamp_ns
 
@@ -76,13 +76,13 @@ def _score(value: float) -> float:
 
 def _coco_frame(
     header: Header, image_size: tuple[int, int], people: list[tuple[str, np.ndarray, float]]
-) -> KeypointFrame:
+) -> Frame2D:
     """Everyone in one image: the id, the keypoints in coco17 and the score of each."""
-    found = [Person2D(track_number(name), points, score) for name, points, score in people]
-    return KeypointFrame(stamp_ns(header.stamp), header.frame_id, COCO17.name, image_size, found)
+    found = [Pose2D(points, score, track_number(name)) for name, points, score in people]
+    return Frame2D(stamp_ns(header.stamp), header.frame_id, COCO17.name, image_size, found)
 
 
-def yolo_frame(message: Any, image_size: tuple[int, int]) -> KeypointFrame:
+def yolo_frame(message: Any, image_size: tuple[int, int]) -> Frame2D:
     """yolo_msgs/DetectionArray, of a pose model.
 
     Its keypoints have numbers from 1, in the order of coco17; those that its detector was not sure
@@ -106,7 +106,7 @@ def yolo_frame(message: Any, image_size: tuple[int, int]) -> KeypointFrame:
     return _coco_frame(message.header, image_size, people)
 
 
-def vision_frame(message: Any, image_size: tuple[int, int]) -> KeypointFrame:
+def vision_frame(message: Any, image_size: tuple[int, int]) -> Frame2D:
     """vision_msgs/Detection2DArray with a detection for each keypoint.
 
     vision_msgs has no message for keypoints. What is taken: the middle of `bbox` is the keypoint,
@@ -129,7 +129,7 @@ def vision_frame(message: Any, image_size: tuple[int, int]) -> KeypointFrame:
     return _coco_frame(message.header, image_size, people)
 
 
-def hri_person(message: Any, body: str, image_size: tuple[int, int]) -> Person2D:
+def hri_person(message: Any, body: str, image_size: tuple[int, int]) -> Pose2D:
     """hri_msgs/Skeleton2D: one body, in shares of the image.
 
     A point with confidence 0 is a missing one.
@@ -147,7 +147,7 @@ def hri_person(message: Any, body: str, image_size: tuple[int, int]) -> Person2D
                 point.y * image_size[1] - 0.5,
                 _score(point.c),
             )
-    return Person2D(track_number(body), points, float(points[:, 2].mean()))
+    return Pose2D(points, float(points[:, 2].mean()), track_number(body))
 
 
 class BodyCollector:
@@ -162,7 +162,7 @@ class BodyCollector:
         self._tracked: set[str] = set()
         self._stamp: int | None = None
         self._frame_id, self._size = "", (0, 0)
-        self._bodies: dict[str, Person2D] = {}
+        self._bodies: dict[str, Pose2D] = {}
         # Names of the bodies of the image, whether it has been given or not.
         self._names: set[str] = set()
         self._taken = True
@@ -171,7 +171,7 @@ class BodyCollector:
         """Who is to be waited for."""
         self._tracked = set(bodies)
 
-    def add(self, message: Any, body: str, image_size: tuple[int, int]) -> list[KeypointFrame]:
+    def add(self, message: Any, body: str, image_size: tuple[int, int]) -> list[Frame2D]:
         """Take one body in; the images that are complete now, the older first. A body whose image
         has been given already is left out."""
         stamp = stamp_ns(message.header.stamp)
@@ -192,10 +192,10 @@ class BodyCollector:
             frames.append(self._take())
         return frames
 
-    def _take(self) -> KeypointFrame:
+    def _take(self) -> Frame2D:
         assert self._stamp is not None
         people, self._bodies, self._taken = list(self._bodies.values()), {}, True
-        return KeypointFrame(self._stamp, self._frame_id, HRI18.name, self._size, people)
+        return Frame2D(self._stamp, self._frame_id, HRI18.name, self._size, people)
 
 
 class ForeignKeypoints:
@@ -221,7 +221,7 @@ class ForeignKeypoints:
         package: str,
         topic: Callable[[str], str],
         image_size: Callable[[], tuple[int, int] | None],
-        take: Callable[[KeypointFrame], None],
+        take: Callable[[Frame2D], None],
     ) -> None:
         self._node, self._package, self._topic = node, package, topic
         self._image_size, self._take = image_size, take

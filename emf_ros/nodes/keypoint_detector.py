@@ -15,12 +15,12 @@ from std_msgs.msg import Header
 
 from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
-from ..detect.protocol import Detection, DetectorError
+from ..detect.protocol import DetectorError
 from ..images import Excerpts, ImageError
-from ..lift.pipeline import KeypointFrame, Person2D
 from ..people import PeopleTracker
 from ..render import draw_keypoints
 from ..stamps import StampVerdict
+from ..types import Frame2D, Pose2D
 from . import conversions
 from .common import (
     EVERY_QOS,
@@ -50,7 +50,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
 
     def __init__(
         self,
-        on_keypoints: Callable[[KeypointFrame], None] | None = None,
+        on_keypoints: Callable[[Frame2D], None] | None = None,
         lifter_wants: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(KeypointDetectorParams)
@@ -168,17 +168,16 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         self._people = len(people)
         self._rate.tick()
         in_whole = [
-            (i, replace(person, keypoints=excerpt.in_whole(person.keypoints)))
-            for i, person in people
+            replace(person, keypoints=excerpt.in_whole(person.keypoints)) for person in people
         ]
         if self._on_keypoints is not None:
             self._on_keypoints(
-                KeypointFrame(
+                Frame2D(
                     stamp_ns,
                     message.header.frame_id,
                     self._tracker.layout.name,
                     excerpt.size,
-                    [Person2D(i, person.keypoints, person.score) for i, person in in_whole],
+                    in_whole,
                     self._detect_ms,
                     verdict,
                 )
@@ -214,15 +213,13 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         self._due_ns = period_ns + (due_ns if after_ns < period_ns else stamp_ns)
         return True
 
-    def _draw(
-        self, picture: np.ndarray, people: list[tuple[int, Detection]], header: Header
-    ) -> Image:
+    def _draw(self, picture: np.ndarray, people: list[Pose2D], header: Header) -> Image:
         count = len(self._tracker.layout)
         drawn = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
         draw_keypoints(
             drawn,
-            np.array([found.keypoints for _, found in people]).reshape(-1, count, 3),
-            np.array([i for i, _ in people], dtype=int),
+            np.array([found.keypoints for found in people]).reshape(-1, count, 3),
+            np.array([found.track_id for found in people], dtype=int),
             self._tracker.layout,
         )
         return conversions.image_msg(drawn, "bgr8", header)

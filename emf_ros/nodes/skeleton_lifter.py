@@ -28,16 +28,10 @@ from ..intrinsics import IntrinsicsFilter
 from ..lift.engine import EngineError, make_engine
 from ..lift.ground import GroundPlane
 from ..lift.lag import AutoLag
-from ..lift.pipeline import (
-    ENDED,
-    KeypointFrame,
-    LiftPipeline,
-    LiftResult,
-    PipelineConfig,
-    lift_together,
-)
+from ..lift.pipeline import LiftPipeline, PipelineConfig, lift_together
 from ..skeletons import Layout, get_layout
 from ..stamps import CONFIRM_NS, StampVerdict
+from ..types import Frame2D, Frame3D, TrackState
 from . import conversions
 from .common import (
     EVERY_QOS,
@@ -111,8 +105,8 @@ class CameraFeed:
         auto_lag: AutoLag | None,
     ) -> None:
         self.node, self.name, self.pipeline, self.auto_lag = node, name, pipeline, auto_lag
-        self.queue: deque[tuple[KeypointFrame, float]] = deque(maxlen=QUEUE)
-        self.waiting: deque[tuple[KeypointFrame, float]] = deque()
+        self.queue: deque[tuple[Frame2D, float]] = deque(maxlen=QUEUE)
+        self.waiting: deque[tuple[Frame2D, float]] = deque()
         # Time that those have waited, by their stamps.
         self._waited_ns = 0
         self.info: CameraInfo | None = None
@@ -185,7 +179,7 @@ class CameraFeed:
         self._new_infos.append(message)
         self.node.info_came(self)
 
-    def wait(self, item: tuple[KeypointFrame, float]) -> None:
+    def wait(self, item: tuple[Frame2D, float]) -> None:
         """Have keypoints wait for intrinsics.
 
         The time is counted by the stamps: the same keypoints wait whatever the load. A step that is
@@ -275,9 +269,7 @@ class CameraFeed:
 
     # ------------------------------------------------------------------ the worker's part
 
-    def take_in(
-        self, batch: list[tuple[KeypointFrame, float]]
-    ) -> tuple[KeypointFrame, float] | None:
+    def take_in(self, batch: list[tuple[Frame2D, float]]) -> tuple[Frame2D, float] | None:
         """Have the pipeline observe what has come; the newest that was of use, or None."""
         self._use_infos(len(batch))
         self._use_depths()
@@ -393,15 +385,15 @@ class CameraFeed:
         newest_ns = self.pipeline.newest_ns
         ended = self.pipeline.end_all()
         unknown = math.nan
-        self.publish(LiftResult(newest_ns, 0, ended, unknown), unknown, unknown)
+        self.publish(Frame3D(newest_ns, 0, ended, unknown), unknown, unknown)
 
-    def publish(self, result: LiftResult, detect_ms: float, queue_ms: float) -> None:
+    def publish(self, result: Frame3D, detect_ms: float, queue_ms: float) -> None:
         """Send out a result, and choose the lag of the next one."""
         newest_ns = result.stamp_ns + result.lag_ns
         own_ms = (self.node.get_clock().now().nanoseconds - newest_ns) / 1e6
         if not 0 <= own_ms < OLDEST_MS:
             own_ms = math.nan
-        self.people = sum(person.state != ENDED for person in result.people)
+        self.people = sum(person.state != TrackState.ENDED for person in result.people)
         self.rate.tick()
         self._ages_ms.append(own_ms + result.lag_ns / 1e6)
         header = Header(stamp=conversions.time_msg(result.stamp_ns), frame_id=self._frame_id)
@@ -613,7 +605,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
     def publishes_tf(self) -> bool:
         return self._tf is not None
 
-    def publish_tf(self, result: LiftResult, header: Header, camera: str) -> None:
+    def publish_tf(self, result: Frame3D, header: Header, camera: str) -> None:
         """Each person's pelvis as a frame, if that is wanted."""
         if self._tf is not None:
             prefix = camera.replace("/", "_") + "_" if camera else ""
@@ -629,7 +621,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         for feed in self._feeds:
             feed.subscribe_when_wanted()
 
-    def submit(self, frame: KeypointFrame, feed: CameraFeed | None = None) -> None:
+    def submit(self, frame: Frame2D, feed: CameraFeed | None = None) -> None:
         """Hand over one image's keypoints, from any thread.
 
         Args:
@@ -695,7 +687,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
             if not (self._stopping or self.going_down):
                 self.refuse("lifter_failed", f"lifting failed: {error!r}")
 
-    def _process(self, batches: list[tuple[CameraFeed, list[tuple[KeypointFrame, float]]]]) -> None:
+    def _process(self, batches: list[tuple[CameraFeed, list[tuple[Frame2D, float]]]]) -> None:
         """Everything that has come, of all cameras: taken in, lifted in one pass, published."""
         due = [(feed, newest) for feed, batch in batches if (newest := feed.take_in(batch))]
         if not due:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..detect.protocol import Detection
 from ..geometry.boxes import box_iou, coco_sigmas, oks, person_areas, person_boxes
 from ..skeletons import Layout
+from ..types import Pose2D
 from .appearance import (
     appearance_histograms,
     appearance_llr,
@@ -63,7 +63,7 @@ class Observations:
         weak: indices of the others, which can only continue one.
     """
 
-    detections: list[Detection]
+    detections: list[Pose2D]
     keypoints: np.ndarray
     boxes: np.ndarray
     appearance: np.ndarray
@@ -72,7 +72,7 @@ class Observations:
 
 
 def observe(
-    detections: Sequence[Detection],
+    detections: Sequence[Pose2D],
     image: np.ndarray | None,
     layout: Layout,
     birth_score: float,

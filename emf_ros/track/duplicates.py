@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..detect.protocol import Detection
 from ..geometry.boxes import coco_sigmas, oks, person_areas, person_boxes
 from ..skeletons import Layout
+from ..types import Pose2D
 
 #: Maximum mean distance between the keypoints of duplicates, as a share of the diagonal of the box
 #: around the keypoints.
@@ -30,23 +30,23 @@ MAX_SHIN_DISTANCE = 0.15
 SHIN = ("knee", "ankle")
 
 
-def is_duplicate(one: Detection, other: Detection) -> bool:
+def is_duplicate(one: Pose2D, other: Pose2D) -> bool:
     """Whether the keypoints of two detections have the same positions, joint by joint."""
     size = np.linalg.norm(np.ptp(one.keypoints[:, :2], axis=0))
     distance = np.linalg.norm(one.keypoints[:, :2] - other.keypoints[:, :2], axis=-1).mean()
     return bool(distance <= MAX_DUPLICATE_DISTANCE * size)
 
 
-def without_duplicates(detections: Sequence[Detection]) -> list[Detection]:
+def without_duplicates(detections: Sequence[Pose2D]) -> list[Pose2D]:
     """Of duplicates, see `is_duplicate`, keep the one with the best score; best score first."""
-    kept: list[Detection] = []
+    kept: list[Pose2D] = []
     for detection in sorted(detections, key=lambda d: -d.score):
         if not any(is_duplicate(detection, other) for other in kept):
             kept.append(detection)
     return kept
 
 
-def is_merged_pose(one: Detection, other: Detection, layout: Layout) -> bool:
+def is_merged_pose(one: Pose2D, other: Pose2D, layout: Layout) -> bool:
     """Whether `one` is a merged pose with the legs of `other`.
 
     Such a pose has the lower score, is much larger, and its ankles are on the shins of the other
@@ -73,7 +73,7 @@ def is_merged_pose(one: Detection, other: Detection, layout: Layout) -> bool:
 
 
 def find_duplicates(
-    detections: Sequence[Detection], layout: Layout, max_oks: float, min_score: float
+    detections: Sequence[Pose2D], layout: Layout, max_oks: float, min_score: float
 ) -> dict[int, str]:
     """Duplicates and merged poses by object-keypoint similarity.
 

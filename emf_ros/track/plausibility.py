@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..detect.protocol import Detection, in_picture, person_score
+from ..detect.protocol import in_picture, person_score
 from ..skeletons import Layout
+from ..types import Pose2D
 from .duplicates import find_duplicates
 
 #: Joints of the body. Hands, feet and face say less about whether there is a person.
@@ -111,8 +112,8 @@ class QualityGate:
         return [self.layout.index(f"{side}_{kind}") for side in ("left", "right") for kind in kinds]
 
     def select(
-        self, detections: Sequence[Detection], image_size: tuple[int, int]
-    ) -> tuple[list[Detection], Counter[str]]:
+        self, detections: Sequence[Pose2D], image_size: tuple[int, int]
+    ) -> tuple[list[Pose2D], Counter[str]]:
         """Keep the plausible detections.
 
         Args:
@@ -139,7 +140,7 @@ class QualityGate:
         rejected.update(duplicates.values())
         return [d for i, d in enumerate(plausible) if i not in duplicates], rejected
 
-    def reason(self, detection: Detection, image_size: tuple[int, int]) -> str | None:
+    def reason(self, detection: Pose2D, image_size: tuple[int, int]) -> str | None:
         """Why a detection, without regard to the others, is rejected; None where it passes.
 
         Raises:

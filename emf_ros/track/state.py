@@ -45,7 +45,7 @@ MAX_APPEARANCE_STEP_S = 0.25
 MIN_APPEARANCE_SUM_S = 1e-9
 
 
-class TrackState(enum.Enum):
+class TrackPhase(enum.Enum):
     """What a track is when a new image comes.
 
     A track that is deleted has no state: the tracker has forgotten it.
@@ -93,14 +93,14 @@ class Track:
         self.first_keypoints = self.keypoints
         self.born_ns = self.occluded_ns = self.stamp_ns
 
-    def state(self, stamp_ns: int, previous_ns: int | None) -> TrackState:
+    def state(self, stamp_ns: int, previous_ns: int | None) -> TrackPhase:
         """The state before the image at `stamp_ns` is taken in; `previous_ns`: the image before."""
         if not self.id:
-            return TrackState.TENTATIVE
+            return TrackPhase.TENTATIVE
         if self.stamp_ns == previous_ns:
-            return TrackState.CONFIRMED
+            return TrackPhase.CONFIRMED
         late = self.missing_s(stamp_ns) > MAX_COASTING_S
-        return TrackState.LOST if late else TrackState.COASTING
+        return TrackPhase.LOST if late else TrackPhase.COASTING
 
     def missing_s(self, stamp_ns: int) -> float:
         """Time since the last detection, s."""

@@ -12,13 +12,13 @@ from itertools import count
 
 import numpy as np
 
-from ..detect.protocol import Detection
 from ..geometry.boxes import coco_sigmas
 from ..skeletons import BLAZEPOSE33, Layout
 from ..stamps import NANOSECONDS, StampFilter
+from ..types import Pose2D
 from .association import Observations, assign, gated_similarity, observe
 from .reidentification import ReIdentifier
-from .state import Track, TrackState
+from .state import Track, TrackPhase
 
 #: Minimum share of a body's joints inside the box of a nearer person, for the body to be occluded.
 MIN_OCCLUDED_SHARE = 0.4
@@ -87,8 +87,8 @@ class Tracker:
         self._last_ns: int | None = None
 
     def update(
-        self, detections: Sequence[Detection], stamp_ns: int, image: np.ndarray | None = None
-    ) -> list[tuple[int, Detection]]:
+        self, detections: Sequence[Pose2D], stamp_ns: int, image: np.ndarray | None = None
+    ) -> list[tuple[int, Pose2D]]:
         """Track the people of one image.
 
         An image whose stamp is refused, see `stamps.StampFilter`, changes nothing. A clock that has
@@ -152,9 +152,9 @@ class Tracker:
             self._tracks, observed, self.layout, stamp_ns, self.min_similarity, self.min_score
         )
         states = [track.state(stamp_ns, previous_ns) for track in self._tracks]
-        tentative = [k for k, state in enumerate(states) if state is TrackState.TENTATIVE]
+        tentative = [k for k, state in enumerate(states) if state is TrackPhase.TENTATIVE]
         active = [
-            k for k, s in enumerate(states) if s in (TrackState.CONFIRMED, TrackState.COASTING)
+            k for k, s in enumerate(states) if s in (TrackPhase.CONFIRMED, TrackPhase.COASTING)
         ]
         matched = _matches(gain, active, observed.strong)
         for row in self._ambiguous(matched, states, observed, stamp_ns):
@@ -167,7 +167,7 @@ class Tracker:
     def _ambiguous(
         self,
         matched: dict[int, int],
-        states: Sequence[TrackState],
+        states: Sequence[TrackPhase],
         observed: Observations,
         stamp_ns: int,
     ) -> list[int]:
@@ -175,12 +175,12 @@ class Tracker:
         missing = [
             track
             for row, track in enumerate(self._tracks)
-            if states[row] in (TrackState.COASTING, TrackState.LOST) and row not in matched
+            if states[row] in (TrackPhase.COASTING, TrackPhase.LOST) and row not in matched
         ]
         rows = list(matched)
         ambiguous = self._reidentifier.ambiguous(
             [self._tracks[row] for row in rows],
-            [states[row] is TrackState.COASTING for row in rows],
+            [states[row] is TrackPhase.COASTING for row in rows],
             [_begin(observed, i, stamp_ns) for i in matched.values()],
             missing,
             stamp_ns,

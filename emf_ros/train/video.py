@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from ..camera import Camera
-from ..detect.protocol import Detection
 from ..lift.bones import bone_lengths
 from ..lift.engine import Engine
 from ..lift.offline import lift_video
 from ..lift.root import solve_root
 from ..skeletons import BLAZEPOSE33, H36M17, conversion_matrix, convert_keypoints
+from ..types import Pose2D
 from ..video import FrameSource
 from .evaluate import EvaluationError
 from .metrics import mpjpe, p_mpjpe
@@ -200,10 +200,10 @@ def evaluate_video(
     matrix = conversion_matrix(BLAZEPOSE33, H36M17)
     worlds: dict[tuple[int, int], np.ndarray] = {}
 
-    def watch(frame: int, found: list[tuple[int, Detection]]) -> None:
-        for track_id, detection in found:
+    def watch(frame: int, found: list[Pose2D]) -> None:
+        for detection in found:
             if detection.world is not None:
-                worlds[frame, track_id] = matrix @ detection.world
+                worlds[frame, detection.track_id] = matrix @ detection.world
 
     rate_hz = source.rate_hz
     # The world landmarks come with the keypoints, so both methods see the same detections.

@@ -19,7 +19,8 @@ from ...runtime.device import DevicePolicy, GpuFallback, GpuUnavailable, first_l
 from ...runtime.onnx import default_threads, make_gpu_session, make_session
 from ...skeletons import BLAZEPOSE33
 from ...track.duplicates import is_duplicate, is_merged_pose
-from ..protocol import Detection, DetectorError, body_joints, person_score
+from ...types import Pose2D
+from ..protocol import DetectorError, body_joints, person_score
 from ..weights import ModelUnavailable, ensure_onnx
 from .crops import ImagePyramid, detection_input, landmark_input
 from .decode import (
@@ -83,7 +84,7 @@ class TrackedPose:
         verification: of the person, carried on from frame to frame.
     """
 
-    detection: Detection
+    detection: Pose2D
     presence: float
     next_roi: Roi
     verification: Verification = field(default_factory=Verification)
@@ -102,7 +103,7 @@ class BlazePoseDetector:
         device: 'auto', 'cuda' or 'cpu', see `runtime.device`. On a GPU, TensorRT where it starts.
         threads: of the CPU; two where there are two cores.
         search_every: number of landmark inferences for which one tile is added, `SEARCH_EVERY`.
-        world_landmarks: compute `Detection.world` too; only an evaluation needs it.
+        world_landmarks: compute `Pose2D.world` too; only an evaluation needs it.
         require_gpu: raise DetectorError when the GPU fails, in place of a fallback to the CPU.
         say: takes what happens to a GPU, a line each; by default stderr.
 
@@ -143,7 +144,7 @@ class BlazePoseDetector:
         #: Stamp, ns, and shape of the last image.
         self._last: tuple[int, tuple[int, ...]] | None = None
 
-    def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
+    def detect(self, image: np.ndarray, stamp_ns: int) -> list[Pose2D]:
         if image.size == 0 or max(image.shape) > MAX_IMAGE_SIDE_PX:
             return []
         elapsed_ns = self._restart_after_gap(image, stamp_ns)
@@ -323,13 +324,13 @@ class BlazePoseDetector:
         if not next_roi.is_plausible(pyramid.width, pyramid.height):
             return None
         score = person_score(keypoints, self._body, (pyramid.width, pyramid.height))
-        detection = Detection(keypoints, score)
+        detection = Pose2D(keypoints, score)
         if world is not None:
             detection.world = self._decode_world(world, roi)
         return TrackedPose(detection, presence, next_roi)
 
     def _decode_world(self, world: np.ndarray, roi: Roi) -> np.ndarray | None:
-        """The 3D points of `Detection.world`; None where one is not finite."""
+        """The 3D points of `Pose2D.world`; None where one is not finite."""
         world = world.reshape(LANDMARK_COUNT, 3)[: len(self.layout)].astype(np.float64)
         world[:, :2] = world[:, :2] @ rotation(roi.angle).T
         return world if np.isfinite(world).all() else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...track.duplicates import MAX_DUPLICATE_DISTANCE
-from ..protocol import Detection
+from ...types import Pose2D
 from .decode import box_iou
 
 #: Side of an ROI over the diameter of the circle around the body.
@@ -98,7 +98,7 @@ def is_known(new: Roi, tracked: Roi) -> bool:
     )
 
 
-def are_separate(one: Detection, other: Detection) -> bool:
+def are_separate(one: Pose2D, other: Pose2D) -> bool:
     """Whether two poses are of two people, and not two readings of the same limbs."""
     boxes = []
     for detection in (one, other):

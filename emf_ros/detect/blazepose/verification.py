@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from ..protocol import Detection
+from ...types import Pose2D
 from .roi import MIN_ROI_SIDE_PX, Roi, at_same_place, similar_size
 
 #: Weight of the log-odds of the presence in the ROI. This, the two next weights and the offset are
@@ -133,7 +133,7 @@ class RejectedPlaces:
         return RATIO_AFTER_REJECTION if again else 0.0
 
 
-def verification_tile(detection: Detection, roi: Roi, width: int, height: int) -> Roi:
+def verification_tile(detection: Pose2D, roi: Roi, width: int, height: int) -> Roi:
     """The tile around a person for the person detection: the visible part, with a margin.
 
     Args:

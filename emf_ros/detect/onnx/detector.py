@@ -13,7 +13,8 @@ from ...geometry.boxes import keypoint_boxes
 from ...runtime.device import DevicePolicy, GpuFallback, GpuUnavailable, first_line, to_stderr
 from ...runtime.onnx import default_threads, make_gpu_session, make_session
 from ...track.duplicates import without_duplicates
-from ..protocol import Detection, DetectorError
+from ...types import Pose2D
+from ..protocol import DetectorError
 from .config import BOX_DECODES, TOP_DOWN, USUAL_SIZE, NetworkConfig, load_config
 from .decode import (
     Placement,
@@ -276,7 +277,7 @@ class OnnxPoseDetector:
         whole = self._pose.config.decode in TOP_DOWN
         return self._pose.description + (", one person, looked for in the whole picture" * whole)
 
-    def detect(self, image: np.ndarray, stamp_ns: int) -> list[Detection]:
+    def detect(self, image: np.ndarray, stamp_ns: int) -> list[Pose2D]:
         if 0 in image.shape:
             return []
         image = np.ascontiguousarray(image)
@@ -297,7 +298,7 @@ class OnnxPoseDetector:
             keypoints[:, :2] = placement.to_picture(keypoints[:, :2])
             keypoints[:, 2] = keypoints[:, 2].clip(0.0, 1.0)
             if score >= self._min_score and np.isfinite(keypoints).all():
-                people.append(Detection(keypoints, float(min(max(score, 0.0), 1.0))))
+                people.append(Pose2D(keypoints, float(min(max(score, 0.0), 1.0))))
         if config.decode in TOP_DOWN:
             # Two boxes may have come to lie on one person.
             people = without_duplicates(people)
@@ -339,7 +340,7 @@ class OnnxPoseDetector:
         """Whether people are still about where they were in the last image."""
         return self._last_ns is not None and 0 <= stamp_ns - self._last_ns <= NOT_FOLLOWED_NS
 
-    def _follow(self, people: list[Detection], stamp_ns: int) -> None:
+    def _follow(self, people: list[Pose2D], stamp_ns: int) -> None:
         """Remember where people are."""
         self._last_ns, self._followed = stamp_ns, []
         # Without boxes, what is followed is looked at and nothing else, until it is lost.
