@@ -43,7 +43,7 @@ setup(
     ],
     entry_points={
         "console_scripts": [
-            "emf-ros = emf_ros.cli:main",
+            "emf-ros = emf_ros.cli.main:main",
             "video_source = emf_ros.nodes.video_source:main",
             "keypoint_detector = emf_ros.nodes.keypoint_detector:main",
             "skeleton_lifter = emf_ros.nodes.skeleton_lifter:main",

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from emf_ros.lift.engine import default_threads
-from emf_ros.machine import machine
+from emf_ros.runtime.machine import machine
 from emf_ros.train.evaluate import evaluate, lags_of
 from emf_ros.train.trainer import TrainConfig, Trainer
 

@@ -27,9 +27,9 @@ from detection import FEET_Y, HORIZON_Y, CutOut, demo, paired, stand
 
 from emf_ros.detect.protocol import DetectorError
 from emf_ros.detect.weights import ModelUnavailable
-from emf_ros.machine import load, machine
+from emf_ros.io.render import draw_keypoints
 from emf_ros.people import PeopleTracker
-from emf_ros.render import draw_keypoints
+from emf_ros.runtime.machine import load, machine
 
 RATE_HZ = 30
 #: The last one starts this much later than the first, frames.

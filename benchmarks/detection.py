@@ -30,12 +30,12 @@ import numpy as np
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.protocol import Detector, DetectorError, body_joints
 from emf_ros.detect.weights import ModelUnavailable, ensure_demo_video, ensure_pose_task
-from emf_ros.machine import load, machine
+from emf_ros.io.video import frames_of, open_source
+from emf_ros.runtime.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33, Layout
 from emf_ros.track import QualityGate
 from emf_ros.track.association import assign
 from emf_ros.types import Pose2D
-from emf_ros.video import frames_of, open_source
 
 SIZES = ((1768, 994), (640, 360))
 RATE_HZ = 30.0

@@ -26,7 +26,8 @@ import torch
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.protocol import Detector
 from emf_ros.detect.weights import available_variants, ensure_demo_video
-from emf_ros.machine import load, machine
+from emf_ros.io.video import frames_of, open_source
+from emf_ros.runtime.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33, H36M17, convert_keypoints
 from emf_ros.track import Tracker
 from emf_ros.train import detector_model
@@ -34,7 +35,6 @@ from emf_ros.train.detector_model import DetectorErrors, DetectorModel, Failure
 from emf_ros.train.mocap import WindowSampler, load_mocap
 from emf_ros.train.synthesis import Synthesizer
 from emf_ros.types import Pose2D
-from emf_ros.video import frames_of, open_source
 
 PEOPLE = 2
 MIN_SCORE = 0.4

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emf_ros.machine import machine
+from emf_ros.runtime.machine import machine
 from emf_ros.skeletons import BLAZEPOSE33, H36M17
 from emf_ros.train.footage import FootageClip, read_footage
 

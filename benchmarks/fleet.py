@@ -24,16 +24,16 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from emf_ros.camera import Camera
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.weights import available_variants
-from emf_ros.machine import load, machine
+from emf_ros.geometry.camera import Camera
+from emf_ros.io.recordings import Recording, RecordingWriter, load_recording
+from emf_ros.io.video import frames_of, open_source
 from emf_ros.nodes import conversions
 from emf_ros.nodes.common import RELIABLE_QOS
-from emf_ros.recording import Recording, RecordingWriter, load_recording
+from emf_ros.runtime.machine import load, machine
 from emf_ros.skeletons import H36M17
 from emf_ros.types import Pose2D
-from emf_ros.video import frames_of, open_source
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
 
 CACHE = Path(tempfile.gettempdir()) / "emf_ros_bench_keypoints.npz"

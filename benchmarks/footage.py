@@ -16,7 +16,7 @@ import numpy as np
 
 from emf_ros.lift.engine import make_engine
 from emf_ros.lift.offline import lift_recording
-from emf_ros.machine import machine
+from emf_ros.runtime.machine import machine
 from emf_ros.skeletons import H36M17
 from emf_ros.train.footage import Errors, LabTruth, align, compare, read_footage, table
 

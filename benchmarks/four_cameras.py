@@ -30,17 +30,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from emf_ros.camera import Camera
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.weights import cache_folder, ensure_four_cameras
+from emf_ros.geometry.camera import Camera
+from emf_ros.io.video import FrameSource, frames_of, open_source
 from emf_ros.lift.engine import Engine, make_engine
 from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig, lift_together
-from emf_ros.machine import machine
+from emf_ros.runtime.machine import machine
 from emf_ros.skeletons import BLAZEPOSE33, H36M17, conversion_matrix
 from emf_ros.train.multiview import View, smooth, triangulate
 from emf_ros.train.video import BLAZEPOSE, OURS, Truth, evaluate_video
 from emf_ros.types import Frame2D, Pose2D
-from emf_ros.video import FrameSource, frames_of, open_source
 
 
 def read_views() -> list[View]:

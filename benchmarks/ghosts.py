@@ -35,11 +35,11 @@ from emf_ros.detect.blazepose import BlazePoseDetector
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.protocol import Detector, DetectorError
 from emf_ros.detect.weights import ModelUnavailable, ensure_demo_video
-from emf_ros.machine import load, machine
+from emf_ros.io.video import frames_of, open_source
 from emf_ros.people import PeopleTracker
+from emf_ros.runtime.machine import load, machine
 from emf_ros.track import WEAK
 from emf_ros.types import Pose2D
-from emf_ros.video import frames_of, open_source
 
 FRAME_NS = 33_333_333
 #: Pictures that each scene is shown for.

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from emf_ros.camera import Camera
 from emf_ros.detect.weights import ensure_demo_video
+from emf_ros.geometry.camera import Camera
+from emf_ros.io.recordings import Recording
+from emf_ros.io.video import frames_of, open_source
 from emf_ros.lift.engine import Engine, make_engine
 from emf_ros.lift.offline import lift_recording, lift_video
-from emf_ros.machine import machine
-from emf_ros.recording import Recording
+from emf_ros.runtime.machine import machine
 from emf_ros.train.footage import Errors, compare, read_footage
-from emf_ros.video import frames_of, open_source
 
 RATE_HZ = 30.0
 #: Field of view that the demo's figures are of, degrees.

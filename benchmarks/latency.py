@@ -23,9 +23,9 @@ from emf_ros.detect.weights import (
     ensure_demo_video,
     ensure_onnx,
 )
-from emf_ros.machine import load, machine
+from emf_ros.io.video import open_source
 from emf_ros.nodes.conversions import stamp_ns
-from emf_ros.video import open_source
+from emf_ros.runtime.machine import load, machine
 from emf_ros_msgs.msg import Skeleton3DArray
 
 MODES = ("separate", "composed")

@@ -12,11 +12,11 @@ import time
 import numpy as np
 import torch
 
-from emf_ros.camera import Camera
+from emf_ros.geometry.camera import Camera
+from emf_ros.io.paths import share_folder
 from emf_ros.lift.engine import Engine, OnnxEngine, TorchEngine, default_threads
 from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig
-from emf_ros.machine import load, machine
-from emf_ros.paths import share_folder
+from emf_ros.runtime.machine import load, machine
 from emf_ros.types import Frame2D, Pose2D
 
 CAMERA = Camera.from_fov(1280, 720, 60.0)

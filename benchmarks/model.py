@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from emf_ros.lift.engine import OnnxEngine, default_threads
-from emf_ros.machine import load, machine
 from emf_ros.model.export import export
 from emf_ros.model.fused import FusedLifter
 from emf_ros.model.lifter import Lifter
 from emf_ros.model.presets import PRESETS, LifterConfig
 from emf_ros.model.statistics import macs
+from emf_ros.runtime.machine import load, machine
 
 BATCHES = (1, 8, 64)
 Run = Callable[[], object]

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from emf_ros.machine import load, machine
+from emf_ros.io.paths import share_folder
 from emf_ros.model.checkpoint import load_weights
 from emf_ros.model.lifter import Lifter
 from emf_ros.model.motion_flow import EnhancedMotionFlow
 from emf_ros.model.presets import PRESETS, LifterConfig, MotionFlowConfig
 from emf_ros.model.statistics import parameters
 from emf_ros.model.tcpformer import TCPFormer
-from emf_ros.paths import share_folder
+from emf_ros.runtime.machine import load, machine
 
 #: The base that the paper's figures fit: four layers of half the width.
 TOY = LifterConfig(frames=81, layers=4, dim=64, dim_rep=256, local_branch=True, layer_scale=1e-5)

@@ -23,10 +23,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from emf_ros.camera import Camera
+from emf_ros.geometry.camera import Camera
 from emf_ros.lift.engine import Engine, make_engine
 from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig
-from emf_ros.machine import machine
+from emf_ros.runtime.machine import machine
 from emf_ros.skeletons import H36M17
 from emf_ros.train.detector_model import DetectorErrors, Failure
 from emf_ros.train.mocap import WindowSampler, load_mocap

@@ -16,8 +16,8 @@ import numpy as np
 from emf_ros.lift.batching import BUCKETS
 from emf_ros.lift.engine import ENGINES, Engine, EngineError, default_threads, make_engine
 from emf_ros.lift.engine_base import clip_shape
-from emf_ros.machine import load, machine
 from emf_ros.model.presets import PRESETS
+from emf_ros.runtime.machine import load, machine
 
 
 def clips(engine: Engine, people: int) -> np.ndarray:

@@ -36,13 +36,13 @@ import numpy as np
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.weights import ensure_demo_video
 from emf_ros.geometry.boxes import person_boxes
-from emf_ros.machine import load, machine
+from emf_ros.io.video import frames_of, open_source
 from emf_ros.people import PeopleTracker
+from emf_ros.runtime.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33
 from emf_ros.track import Tracker
 from emf_ros.track.association import assign
 from emf_ros.types import Pose2D
-from emf_ros.video import frames_of, open_source
 
 CACHE = Path(tempfile.gettempdir()) / "emf_ros_bench_tracking.npz"
 NANOSECONDS = 1_000_000_000

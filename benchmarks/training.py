@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from emf_ros.lift.engine import default_threads
-from emf_ros.machine import load, machine
 from emf_ros.model.presets import PRESETS
+from emf_ros.runtime.machine import load, machine
 from emf_ros.train.trainer import TrainConfig, Trainer
 
 

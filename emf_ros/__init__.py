@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .camera import Camera
+    from .geometry.camera import Camera
     from .session import Person, SkeletonTracker
     from .types import Frame2D, Frame3D, Pose2D, Pose3D, TrackState
 
@@ -28,7 +28,7 @@ __all__ = [
 
 #: The module of each public name.
 _MODULES = {
-    "Camera": "camera",
+    "Camera": "geometry.camera",
     "Frame2D": "types",
     "Frame3D": "types",
     "Person": "session",

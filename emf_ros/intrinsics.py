@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .camera import Camera, CameraError
+from .geometry.camera import Camera, CameraError
 
 #: Maximum angle, rad, by which a pixel's ray may turn without a change of the intrinsics. Rounding
 #: is far below it, and so is what an autofocus does.

@@ -21,8 +21,8 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from .camera import Camera
 from .detect.protocol import Detector
+from .geometry.camera import Camera
 from .lift.engine import make_engine
 from .lift.memory import KeypointMemory
 from .lift.pipeline import LiftPipeline, PipelineConfig, body_score, lift_together

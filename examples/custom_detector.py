@@ -10,7 +10,7 @@ import numpy as np
 
 from emf_ros import Camera, Pose2D, SkeletonTracker
 from emf_ros.detect.factory import make_detector
-from emf_ros.video import frames_of, open_source
+from emf_ros.io.video import frames_of, open_source
 
 
 class FlowDetector:

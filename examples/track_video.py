@@ -3,7 +3,7 @@
 import sys
 
 from emf_ros import Camera, SkeletonTracker
-from emf_ros.video import frames_of, open_source
+from emf_ros.io.video import frames_of, open_source
 
 video = open_source(sys.argv[1])
 with SkeletonTracker(Camera.from_fov(*video.size, 60)) as tracker:

@@ -12,6 +12,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.logging import get_logger
 from launch_ros.actions import Node
 
+from emf_ros.io.paths import share_folder
 from emf_ros.nodes.params import (
     KeypointDetectorParams,
     SkeletonLifterParams,
@@ -21,7 +22,6 @@ from emf_ros.nodes.params import (
     read_switch,
     write_parameters,
 )
-from emf_ros.paths import share_folder
 
 NODES = (KeypointDetectorParams, SkeletonLifterParams)
 

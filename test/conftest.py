@@ -427,7 +427,7 @@ def camera_info_message(size: tuple[int, int] = FRAME_SIZE, fov_deg: float = 60.
     """An ideal camera's sensor_msgs/CameraInfo."""
     from sensor_msgs.msg import CameraInfo
 
-    from emf_ros.camera import Camera
+    from emf_ros.geometry.camera import Camera
 
     camera = Camera.from_fov(*size, fov_deg)
     return CameraInfo(

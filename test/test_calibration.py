@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from conftest import write_clip
 
-from emf_ros.calibration import choose_camera, read_camera
-from emf_ros.camera import Camera, CameraError
-from emf_ros.video import open_source
+from emf_ros.geometry.camera import Camera, CameraError
+from emf_ros.io.calibration import choose_camera, read_camera
+from emf_ros.io.video import open_source
 
 SIZE = (1280, 720)
 K = np.array([[914.0, 0, 640.5], [0, 910, 359], [0, 0, 1]])

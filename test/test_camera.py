@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from emf_ros.camera import Camera, CameraError, canonical_window, look_at_rotation
+from emf_ros.geometry.camera import Camera, CameraError, canonical_window, look_at_rotation
 
 SIZE = (640, 480)
 K = np.array([[600.0, 0, 331], [0, 606, 243], [0, 0, 1]])

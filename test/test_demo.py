@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from emf_ros.recording import load_recording
+from emf_ros.io.recordings import load_recording
 
 
 @pytest.mark.timeout(600)
@@ -48,7 +48,7 @@ def test_images_are_counted_from_the_first_although_its_camera_info_is_not_heard
     from sensor_msgs.msg import CameraInfo
     from std_msgs.msg import Header
 
-    from emf_ros.camera import Camera
+    from emf_ros.geometry.camera import Camera
     from emf_ros.nodes.conversions import time_msg
     from emf_ros.nodes.demo import Listener
     from emf_ros_msgs.msg import Skeleton2DArray

@@ -9,7 +9,8 @@ import torch
 from test_model import SMALL
 from test_sides import walker
 
-from emf_ros.camera import canonical_window
+from emf_ros.geometry.camera import canonical_window
+from emf_ros.io.paths import share_folder
 from emf_ros.lift import engine as engine_module
 from emf_ros.lift import onnx_engine
 from emf_ros.lift.batching import BUCKETS, bucket_of, buckets_up_to, cpu_chunk, in_chunks
@@ -23,7 +24,6 @@ from emf_ros.model.export import export
 from emf_ros.model.fused import FusedLifter, half_inside
 from emf_ros.model.lifter import Lifter
 from emf_ros.model.presets import PRESETS
-from emf_ros.paths import share_folder
 from emf_ros.runtime import device as device_module
 from emf_ros.runtime.device import DevicePolicy
 

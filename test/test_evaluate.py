@@ -9,7 +9,7 @@ import pytest
 import torch
 from moving_people import mocap_folder, smooth_motion, windows, write_mocap
 
-from emf_ros.cli import main
+from emf_ros.cli.main import main
 from emf_ros.model.checkpoint import save_weights
 from emf_ros.model.lifter import Lifter
 from emf_ros.model.presets import LifterConfig, MotionFlowConfig

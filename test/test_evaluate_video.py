@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from emf_ros.camera import Camera
-from emf_ros.cli import main
+from emf_ros.cli.main import main
+from emf_ros.geometry.camera import Camera
 from emf_ros.lift.engine import make_engine
 from emf_ros.lift.offline import lift_video
 from emf_ros.skeletons import H36M17

@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from emf_ros import cli
+from emf_ros.cli import main as cli
 from emf_ros.lift.engine import EngineError, OnnxEngine
 from emf_ros.model.export import (
     FORMATS,
@@ -317,7 +317,7 @@ def test_the_command_says_what_cannot_be_exported(arguments, message, capsys):
 
 
 def test_the_command_lists_the_presets_that_have_weights_as_measured(monkeypatch, capsys):
-    monkeypatch.setattr("emf_ros.model_table.PRESETS", {**PRESETS, "lite": SMALL})
+    monkeypatch.setattr("emf_ros.cli.model_table.PRESETS", {**PRESETS, "lite": SMALL})
     assert cli.main(["models", "--seconds", "0.1", "--threads", "1"]) == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
     assert set(rows) & set(PRESETS) == set(presets_with_weights()) == {"lite"}

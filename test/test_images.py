@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from emf_ros.images import (
+from emf_ros.io.images import (
     ENCODINGS,
     MAX_PIXELS,
     Excerpts,

@@ -10,7 +10,7 @@ import pytest
 from test_pipeline import CAMERA, engine, frame_of, pipeline_of  # noqa: F401
 from test_sides import walker
 
-from emf_ros.camera import Camera
+from emf_ros.geometry.camera import Camera
 from emf_ros.intrinsics import (
     CHANGED_IN_A_ROW,
     IMAGES_WITHOUT_CONTRADICTION,

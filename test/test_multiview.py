@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emf_ros.camera import Camera
+from emf_ros.geometry.camera import Camera
 from emf_ros.train.multiview import OUTLIER_M, View, smooth, triangulate
 
 LENS = np.array([-0.05, 0.1, 0.001, -0.001, 0.0])

@@ -248,7 +248,7 @@ def sent_state(name: str) -> int:
 
 
 def test_skeletons_project_onto_the_keypoints(lifter: Lifter) -> None:
-    from emf_ros.camera import Camera
+    from emf_ros.geometry.camera import Camera
     from emf_ros.skeletons import convert_keypoints, get_layout
 
     ids = lifter.new_ids()
@@ -830,7 +830,7 @@ def test_lag(ros, start_node, diagnostics, demo_keypoints) -> None:
 
 
 def _truncated(tmp_path: Any, name: str) -> str:
-    from emf_ros.paths import share_folder
+    from emf_ros.io.paths import share_folder
 
     path = tmp_path / name
     shutil.copy(share_folder("models") / name, path)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import FRAME_SIZE, camera_yaml, write_clip, write_y4m
 
-from emf_ros.cli import main
-from emf_ros.recording import FORMAT, load_recording
+from emf_ros.cli.main import main
+from emf_ros.io.recordings import FORMAT, load_recording
 
 CLIP_FRAMES = 30
 

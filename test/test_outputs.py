@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emf_ros import outputs
-from emf_ros.cli import main
-from emf_ros.outputs import OutputError, check_file, check_folder, replacing, write_text
+from emf_ros.cli.main import main
+from emf_ros.io import outputs
+from emf_ros.io.outputs import OutputError, check_file, check_folder, replacing, write_text
 
 CONTENT = b"no command must change this"
 
@@ -262,7 +262,7 @@ def test_parts_of_killed_processes_are_removed(tmp_path):
 
 
 def recording():
-    from emf_ros.recording import RecordingWriter
+    from emf_ros.io.recordings import RecordingWriter
     from emf_ros.skeletons import get_layout
 
     writer = RecordingWriter(get_layout("coco17"), (320, 180))
@@ -284,7 +284,7 @@ def save_recording(path):
 
 
 def save_video(path):
-    from emf_ros.render import render_recording
+    from emf_ros.io.render import render_recording
 
     noise = np.random.default_rng(0).integers(0, 255, (180, 320, 3), np.uint8)
     frames = [(i / 10, noise) for i in range(10)]
@@ -449,8 +449,8 @@ def test_a_number_out_of_its_range_is_refused_with_the_range(command, values, ra
 
 
 def test_the_field_of_view_has_the_cameras_range():
-    from emf_ros.arguments import field_of_view
-    from emf_ros.camera import Camera, CameraError
+    from emf_ros.cli.arguments import field_of_view
+    from emf_ros.geometry.camera import Camera, CameraError
 
     for text in ("1", "170"):
         Camera.from_fov(640, 480, field_of_view(text))
@@ -460,7 +460,7 @@ def test_the_field_of_view_has_the_cameras_range():
 
 
 def test_the_formats_of_export_are_the_models():
-    from emf_ros import cli
+    from emf_ros.cli import main as cli
     from emf_ros.model.export import FORMATS
 
     assert cli._EXPORT_ENDINGS == FORMATS
@@ -490,8 +490,8 @@ def test_a_signal_that_ends_the_program_cleans_up(tmp_path):
     """SIGTERM while a file is being written: by default it would leave the part behind."""
     program = f"""
 import os, sys
-from emf_ros.interrupt import signals_as_interrupts
-from emf_ros.outputs import replacing
+from emf_ros.cli.interrupt import signals_as_interrupts
+from emf_ros.io.outputs import replacing
 try:
     with signals_as_interrupts(), replacing({str(tmp_path / "out.txt")!r}):
         print("writing", flush=True)

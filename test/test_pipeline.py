@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_sides import exchange, walker
 
-from emf_ros.camera import Camera
+from emf_ros.geometry.camera import Camera
 from emf_ros.lift.bones import bone_lengths
 from emf_ros.lift.engine import make_engine
 from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig, lift_together

@@ -12,8 +12,8 @@ import termios
 
 import pytest
 
-from emf_ros import progress
-from emf_ros.progress import Progress, track
+from emf_ros.io import progress
+from emf_ros.io.progress import Progress, track
 
 
 class Clock:
@@ -86,7 +86,7 @@ def test_a_terminal_gets_a_bar() -> None:
     primary, secondary = pty.openpty()
     # 24 rows and 80 columns.
     fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
-    code = "from emf_ros.progress import track\nfor _ in track(range(9), 'lifting', 9): pass"
+    code = "from emf_ros.io.progress import track\nfor _ in track(range(9), 'lifting', 9): pass"
     subprocess.run([sys.executable, "-c", code], stderr=secondary, check=True)
     os.close(secondary)
     shown = os.read(primary, 1 << 16).decode()

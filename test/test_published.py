@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 import torch
 
-from emf_ros import cli
+from emf_ros.cli import main as cli
 from emf_ros.model.checkpoint import load_weights, save_weights
 from emf_ros.model.presets import LifterConfig, MotionFlowConfig
 from emf_ros.model.published import (

@@ -12,10 +12,10 @@ import pytest
 from conftest import camera_yaml
 from test_sides import walker
 
-from emf_ros.camera import Camera
-from emf_ros.cli import main
+from emf_ros.cli.main import main
+from emf_ros.geometry.camera import Camera
+from emf_ros.io.recordings import RecordingError, load_recording
 from emf_ros.lift.offline import PoseCollector
-from emf_ros.recording import RecordingError, load_recording
 
 CAMERA = Camera.from_fov(1280, 720, 70.0)
 IMAGES, RATE_HZ = 24, 30.0

@@ -12,7 +12,7 @@ import pytest
 from conftest import FRAME_SIZE, camera_info_message, wait_for
 from test_nodes_lifter import Lifter, by_id, root
 
-from emf_ros.camera import Camera, CameraError
+from emf_ros.geometry.camera import Camera, CameraError
 
 K = np.array([[600.0, 0, 331], [0, 606, 243], [0, 0, 1]])
 PROJECTED = np.array([[550.0, 0, 300], [0, 551, 250], [0, 0, 1]])

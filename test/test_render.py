@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from emf_ros.camera import Camera
-from emf_ros.recording import Recording, RecordingWriter
-from emf_ros.render import (
+from emf_ros.geometry.camera import Camera
+from emf_ros.io.recordings import Recording, RecordingWriter
+from emf_ros.io.render import (
     RenderError,
     SceneView,
     color_of,

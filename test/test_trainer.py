@@ -16,8 +16,8 @@ import pytest
 import torch
 from moving_people import MODEL_RATE_HZ, mocap_folder, windows, write_mocap
 
-from emf_ros import outputs
-from emf_ros.cli import main
+from emf_ros.cli.main import main
+from emf_ros.io import outputs
 from emf_ros.model.checkpoint import load_notes, load_weights, save_weights
 from emf_ros.model.lifter import Lifter
 from emf_ros.model.presets import LifterConfig, MotionFlowConfig

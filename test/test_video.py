@@ -13,10 +13,10 @@ import pytest
 from conftest import write_clip
 from matroska import jpegs, write_matroska
 
-from emf_ros.cli import main
-from emf_ros.recording import load_recording
-from emf_ros.render import playback_rate_hz, render_recording
-from emf_ros.video import VideoError, frames_of, losses, open_source
+from emf_ros.cli.main import main
+from emf_ros.io.recordings import load_recording
+from emf_ros.io.render import playback_rate_hz, render_recording
+from emf_ros.io.video import VideoError, frames_of, losses, open_source
 
 COUNT = 40
 RATE_HZ = 20.0
@@ -313,7 +313,7 @@ def test_lift_and_render_keep_time_over_damage(damaged_folder: Path, tmp_path: P
 
 
 def test_a_rendered_video_keeps_a_variable_rate(tmp_path: Path) -> None:
-    from emf_ros.recording import RecordingWriter
+    from emf_ros.io.recordings import RecordingWriter
     from emf_ros.skeletons import H36M17
 
     shades = [20, 120, 220, 70]

@@ -45,7 +45,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..paths import cache_folder
+from ..io.paths import cache_folder
 
 __all__ = [
     "ModelUnavailable",

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from ..io.paths import share_folder
 from ..model.presets import presets_with_weights
-from ..paths import share_folder
 from ..runtime.device import DEVICES, DevicePolicy, GpuUnavailable, to_stderr
 from ..runtime.onnx import default_threads
 from .engine_base import Engine, EngineError, EngineUnavailable

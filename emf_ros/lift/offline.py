@@ -8,14 +8,14 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ..camera import Camera
 from ..detect.protocol import DetectorError
+from ..geometry.camera import Camera
+from ..io.progress import track
+from ..io.recordings import Recording, RecordingError, RecordingWriter
+from ..io.video import FrameSource, VideoError, frames_of
 from ..people import PeopleTracker
-from ..progress import track
-from ..recording import Recording, RecordingError, RecordingWriter
 from ..skeletons import Layout
 from ..types import UNTRACKED, Frame2D, Frame3D, Pose2D, TrackState
-from ..video import FrameSource, VideoError, frames_of
 from .engine import Engine
 from .memory import KeypointMemory
 from .pipeline import LiftPipeline, PipelineConfig

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..camera import Camera, CameraError, CanonicalWindow, canonical_window
 from ..detect.protocol import body_joints
+from ..geometry.camera import Camera, CameraError, CanonicalWindow, canonical_window
 from ..intrinsics import same_rays
 from ..people import PeopleTracker
 from ..skeletons import Layout, check_conversion, convert_keypoints, get_layout

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..camera import Camera, CameraError
+from ..geometry.camera import Camera, CameraError
 from .bones import BoneMemory, bone_lengths, with_bone_lengths
 from .depth import trunk_depth, with_depth
 from .ground import GroundPlane, on_ground

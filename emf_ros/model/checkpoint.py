@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..outputs import replacing
+from ..io.outputs import replacing
 from .lifter import Lifter
 from .presets import LifterConfig
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..outputs import replacing
+from ..io.outputs import replacing
 from .fused import FusedLifter
 from .lifter import Lifter
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .. import __version__
-from ..paths import share_folder
+from ..io.paths import share_folder
 from ..skeletons import get_layout
 
 #: Of weights files. Raised by one whenever the meaning of input or output changes, or what is said

@@ -31,7 +31,7 @@ from rclpy.qos import (
 )
 from rclpy.subscription import Subscription
 
-from ..paths import share_folder
+from ..io.paths import share_folder
 from ..stamps import StampFilter, StampVerdict
 from .params import NodeParams, ParamError, ParamSpec
 

@@ -28,19 +28,19 @@ from visualization_msgs.msg import MarkerArray
 
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
 
-from ..arguments import OneLineParser, lag_or_auto, number, whole_number
-from ..calibration import choose_camera
-from ..camera import Camera, CameraError
-from ..cli import add_camera
+from ..cli.arguments import OneLineParser, lag_or_auto, number, whole_number
+from ..cli.main import add_camera
 from ..detect.weights import ModelUnavailable, ensure_demo_video, ensure_onnx
+from ..geometry.camera import Camera, CameraError
+from ..io.calibration import choose_camera
+from ..io.outputs import OutputError, check_folder, write_text
+from ..io.progress import track
+from ..io.render import RenderError, playback_rate_hz, render_recording
+from ..io.video import VideoError, frames_of, losses, open_source
 from ..lift.offline import PoseCollector
-from ..machine import machine
-from ..outputs import OutputError, check_folder, write_text
-from ..progress import track
-from ..render import RenderError, playback_rate_hz, render_recording
+from ..runtime.machine import machine
 from ..skeletons import get_layout
 from ..types import TrackState
-from ..video import VideoError, frames_of, losses, open_source
 from . import conversions
 from .common import RELIABLE_QOS, SENSOR_QOS, use_large_shared_memory
 

@@ -16,9 +16,9 @@ from std_msgs.msg import Header
 from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
 from ..detect.protocol import DetectorError
-from ..images import Excerpts, ImageError
+from ..io.images import Excerpts, ImageError
+from ..io.render import draw_keypoints
 from ..people import PeopleTracker
-from ..render import draw_keypoints
 from ..stamps import StampVerdict
 from ..types import Frame2D, Pose2D
 from . import conversions

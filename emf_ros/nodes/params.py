@@ -15,8 +15,8 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 import yaml
 
-from ..camera import DEFAULT_FOV_DEG
 from ..detect.factory import BACKENDS, SEARCH_EVERY
+from ..geometry.camera import DEFAULT_FOV_DEG
 from ..lift.engine import DEVICES, ENGINES
 from ..lift.pipeline import PipelineConfig
 from ..model.presets import presets_with_weights

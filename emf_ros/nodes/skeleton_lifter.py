@@ -22,9 +22,9 @@ from visualization_msgs.msg import MarkerArray
 
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray, SkeletonLayout
 
-from ..camera import CameraError
-from ..images import ImageError
+from ..geometry.camera import CameraError
 from ..intrinsics import IntrinsicsFilter
+from ..io.images import ImageError
 from ..lift.engine import EngineError, make_engine
 from ..lift.ground import GroundPlane
 from ..lift.lag import AutoLag

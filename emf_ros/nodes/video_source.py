@@ -10,9 +10,9 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from ..calibration import choose_camera, read_camera
-from ..camera import Camera, CameraError
-from ..video import FrameSource, VideoError, losses, open_source
+from ..geometry.camera import Camera, CameraError
+from ..io.calibration import choose_camera, read_camera
+from ..io.video import FrameSource, VideoError, losses, open_source
 from . import conversions
 from .common import RELIABLE_QOS, BaseNode, NodeError, RateMeter, run
 from .params import VideoSourceParams

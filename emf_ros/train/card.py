@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..io.outputs import write_text
 from ..model.checkpoint import load_weights
 from ..model.export import check_export, export
-from ..outputs import write_text
 from .confidence import calibrate
 from .evaluate import evaluate
 from .report import tables

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..camera import Camera
-from ..recording import Recording, RecordingWriter
+from ..geometry.camera import Camera
+from ..io.recordings import Recording, RecordingWriter
 from ..skeletons import BLAZEPOSE33, H36M17
 from .evaluate import EvaluationError
 from .formats.joints import limbs_by_name

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..camera import Camera
+from ..geometry.camera import Camera
 
 #: Rays that miss the point which the others agree on by more, m, are left out.
 OUTLIER_M = 0.08

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..outputs import replacing
+from ..io.outputs import replacing
 
 _KINDS = ("exact", "noisy", "dropouts")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..camera import canonical_window
+from ..geometry.camera import canonical_window
 from ..skeletons import H36M17
 from .detector_model import NEAREST_M, DetectorErrors, DetectorModel
 

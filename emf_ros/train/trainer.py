@@ -22,13 +22,13 @@ import yaml
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..io.outputs import replacing
+from ..io.progress import Progress, say
 from ..model.checkpoint import load_weights, save_weights
 from ..model.lifter import Lifter
 from ..model.presets import LifterConfig, get_preset
 from ..model.published import freeze_local_scales, published_local_scales
 from ..model.tcpformer import StackedLinear
-from ..outputs import replacing
-from ..progress import Progress, say
 from ..runtime.torch import torch_device
 from .detector_model import DetectorErrors
 from .diversity import Diversity, DiversityConfig

@@ -16,14 +16,14 @@ import cv2
 import numpy as np
 import torch
 
-from ..camera import Camera
+from ..geometry.camera import Camera
+from ..io.video import FrameSource
 from ..lift.bones import bone_lengths
 from ..lift.engine import Engine
 from ..lift.offline import lift_video
 from ..lift.root import solve_root
 from ..skeletons import BLAZEPOSE33, H36M17, conversion_matrix, convert_keypoints
 from ..types import Pose2D
-from ..video import FrameSource
 from .evaluate import EvaluationError
 from .metrics import mpjpe, p_mpjpe
 

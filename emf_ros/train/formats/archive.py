@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...outputs import replacing
+from ...io.outputs import replacing
 from ...skeletons import H36M17
 from . import FormatError
 from .clips import check_rate

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ...arguments import positive_int, positive_number
-from ...outputs import check_file, check_folder
+from ...cli.arguments import positive_int, positive_number
+from ...io.outputs import check_file, check_folder
 from . import FormatError
 
 #: Those of `body.UNITS`, here so that the command starts without numpy.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...outputs import replacing
+from ...io.outputs import replacing
 from ...skeletons import H36M17
 from .archive import Clip
 

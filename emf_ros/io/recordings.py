@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .camera import Camera, CameraError
+from ..geometry.camera import Camera, CameraError
+from ..skeletons import H36M17, Layout, get_layout
 from .outputs import replacing
-from .skeletons import H36M17, Layout, get_layout
 
 FORMAT = "emf_ros-recording-1"
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .lift.engine import Engine, OnnxEngine, TorchEngine, default_threads
-from .model.checkpoint import save_weights
-from .model.export import ExportError, export
-from .model.lifter import Lifter
-from .model.presets import PRESETS, presets_with_weights
-from .model.statistics import macs, parameters
+from ..lift.engine import Engine, OnnxEngine, TorchEngine, default_threads
+from ..model.checkpoint import save_weights
+from ..model.export import ExportError, export
+from ..model.lifter import Lifter
+from ..model.presets import PRESETS, presets_with_weights
+from ..model.statistics import macs, parameters
 
 
 def cpu_ms(engine: Engine, seconds: float) -> float:

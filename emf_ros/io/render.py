@@ -19,10 +19,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .camera import Camera
+from ..geometry.camera import Camera
+from ..skeletons import H36M17, Layout
 from .outputs import replacing
-from .recording import Recording
-from .skeletons import H36M17, Layout
+from .recordings import Recording
 from .video import FrameSource
 
 _Point = tuple[float, float]

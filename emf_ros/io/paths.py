@@ -13,7 +13,7 @@ def share_folder(name: str) -> Path:
     Args:
         name: 'models', 'config' or 'launch'.
     """
-    beside = Path(__file__).resolve().parents[1] / name
+    beside = Path(__file__).resolve().parents[2] / name
     if beside.is_dir():
         return beside
     try:

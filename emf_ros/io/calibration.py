@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 import yaml
 
-from .camera import DEFAULT_FOV_DEG, Camera, CameraError
+from ..geometry.camera import DEFAULT_FOV_DEG, Camera, CameraError
 
 #: Size above which a file is no calibration file, bytes.
 MAX_FILE_BYTES = 2_000_000

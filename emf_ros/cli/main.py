@@ -9,11 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, arguments
+from .. import __version__
+from ..io.outputs import OutputError, check_file, check_folder, write_text
+from ..train.formats import FormatError
+from ..train.formats.command import add_parser as add_mocap_parser
+from . import arguments
 from .interrupt import signals_as_interrupts, stop_request
-from .outputs import OutputError, check_file, check_folder, write_text
-from .train.formats import FormatError
-from .train.formats.command import add_parser as add_mocap_parser
 
 RATE_HELP = (
     "pictures a second of a folder (30) or of a stream without times; a video with times is played "
@@ -46,12 +47,12 @@ def _say(line: str) -> None:
 
 
 def _lift(args: argparse.Namespace) -> None:
-    from .calibration import choose_camera
-    from .camera import CameraError
-    from .lift.engine import EngineError, make_engine
-    from .lift.offline import lift_recording, lift_video
-    from .recording import RecordingError, load_recording
-    from .video import IMAGE_SUFFIXES, VideoError, losses, open_source
+    from ..geometry.camera import CameraError
+    from ..io.calibration import choose_camera
+    from ..io.recordings import RecordingError, load_recording
+    from ..io.video import IMAGE_SUFFIXES, VideoError, losses, open_source
+    from ..lift.engine import EngineError, make_engine
+    from ..lift.offline import lift_recording, lift_video
 
     sources = (args.source, args.weights, args.camera_info)
     check_file(args.out, sources, ".npz", IMAGE_SUFFIXES)
@@ -121,10 +122,10 @@ def _lift(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from .model.checkpoint import WeightsError
-    from .train.card import finish
-    from .train.mocap import MocapError
-    from .train.trainer import TrainConfig, Trainer, TrainingError
+    from ..model.checkpoint import WeightsError
+    from ..train.card import finish
+    from ..train.mocap import MocapError
+    from ..train.trainer import TrainConfig, Trainer, TrainingError
 
     inits = [path.strip() for path in args.init.split(",") if path.strip()]
     names = [f"{args.preset}{ending}" for ending in Trainer.ENDINGS]
@@ -179,11 +180,11 @@ def _train(args: argparse.Namespace) -> None:
 def _eval(args: argparse.Namespace) -> None:
     import json
 
-    from .model.checkpoint import WeightsError
-    from .paths import share_folder
-    from .train.evaluate import EvaluationError, evaluate_file
-    from .train.mocap import MocapError
-    from .train.report import PLOTS, plots, tables
+    from ..io.paths import share_folder
+    from ..model.checkpoint import WeightsError
+    from ..train.evaluate import EvaluationError, evaluate_file
+    from ..train.mocap import MocapError
+    from ..train.report import PLOTS, plots, tables
 
     if args.video:
         _eval_video(args)
@@ -213,12 +214,12 @@ def _eval(args: argparse.Namespace) -> None:
 def _eval_video(args: argparse.Namespace) -> None:
     import json
 
-    from .calibration import choose_camera
-    from .camera import CameraError
-    from .lift.engine import EngineError, make_engine
-    from .train.evaluate import EvaluationError
-    from .train.video import VARIATIONS, Truth, VariedSource, evaluate_video, video_table
-    from .video import VideoError, losses, open_source
+    from ..geometry.camera import CameraError
+    from ..io.calibration import choose_camera
+    from ..io.video import VideoError, losses, open_source
+    from ..lift.engine import EngineError, make_engine
+    from ..train.evaluate import EvaluationError
+    from ..train.video import VARIATIONS, Truth, VariedSource, evaluate_video, video_table
 
     if args.varied and args.truth:
         # Mirrored, slowed or cut, the video shows another motion than the truth.
@@ -266,7 +267,7 @@ def _eval_video(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    from .paths import share_folder
+    from ..io.paths import share_folder
 
     weights = args.weights or share_folder("models") / f"{args.preset}.safetensors"
     ending = _EXPORT_ENDINGS[args.format]
@@ -281,9 +282,9 @@ def _export(args: argparse.Namespace) -> None:
 
     import torch
 
-    from .model.checkpoint import WeightsError, load_weights
-    from .model.export import ExportError, check_export, export
-    from .model.presets import get_preset
+    from ..model.checkpoint import WeightsError, load_weights
+    from ..model.export import ExportError, check_export, export
+    from ..model.presets import get_preset
 
     try:
         get_preset(args.preset)
@@ -304,8 +305,8 @@ def _export(args: argparse.Namespace) -> None:
 def _import_published(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
-    from .model.checkpoint import save_weights
-    from .model.published import PublishedError, lifter_from_published, load_published
+    from ..model.checkpoint import save_weights
+    from ..model.published import PublishedError, lifter_from_published, load_published
 
     check_file(args.out, (args.checkpoint,), ".safetensors")
     try:
@@ -324,7 +325,7 @@ def _import_published(args: argparse.Namespace) -> None:
 
 
 def _models(args: argparse.Namespace) -> None:
-    from .machine import machine
+    from ..runtime.machine import machine
     from .model_table import lines
 
     print(f"measured on {machine()}\n")
@@ -333,10 +334,10 @@ def _models(args: argparse.Namespace) -> None:
 
 
 def _render(args: argparse.Namespace) -> None:
-    from .progress import track
-    from .recording import RecordingError, load_recording
-    from .render import RenderError, playback_rate_hz, render_recording
-    from .video import IMAGE_SUFFIXES, VideoError, frames_of, losses, open_source
+    from ..io.progress import track
+    from ..io.recordings import RecordingError, load_recording
+    from ..io.render import RenderError, playback_rate_hz, render_recording
+    from ..io.video import IMAGE_SUFFIXES, VideoError, frames_of, losses, open_source
 
     check_file(args.out, (args.recording, args.video), ".mp4", IMAGE_SUFFIXES)
     try:
@@ -557,7 +558,3 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _signal_of(interrupt: KeyboardInterrupt) -> int:
     """The number of the signal that interrupted."""
     return int(interrupt.args[0]) if interrupt.args else int(signal.SIGINT)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
