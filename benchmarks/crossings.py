@@ -27,7 +27,7 @@ from detection import FEET_Y, HORIZON_Y, CutOut, demo, paired, stand
 
 from emf_ros.detect.protocol import DetectorError
 from emf_ros.detect.weights import ModelUnavailable
-from emf_ros.io.render import draw_keypoints
+from emf_ros.io.render.overlay import draw_keypoints
 from emf_ros.people import PeopleTracker
 from emf_ros.runtime.machine import load, machine
 

@@ -284,11 +284,11 @@ def save_recording(path):
 
 
 def save_video(path):
-    from emf_ros.io.render import render_recording
+    from emf_ros.io.render.video import render_recording
 
     noise = np.random.default_rng(0).integers(0, 255, (180, 320, 3), np.uint8)
     frames = [(i / 10, noise) for i in range(10)]
-    render_recording(recording(), frames, path, 10, 180, codecs=("mp4v",))
+    render_recording(recording(), frames, path, 10, 180)
 
 
 def save_weights(path):

@@ -1,4 +1,4 @@
-"""What is drawn, where it is drawn, and what is left out."""
+"""Rendering: what is drawn, where, and what is left out; the video files."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import pytest
 
 from emf_ros.geometry.camera import Camera
 from emf_ros.io.recordings import Recording, RecordingWriter
-from emf_ros.io.render import (
-    RenderError,
-    SceneView,
-    color_of,
-    draw_keypoints,
-    render_recording,
-    rgb_of,
-)
+from emf_ros.io.render import video
+from emf_ros.io.render.observer import ANKLE_HEIGHT_M
+from emf_ros.io.render.overlay import draw_keypoints
+from emf_ros.io.render.palette import color_of, rgb_of
+from emf_ros.io.render.scene import SceneView
+from emf_ros.io.render.video import RenderError, render_recording
 from emf_ros.skeletons import BLAZEPOSE33, H36M17
 
 CAMERA = Camera.from_fov(320, 180, 60.0)
@@ -41,7 +39,7 @@ def person(x: float = 0.0, z: float = 3.0) -> np.ndarray:
 
 
 def keypoints(score: float = 0.9) -> np.ndarray:
-    """(1, 17, 3) px of the picture that CAMERA takes."""
+    """(1, 17, 3) px of CAMERA's image."""
     return np.column_stack([CAMERA.project(person()), np.full(17, score)])[None]
 
 
@@ -50,7 +48,7 @@ def blank() -> np.ndarray:
 
 
 def drawn_at(image: np.ndarray, track_id: int, area: tuple[int, int, int, int]) -> np.ndarray:
-    """(N, 2) x, y of the pixels in an area (x, y, w, h) that have exactly the person's colour."""
+    """(N, 2) x, y of the pixels of an area (x, y, w, h) with exactly the person's colour."""
     x, y, w, h = area
     same = (image[y : y + h, x : x + w] == color_of(track_id)).all(axis=-1)
     return np.argwhere(same)[:, ::-1] + (x, y)
@@ -62,7 +60,7 @@ def scene(joints: np.ndarray, valid: bool = True, view: SceneView | None = None)
     return view.render(joints, np.arange(1, people + 1), np.full(people, valid), 0.0)
 
 
-def test_colours_are_stable_and_apart() -> None:
+def test_colours_are_stable_and_distinct() -> None:
     for track_id in (0, 7, 4_000_000_000):  # ids are uint32 in the messages
         assert color_of(track_id) == color_of(np.uint32(track_id))
     assert rgb_of(5) == pytest.approx(np.array(color_of(5))[::-1] / 255, abs=0.003)
@@ -73,7 +71,7 @@ def test_colours_are_stable_and_apart() -> None:
     assert luminance.min() > 80 and luminance.max() < 215
 
 
-def test_keypoints_are_drawn_where_they_are() -> None:
+def test_keypoints_are_drawn_at_their_pixels() -> None:
     image = blank()
     points = keypoints()
     assert draw_keypoints(image, points, np.array([1]), H36M17) is None
@@ -99,7 +97,7 @@ def test_missing_keypoints_draw_nothing(spoil: str) -> None:
     assert (image == 128).all()
 
 
-def test_a_missing_joint_takes_only_its_bones() -> None:
+def test_a_missing_joint_hides_only_its_bones() -> None:
     points = keypoints()
     points[0, H36M17.index("left_ankle")] = np.nan
     whole, image = blank(), blank()
@@ -113,21 +111,21 @@ def test_a_missing_joint_takes_only_its_bones() -> None:
 
 
 def test_low_scores_are_faint() -> None:
-    sure, unsure = blank(), blank()
-    draw_keypoints(sure, keypoints(0.9), np.array([1]), H36M17)
-    draw_keypoints(unsure, keypoints(0.1), np.array([1]), H36M17)
+    confident, faint = blank(), blank()
+    draw_keypoints(confident, keypoints(0.9), np.array([1]), H36M17)
+    draw_keypoints(faint, keypoints(0.1), np.array([1]), H36M17)
     x, y = np.round(keypoints()[0, H36M17.index("spine"), :2]).astype(int)
-    contrast = np.abs(np.stack([sure[y, x], unsure[y, x]]).astype(int) - 128).sum(axis=1)
+    contrast = np.abs(np.stack([confident[y, x], faint[y, x]]).astype(int) - 128).sum(axis=1)
     assert 0 < contrast[1] < 0.6 * contrast[0]
 
 
-def test_nobody_leaves_the_image_alone() -> None:
+def test_no_people_leave_the_image_unchanged() -> None:
     image = blank()
     draw_keypoints(image, np.zeros((0, 33, 3)), np.zeros(0, int), BLAZEPOSE33)
     assert (image == 128).all()
 
 
-def test_draw_keypoints_refuses_what_does_not_fit() -> None:
+def test_draw_keypoints_rejects_wrong_shapes() -> None:
     with pytest.raises(ValueError, match="keypoints"):
         draw_keypoints(blank(), keypoints(), np.array([1]), BLAZEPOSE33)
     with pytest.raises(ValueError, match="ids"):
@@ -138,12 +136,12 @@ def test_draw_keypoints_refuses_what_does_not_fit() -> None:
         draw_keypoints(blank().astype(float), keypoints(), np.array([1]), H36M17)
 
 
-def test_top_view_shows_places() -> None:
+def test_top_view_shows_positions() -> None:
     view = SceneView(800, 600, CAMERA)
     image = scene(np.stack([person(-1.0, 3.0), person(1.0, 3.0), person(0.0, 6.0)]), view=view)
-    spots = [drawn_at(image, i, view.inset).mean(axis=0) for i in (1, 2, 3)]
+    spots = [drawn_at(image, i, view.top.area).mean(axis=0) for i in (1, 2, 3)]
     for spot, place in zip(spots, ([-1, 0, 3], [1, 0, 3], [0, 0, 6]), strict=True):
-        assert spot == pytest.approx(view.project_top(np.array(place, float)), abs=1.5)
+        assert spot == pytest.approx(view.top.project(np.array(place, float)), abs=1.5)
     assert spots[0][0] < spots[2][0] < spots[1][0]  # farther right is to the right
     assert spots[2][1] < spots[0][1]  # farther away is up
 
@@ -153,27 +151,27 @@ def test_scene_shows_the_body_where_it_projects() -> None:
     body = person(0.5, 4.0)
     image = scene(body[None], view=view)
     for joint in ("spine", "thorax"):
-        x, y = np.round(view.project(body[H36M17.index(joint)])).astype(int)
+        x, y = np.round(view.observer.project(body[H36M17.index(joint)])).astype(int)
         assert tuple(image[y, x]) == color_of(1)
     # The observer stands above and to the right of the camera: what is farther away is higher up,
     # what is lower is lower, and what is to the right is to the right.
-    near, far, low, right = view.project(
+    near, far, low, right = view.observer.project(
         np.array([[0, 0, 2], [0, 0, 4], [0, 1, 2], [1, 0, 2]], dtype=float)
     )
     assert far[1] < near[1] < low[1] and right[0] > near[0]
-    assert np.isnan(view.project(np.array([0.0, 0.0, -1000.0]))).all()
+    assert np.isnan(view.observer.project(np.array([0.0, 0.0, -1000.0]))).all()
 
 
 @pytest.mark.parametrize("distance", [1.0, 3.0, 10.0])
-def test_people_are_inside_the_picture(distance: float) -> None:
+def test_people_are_inside_the_view(distance: float) -> None:
     view = SceneView(640, 480, CAMERA)
     bodies = np.stack([person(-0.3 * distance, distance), person(0.3 * distance, distance)])
     scene(bodies, view=view)
-    pixels = view.project(bodies)
+    pixels = view.observer.project(bodies)
     assert (pixels > 0).all() and (pixels < (640, 480)).all()
 
 
-def test_missing_joints_and_nobody_draw_nothing() -> None:
+def test_missing_joints_and_no_people_draw_nothing() -> None:
     empty = scene(np.zeros((0, 17, 3)))
     assert empty.shape == (300, 400, 3) and empty.dtype == np.uint8
     unknown = np.full((1, 17, 3), np.nan)
@@ -185,7 +183,7 @@ def test_missing_joints_and_nobody_draw_nothing() -> None:
     assert (scene(person()[None]) != empty).any()
 
 
-def test_people_without_root_are_not_placed() -> None:
+def test_people_without_root_are_drawn_in_boxes() -> None:
     view = SceneView(400, 300, CAMERA)
     empty = scene(np.zeros((0, 17, 3)))
     image = scene(person(0, 0)[None], valid=False, view=view)
@@ -195,18 +193,18 @@ def test_people_without_root_are_not_placed() -> None:
     assert changed[:, 0].max() < 0.4 * 300 and changed[:, 1].max() < 0.4 * 400
 
 
-def test_view_follows_slowly() -> None:
+def test_view_adapts_slowly() -> None:
     view = SceneView(400, 300)
-    mark = np.array([0.0, 0.0, 2.0])
-    places = []
+    point = np.array([0.0, 0.0, 2.0])
+    pixels_of_point = []
     for step in range(150):
         z = 3.0 if step < 30 else 7.0
         view.render(person(0, z)[None], np.array([1]), np.array([True]), step / 30)
-        places.append(view.project(mark))
-    moved = np.linalg.norm(np.diff(places, axis=0), axis=-1)
+        pixels_of_point.append(view.observer.project(point))
+    moved = np.linalg.norm(np.diff(pixels_of_point, axis=0), axis=-1)
     assert moved[:29].max() < 1e-6  # still while people are
     assert 0 < moved.max() < 6  # px of 400, for a leap of 4 m
-    pixels = view.project(person(0, 7.0))
+    pixels = view.observer.project(person(0, 7.0))
     assert (pixels > 0).all() and (pixels < (400, 300)).all()
 
 
@@ -215,11 +213,11 @@ def test_trail_fades_after_two_seconds_and_restarts() -> None:
     one, valid = np.array([1]), np.array([True])
     for step in range(31):
         view.render(person(-1 + step / 15, 3.0)[None], one, valid, step / 30)
-    x, y, w, h = view.inset
-    behind = view.project_top(np.array([0.0, 0.0, 3.0])).round().astype(int)
+    x, y, w, h = view.top.area
+    behind = view.top.project(np.array([0.0, 0.0, 3.0])).round().astype(int)
 
     def blueness(image: np.ndarray) -> int:
-        """Of the place the person passed, halfway: azure is the only colour in the inset."""
+        """Blue minus red halfway along the path: azure is the only colour in the top view."""
         patch = image[behind[1] - 1 : behind[1] + 2, behind[0] - 8 : behind[0] + 9].astype(int)
         return int((patch[..., 0] - patch[..., 2]).max())
 
@@ -230,7 +228,7 @@ def test_trail_fades_after_two_seconds_and_restarts() -> None:
     assert blueness(view.render(last, one, valid, 0.0)) < 20
 
 
-def test_wild_numbers_do_not_stop_the_view() -> None:
+def test_extreme_coordinates_do_not_break_the_view() -> None:
     body = person()
     body[3] = 1e12
     lost = person(0, -1e6)
@@ -241,11 +239,11 @@ def test_wild_numbers_do_not_stop_the_view() -> None:
         body = person()
         body[3, 1] += 5.0 * (step % 10 == 0)
         view.render(body[None], np.array([1]), np.array([True]), float(step))
-    at_feet = np.array([0.0, 0.88 + view.ANKLE_HEIGHT, 3.0])
-    assert view._floor == pytest.approx(at_feet[1], abs=0.02)
+    at_feet = np.array([0.0, 0.88 + ANKLE_HEIGHT_M, 3.0])
+    assert view.observer.floor == pytest.approx(at_feet[1], abs=0.02)
 
 
-def test_scene_refuses_what_does_not_fit() -> None:
+def test_scene_rejects_wrong_shapes() -> None:
     view = SceneView(400, 300)
     one, valid = np.array([1]), np.array([True])
     with pytest.raises(ValueError, match="joints"):
@@ -263,7 +261,7 @@ def test_scene_refuses_what_does_not_fit() -> None:
 
 
 def recording(frames: int = 4) -> Recording:
-    """One person for so many frames at 10 Hz from 5.0 s on."""
+    """One person in each frame, at 10 Hz from 5.0 s on."""
     writer = RecordingWriter(H36M17, CAMERA.size, CAMERA)
     for i in range(frames):
         body = person(0.1 * i)
@@ -286,14 +284,10 @@ def test_video_shows_every_frame_at_its_time(tmp_path: Path) -> None:
     path = tmp_path / "new" / "out.mp4"
     # The first four have rows, up to 40 ms off; the fifth is half a second after the last row.
     frames = [(5.0 + i / 10 + 0.04 * (i % 2), blank()) for i in range(4)] + [(5.8, blank())]
-    counts: list[int] = []
-    codec = render_recording(
-        recording(), iter(frames), path, 10, 180, counts.append, ("zzzz", "mp4v")
-    )
-    assert codec == "mp4v"  # the first of these that any OpenCV can write
+    render_recording(recording(), iter(frames), path, 10, 180)
     images = read_video(path)
     # The fourth stays in view until the fifth's time, 0.8 s after the first.
-    assert len(images) == 9 and counts == [1, 2, 3, 4, 5]
+    assert len(images) == 9
     assert images[0].shape[0] == 180 and images[0].shape[1] > 320 and images[0].shape[1] % 2 == 0
     assert [file.name for file in path.parent.iterdir()] == ["out.mp4"]
     # Over the person, away from the caption: changed from the grey picture in all but the last.
@@ -307,7 +301,7 @@ def test_people_are_held_between_rows(tmp_path: Path) -> None:
     """Frames between rows show the last people for `hold_s`, and no longer."""
     path = tmp_path / "out.mp4"
     frames = [(5.3 + i / 10, blank()) for i in range(5)]
-    render_recording(recording(), frames, path, 10, 180, codecs=("mp4v",), hold_s=0.25)
+    render_recording(recording(), frames, path, 10, 180, hold_s=0.25)
     chest = CAMERA.project(person()[H36M17.index("spine")]).round().astype(int)
     drawn = []
     for image in read_video(path):
@@ -316,7 +310,7 @@ def test_people_are_held_between_rows(tmp_path: Path) -> None:
     assert drawn == [True, True, True, False, False]
 
 
-def test_default_codec_opens(tmp_path: Path) -> None:
+def test_video_of_odd_height_opens(tmp_path: Path) -> None:
     frames = [(5.0, blank()), (5.1, blank())]
     render_recording(recording(), frames, tmp_path / "out.mp4", 10, 161)  # an odd height
     images = read_video(tmp_path / "out.mp4")
@@ -326,13 +320,13 @@ def test_default_codec_opens(tmp_path: Path) -> None:
 
 def test_frames_of_another_resolution_are_scaled(tmp_path: Path) -> None:
     large = cv2.resize(blank(), (640, 360))
-    render_recording(recording(), [(5.0, large)], tmp_path / "a.mp4", 10, 180, codecs=("mp4v",))
-    render_recording(recording(), [(5.0, blank())], tmp_path / "b.mp4", 10, 180, codecs=("mp4v",))
+    render_recording(recording(), [(5.0, large)], tmp_path / "a.mp4", 10, 180)
+    render_recording(recording(), [(5.0, blank())], tmp_path / "b.mp4", 10, 180)
     a, b = read_video(tmp_path / "a.mp4")[0], read_video(tmp_path / "b.mp4")[0]
     assert a.shape == b.shape and np.abs(a.astype(int) - b).mean() < 1
 
 
-def test_video_errors_leave_nothing_behind(tmp_path: Path) -> None:
+def test_video_errors_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out.mp4"
     path.write_bytes(b"an older video")
     good = [(5.0, blank())]
@@ -343,12 +337,13 @@ def test_video_errors_leave_nothing_behind(tmp_path: Path) -> None:
 
     with pytest.raises(RenderError, match="no frames"):
         render_recording(recording(), [], path, 10, 180)
-    with pytest.raises(RenderError, match="zzzz"):
-        render_recording(recording(), good, path, 10, 180, codecs=("zzzz",))
+    with monkeypatch.context() as patch, pytest.raises(RenderError, match="opens no zzzz video"):
+        patch.setattr(video, "CODEC", "zzzz")
+        render_recording(recording(), good, path, 10, 180)
     with pytest.raises(RenderError, match="100x180"):
-        render_recording(recording(), [(5.0, blank()[:, :100])], path, 10, 180, codecs=("mp4v",))
+        render_recording(recording(), [(5.0, blank()[:, :100])], path, 10, 180)
     with pytest.raises(OSError, match="pulled out"):
-        render_recording(recording(), broken(), path, 10, 180, codecs=("mp4v",))
+        render_recording(recording(), broken(), path, 10, 180)
     with pytest.raises(RenderError, match="mp4"):
         render_recording(recording(), good, tmp_path / "out.avi", 10, 180)
     with pytest.raises(ValueError, match="fps"):

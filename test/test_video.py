@@ -15,7 +15,7 @@ from matroska import jpegs, write_matroska
 
 from emf_ros.cli.main import main
 from emf_ros.io.recordings import load_recording
-from emf_ros.io.render import playback_rate_hz, render_recording
+from emf_ros.io.render.video import playback_rate_hz, render_recording
 from emf_ros.io.video import VideoError, frames_of, losses, open_source
 
 COUNT = 40
@@ -324,7 +324,7 @@ def test_a_rendered_video_keeps_a_variable_rate(tmp_path: Path) -> None:
     rate_hz = playback_rate_hz(source)
     frames = ((stamp, picture) for _, stamp, picture in frames_of(source))
     nobody = RecordingWriter(H36M17, (320, 240)).recording()
-    render_recording(nobody, frames, tmp_path / "out.mp4", rate_hz, 240, codecs=("mp4v",))
+    render_recording(nobody, frames, tmp_path / "out.mp4", rate_hz, 240)
     shown = [(t, int(p[60, 160, 0])) for _, t, p in frames_of(open_source(tmp_path / "out.mp4"))]
     changes = [shown[0][0]]
     changes += [b[0] for a, b in zip(shown, shown[1:], strict=False) if abs(a[1] - b[1]) > 10]

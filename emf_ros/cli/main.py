@@ -336,7 +336,7 @@ def _models(args: argparse.Namespace) -> None:
 def _render(args: argparse.Namespace) -> None:
     from ..io.progress import track
     from ..io.recordings import RecordingError, load_recording
-    from ..io.render import RenderError, playback_rate_hz, render_recording
+    from ..io.render.video import RenderError, playback_rate_hz, render_recording
     from ..io.video import IMAGE_SUFFIXES, VideoError, frames_of, losses, open_source
 
     check_file(args.out, (args.recording, args.video), ".mp4", IMAGE_SUFFIXES)

@@ -24,7 +24,7 @@ from emf_ros_msgs.msg import (
 
 from ..geometry.camera import Camera
 from ..io.images import Excerpt, Excerpts, decode_depth, decode_image
-from ..io.render import rgb_of
+from ..io.render.palette import rgb_of
 from ..skeletons import Layout
 from ..stamps import NANOSECONDS
 from ..types import UNTRACKED, Frame2D, Frame3D, Pose2D, Pose3D, TrackState

@@ -35,7 +35,7 @@ from ..geometry.camera import Camera, CameraError
 from ..io.calibration import choose_camera
 from ..io.outputs import OutputError, check_folder, write_text
 from ..io.progress import track
-from ..io.render import RenderError, playback_rate_hz, render_recording
+from ..io.render.video import RenderError, playback_rate_hz, render_recording
 from ..io.video import VideoError, frames_of, losses, open_source
 from ..lift.offline import PoseCollector
 from ..runtime.machine import machine

@@ -17,7 +17,7 @@ from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
 from ..detect.protocol import DetectorError
 from ..io.images import Excerpts, ImageError
-from ..io.render import draw_keypoints
+from ..io.render.overlay import draw_keypoints
 from ..people import PeopleTracker
 from ..stamps import StampVerdict
 from ..types import Frame2D, Pose2D
