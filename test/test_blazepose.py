@@ -7,6 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from conftest import FRAME_NS
 
 from emf_ros.detect.blazepose import BlazePoseDetector, crops, decode, tiles
@@ -110,9 +111,6 @@ def test_converter_rejects_bytes_that_are_not_a_tflite_network(network):
 
 @pytest.mark.parametrize("variant", [None, "lite", "full", "heavy"])
 def test_converted_networks_match_tflite(variant, pictures):
-    interpreters = pytest.importorskip(
-        "ai_edge_litert.interpreter", reason="no TFLite interpreter: pip install ai-edge-litert"
-    )
     if variant is not None and variant not in available_variants():
         pytest.skip(f"the weights of {variant} come with npm, which is not installed")
     name = "pose_detection" if variant is None else f"pose_landmark_{variant}"
@@ -123,7 +121,7 @@ def test_converted_networks_match_tflite(variant, pictures):
     if variant is not None:
         outputs = ("landmarks", "presence", None, "heatmap", "world")
 
-    reference = interpreters.Interpreter(str(ensure_tflite(f"{name}.tflite")))
+    reference = Interpreter(str(ensure_tflite(f"{name}.tflite")))
     reference.allocate_tensors()
     reference.set_tensor(reference.get_input_details()[0]["index"], given)
     reference.invoke()
