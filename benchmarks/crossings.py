@@ -26,7 +26,7 @@ import numpy as np
 from detection import FEET_Y, HORIZON_Y, CutOut, demo, paired, stand
 
 from emf_ros.detect.protocol import DetectorError
-from emf_ros.detect.weights import ModelUnavailable
+from emf_ros.downloads.cache import DownloadError
 from emf_ros.io.render.overlay import draw_keypoints
 from emf_ros.people import PeopleTracker
 from emf_ros.runtime.machine import load, machine
@@ -225,7 +225,7 @@ def main() -> int:
                         f"| {score.exchanged / minutes:.1f} |",
                         flush=True,
                     )
-    except (DetectorError, ModelUnavailable, ImportError) as error:
+    except (DetectorError, DownloadError, ImportError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -28,8 +28,10 @@ import cv2
 import numpy as np
 
 from emf_ros.detect.factory import make_detector
+from emf_ros.detect.mediapipe_bundle import ensure_pose_task
 from emf_ros.detect.protocol import Detector, DetectorError, body_joints
-from emf_ros.detect.weights import ModelUnavailable, ensure_demo_video, ensure_pose_task
+from emf_ros.downloads.cache import DownloadError
+from emf_ros.downloads.videos import ensure_demo_video
 from emf_ros.io.video import frames_of, open_source
 from emf_ros.runtime.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33, Layout
@@ -372,7 +374,7 @@ def main() -> int:
                 cv2.imwrite(str(options.save / f"{name.replace(' ', '_')}.png"), middle)
             for size in SIZES:
                 measure(clip.resized(size), f"{name}, {size[0]}x{size[1]}", count, options)
-    except (DetectorError, ModelUnavailable, ImportError) as error:
+    except (DetectorError, DownloadError, ImportError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

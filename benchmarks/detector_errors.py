@@ -25,7 +25,8 @@ import torch
 
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.protocol import Detector
-from emf_ros.detect.weights import available_variants, ensure_demo_video
+from emf_ros.detect.weights import available_variants
+from emf_ros.downloads.videos import ensure_demo_video
 from emf_ros.io.video import frames_of, open_source
 from emf_ros.runtime.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33, H36M17, convert_keypoints

@@ -34,7 +34,8 @@ from detector_errors import jpeg, low_contrast, motion_blur
 from emf_ros.detect.blazepose import BlazePoseDetector
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.protocol import Detector, DetectorError
-from emf_ros.detect.weights import ModelUnavailable, ensure_demo_video
+from emf_ros.downloads.cache import DownloadError
+from emf_ros.downloads.videos import ensure_demo_video
 from emf_ros.io.video import frames_of, open_source
 from emf_ros.people import PeopleTracker
 from emf_ros.runtime.machine import load, machine
@@ -270,7 +271,7 @@ def main() -> int:
         print(f"| people, found within {SOON} pictures | number | ", end="")
         print(" | ".join(map(str, backends)) + " |\n" + "|---" * (2 + len(backends)) + "|")
         with_people(options.every, backends)
-    except (DetectorError, ModelUnavailable) as error:
+    except (DetectorError, DownloadError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

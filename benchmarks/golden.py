@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from emf_ros.detect.weights import ensure_demo_video
+from emf_ros.downloads.videos import ensure_demo_video
 from emf_ros.geometry.camera import Camera
 from emf_ros.io.recordings import Recording
 from emf_ros.io.video import frames_of, open_source

@@ -21,7 +21,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
-from emf_ros.detect.weights import ensure_demo_video
+from emf_ros.downloads.videos import ensure_demo_video
 from emf_ros.io.video import frames_of, open_source
 from emf_ros.nodes.common import use_large_shared_memory
 

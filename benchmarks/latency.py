@@ -17,12 +17,9 @@ import numpy as np
 from graph import LISTENER_QOS, Graph, GraphError, one_person_clip, percentiles
 from sensor_msgs.msg import CameraInfo
 
-from emf_ros.detect.weights import (
-    ModelUnavailable,
-    available_variants,
-    ensure_demo_video,
-    ensure_onnx,
-)
+from emf_ros.detect.weights import available_variants, ensure_onnx
+from emf_ros.downloads.cache import DownloadError
+from emf_ros.downloads.videos import ensure_demo_video
 from emf_ros.io.video import open_source
 from emf_ros.nodes.conversions import stamp_ns
 from emf_ros.runtime.machine import load, machine
@@ -254,7 +251,7 @@ def main() -> int:
             print_thirds(outcome)
         if args.idle_seconds:
             idle(args.idle_seconds)
-    except (GraphError, ModelUnavailable) as error:
+    except (GraphError, DownloadError) as error:
         print(f"latency: {error}", file=sys.stderr)
         return 1
     return 0

@@ -34,7 +34,7 @@ import cv2
 import numpy as np
 
 from emf_ros.detect.factory import make_detector
-from emf_ros.detect.weights import ensure_demo_video
+from emf_ros.downloads.videos import ensure_demo_video
 from emf_ros.geometry.boxes import person_boxes
 from emf_ros.io.video import frames_of, open_source
 from emf_ros.people import PeopleTracker

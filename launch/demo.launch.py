@@ -46,7 +46,7 @@ def _video_source(context: LaunchContext) -> list[Node]:
     given["source"] = arguments["video"]
     if not arguments["video"]:
         # Imported here: `--show-args` must not download a video.
-        from emf_ros.detect.weights import ensure_demo_video
+        from emf_ros.downloads.videos import ensure_demo_video
 
         given["source"] = str(ensure_demo_video())
     files = [

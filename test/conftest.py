@@ -362,7 +362,7 @@ def start_shared_node(ros: Ros) -> Iterator[Callable[..., NodeProcess]]:
 @pytest.fixture(scope="session")
 def demo_video() -> Path:
     """The real video of two people."""
-    from emf_ros.detect.weights import ensure_demo_video
+    from emf_ros.downloads.videos import ensure_demo_video
 
     return ensure_demo_video()
 

@@ -17,21 +17,17 @@ from emf_ros.detect.blazepose.decode import (
     anchors,
     decode_candidates,
     refine_landmarks,
-    weighted_nms,
 )
 from emf_ros.detect.blazepose.detector import TrackedPose
 from emf_ros.detect.blazepose.roi import Roi, roi_from_points, rotation
 from emf_ros.detect.blazepose.tiles import BURST_FRAMES, tile_grids, tile_sequence
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.protocol import DetectorError
-from emf_ros.detect.tflite_to_onnx import ConversionError, convert, to_dense
-from emf_ros.detect.weights import (
-    ModelUnavailable,
-    available_variants,
-    cache_folder,
-    ensure_onnx,
-    ensure_tflite,
-)
+from emf_ros.detect.tflite_graph import ConversionError, to_dense
+from emf_ros.detect.tflite_to_onnx import convert
+from emf_ros.detect.weights import available_variants, ensure_onnx, ensure_tflite
+from emf_ros.downloads.cache import DownloadError
+from emf_ros.io.paths import cache_folder
 from emf_ros.runtime import device
 from emf_ros.runtime import onnx as onnx_session
 from emf_ros.skeletons import BLAZEPOSE33
@@ -150,7 +146,7 @@ def test_converted_network_is_cached_and_rebuilt_when_damaged(tmp_path, monkeypa
     assert ensure_onnx() == made and made.stat().st_mtime_ns == time
     made.write_bytes(whole[:-1])
     assert ensure_onnx().read_bytes() == whole
-    with pytest.raises(ModelUnavailable, match="no variant 'huge'"):
+    with pytest.raises(DownloadError, match="no variant 'huge'"):
         ensure_onnx("huge")
 
 
@@ -177,24 +173,6 @@ def test_candidates_are_decoded_relative_to_anchors_and_nan_scores_dropped():
     assert np.allclose(found[0, 4:8], [0.5, 0.5, 0.5, 0.3])
     wrong = np.array([np.nan, -np.inf])
     assert len(decode_candidates(boxes, wrong, np.zeros((2, 2)))[0]) == 0
-
-
-def test_weighted_nms_merges_overlapping_candidates():
-    candidates = np.array(
-        [
-            [0.0, 0.0, 1.0, 1.0, 10.0],
-            [0.0, 0.0, 1.0, 0.8, 20.0],
-            [5.0, 5.0, 6.0, 6.0, 30.0],
-        ]
-    )
-    people, best = weighted_nms(candidates, np.array([0.6, 0.9, 0.7]))
-    assert np.allclose(best, [0.9, 0.7])
-    assert np.allclose(people[0], [0.0, 0.0, 1.0, (0.6 + 0.72) / 1.5, (6.0 + 18.0) / 1.5])
-    assert np.allclose(people[1], candidates[2])
-    # A box without an area overlaps nothing, not even itself.
-    people, _ = weighted_nms(np.zeros((2, 4)), np.ones(2))
-    assert len(people) == 2
-    assert weighted_nms(np.zeros((0, 12)), np.zeros(0))[0].shape == (0, 12)
 
 
 def test_roi_is_upright_with_the_person():

@@ -12,6 +12,7 @@ from emf_ros.geometry.boxes import (
     oks,
     person_areas,
     person_boxes,
+    weighted_nms,
 )
 from emf_ros.skeletons import BLAZEPOSE33, COCO17
 
@@ -81,3 +82,21 @@ def test_keypoint_boxes_leave_out_missing_keypoints():
     # With fewer than the minimum number, all finite keypoints count.
     assert keypoint_boxes(keypoints, 0.5, 3)[0].tolist() == [1, 2, 80, 90]
     assert keypoint_boxes(keypoints, 0.95)[0] == pytest.approx([np.nan] * 4, nan_ok=True)
+
+
+def test_weighted_nms_merges_overlapping_candidates():
+    candidates = np.array(
+        [
+            [0.0, 0.0, 1.0, 1.0, 10.0],
+            [0.0, 0.0, 1.0, 0.8, 20.0],
+            [5.0, 5.0, 6.0, 6.0, 30.0],
+        ]
+    )
+    people, best = weighted_nms(candidates, np.array([0.6, 0.9, 0.7]), 0.3)
+    assert np.allclose(best, [0.9, 0.7])
+    assert np.allclose(people[0], [0.0, 0.0, 1.0, (0.6 + 0.72) / 1.5, (6.0 + 18.0) / 1.5])
+    assert np.allclose(people[1], candidates[2])
+    # A box without an area overlaps nothing, not even itself.
+    people, _ = weighted_nms(np.zeros((2, 4)), np.ones(2), 0.3)
+    assert len(people) == 2
+    assert weighted_nms(np.zeros((0, 12)), np.zeros(0), 0.3)[0].shape == (0, 12)

@@ -12,15 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from emf_ros.detect.weights import (
-    ModelUnavailable,
-    available_variants,
-    cache_folder,
-    ensure_demo_video,
-    ensure_four_cameras,
-    ensure_pose_task,
-    ensure_tflite,
-)
+from emf_ros.detect.mediapipe_bundle import ensure_pose_task
+from emf_ros.detect.weights import available_variants, ensure_tflite
+from emf_ros.downloads.cache import DownloadError
+from emf_ros.downloads.videos import ensure_demo_video, ensure_four_cameras
+from emf_ros.io.paths import cache_folder
 
 FILLED = cache_folder()
 MEMBERS = ["pose_detector.tflite", "pose_landmarks_detector.tflite"]
@@ -71,7 +67,7 @@ def test_a_filled_cache_needs_no_index(cache):
 def test_a_damaged_network_is_fetched_again(cache):
     sound = (cache / "pose_detection.tflite").read_bytes()
     spoil(cache / "pose_landmark_full.tflite")
-    with pytest.raises(ModelUnavailable) as raised:
+    with pytest.raises(DownloadError) as raised:
         ensure_tflite("pose_landmark_full.tflite")
     text = str(raised.value)
     assert "Could not download mediapipe==0.10.21" in text
@@ -131,19 +127,19 @@ def test_a_bundle_says_how_its_images_are_normalised(cache):
 
 
 def test_an_unknown_variant_names_those_that_exist(cache):
-    with pytest.raises(ModelUnavailable, match="no variant 'huge'.*full"):
+    with pytest.raises(DownloadError, match="no variant 'huge'.*full"):
         ensure_pose_task("huge")
 
 
 def test_an_unknown_network_names_those_that_exist(cache):
-    with pytest.raises(ModelUnavailable, match="pose_detection.tflite.*pose_landmark_heavy.tflite"):
+    with pytest.raises(DownloadError, match="pose_detection.tflite.*pose_landmark_heavy.tflite"):
         ensure_tflite("../../etc/passwd")
 
 
 @pytest.mark.parametrize("variant", ["lite", "heavy"])
 def test_without_npm_the_other_variants_say_what_to_install(cache, monkeypatch, variant):
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(ModelUnavailable) as raised:
+    with pytest.raises(DownloadError) as raised:
         ensure_pose_task(variant)
     text = str(raised.value)
     assert "apt install npm" in text and "'full'" in text
@@ -153,16 +149,16 @@ def test_without_npm_the_other_variants_say_what_to_install(cache, monkeypatch, 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 def test_an_index_that_npm_cannot_reach_is_told_from_a_missing_npm(cache, tmp_path, monkeypatch):
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
-    with pytest.raises(ModelUnavailable) as raised:
+    with pytest.raises(DownloadError) as raised:
         ensure_pose_task("lite")
     text = str(raised.value)
     assert "npm config list" in text and "apt install" not in text and "'full'" in text
 
 
-def test_variants_are_those_that_can_be_had(cache, monkeypatch):
+def test_available_variants_are_those_in_the_cache_or_from_pip(cache, monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     assert available_variants() == ("full",)
-    shutil.copy(cache / "pose_landmarker_full.task", cache / "pose_landmarker_heavy.task")
+    (cache / "pose_landmark_heavy.tflite").write_bytes(b"")
     assert available_variants() == ("full", "heavy")
 
 
@@ -179,7 +175,7 @@ def test_a_users_own_bundle_that_is_damaged_is_not_used(cache, monkeypatch):
     own = cache / "pose_landmarker_lite.task"
     shutil.copy(cache / "pose_landmarker_full.task", own)
     spoil(own)
-    with pytest.raises(ModelUnavailable):
+    with pytest.raises(DownloadError):
         ensure_pose_task("lite")
 
 
@@ -191,7 +187,7 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path, monkeypatch, cache):
         cache.chmod(0o700)
         (cache / "pose_landmarker_full.json").mkdir()
     try:
-        with pytest.raises(ModelUnavailable, match="Could not write .*\n.*EMF_ROS_CACHE"):
+        with pytest.raises(DownloadError, match="Could not write .*\n.*EMF_ROS_CACHE"):
             ensure_pose_task("full")
     finally:
         cache.chmod(0o700)
@@ -214,10 +210,10 @@ def test_where_the_cache_lies(monkeypatch, variables, folder):
 
 
 def test_a_missing_demo_video_says_which_package_has_it(cache):
-    with pytest.raises(ModelUnavailable, match="sports2d==0.8.34"):
+    with pytest.raises(DownloadError, match="sports2d==0.8.34"):
         ensure_demo_video()
 
 
 def test_missing_four_cameras_say_which_package_has_them(cache):
-    with pytest.raises(ModelUnavailable, match="pose2sim==0.10.49"):
+    with pytest.raises(DownloadError, match="pose2sim==0.10.49"):
         ensure_four_cameras()

@@ -337,7 +337,9 @@ class Setup:
                 where,
                 *(ROOT / f for f in ("setup.py", "setup.cfg", "package.xml", "resource")),
             ),
-            "weights": digest(ROOT / "emf_ros" / "detect" / "weights.py", cache_setting()),
+            "weights": digest(
+                ROOT / "emf_ros" / "downloads", ROOT / "emf_ros" / "detect", cache_setting()
+            ),
         }
 
     # -- bookkeeping
@@ -648,9 +650,9 @@ class Setup:
 
     def fetch_weights(self) -> None:
         """Let the module that knows them fetch them, under the environment's Python."""
-        log_text("\n$ python -m emf_ros.detect.weights --demo-video")
+        log_text("\n$ python -m emf_ros.downloads --demo-video")
         done = subprocess.run(
-            [str(self.python), "-m", "emf_ros.detect.weights", "--demo-video"],
+            [str(self.python), "-m", "emf_ros.downloads", "--demo-video"],
             cwd=ROOT,
             env=self.env,
             capture_output=True,
@@ -666,7 +668,7 @@ class Setup:
 
 
 def cache_setting() -> str:
-    """Name what decides where the weights go, as emf_ros/detect/weights.py reads it."""
+    """Name what decides where the weights go, as emf_ros/io/paths.py reads it."""
     return str([os.environ.get(name) for name in ("EMF_ROS_CACHE", "XDG_CACHE_HOME", "HOME")])
 
 

@@ -30,7 +30,8 @@ class MediaPipeDetector:
     layout = BLAZEPOSE33
 
     def __init__(self, variant: str, max_people: int, min_score: float) -> None:
-        from .weights import ModelUnavailable, ensure_pose_task
+        from ..downloads.cache import DownloadError
+        from .mediapipe_bundle import ensure_pose_task
 
         try:
             import mediapipe
@@ -41,7 +42,7 @@ class MediaPipeDetector:
             ) from None
         try:
             task = ensure_pose_task(variant)
-        except ModelUnavailable as error:
+        except DownloadError as error:
             raise DetectorError(str(error)) from None
         self._mediapipe = mediapipe
         self.description = f"mediapipe {mediapipe.__version__}, {variant}, on the CPU"

@@ -1,12 +1,12 @@
 """Converts BlazePose's TensorFlow Lite networks to ONNX.
 
-Only what these networks are made of is known here: ten kinds of operators, float weights, some of
-them half precision, some of them sparse. Anything else is refused by name. General converters
-need TensorFlow, or stop on sparse weights.
+It supports what these networks consist of: ten kinds of operators, and float weights, some in half
+precision, some sparse. Anything else is an error that names it. General converters need TensorFlow,
+or fail on sparse weights.
 
-TensorFlow Lite keeps images as (N, H, W, C), ONNX as (N, C, H, W). The whole network is turned
-once, weights included, so that nothing is transposed on the way but the few outputs that are
-reshaped into lists.
+TensorFlow Lite stores images as (N, H, W, C), ONNX as (N, C, H, W). The whole network is transposed
+once, weights included. Only the few outputs that are reshaped into lists are transposed at run
+time.
 """
 
 from __future__ import annotations
@@ -14,34 +14,22 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-#: Of the ONNX files. Opset 17 is what onnxruntime 1.14 and TensorRT 8.6 read.
-OPSET, IR_VERSION = 17, 8
+from .tflite_graph import SAME_PADDING, ConversionError, Operator, TfliteGraph
 
-_IDENTIFIER = b"TFL3"
-_SAME = 0
-_ACTIVATIONS = {0: "none", 1: "relu", 3: "relu6"}
-_FLOATS = {0: np.dtype("<f4"), 1: np.dtype("<f2")}
-_INTS = {2: np.dtype("<i4"), 4: np.dtype("<i8")}
-_INDEX_VECTORS = {1: "Int32Vector", 2: "Uint16Vector", 3: "Uint8Vector"}
-_DENSE = 0
-_TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
-
-
-class ConversionError(ValueError):
-    """A network that this converter does not know how to convert; the message says why."""
-
-
-@dataclass
-class _Operator:
-    kind: str
-    inputs: list[int]
-    outputs: list[int]
-    options: Any
+#: Version of ONNX's operators: onnxruntime 1.14 and TensorRT 8.6 read it.
+OPSET = 17
+#: Version of ONNX's file format, which goes with the operators.
+IR_VERSION = 8
+#: Activations that an operator may have in itself, by their number in the schema.
+ACTIVATIONS = {0: "none", 1: "relu", 3: "relu6"}
+#: Order of the axes of (N, H, W, C) in (N, C, H, W).
+TO_NCHW = (0, 3, 1, 2)
+#: Order of the axes of (N, C, H, W) in (N, H, W, C).
+TO_NHWC = (0, 2, 3, 1)
 
 
 def convert(network: bytes, outputs: Mapping[int, str], name: str) -> bytes:
@@ -62,7 +50,7 @@ def convert(network: bytes, outputs: Mapping[int, str], name: str) -> bytes:
     """
     import onnx
 
-    graph = _Graph(network)
+    graph = TfliteGraph(network)
     wanted = {graph.outputs[place]: called for place, called in outputs.items()}
     writer = _Writer(graph, graph.needed_for(set(wanted)))
     writer.write()
@@ -88,185 +76,17 @@ def convert(network: bytes, outputs: Mapping[int, str], name: str) -> bytes:
     return model.SerializeToString()
 
 
-def to_dense(
-    values: np.ndarray,
-    shape: tuple[int, ...],
-    traversal: list[int],
-    block_map: list[int],
-    dimensions: list[tuple[np.ndarray, np.ndarray] | int],
-) -> np.ndarray:
-    """Expand TensorFlow Lite's sparse tensors.
-
-    The format is that of TACO (Kjolstad et al., The Tensor Algebra Compiler, 2017): a tree whose
-    levels are the tensor's dimensions, and then those of the blocks that it is cut into. A dense
-    level has all its children, a compressed one lists them.
-
-    Args:
-        values: (n,) of the leaves, in the tree's order.
-        shape: of the dense tensor.
-        traversal: which dimension each level is; from `len(shape)` on, which one of the blocks'.
-        block_map: which of the tensor's dimensions each of the blocks' dimensions divides.
-        dimensions: of each level either its size, when dense, or, when compressed, where each
-            parent's children begin and end (parents + 1,), and which they are (n,).
-
-    Raises:
-        ConversionError: the tree has not as many leaves as there are values.
-    """
-    rank = len(shape)
-    block = np.ones(rank, dtype=np.int64)
-    at = np.zeros((1, rank), dtype=np.int64)
-    inner = np.zeros((1, rank), dtype=np.int64)
-    for level, dimension in zip(traversal, dimensions, strict=True):
-        if isinstance(dimension, int):
-            parents = np.repeat(np.arange(len(at)), dimension)
-            children = np.tile(np.arange(dimension), len(at))
-        else:
-            segments, indices = (part.astype(np.int64) for part in dimension)
-            parents = np.repeat(np.arange(len(at)), segments[1:] - segments[:-1])
-            children = indices
-        if len(parents) != len(children):
-            raise ConversionError("a sparse tensor's levels do not fit together")
-        at, inner = at[parents], inner[parents]
-        if level < rank:
-            at[:, level] = children
-        else:
-            if not isinstance(dimension, int):
-                raise ConversionError("a sparse tensor with sparse blocks")
-            inner[:, block_map[level - rank]] = children
-            block[block_map[level - rank]] = dimension
-    if len(at) != len(values):
-        raise ConversionError(f"a sparse tensor has {len(at)} places and {len(values)} values")
-    dense = np.zeros(shape, dtype=values.dtype)
-    dense[tuple((at * block + inner).T)] = values
-    return dense
-
-
 def _onnx_shape(shape: tuple[int, ...]) -> tuple[int | str, ...]:
     if shape[0] != 1:
         raise ConversionError("the network is not one for single images")
-    turned = tuple(shape[axis] for axis in _TO_NCHW) if len(shape) == 4 else shape
+    turned = tuple(shape[axis] for axis in TO_NCHW) if len(shape) == 4 else shape
     return "N", *turned[1:]
-
-
-def _schema() -> Any:
-    """The classes that read .tflite files; mediapipe has brought the same ones until now."""
-    try:
-        import tflite
-
-        return tflite
-    except ImportError:
-        pass
-    try:
-        from mediapipe.tasks.metadata import schema_py_generated
-
-        return schema_py_generated
-    except ImportError:
-        raise ConversionError(
-            "reading TensorFlow Lite's files needs the package tflite: pip install tflite==2.18.0"
-        ) from None
-
-
-class _Graph:
-    """What a .tflite file says, decoded as far as it is asked for."""
-
-    def __init__(self, network: bytes) -> None:
-        self._schema = _schema()
-        kinds = {
-            value: name
-            for name, value in vars(self._schema.BuiltinOperator).items()
-            if isinstance(value, int)
-        }
-        if network[4:8] != _IDENTIFIER:
-            raise ConversionError("this is no TensorFlow Lite network")
-        self._model = self._schema.Model.GetRootAs(network, 0)
-        if self._model.SubgraphsLength() != 1:
-            raise ConversionError("the network has not just one graph")
-        self._graph = graph = self._model.Subgraphs(0)
-        self.inputs = [graph.Inputs(i) for i in range(graph.InputsLength())]
-        self.outputs = [graph.Outputs(i) for i in range(graph.OutputsLength())]
-        self.operators = []
-        for i in range(graph.OperatorsLength()):
-            operator = graph.Operators(i)
-            code = self._model.OperatorCodes(operator.OpcodeIndex())
-            # The older of the two fields holds numbers under 127 only.
-            number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-            self.operators.append(
-                _Operator(
-                    kinds.get(number, f"operator {number}"),
-                    [operator.Inputs(k) for k in range(operator.InputsLength())],
-                    [operator.Outputs(k) for k in range(operator.OutputsLength())],
-                    operator.BuiltinOptions(),
-                )
-            )
-        self._made_by = {out: op for op in self.operators for out in op.outputs}
-
-    def needed_for(self, tensors: set[int]) -> list[_Operator]:
-        """The operators that these tensors come from, in their order."""
-        wanted, needed = set(tensors), []
-        for operator in reversed(self.operators):
-            if wanted.intersection(operator.outputs):
-                wanted.update(operator.inputs)
-                needed.append(operator)
-        return needed[::-1]
-
-    def options(self, operator: _Operator, kind: str) -> Any:
-        options = getattr(self._schema, kind)()
-        options.Init(operator.options.Bytes, operator.options.Pos)
-        return options
-
-    def shape(self, tensor: int) -> tuple[int, ...]:
-        found = self._graph.Tensors(tensor)
-        return tuple(found.Shape(i) for i in range(found.ShapeLength()))
-
-    def constant(self, tensor: int) -> np.ndarray | None:
-        """The value of a tensor that does not depend on the input, dense, floats as float32."""
-        maker = self._made_by.get(tensor)
-        if maker is not None and maker.kind in ("DEQUANTIZE", "DENSIFY"):
-            return self.constant(maker.inputs[0])
-        found = self._graph.Tensors(tensor)
-        buffer = self._model.Buffers(found.Buffer())
-        if not buffer.DataLength():
-            return None
-        kind = {**_FLOATS, **_INTS}.get(found.Type())
-        if kind is None:
-            raise ConversionError(f"weights of the type {found.Type()}, which is not known")
-        values = buffer.DataAsNumpy().view(kind)
-        if found.Type() in _FLOATS:
-            values = values.astype(np.float32)
-        shape = self.shape(tensor)
-        sparsity = found.Sparsity()
-        if sparsity is None:
-            return values.reshape(shape)
-        levels: list[tuple[np.ndarray, np.ndarray] | int] = []
-        for i in range(sparsity.DimMetadataLength()):
-            level = sparsity.DimMetadata(i)
-            if level.Format() == _DENSE:
-                levels.append(level.DenseSize())
-            else:
-                levels.append(
-                    (
-                        self._indices(level.ArraySegmentsType(), level.ArraySegments()),
-                        self._indices(level.ArrayIndicesType(), level.ArrayIndices()),
-                    )
-                )
-        return to_dense(
-            values,
-            shape,
-            [sparsity.TraversalOrder(i) for i in range(sparsity.TraversalOrderLength())],
-            [sparsity.BlockMap(i) for i in range(sparsity.BlockMapLength())],
-            levels,
-        )
-
-    def _indices(self, kind: int, table: Any) -> np.ndarray:
-        vector = getattr(self._schema, _INDEX_VECTORS[kind])()
-        vector.Init(table.Bytes, table.Pos)
-        return np.asarray(vector.ValuesAsNumpy(), dtype=np.int64)
 
 
 class _Writer:
     """Writes operators as ONNX nodes."""
 
-    def __init__(self, graph: _Graph, operators: list[_Operator]) -> None:
+    def __init__(self, graph: TfliteGraph, operators: list[Operator]) -> None:
         self._graph = graph
         self._operators = operators
         self._uses = Counter(i for op in operators for i in op.inputs)
@@ -291,13 +111,13 @@ class _Writer:
 
     # -------------------------------------------------------------------------- operators
 
-    def _dequantize(self, operator: _Operator) -> None:
+    def _dequantize(self, operator: Operator) -> None:
         if self._graph.constant(operator.inputs[0]) is None:
             raise ConversionError("the network computes in half precision")
 
     _densify = _dequantize
 
-    def _pad(self, operator: _Operator) -> None:
+    def _pad(self, operator: Operator) -> None:
         data, amounts = operator.inputs
         pads = self._weights(amounts)
         ((n0, n1), (top, bottom), (left, right), (c0, c1)) = pads.tolist()
@@ -309,36 +129,34 @@ class _Writer:
         given = [self.name(data), self._constant(f"pads{operator.outputs[0]}", onnx_pads)]
         self._node("Pad", given, operator.outputs[0])
 
-    def _pads_nothing(self, operator: _Operator) -> bool:
+    def _pads_nothing(self, operator: Operator) -> bool:
         kinds = {"CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions"}
         if operator.kind not in kinds:
             return False
-        return self._graph.options(operator, kinds[operator.kind]).Padding() != _SAME
+        return self._graph.options(operator, kinds[operator.kind]).Padding() != SAME_PADDING
 
-    def _conv_2d(self, operator: _Operator) -> None:
+    def _conv_2d(self, operator: Operator) -> None:
         if operator.outputs[0] in self._moved:
             return
         # (O, H, W, I) to (O, I, H, W)
-        weights = self._weights(operator.inputs[1]).transpose(_TO_NCHW)
+        weights = self._weights(operator.inputs[1]).transpose(TO_NCHW)
         self._convolve(operator, self._graph.options(operator, "Conv2DOptions"), weights, 1)
 
-    def _depthwise_conv_2d(self, operator: _Operator) -> None:
+    def _depthwise_conv_2d(self, operator: Operator) -> None:
         options = self._graph.options(operator, "DepthwiseConv2DOptions")
         channels = self._graph.shape(operator.inputs[0])[3]
         # (1, H, W, channels x multiplier) to (channels x multiplier, 1, H, W)
         weights = self._weights(operator.inputs[1]).transpose(3, 0, 1, 2)
         self._convolve(operator, options, weights, channels)
 
-    def _convolve(
-        self, operator: _Operator, options: Any, weights: np.ndarray, groups: int
-    ) -> None:
+    def _convolve(self, operator: Operator, options: Any, weights: np.ndarray, groups: int) -> None:
         out = operator.outputs[0]
         data, pads = self._padded.get(operator.inputs[0], (operator.inputs[0], (0, 0, 0, 0)))
         strides = options.StrideH(), options.StrideW()
         dilations = options.DilationHFactor(), options.DilationWFactor()
         if dilations != (1, 1):
             raise ConversionError("the network has dilated convolutions")
-        if options.Padding() == _SAME:
+        if options.Padding() == SAME_PADDING:
             pads = self._same(operator.inputs[0], weights.shape[2:], strides)
         given = [self.name(data), self._constant(f"w{out}", np.ascontiguousarray(weights))]
         if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
@@ -354,12 +172,12 @@ class _Writer:
             group=groups,
         )
 
-    def _max_pool_2d(self, operator: _Operator) -> None:
+    def _max_pool_2d(self, operator: Operator) -> None:
         options = self._graph.options(operator, "Pool2DOptions")
         kernel = options.FilterHeight(), options.FilterWidth()
         strides = options.StrideH(), options.StrideW()
         pads = (0, 0, 0, 0)
-        if options.Padding() == _SAME:
+        if options.Padding() == SAME_PADDING:
             pads = self._same(operator.inputs[0], kernel, strides)
         self._node(
             "MaxPool",
@@ -371,12 +189,12 @@ class _Writer:
             pads=pads,
         )
 
-    def _add(self, operator: _Operator) -> None:
+    def _add(self, operator: Operator) -> None:
         activation = self._graph.options(operator, "AddOptions").FusedActivationFunction()
         given = [self.name(tensor) for tensor in operator.inputs]
         self._node("Add", given, operator.outputs[0], activation)
 
-    def _resize_bilinear(self, operator: _Operator) -> None:
+    def _resize_bilinear(self, operator: Operator) -> None:
         options = self._graph.options(operator, "ResizeBilinearOptions")
         if options.AlignCorners() or not options.HalfPixelCenters():
             raise ConversionError("the network resizes otherwise than by the pixels' middles")
@@ -391,7 +209,7 @@ class _Writer:
             # The weights of bilinear interpolation sum up to one, so that a convolution of single
             # pixels may as well come first, where it has a quarter of the pixels to do.
             small = f"small{out}"
-            weights = self._weights(user.inputs[1]).transpose(_TO_NCHW)
+            weights = self._weights(user.inputs[1]).transpose(TO_NCHW)
             self.nodes.append(
                 _node(
                     "Conv",
@@ -409,7 +227,7 @@ class _Writer:
             return
         self._node("Resize", [self.name(data), *given], out, **resize)
 
-    def _is_pointwise(self, operator: _Operator) -> bool:
+    def _is_pointwise(self, operator: Operator) -> bool:
         """Whether it is a linear function of each pixel by itself."""
         if operator.kind != "CONV_2D" or len(operator.inputs) < 3:
             return False
@@ -420,7 +238,7 @@ class _Writer:
             and options.FusedActivationFunction() == 0
         )
 
-    def _depth_to_space(self, operator: _Operator) -> None:
+    def _depth_to_space(self, operator: Operator) -> None:
         block = self._graph.options(operator, "DepthToSpaceOptions").BlockSize()
         self._node(
             "DepthToSpace",
@@ -430,20 +248,20 @@ class _Writer:
             mode="DCR",
         )
 
-    def _reshape(self, operator: _Operator) -> None:
+    def _reshape(self, operator: Operator) -> None:
         data, out = operator.inputs[0], operator.outputs[0]
         shape = self._graph.shape(out)
         if len(shape) == 4:
             raise ConversionError("the network reshapes into images")
         given = self.name(data)
         if len(self._graph.shape(data)) == 4:
-            self.nodes.append(_node("Transpose", [given], [f"nhwc{out}"], perm=_TO_NHWC))
+            self.nodes.append(_node("Transpose", [given], [f"nhwc{out}"], perm=TO_NHWC))
             given = f"nhwc{out}"
         # Of as many images as there are.
         to = self._constant(f"shape{out}", np.array((-1, *shape[1:]), dtype=np.int64))
         self._node("Reshape", [given, to], out)
 
-    def _concatenation(self, operator: _Operator) -> None:
+    def _concatenation(self, operator: Operator) -> None:
         options = self._graph.options(operator, "ConcatenationOptions")
         axis = options.Axis() % (rank := len(self._graph.shape(operator.outputs[0])))
         self._node(
@@ -451,10 +269,10 @@ class _Writer:
             [self.name(tensor) for tensor in operator.inputs],
             operator.outputs[0],
             options.FusedActivationFunction(),
-            axis=_TO_NCHW.index(axis) if rank == 4 else axis,
+            axis=TO_NCHW.index(axis) if rank == 4 else axis,
         )
 
-    def _logistic(self, operator: _Operator) -> None:
+    def _logistic(self, operator: Operator) -> None:
         self._node("Sigmoid", [self.name(operator.inputs[0])], operator.outputs[0])
 
     # -------------------------------------------------------------------------- pieces
@@ -463,7 +281,7 @@ class _Writer:
         self, kind: str, given: list[str], out: int, activation: int = 0, **attributes: Any
     ) -> None:
         """Add a node, and its activation's."""
-        does = _ACTIVATIONS.get(activation)
+        does = ACTIVATIONS.get(activation)
         if does is None:
             raise ConversionError(f"the network has the activation {activation}, not known")
         name = self.name(out)

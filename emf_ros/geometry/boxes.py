@@ -75,6 +75,36 @@ def nms(boxes: np.ndarray, scores: np.ndarray, max_iou: float) -> np.ndarray:
     return np.array(kept, dtype=int)
 
 
+def weighted_nms(
+    candidates: np.ndarray, scores: np.ndarray, min_iou: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted non-maximum suppression: candidates that overlap are merged.
+
+    The best candidate and all that overlap it become one: their mean, weighted by score. The same
+    follows for the best of the rest, and so on. Source: Bazarevsky et al., BlazeFace, 2019,
+    section 4.
+
+    Args:
+        candidates: (N, 4 or more); the first four are left, top, right, bottom; any unit.
+        scores: (N,), above 0.
+        min_iou: IoU above which candidates are merged, 0..1.
+
+    Returns:
+        (n, 4 or more) merged candidates and (n,) their best scores, best score first.
+    """
+    order = np.argsort(-scores, kind="stable")
+    candidates, scores = candidates[order], scores[order]
+    merged, best = [], []
+    while len(scores):
+        overlaps = box_iou(candidates[:1, :4], candidates[:, :4])[0] > min_iou
+        # The best candidate belongs to itself even where its box is empty.
+        overlaps[0] = True
+        merged.append(np.average(candidates[overlaps], axis=0, weights=scores[overlaps]))
+        best.append(scores[0])
+        candidates, scores = candidates[~overlaps], scores[~overlaps]
+    return np.array(merged).reshape(-1, candidates.shape[1]), np.array(best)
+
+
 def keypoint_boxes(
     keypoints: np.ndarray, min_score: float = 0.0, min_keypoints: int = 0
 ) -> np.ndarray:

@@ -30,7 +30,9 @@ from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
 
 from ..cli.arguments import OneLineParser, lag_or_auto, number, whole_number
 from ..cli.main import add_camera
-from ..detect.weights import ModelUnavailable, ensure_demo_video, ensure_onnx
+from ..detect.weights import ensure_onnx
+from ..downloads.cache import DownloadError
+from ..downloads.videos import ensure_demo_video
 from ..geometry.camera import Camera, CameraError
 from ..io.calibration import choose_camera
 from ..io.outputs import OutputError, check_folder, write_text
@@ -414,7 +416,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         return play(args)
-    except (CameraError, VideoError, ModelUnavailable, OutputError) as error:
+    except (CameraError, VideoError, DownloadError, OutputError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
 

@@ -29,7 +29,7 @@ CIRCLE_LANDMARK = 34
 MIN_DETECTION_SCORE = 0.25
 #: Minimum presence that the landmark network gives a person, 0..1.
 MIN_PRESENCE = 0.5
-#: Minimum IoU of two candidates that are merged.
+#: Minimum IoU of two candidates that are merged into one.
 NMS_MIN_IOU = 0.3
 #: Side of the part of the heat map that refines a landmark, cells.
 HEATMAP_KERNEL_CELLS = 7
@@ -76,31 +76,6 @@ def decode_candidates(
     return found.reshape(-1, 12), logistic(scores[kept].astype(np.float64))
 
 
-def weighted_nms(candidates: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted non-maximum suppression (BlazeFace, section 4).
-
-    The best candidate and all that overlap it become one: their mean, weighted by score. The same
-    follows for the best of the rest, and so on.
-
-    Args:
-        candidates: (n, 4 or more); the first four are the upper left and lower right corners.
-        scores: (n,), above 0.
-
-    Returns:
-        The merged candidates (m, 4 or more) and their best scores (m,), the best first.
-    """
-    order = np.argsort(-scores, kind="stable")
-    candidates, scores = candidates[order], scores[order]
-    merged, best = [], []
-    while len(scores):
-        overlap = box_iou(candidates[0, :4], candidates[:, :4]) > NMS_MIN_IOU
-        overlap[0] = True
-        merged.append(np.average(candidates[overlap], axis=0, weights=scores[overlap]))
-        best.append(scores[0])
-        candidates, scores = candidates[~overlap], scores[~overlap]
-    return np.array(merged).reshape(-1, candidates.shape[1]), np.array(best)
-
-
 def refine_landmarks(points: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     """Move landmarks to the centre of mass of the heat map around them.
 
@@ -129,15 +104,6 @@ def refine_landmarks(points: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     refined[moved, 0] = (probability.sum(axis=1)[moved] * columns[moved]).sum(axis=1) / total / size
     refined[moved, 1] = (probability.sum(axis=2)[moved] * rows[moved]).sum(axis=1) / total / size
     return refined
-
-
-def box_iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(n,) IoU of a box (4,) and others (n, 4): upper left and lower right corners."""
-    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    intersection = (high - low).clip(0.0).prod(axis=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).clip(0.0).prod(axis=1)
-    union = (box[2:] - box[:2]).clip(0.0).prod() + areas - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
 
 
 def logistic(x: np.ndarray) -> np.ndarray:

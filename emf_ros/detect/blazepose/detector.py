@@ -15,13 +15,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ...downloads.cache import DownloadError
+from ...geometry.boxes import weighted_nms
 from ...runtime.device import DevicePolicy, GpuFallback, GpuUnavailable, first_line, to_stderr
 from ...runtime.onnx import default_threads, make_gpu_session, make_session
 from ...skeletons import BLAZEPOSE33
 from ...track.duplicates import is_duplicate, is_merged_pose
 from ...types import Pose2D
 from ..protocol import DetectorError, body_joints, person_score
-from ..weights import ModelUnavailable, ensure_onnx
+from ..weights import ensure_onnx
 from .crops import ImagePyramid, detection_input, landmark_input
 from .decode import (
     CIRCLE_LANDMARK,
@@ -30,11 +32,11 @@ from .decode import (
     LANDMARK_COUNT,
     LANDMARK_INPUT_PX,
     MIN_PRESENCE,
+    NMS_MIN_IOU,
     anchors,
     decode_candidates,
     logistic,
     refine_landmarks,
-    weighted_nms,
 )
 from .roi import (
     MAX_ROI_TO_IMAGE,
@@ -263,9 +265,8 @@ class BlazePoseDetector:
         )
         found = []
         for tile, tile_boxes, tile_scores in zip(tiles, boxes, scores, strict=True):
-            merged, _ = weighted_nms(
-                *decode_candidates(tile_boxes, tile_scores[:, 0], self._anchors)
-            )
+            candidates = decode_candidates(tile_boxes, tile_scores[:, 0], self._anchors)
+            merged, _ = weighted_nms(*candidates, NMS_MIN_IOU)
             points = tile.to_image(merged.reshape(-1, 6, 2)[:, 2:4])
             rois = [roi_from_points(hips, circle) for hips, circle in points]
             # A person larger than a tile is left to a larger one, which the whole image lacks.
@@ -405,7 +406,7 @@ def _make_networks(
         ) from None
     try:
         paths = ensure_onnx(), ensure_onnx(variant)
-    except ModelUnavailable as error:
+    except DownloadError as error:
         raise DetectorError(str(error)) from None
     count = threads or default_threads()
     version = f"BlazePose {variant} in onnxruntime {onnxruntime.__version__}"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...geometry.boxes import box_iou, keypoint_boxes
 from ...track.duplicates import MAX_DUPLICATE_DISTANCE
 from ...types import Pose2D
-from .decode import box_iou
 
 #: Side of an ROI over the diameter of the circle around the body.
 ROI_SIDE_TO_CIRCLE = 1.25
@@ -100,11 +100,8 @@ def is_known(new: Roi, tracked: Roi) -> bool:
 
 def are_separate(one: Pose2D, other: Pose2D) -> bool:
     """Whether two poses are of two people, and not two readings of the same limbs."""
-    boxes = []
-    for detection in (one, other):
-        x, y, width, height = detection.box()
-        boxes.append(np.array([x, y, x + width, y + height]))
-    return bool(box_iou(boxes[0], boxes[1][None])[0] < MAX_NEW_PERSON_IOU)
+    boxes = keypoint_boxes(np.stack([one.keypoints, other.keypoints]))
+    return bool(box_iou(boxes[:1], boxes[1:])[0, 0] < MAX_NEW_PERSON_IOU)
 
 
 def rotation(angle: float) -> np.ndarray:
