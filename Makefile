@@ -26,7 +26,7 @@ env:
 # make golden  accuracy, ids, recall and false positives, each within its range; a minute
 # make bench  the benchmarks' tables
 # make lint   ruff and mypy
-# make generated   config/lift.yaml and docs/reference/parameters.md, from emf_ros/nodes/params.py
+# make generated   config/lift.yaml, docs/reference/parameters.md and counters.md, from declarations in emf_ros
 
 PY      := $(VENV)/bin/python
 VIDEO   ?=

@@ -30,7 +30,7 @@ from emf_ros.geometry.camera import Camera
 from emf_ros.io.recordings import Recording, RecordingWriter, load_recording
 from emf_ros.io.video import frames_of, open_source
 from emf_ros.nodes import conversions
-from emf_ros.nodes.common import RELIABLE_QOS
+from emf_ros.nodes.qos import RELIABLE_QOS
 from emf_ros.runtime.machine import load, machine
 from emf_ros.skeletons import H36M17
 from emf_ros.types import Pose2D

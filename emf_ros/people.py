@@ -15,6 +15,7 @@ import numpy as np
 
 from .detect.factory import make_detector
 from .detect.protocol import Detector
+from .reasons import Reason
 from .skeletons import Layout
 from .stamps import StampFilter
 from .track import WEAK, QualityGate, Tracker
@@ -47,12 +48,12 @@ class PeopleTracker:
         detector: Detector | None = None,
         min_score: float = MIN_SCORE,
         use_appearance: bool = True,
-        counts: Counter[str] | None = None,
+        counts: Counter[Reason] | None = None,
         first_id: int = 1,
     ) -> None:
         self.layout, self.detector = layout, detector
         self.use_appearance = use_appearance
-        self.counts: Counter[str] = Counter() if counts is None else counts
+        self.counts: Counter[Reason] = Counter() if counts is None else counts
         self._quality = QualityGate(layout, min_score=WEAK * min_score)
         self._tracker = Tracker(layout, birth_score=min_score)
         self._before_first = first_id - 1
@@ -65,7 +66,7 @@ class PeopleTracker:
         max_people: int = 8,
         min_score: float = MIN_SCORE,
         use_appearance: bool = True,
-        counts: Counter[str] | None = None,
+        counts: Counter[Reason] | None = None,
         **options: Any,
     ) -> PeopleTracker:
         """Build a tracker with its detector.

@@ -27,6 +27,7 @@ from .lift.engine import make_engine
 from .lift.memory import KeypointMemory
 from .lift.pipeline import LiftPipeline, PipelineConfig, body_score, lift_together
 from .people import MIN_SCORE, PeopleTracker
+from .reasons import Reason
 from .skeletons import H36M17, get_layout
 from .stamps import NANOSECONDS, StampVerdict
 from .types import UNTRACKED, Frame2D, Frame3D, Pose2D, TrackState
@@ -193,7 +194,7 @@ class SkeletonTracker:
             raise ValueError(f"max_people must be at least 1, is {max_people}")
         if not 0 <= min_score <= 1:
             raise ValueError(f"min_score must be in 0..1, is {min_score}")
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[Reason] = Counter()
         self._detector, self._variant, self._model = detector, variant, model
         self._color, self._max_people, self._min_score = color, max_people, min_score
         self._device, self._closed = device, False
@@ -382,8 +383,8 @@ class SkeletonTracker:
         people = feed.people
         assert people is not None
         verdict: StampVerdict = people.stamps.take(stamp_ns)
-        if not verdict.accepted:
-            self.counts[verdict.value] += 1
+        if verdict.reason is not None:
+            self.counts[verdict.reason] += 1
             return False
         found = people.update(image, stamp_ns)
         size = (image.shape[1], image.shape[0])

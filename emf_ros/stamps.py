@@ -14,6 +14,8 @@ import enum
 from collections import deque
 from statistics import median_low
 
+from .reasons import Reason
+
 NANOSECONDS = 1_000_000_000
 
 #: Maximum time, ns, that a stamp lies before the newest one and is late. An earlier one has jumped.
@@ -40,31 +42,30 @@ EQUAL_IN_A_ROW = 10
 
 
 class StampVerdict(enum.Enum):
-    """What a stamp says of its image; the value of a refusal is the name of its counter."""
+    """What the stamp of an image says about the image."""
 
-    CONTINUES = "stamp_continues"
-    JUMPED_AHEAD = "stamp_jumped_ahead"
-    JUMPED_BACK = "stamp_jumped_back"
-    NOT_NEWER = "stamp_not_newer"
-    OUTLIER = "stamp_outlier"
-    ALL_EQUAL = "stamps_all_equal"
+    CONTINUES = enum.auto()
+    JUMPED_AHEAD = enum.auto()
+    JUMPED_BACK = enum.auto()
+    NOT_NEWER = enum.auto()
+    OUTLIER = enum.auto()
+    ALL_EQUAL = enum.auto()
 
     @property
     def accepted(self) -> bool:
         """Whether the image is used."""
-        return self not in _SENTENCES
+        return self.reason is None
 
     @property
-    def sentence(self) -> str:
-        """Why the image is dropped; empty where it is used."""
-        return _SENTENCES.get(self, "")
+    def reason(self) -> Reason | None:
+        """Why the image is dropped; None where it is used."""
+        return _REASONS.get(self)
 
 
-_SENTENCES = {
-    StampVerdict.NOT_NEWER: "its stamp is not newer than that of an image before it",
-    StampVerdict.OUTLIER: "its stamp is far from that of the image before it, and the next image "
-    "has to confirm it",
-    StampVerdict.ALL_EQUAL: "it has the same stamp as the images before it",
+_REASONS = {
+    StampVerdict.NOT_NEWER: Reason.STAMP_NOT_NEWER,
+    StampVerdict.OUTLIER: Reason.STAMP_OUTLIER,
+    StampVerdict.ALL_EQUAL: Reason.STAMPS_ALL_EQUAL,
 }
 
 

@@ -10,12 +10,8 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Opaq
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 
-from emf_ros.nodes.params import (
-    VideoSourceParams,
-    given_parameters,
-    launch_arguments,
-    write_parameters,
-)
+from emf_ros.nodes.launch_arguments import given_parameters, launch_arguments, write_parameters
+from emf_ros.nodes.params import VideoSourceParams
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -13,15 +13,14 @@ from launch.logging import get_logger
 from launch_ros.actions import Node
 
 from emf_ros.io.paths import share_folder
-from emf_ros.nodes.params import (
-    KeypointDetectorParams,
-    SkeletonLifterParams,
+from emf_ros.nodes.launch_arguments import (
     given_parameters,
     ignored_arguments,
     launch_arguments,
     read_switch,
     write_parameters,
 )
+from emf_ros.nodes.params import KeypointDetectorParams, SkeletonLifterParams
 
 NODES = (KeypointDetectorParams, SkeletonLifterParams)
 

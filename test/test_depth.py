@@ -3,16 +3,8 @@
 import numpy as np
 import pytest
 
-from emf_ros.lift.depth import (
-    BEHIND_SURFACE_M,
-    DISAGREES,
-    HOLES,
-    NO_TRUNK,
-    NOT_ONE_SURFACE,
-    TRUNK,
-    trunk_depth,
-    with_depth,
-)
+from emf_ros.lift.depth import BEHIND_SURFACE_M, TRUNK, trunk_depth, with_depth
+from emf_ros.reasons import Reason
 from emf_ros.skeletons import H36M17
 
 # A man 3 m away before a wall at 6 m: his trunk is 60 px wide and 100 px high.
@@ -56,7 +48,7 @@ def test_what_is_no_depth_does_not_count(hole):
     assert one(image) == (pytest.approx(BODY_M), "")
     image[rng.random(image.shape) < 0.5] = hole
     depth, reason = one(image)
-    assert np.isnan(depth) and reason == HOLES
+    assert np.isnan(depth) and reason == Reason.DEPTH_HOLES
 
 
 def test_zeros_are_holes_in_millimetres_too():
@@ -65,7 +57,7 @@ def test_zeros_are_holes_in_millimetres_too():
     assert one(image) == (pytest.approx(BODY_M), "")
     image[:] = 0
     depth, reason = one(image)
-    assert np.isnan(depth) and reason == HOLES
+    assert np.isnan(depth) and reason == Reason.DEPTH_HOLES
 
 
 @pytest.mark.parametrize("distance", [1.5, 6.0], ids=["occluder", "background"])
@@ -75,7 +67,7 @@ def test_two_surfaces_are_refused_and_a_little_of_one_is_not(distance):
     image[:, middle - 9 : middle + 8] = distance  # about half of the patch
     image[:, middle + 1 :] = BODY_M
     depth, reason = one(image)
-    assert np.isnan(depth) and reason == NOT_ONE_SURFACE
+    assert np.isnan(depth) and reason == Reason.DEPTH_SEVERAL_SURFACES
     image = picture()
     image[:, : middle - 11] = distance
     assert one(image) == (pytest.approx(BODY_M), "")
@@ -92,7 +84,7 @@ def test_the_patch_grows_with_the_trunk_or_is_given():
     image = picture()
     image[middle[1] - 8 : middle[1] + 9, middle[0] - 8 : middle[0] + 9] = 2.5
     # 15 px of the 100 px trunk: nearly a third of it is the nearer square.
-    assert one(image)[1] == NOT_ONE_SURFACE
+    assert one(image)[1] == Reason.DEPTH_SEVERAL_SURFACES
     assert one(image, radius_px=6) == (pytest.approx(2.5), "")
 
 
@@ -101,7 +93,7 @@ def test_a_trunk_out_of_sight_has_none():
     points[0, TRUNK[2]] = np.nan
     points[1] += 1000.0
     depth, reasons = trunk_depth(picture(), points)
-    assert reasons.tolist() == [NO_TRUNK, HOLES, ""]
+    assert reasons.tolist() == [Reason.DEPTH_TRUNK_MISSING, Reason.DEPTH_HOLES, ""]
     assert np.isnan(depth[:2]).all() and depth[2] == pytest.approx(BODY_M)
 
 
@@ -111,7 +103,7 @@ def test_the_picture_s_edge_is_no_wrap_around():
     points[0] -= (LEFT + RIGHT) // 2 - 2, 0  # the middle is at x = 2
     assert one(image, points) == (pytest.approx(WALL_M), "")
     points[0] -= 12, 0
-    assert one(image, points)[1] == HOLES
+    assert one(image, points)[1] == Reason.DEPTH_HOLES
 
 
 def test_nobody_is_no_error():
@@ -169,7 +161,7 @@ def test_a_depth_that_disagrees_is_refused_and_told():
     root[3] = np.nan
     depth = np.array([0.4 * root[0, 2], 2.5 * root[1, 2], np.nan, 3.0])
     fused, narrowed, reasons = with_depth(root, covariance, joints, depth)
-    assert reasons.tolist() == [DISAGREES, DISAGREES, "", ""]
+    assert reasons.tolist() == [Reason.DEPTH_DISAGREES, Reason.DEPTH_DISAGREES, "", ""]
     np.testing.assert_array_equal(fused, root)
     np.testing.assert_array_equal(narrowed, covariance)
 

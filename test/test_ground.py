@@ -7,16 +7,14 @@ import pytest
 from numpy.linalg import norm
 
 from emf_ros.lift.ground import (
-    ABOVE_HORIZON,
     ANKLE_HEIGHT_M,
     ANKLE_STDDEV_M,
-    DISAGREES,
-    NO_FOOT,
     POSE_STDDEV_M,
     GroundPlane,
     on_ground,
 )
 from emf_ros.lift.root import KEYPOINT_ERROR
+from emf_ros.reasons import Reason
 from emf_ros.skeletons import H36M17
 
 LEFT, RIGHT = H36M17.index("left_ankle"), H36M17.index("right_ankle")
@@ -178,7 +176,13 @@ def test_the_lower_of_the_two_feet_must_be_seen():
     rays[3, RIGHT] = np.nan
     covariance = np.tile(0.1 * np.eye(3), (5, 1, 1))
     fused, _, reasons = on_ground(root, covariance, joints, rays, scores, ground)
-    assert reasons.tolist() == ["", NO_FOOT, NO_FOOT, NO_FOOT, ""]
+    assert reasons.tolist() == [
+        "",
+        Reason.GROUND_ANKLES_MISSING,
+        Reason.GROUND_ANKLES_MISSING,
+        Reason.GROUND_ANKLES_MISSING,
+        "",
+    ]
     np.testing.assert_array_equal(fused[1:4], root[1:4])
     assert on_ground(root, covariance, joints, rays, scores, ground, min_score=0.05)[2][1] == ""
 
@@ -191,7 +195,7 @@ def test_a_foot_above_the_horizon_stands_on_no_floor():
     rays[1, RIGHT] = (0.0, -math.tan(0.1) + 0.001)
     covariance = np.tile(0.1 * np.eye(3), (2, 1, 1))
     fused, _, reasons = on_ground(root, covariance, joints, rays, scores, ground)
-    assert reasons.tolist() == [ABOVE_HORIZON] * 2
+    assert reasons.tolist() == [Reason.GROUND_ABOVE_HORIZON] * 2
     np.testing.assert_array_equal(fused, root)
 
 
@@ -202,7 +206,7 @@ def test_who_does_not_stand_on_the_floor_is_refused(lifted):
     covariance = 0.07**2 * root[:, :, None] * root[:, None, :] + 1e-4 * np.eye(3)
     fused, _, reasons = on_ground(root, covariance, joints, rays, scores, ground)
     if lifted:
-        assert (reasons == DISAGREES).all()
+        assert (reasons == Reason.GROUND_DISAGREES).all()
         np.testing.assert_array_equal(fused, root)
     else:
         assert (reasons == "").all()

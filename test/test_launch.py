@@ -15,13 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from emf_ros.nodes.params import (
-    NODES,
-    KeypointDetectorParams,
-    NodeParams,
-    SkeletonLifterParams,
-    launch_arguments,
-)
+from emf_ros.nodes.launch_arguments import launch_arguments
+from emf_ros.nodes.param_specs import NodeParams
+from emf_ros.nodes.params import NODES, KeypointDetectorParams, SkeletonLifterParams
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
@@ -355,7 +351,11 @@ def test_generated_files_are_up_to_date() -> None:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "tools" / "generate.py")
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    assert [path.name for path in generate.generated()] == ["lift.yaml", "parameters.md"]
+    assert [path.name for path in generate.generated()] == [
+        "lift.yaml",
+        "parameters.md",
+        "counters.md",
+    ]
     assert not generate.stale(), "run `make generated`"
 
 

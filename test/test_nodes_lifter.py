@@ -523,7 +523,7 @@ def test_no_more_people_than_asked_for(lifter: Lifter) -> None:
         pytest.param(
             {"image_width": 0, "image_height": 0}, "image_size_not_positive", id="no size"
         ),
-        pytest.param({"image_width": 400}, "camera_info_of_another_size", id="other aspect"),
+        pytest.param({"image_width": 400}, "camera_info_size_mismatch", id="other aspect"),
     ],
 )
 def test_a_bad_array_is_refused_whole(lifter: Lifter, values: dict[str, Any], counter: str) -> None:
@@ -760,14 +760,14 @@ def assert_relative(skeleton: Any) -> None:
 
 def test_intrinsics_of_another_size_are_counted(lifter: Lifter) -> None:
     wait_for(lifter.diagnostics.last, "diagnostics")
-    before = lifter.diagnostics.count("camera_info_of_another_size")
+    before = lifter.diagnostics.count("camera_info_size_mismatch")
     lifter.send_info(camera_info_message((640, 640)))
     ids = lifter.new_ids()
 
     def counted() -> bool:
         lifter._keypoints.publish(lifter.make(ids))
         time.sleep(0.1)
-        return lifter.diagnostics.count("camera_info_of_another_size") > before
+        return lifter.diagnostics.count("camera_info_size_mismatch") > before
 
     wait_for(counted, "the count")
     lifter.send_info(camera_info_message())

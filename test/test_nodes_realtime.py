@@ -156,7 +156,7 @@ def test_a_replay_gives_the_same_bits_whatever_the_load(ros, start_lifter) -> No
 #: Prints the stamp of each message that it hears on a topic, in nanoseconds.
 LISTENER = """
 import sys, rclpy
-from emf_ros.nodes.common import use_large_shared_memory
+from emf_ros.nodes.running import use_large_shared_memory
 from emf_ros.nodes.conversions import stamp_ns
 from emf_ros_msgs.msg import Skeleton3DArray
 
@@ -358,7 +358,7 @@ def test_two_publishers_on_one_topic_are_pointed_out(ros, start_lifter) -> None:
         for keypoint in skeleton.keypoints:
             keypoint.x += 300.0
     second.publish(foreign)
-    wait_for(lambda: lifter.diagnostics.count("other_frame_id") == 1, "the count")
+    wait_for(lambda: lifter.diagnostics.count("frame_id_mismatch") == 1, "the count")
     answer = lifter.feed(ids)
     assert_plausible(by_id(answer)[ids[0]])
     assert answer.header.frame_id != "another_camera"

@@ -8,17 +8,13 @@ from typing import Any
 
 import pytest
 
+from emf_ros.nodes.launch_arguments import given_parameters, ignored_arguments, launch_arguments
+from emf_ros.nodes.param_specs import NodeParams, ParamError, ParamSpec
 from emf_ros.nodes.params import (
     NODES,
     KeypointDetectorParams,
-    NodeParams,
-    ParamError,
-    ParamSpec,
     SkeletonLifterParams,
     VideoSourceParams,
-    given_parameters,
-    ignored_arguments,
-    launch_arguments,
 )
 
 ALL = [(node, spec) for node in NODES for spec in node.specs().values()]

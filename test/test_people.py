@@ -108,7 +108,7 @@ class TestKeypoints:
             people = [walking(step), walking(step, 301.0), impossible]
             found = tracker.update_keypoints(people, SIZE, step * FRAME_NS)
         assert [d.track_id for d in found] == [1]
-        assert +tracker.counts == {"duplicate": 5, "impossible_bones": 5}
+        assert +tracker.counts == {"duplicate": 5, "implausible_bones": 5}
 
     def test_ids_begin_where_they_are_told(self):
         tracker = PeopleTracker(COCO17, first_id=41)

@@ -44,11 +44,11 @@ def test_what_the_detector_exchanged_does_not_reach_the_skeleton(engine):
     rays = walker(75, turned=0.4)
     wrong = exchange(rays, range(50, 58))
     right, _, counts = lift(engine, rays)
-    assert counts["sides_exchanged"] == 0
+    assert counts["swap_corrected"] == 0
     kept, _, counts = lift(engine, wrong)
-    assert np.allclose(kept, right) and counts["sides_exchanged"] == 8
+    assert np.allclose(kept, right) and counts["swap_corrected"] == 8
     taken, _, counts = lift(engine, wrong, swap_correction=False)
-    assert np.abs(taken - right).max() > 0.05 and counts["sides_exchanged"] == 0
+    assert np.abs(taken - right).max() > 0.05 and counts["swap_corrected"] == 0
 
 
 def test_an_unknown_camera_is_guessed_across_the_longer_side(engine):
@@ -268,7 +268,7 @@ class TestWhoIsWho:
             assert pipeline.observe(frame_of([rays[t]], STEP * (t + 30), frame_id="front"))
             other = frame_of([rays[t]], STEP * (t + 30.5), frame_id="rear")
             assert not pipeline.observe(other)
-        assert pipeline.counts["other_frame_id"] == 20
+        assert pipeline.counts["frame_id_mismatch"] == 20
         # The first one falls silent: after a second the other one is taken.
         later = STEP * 50 + 1.1 * NANOSECONDS
         result = pipeline.update(frame_of([rays[20]], later, frame_id="rear"))
@@ -394,12 +394,12 @@ class TestWhatFixesTheDistance:
             pipeline, rays, before=lambda s: pipeline.add_depth(s - 50_000_000, right)
         )
         assert np.array_equal(person.root, alone.root)
-        assert pipeline.counts["no_depth_of_that_moment"] > 0
+        assert pipeline.counts["depth_image_missing"] > 0
         pipeline = pipeline_of(engine)
         square = np.full((320, 320), distance(alone), np.float32)
         person = last_person(pipeline, rays, before=lambda s: pipeline.add_depth(s, square))
         assert np.array_equal(person.root, alone.root)
-        assert pipeline.counts["depth_of_another_size"] == 40
+        assert pipeline.counts["depth_size_mismatch"] == 40
 
     @pytest.mark.parametrize("factor", [0.9, 1.1])
     def test_a_known_floor(self, engine, rays, alone, factor):

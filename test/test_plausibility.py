@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from emf_ros.reasons import Reason
 from emf_ros.skeletons import BLAZEPOSE33, COCO17, get_layout
 from emf_ros.track import QualityGate
 from emf_ros.track.duplicates import is_duplicate, without_duplicates
-from emf_ros.track.plausibility import REASONS
 from emf_ros.types import Pose2D
 
 SIZE = (1280, 720)
@@ -60,9 +60,9 @@ def test_truncated_person_passes_while_half_of_the_body_is_in_the_image(gate):
     assert gate.reason(standing(y=800), SIZE) is None
 
 
-def test_person_truncated_beyond_half_is_rejected_as_cut_off(gate):
-    assert gate.reason(standing(x=-25), SIZE) == "cut_off"
-    assert gate.reason(standing(x=1310), SIZE) == "cut_off"
+def test_person_truncated_beyond_half_is_rejected_as_truncated(gate):
+    assert gate.reason(standing(x=-25), SIZE) == "truncated"
+    assert gate.reason(standing(x=1310), SIZE) == "truncated"
 
 
 @pytest.mark.parametrize("name", ["blazepose33", "coco17"])
@@ -76,7 +76,7 @@ def test_head_and_chest_that_fill_the_image_pass(name):
     assert QualityGate(layout).reason(person, SIZE) is None
     # A face without both shoulders does not pass.
     person.keypoints[layout.index("left_shoulder"), 2] = 0.05
-    assert QualityGate(layout, min_score=0.2).reason(person, SIZE) in ("no_trunk", "cut_off")
+    assert QualityGate(layout, min_score=0.2).reason(person, SIZE) in ("trunk_missing", "truncated")
 
 
 def test_person_with_many_missing_keypoints_is_rejected_as_low_score():
@@ -101,24 +101,24 @@ def test_low_or_unknown_scores_are_rejected_as_low_score(gate, spoil, reason):
     assert gate.reason(person, SIZE) == reason
 
 
-def test_limbs_without_a_trunk_are_rejected_as_no_trunk(gate):
+def test_limbs_without_a_trunk_are_rejected_as_trunk_missing(gate):
     person = standing()
     for joint in ("left_shoulder", "right_shoulder", "left_hip"):
         person.keypoints[BLAZEPOSE33.index(joint), 2] = 0.1
-    assert gate.reason(person, SIZE) == "no_trunk"
+    assert gate.reason(person, SIZE) == "trunk_missing"
 
 
 def test_tiny_person_is_rejected_as_too_small(gate):
     assert gate.reason(standing(height=20), SIZE) == "too_small"
 
 
-def test_two_bones_that_are_too_long_are_rejected_as_impossible_bones(gate):
+def test_two_bones_that_are_too_long_are_rejected_as_implausible_bones(gate):
     person = standing()
     move(person, "left_wrist", 850, 250)
     # One may be a guess.
     assert gate.reason(person, SIZE) is None
     move(person, "right_ankle", 350, 650)
-    assert gate.reason(person, SIZE) == "impossible_bones"
+    assert gate.reason(person, SIZE) == "implausible_bones"
 
 
 def test_foreshortened_limbs_pass(gate):
@@ -177,7 +177,7 @@ def test_no_detections_are_no_error(gate):
 def test_rejections_are_counted_by_listed_reasons(gate):
     crowd = [standing(height=20), standing(x=-25), standing(), standing()]
     _, rejected = gate.select(crowd, SIZE)
-    assert sum(rejected.values()) == 3 and set(rejected) <= set(REASONS)
+    assert sum(rejected.values()) == 3 and set(rejected) <= set(Reason)
 
 
 def test_keypoints_of_another_layout_raise_value_error(gate):

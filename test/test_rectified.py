@@ -203,13 +203,13 @@ def test_images_that_are_not_the_roi_are_refused_with_the_remedy(plain: Lifter) 
     message = set_roi(camera_info_message(), *quarter)
     ids = plain.new_ids()
     wait_for(plain.diagnostics.last, "diagnostics")
-    before = plain.diagnostics.count("camera_info_of_another_size")
+    before = plain.diagnostics.count("camera_info_size_mismatch")
 
     def counted() -> bool:
         plain.send_info(message)
         plain._keypoints.publish(plain.make(ids))
         time.sleep(0.1)
-        return plain.diagnostics.count("camera_info_of_another_size") > before
+        return plain.diagnostics.count("camera_info_size_mismatch") > before
 
     wait_for(counted, "the count")
     wait_for(lambda: "must be that of the images" in plain.process.log, "the remedy")

@@ -190,8 +190,8 @@ def test_pictures_that_cannot_be_read_are_counted(play, tmp_path) -> None:
     source.wait_end()
     diagnostics = source.diagnostics
     assert diagnostics.count("late_frame_skipped") == 0
-    assert diagnostics.count("picture_unreadable") == 2
-    assert diagnostics.count("picture_of_another_size") == 1
+    assert diagnostics.count("frame_unreadable") == 2
+    assert diagnostics.count("frame_size_changed") == 1
     assert len(source.images) == 6
     assert_on_the_grid(source.images.messages, 4.0)
     assert "2 of 9 pictures could not be read" in source.process.log
@@ -206,7 +206,7 @@ def test_a_damaged_video_is_played_to_its_end(play, clip, tmp_path) -> None:
     path.write_bytes(data)
     source = play(source=path)
     source.wait_end()
-    assert source.diagnostics.count("picture_unreadable") >= 1
+    assert source.diagnostics.count("frame_unreadable") >= 1
     images = source.images.messages
     assert_on_the_grid(images, RATE_HZ)
     assert len(images) < COUNT
@@ -254,7 +254,7 @@ def test_unknown_intrinsics_are_all_zero(play, clip, tmp_path, why: str) -> None
     if why == "fov 0":
         assert source.process.log.count("nobody has a root; give one") == 1
     else:
-        wait_for(lambda: source.diagnostics.count("camera_info_of_another_size"), "the count")
+        wait_for(lambda: source.diagnostics.count("camera_info_size_mismatch"), "the count")
 
 
 @pytest.mark.parametrize(

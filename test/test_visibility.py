@@ -78,7 +78,7 @@ def test_a_pelvis_that_is_not_seen_is_as_unsure_as_what_is_seen():
 def test_a_bust_has_a_wide_distance_and_no_legs(engine, score):
     whole, _ = lifted(engine, WHOLE)
     bust, counts = lifted(engine, BUST, score=score)
-    assert bust.root_valid and counts["too_little_seen"] == 0
+    assert bust.root_valid and counts["too_little_visible"] == 0
     assert relative_spread(bust) > 0.16 > relative_spread(whole)
     # The pelvis is not seen: its place across the ray is as unsure as among the joints.
     assert bust.root_covariance[1, 1] > bust.stddev[0] ** 2 > whole.root_covariance[1, 1]
@@ -91,7 +91,7 @@ def test_too_little_of_a_person_has_no_root(engine):
     little = seen("nose", "head", "ankle", "wrist")
     assert little.sum() == 6 and seen_share(little) < LEAST_SHARE
     person, counts = lifted(engine, little)
-    assert not person.root_valid and counts["too_little_seen"] > 0
+    assert not person.root_valid and counts["too_little_visible"] > 0
     for value in (person.root, person.velocity, person.root_covariance):
         assert np.isnan(value).all()
 

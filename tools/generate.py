@@ -1,7 +1,7 @@
-"""Write the files that repeat the declarations of parameters: `make generated`.
+"""Write the files that repeat declarations of parameters and counters: `make generated`.
 
-They are config/lift.yaml and docs/reference/parameters.md. With --check, nothing is written, and a
-stale file ends the program with an error.
+They are config/lift.yaml, docs/reference/parameters.md and docs/reference/counters.md. With
+--check, nothing is written, and a stale file ends the program with an error.
 """
 
 from __future__ import annotations
@@ -11,14 +11,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-from emf_ros.nodes.params import (
-    NODES,
-    KeypointDetectorParams,
-    NodeParams,
-    ParamSpec,
-    SkeletonLifterParams,
-    default_text,
-)
+from emf_ros.nodes.param_specs import NodeParams, ParamSpec, default_text
+from emf_ros.nodes.params import NODES, KeypointDetectorParams, SkeletonLifterParams
+from emf_ros.reasons import Reason
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,6 +40,18 @@ Generated from `emf_ros/nodes/params.py` by `make generated`: do not edit this p
   first where the second has a word.
 - A launch argument goes to each node that has the parameter. The parameters file decides where no
   argument is given.
+"""
+
+_COUNTERS_HEAD = """\
+# Counters
+
+Generated from `emf_ros/reasons.py` by `make generated`: do not edit this page by hand.
+
+Counters are published on `/diagnostics` once a second. A counter appears with its first count.
+`emf-ros lift` prints the same counters at its end, and `SkeletonTracker.counts` holds them.
+
+| counter | counted by | meaning | cause | remedy |
+|---|---|---|---|---|
 """
 
 
@@ -104,11 +111,22 @@ def _table(specs: list[ParamSpec]) -> list[str]:
     return lines
 
 
+def counters_page() -> str:
+    """The text of docs/reference/counters.md."""
+    rows = []
+    for reason in sorted(Reason):
+        told = reason.explanation
+        nodes = ", ".join(f"`{node}`" for node in told.nodes)
+        rows.append(f"| `{reason}` | {nodes} | {told.meaning} | {told.cause} | {told.remedy} |\n")
+    return _COUNTERS_HEAD + "".join(rows)
+
+
 def generated() -> dict[Path, str]:
     """The texts of the generated files, by path."""
     return {
         ROOT / "config" / "lift.yaml": lift_yaml(),
         ROOT / "docs" / "reference" / "parameters.md": parameters_page(),
+        ROOT / "docs" / "reference" / "counters.md": counters_page(),
     }
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 
+from ..reasons import Reason
 from ..skeletons import BLAZEPOSE33
 from ..track.duplicates import without_duplicates
 from ..types import Pose2D
@@ -50,7 +51,7 @@ class MediaPipeDetector:
         self._last_ns: int | None = None
         self._clock_ms = 0
         self._body = body_joints(self.layout)
-        self.refused: Counter[str] = Counter()
+        self.refused: Counter[Reason] = Counter()
         self._landmarker = vision.PoseLandmarker.create_from_options(
             vision.PoseLandmarkerOptions(
                 base_options=BaseOptions(model_asset_path=str(task)),

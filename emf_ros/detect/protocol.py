@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..reasons import Reason
 from ..skeletons import Layout
 from ..types import Pose2D
 
@@ -24,7 +25,7 @@ class Detector(Protocol):
     """
 
     layout: Layout
-    refused: Counter[str]
+    refused: Counter[Reason]
 
     @property
     def description(self) -> str:

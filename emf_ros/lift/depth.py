@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..reasons import Reason
 from ..skeletons import H36M17
 from .root import update_along
 
@@ -27,14 +28,6 @@ RELIEF_M, NOISE_SHARE = 0.10, 0.02
 #: 1989, ANSUR); with the stddev of one measurement: people seen from the side are deeper, arms and
 #: clothes stand before the trunk.
 BEHIND_SURFACE_M, DEPTH_STDDEV_M = 0.12, 0.06
-
-#: Why a depth was not used.
-NO_TRUNK, HOLES, NOT_ONE_SURFACE, DISAGREES = (
-    "depth_no_trunk",
-    "depth_holes",
-    "depth_not_one_surface",
-    "depth_disagrees",
-)
 
 
 def trunk_depth(
@@ -87,7 +80,7 @@ def trunk_depth(
     spread = np.where(holes, 0.0, high) - np.where(holes, 0.0, low)
     reasons = np.select(
         [~seen, holes, spread > RELIEF_M + NOISE_SHARE * median],
-        [NO_TRUNK, HOLES, NOT_ONE_SURFACE],
+        [Reason.DEPTH_TRUNK_MISSING, Reason.DEPTH_HOLES, Reason.DEPTH_SEVERAL_SURFACES],
         "",
     )
     return np.where(reasons == "", median, np.nan), reasons
@@ -118,4 +111,4 @@ def with_depth(
     value = depth + BEHIND_SURFACE_M - trunk
     root, covariance, taken = update_along(root, covariance, forward, value, np.square(stddev_m))
     refused = ~taken & np.isfinite(value) & np.isfinite(root).all(axis=-1)
-    return root, covariance, np.where(refused, DISAGREES, "")
+    return root, covariance, np.where(refused, Reason.DEPTH_DISAGREES, "")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..io.paths import share_folder
 from ..model.presets import presets_with_weights
+from ..reasons import Reason
 from ..runtime.device import DEVICES, DevicePolicy, GpuUnavailable, to_stderr
 from ..runtime.onnx import default_threads
 from .engine_base import Engine, EngineError, EngineUnavailable
@@ -41,7 +42,7 @@ def make_engine(
     threads: int | None = None,
     engine: str = "auto",
     say: Callable[[str], None] = to_stderr,
-    counts: Counter[str] | None = None,
+    counts: Counter[Reason] | None = None,
 ) -> Engine:
     """Load the model and choose what runs it.
 

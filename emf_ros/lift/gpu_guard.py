@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..reasons import Reason
 from ..runtime.device import DevicePolicy, GpuFallback, first_line
 from .batching import BUCKETS, Lifted, bucket_of, in_chunks
 from .engine_base import Engine, check_keypoints
@@ -51,7 +52,7 @@ class GpuGuard:
         make_cpu: Callable[[], Engine],
         policy: DevicePolicy,
         say: Callable[[str], None],
-        counts: Counter[str],
+        counts: Counter[Reason],
     ) -> None:
         self._engines = GpuFallback(engine, make_cpu, policy, "the lifter", say, counts)
         self._say, self._counts = say, counts
@@ -85,7 +86,7 @@ class GpuGuard:
                 full, reason = is_out_of_memory(error), first_line(error)
             # Outside the handler: the error holds the memory of the frames that it came from.
             if full:
-                self._counts["gpu_out_of_memory"] += 1
+                self._counts[Reason.GPU_OUT_OF_MEMORY] += 1
             if full and size > 1:
                 self._largest = bucket_of(size) // 2
                 self._say(

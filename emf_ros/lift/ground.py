@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..reasons import Reason
 from ..skeletons import H36M17
 from .root import KEYPOINT_ERROR, MAX_DISTANCE_M, update_along
 
@@ -21,7 +22,6 @@ ANKLE_HEIGHT_M, ANKLE_STDDEV_M = 0.08, 0.03
 POSE_STDDEV_M = 0.05
 
 #: Why the floor was not used.
-NO_FOOT, ABOVE_HORIZON, DISAGREES = "ground_no_foot", "ground_above_horizon", "ground_disagrees"
 
 
 @dataclass(frozen=True)
@@ -128,5 +128,9 @@ def on_ground(
     value = np.einsum("pi,pi->p", along, distance[:, None] * ray - ankle)
     value = np.where(seen & below, value, np.nan)
     root, covariance, taken = update_along(root, covariance, along, value, variance)
-    reasons = np.select([~known | taken, ~seen, ~below], ["", NO_FOOT, ABOVE_HORIZON], DISAGREES)
+    reasons = np.select(
+        [~known | taken, ~seen, ~below],
+        ["", Reason.GROUND_ANKLES_MISSING, Reason.GROUND_ABOVE_HORIZON],
+        Reason.GROUND_DISAGREES,
+    )
     return root, covariance, reasons

@@ -14,6 +14,7 @@ from ..io.progress import track
 from ..io.recordings import Recording, RecordingError, RecordingWriter
 from ..io.video import FrameSource, VideoError, frames_of
 from ..people import PeopleTracker
+from ..reasons import Reason
 from ..skeletons import Layout
 from ..types import UNTRACKED, Frame2D, Frame3D, Pose2D, TrackState
 from .engine import Engine
@@ -67,7 +68,7 @@ def lift_video(
     world_landmarks: bool = False,
     watch: Callable[[int, list[Pose2D]], None] | None = None,
     stopping: Callable[[int], bool] = lambda done: False,
-) -> tuple[Recording, Counter[str]]:
+) -> tuple[Recording, Counter[Reason]]:
     """Detect, track and lift every frame of a video.
 
     Args:
@@ -110,8 +111,8 @@ def lift_video(
                 break
             stamp_ns = round(stamp * NANOSECONDS)
             verdict = tracker.stamps.take(stamp_ns)
-            if not verdict.accepted:
-                pipeline.counts[verdict.value] += 1
+            if verdict.reason is not None:
+                pipeline.counts[verdict.reason] += 1
                 continue
             rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
             found = tracker.update(rgb, stamp_ns)
@@ -144,7 +145,7 @@ def lift_recording(
     people: int = 8,
     progress: bool = True,
     stopping: Callable[[int], bool] = lambda done: False,
-) -> tuple[Recording, Counter[str]]:
+) -> tuple[Recording, Counter[Reason]]:
     """Lift recorded keypoints as they would be live: one update per stamp, in their order.
 
     An image without people has no row. It counts as an image that was lost. People without a track

@@ -14,6 +14,7 @@ from ..detect.protocol import body_joints
 from ..geometry.camera import Camera, CameraError, CanonicalWindow, canonical_window
 from ..intrinsics import same_rays
 from ..people import PeopleTracker
+from ..reasons import Reason
 from ..skeletons import Layout, check_conversion, convert_keypoints, get_layout
 from ..stamps import StampFilter, StampVerdict
 from ..types import UNTRACKED, Frame2D, Frame3D, Pose2D, Pose3D, TrackState
@@ -145,7 +146,7 @@ class LiftPipeline:
 
     engine: Engine
     config: PipelineConfig = field(default_factory=PipelineConfig)
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[Reason] = field(default_factory=Counter)
     watch: Callable[[int, list[Pose2D]], None] | None = None
 
     def __post_init__(self) -> None:
@@ -212,7 +213,7 @@ class LiftPipeline:
         """
         if not same_rays(camera, self._camera if self._camera_known else None):
             if self._tracks:
-                self._restart("camera_changed")
+                self._restart(Reason.CAMERA_CHANGED)
             self._camera, self._camera_known = camera, camera is not None
         elif camera is not None:
             self._camera = camera
@@ -249,7 +250,7 @@ class LiftPipeline:
         ended, self._ended = self._ended, []
         return ended
 
-    def _restart(self, reason: str) -> None:
+    def _restart(self, reason: Reason) -> None:
         self.counts[reason] += 1
         self._end(self._tracks)
         self._stamps.clear()
@@ -277,16 +278,16 @@ class LiftPipeline:
             layout = get_layout(frame.layout)
             check_conversion(layout, self._target)
         except ValueError:
-            self.counts["unknown_layout"] += 1
+            self.counts[Reason.UNKNOWN_LAYOUT] += 1
             return False
         if not self._is_of_this_camera(frame):
             return False
         verdict = frame.stamp_verdict or self.stamps.take(frame.stamp_ns)
-        if not verdict.accepted:
-            self.counts[verdict.value] += 1
+        if verdict.reason is not None:
+            self.counts[verdict.reason] += 1
             return False
         if self._stamps and frame.stamp_ns <= self.newest_ns:
-            self._restart(StampVerdict.JUMPED_BACK.value)
+            self._restart(Reason.STAMP_JUMPED_BACK)
         elif verdict is StampVerdict.JUMPED_AHEAD:
             # Images would have come in between, had there been any, and would have ended them.
             self._end_coasted(frame.stamp_ns - round(self.lag * self._step_ns))
@@ -314,7 +315,7 @@ class LiftPipeline:
         detections = [_detection(p, layout, MAX_REACH * max(frame.image_size)) for p in shaped]
         replaced = sum(person.track_id != UNTRACKED for person in shaped)
         if replaced:
-            self.counts["track_id_replaced"] += replaced
+            self.counts[Reason.TRACK_ID_REPLACED] += replaced
         number_of = {
             id(tracked.keypoints): tracked.track_id
             for tracked in self._people.update_keypoints(
@@ -341,9 +342,9 @@ class LiftPipeline:
             return True
         away_ns = abs(frame.stamp_ns - self.newest_ns)
         if away_ns <= self.config.silence_s * NANOSECONDS or not repeated:
-            self.counts["other_frame_id"] += 1
+            self.counts[Reason.FRAME_ID_MISMATCH] += 1
             return False
-        self._restart("frame_id_changed")
+        self._restart(Reason.FRAME_ID_CHANGED)
         self.stamps = StampFilter()
         return True
 
@@ -430,12 +431,12 @@ class LiftPipeline:
     def _camera_for(self, image_size: tuple[int, int]) -> Camera | None:
         width, height = image_size
         if width <= 0 or height <= 0:
-            self.counts["image_size_not_positive"] += 1
+            self.counts[Reason.IMAGE_SIZE_NOT_POSITIVE] += 1
             return None
         if not self._camera_known:
             if self._camera is None or self._camera.size != (width, height):
                 if self._tracks:
-                    self._restart("camera_changed")
+                    self._restart(Reason.CAMERA_CHANGED)
                 # The window needs some camera to be made canonical with. The pose hardly depends
                 # on it, the distance entirely, which is why the root is then not given.
                 self._camera = Camera.guessed(width, height)
@@ -445,7 +446,7 @@ class LiftPipeline:
             return self._camera.scaled_to(width, height)
         except CameraError as error:
             self.camera_error = str(error)
-            self.counts["camera_info_of_another_size"] += 1
+            self.counts[Reason.CAMERA_INFO_SIZE_MISMATCH] += 1
             return None
 
     def _observe(
@@ -460,24 +461,24 @@ class LiftPipeline:
             sane = _is_sane(keypoints, reach)
             faulty = ~sane & ~(scores == 0)
             if faulty.any():
-                self.counts["bad_keypoint"] += int(faulty.sum())
+                self.counts[Reason.BAD_KEYPOINT] += int(faulty.sum())
             keypoints[~sane] = (np.nan, np.nan, 0.0)
             over = scores > 1
             if over.any():
                 # Some models' scores are no probabilities: a peak of a heatmap may be 1.06.
-                self.counts["score_over_1"] += int(over.sum())
+                self.counts[Reason.SCORE_OVER_1] += int(over.sum())
                 scores[over] = 1.0
             keypoints = convert_keypoints(keypoints, layout, self._target)
             rays = camera.rays(keypoints[:, :2])
             known = np.isfinite(rays).all(axis=-1) & (keypoints[:, 2] > 0)
             if known.sum() < 6:
-                self.counts["too_few_keypoints"] += 1
+                self.counts[Reason.TOO_FEW_KEYPOINTS] += 1
                 continue
             rays = np.where(known[:, None], rays, 0.0)
             scores = np.where(known, keypoints[:, 2], 0.0)
             track = self._tracks.get(person.track_id)
             if track is not None and _is_jump(track.history, stamp_ns, rays, scores):
-                self.counts["track_jumped"] += 1
+                self.counts[Reason.TRACK_JUMPED] += 1
                 track = None
             if track is None:
                 track = self._tracks[person.track_id] = self._new_track()
@@ -486,7 +487,7 @@ class LiftPipeline:
                 kept = track.sides.keep(stamp_ns, rays, scores)
                 rays, scores = kept.rays, kept.scores
                 if kept.swapped:
-                    self.counts["sides_exchanged"] += kept.swapped
+                    self.counts[Reason.SWAP_CORRECTED] += kept.swapped
                 for revised_ns, order in kept.revised:
                     track.history.reorder(revised_ns, order)
             track.history.add(stamp_ns, rays, scores)
@@ -506,13 +507,13 @@ class LiftPipeline:
     def _chosen(self, layout: Layout, people: Sequence[Pose2D]) -> list[Pose2D]:
         """Those who are lifted; the others are counted."""
         shaped = [p for p in people if np.shape(p.keypoints) == (len(layout), 3)]
-        refused = Counter(wrong_keypoint_count=len(people) - len(shaped))
+        refused = Counter({Reason.WRONG_KEYPOINT_COUNT: len(people) - len(shaped)})
         chosen: dict[int, Pose2D] = {}
         for person in sorted(shaped, key=self._importance, reverse=True):
             if person.track_id in chosen:
-                refused["repeated_track_id"] += 1
+                refused[Reason.REPEATED_TRACK_ID] += 1
             elif len(chosen) >= self.config.max_people:
-                refused["over_max_people"] += 1
+                refused[Reason.OVER_MAX_PEOPLE] += 1
             else:
                 chosen[person.track_id] = person
         self.counts.update({reason: n for reason, n in refused.items() if n})
@@ -581,7 +582,7 @@ class LiftPipeline:
             state = TrackState.COASTING
         if not batch.usable[row]:
             # The person has been out of sight for so long that the window has nothing left in it.
-            self.counts["no_pose"] += 1
+            self.counts[Reason.NO_POSE] += 1
             return Pose3D.unknown(track_id, state)
         fresh = batch.seen[row].copy()
         # The pelvis is the frame that all others are given in: it is known while any is.

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..geometry.camera import Camera, CameraError
+from ..reasons import Reason
 from .bones import BoneMemory, bone_lengths, with_bone_lengths
 from .depth import trunk_depth, with_depth
 from .ground import GroundPlane, on_ground
@@ -80,7 +81,7 @@ class StageContext:
     heights_m: Mapping[int, float]
     depth: np.ndarray | None
     depths_wait: bool
-    counts: Counter[str]
+    counts: Counter[Reason]
 
     @property
     def ground(self) -> GroundPlane | None:
@@ -263,7 +264,7 @@ def measure_distance(batch: PoseBatch, context: StageContext) -> PoseBatch:
         try:
             camera = context.camera.scaled_to(width, height)
         except CameraError:
-            context.counts["depth_of_another_size"] += 1
+            context.counts[Reason.DEPTH_SIZE_MISMATCH] += 1
         else:
             seen = scores >= context.config.min_score
             points = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1)
@@ -273,8 +274,8 @@ def measure_distance(batch: PoseBatch, context: StageContext) -> PoseBatch:
             root, covariance, why = with_depth(root, covariance, batch.joints, surface)
             refused += why.tolist()
     elif context.depths_wait:
-        context.counts["no_depth_of_that_moment"] += 1
-    context.counts.update(reason for reason in refused if reason)
+        context.counts[Reason.DEPTH_IMAGE_MISSING] += 1
+    context.counts.update(Reason(why) for why in refused if why)
     known = np.isfinite(before)
     scale = np.linalg.norm(root, axis=-1) / np.where(known, before, 1.0)
     scale = np.where(known, scale, 1.0)
@@ -295,7 +296,7 @@ def refuse_unsure_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
     The floor or a depth image gives the distance all the same.
     """
     unsure = batch.placed & (batch.share < LEAST_SHARE) & (batch.distance_scale == 1.0)
-    context.counts.update(["too_little_seen"] * int(unsure.sum()))
+    context.counts.update([Reason.TOO_LITTLE_VISIBLE] * int(unsure.sum()))
     return replace(batch, placed=batch.placed & ~unsure)
 
 

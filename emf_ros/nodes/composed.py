@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from .common import run
 from .keypoint_detector import KeypointDetector
+from .running import run
 from .skeleton_lifter import SkeletonLifter
 
 

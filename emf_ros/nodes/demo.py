@@ -44,7 +44,8 @@ from ..runtime.machine import machine
 from ..skeletons import get_layout
 from ..types import TrackState
 from . import conversions
-from .common import RELIABLE_QOS, SENSOR_QOS, use_large_shared_memory
+from .qos import RELIABLE_QOS, SENSOR_QOS
+from .running import use_large_shared_memory
 
 READY_TIMEOUT_S = 90.0
 DRAIN_S = 2.0

@@ -19,21 +19,16 @@ from ..detect.protocol import DetectorError
 from ..io.images import Excerpts, ImageError
 from ..io.render.overlay import draw_keypoints
 from ..people import PeopleTracker
+from ..reasons import Reason
 from ..stamps import StampVerdict
 from ..types import Frame2D, Pose2D
 from . import conversions
-from .common import (
-    EVERY_QOS,
-    IMAGE_QOS,
-    LATCHED_QOS,
-    RELIABLE_QOS,
-    BaseNode,
-    NodeError,
-    RateMeter,
-    WhenIdle,
-    run,
-)
+from .base import BaseNode, NodeError
 from .params import KeypointDetectorParams
+from .qos import EVERY_QOS, IMAGE_QOS, LATCHED_QOS, RELIABLE_QOS
+from .rate import RateMeter
+from .running import run
+from .when_idle import WhenIdle
 
 
 class KeypointDetector(BaseNode[KeypointDetectorParams]):
@@ -144,20 +139,21 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         try:
             self._process(message)
         except ImageError as error:
-            self.refuse("bad_image", f"image refused: {error}")
+            self.refuse(Reason.BAD_IMAGE, f"image refused: {error}")
         except Exception as error:
             # Whatever one image does to a library, the next one must still be looked at.
-            if not (self._stopping or self.going_down):
-                self.refuse("detector_failed", f"the detector failed on an image: {error!r}")
+            if not (self._stopping or self.shutting_down):
+                self.refuse(Reason.DETECTOR_FAILED, f"the detector failed on an image: {error!r}")
 
     def _process(self, message: Image | CompressedImage) -> None:
         stamp_ns = conversions.stamp_ns(message.header.stamp)
         verdict = self._tracker.stamps.take(stamp_ns)
-        if not verdict.accepted:
-            self.refuse_stamp(verdict, "image", self._tracker.stamps)
+        if verdict.reason is not None:
+            self.counts[verdict.reason] += 1
+            self.log_refused_stamp(verdict.reason, "image", self._tracker.stamps)
             return
         if not self._is_due(stamp_ns, verdict):
-            self.counts["over_max_rate"] += 1
+            self.counts[Reason.OVER_MAX_RATE] += 1
             return
         begin = time.perf_counter()
         excerpt = conversions.excerpt(message, self._excerpts)

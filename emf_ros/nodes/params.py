@@ -1,25 +1,22 @@
 """The parameters of the nodes, each declared once. Needs no ROS.
 
-From these dataclasses come the ROS declarations (`common.BaseNode`), the launch arguments, and, by
+From these dataclasses come the ROS declarations (`base.BaseNode`), the launch arguments, and, by
 `tools/generate.py`, config/lift.yaml and docs/reference/parameters.md. To add a parameter, add a
 field here and run `make generated`.
 """
 
 from __future__ import annotations
 
-import math
-import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields
-from typing import Any, ClassVar, get_args, get_origin, get_type_hints
-
-import yaml
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 from ..detect.factory import BACKENDS, SEARCH_EVERY
 from ..geometry.camera import DEFAULT_FOV_DEG
 from ..lift.engine import DEVICES, ENGINES
 from ..lift.pipeline import PipelineConfig
 from ..model.presets import presets_with_weights
+from .param_specs import NodeParams, param
 
 #: Packages of the keypoint messages that the lifter reads.
 KEYPOINTS_TYPES = ("emf_ros", "yolo_msgs", "vision_msgs", "hri_msgs")
@@ -30,190 +27,8 @@ VARIANTS = ("lite", "full")
 #: Ways in which images are sent.
 IMAGE_TRANSPORTS = ("raw", "compressed")
 
-_METADATA = "emf_ros"
-
 #: Defaults of the core.
 _CORE = PipelineConfig()
-
-
-class ParamError(ValueError):
-    """A parameter's value is refused; the message says what is allowed."""
-
-
-@dataclass(frozen=True)
-class ParamSpec:
-    """Everything about one parameter but its value.
-
-    Attributes:
-        name, default: as ROS knows them.
-        kind: bool, int, float or str; of a list, the type of its elements.
-        is_list: whether the value is a list, a tuple in Python.
-        description: one imperative sentence.
-        unit: of a number; empty where it has none.
-        zero: what 0 means; empty where 0 is an ordinary value or out of range.
-        low, high: inclusive range of a number.
-        choices: the values that a text may have.
-        words: texts that may stand in place of a number.
-        whole_numbers: take a whole number in place of a text: `source:=0` gives one.
-        launch: whether it is a launch argument.
-        advanced: whether most users leave it alone.
-    """
-
-    name: str
-    default: Any
-    kind: type
-    is_list: bool
-    description: str
-    unit: str = ""
-    zero: str = ""
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
-    whole_numbers: bool = False
-    launch: bool = False
-    advanced: bool = False
-
-    @property
-    def text(self) -> str:
-        """Description, unit and the meaning of 0, in one line."""
-        unit = f" Unit: {self.unit}." if self.unit else ""
-        zero = f" 0: {self.zero}." if self.zero else ""
-        return self.description + unit + zero
-
-    @property
-    def allowed(self) -> str:
-        """The values that are allowed, in words; empty where the type is all there is to say."""
-        if self.choices:
-            return ", ".join(self.choices)
-        if self.low is None or self.high is None:
-            return ""
-        return " or ".join([f"{self.low:g} to {self.high:g}", *self.words])
-
-    def check(self, value: Any) -> Any:
-        """Check a value.
-
-        Args:
-            value: as ROS or YAML gives it.
-
-        Returns:
-            The value in the type of the dataclass's field.
-
-        Raises:
-            ParamError: the value is refused.
-        """
-        if self.is_list:
-            if isinstance(value, str) or not isinstance(value, Iterable):
-                raise ParamError("it must be a list")
-            return tuple(self._check_one(element) for element in value)
-        return self._check_one(value)
-
-    def _check_one(self, value: Any) -> Any:
-        if self.words and value in self.words:
-            return value
-        if self.kind is str:
-            if self.whole_numbers and type(value) is int:
-                return str(value)
-            if not isinstance(value, str):
-                raise ParamError(f"it must be text; quote it: {self.name}:='\"{value}\"'")
-            if self.choices and value not in self.choices:
-                raise ParamError(f"it must be one of {', '.join(self.choices)}")
-            return value
-        if self.kind is bool:
-            if not isinstance(value, bool):
-                raise ParamError("it must be true or false")
-            return value
-        if type(value) is not int and (self.kind is int or type(value) is not float):
-            name = "a whole number" if self.kind is int else "a number"
-            raise ParamError(f"it must be {' or '.join([name, *map(repr, self.words)])}")
-        # NaN is in no range.
-        low = -math.inf if self.low is None else self.low
-        high = math.inf if self.high is None else self.high
-        if not low <= value <= high:
-            raise ParamError(f"it must be in {low:g}..{high:g}")
-        return self.kind(value)
-
-    def parse(self, text: str) -> Any:
-        """A value that was typed, as on a command line.
-
-        Returns:
-            As `check`.
-
-        Raises:
-            ParamError: the text is no allowed value.
-        """
-        if self.kind is str and not self.is_list:
-            return self.check(text)
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            value = text
-        return self.check([value] if self.is_list and not isinstance(value, list) else value)
-
-
-def param(
-    default: Any,
-    description: str,
-    *,
-    unit: str = "",
-    zero: str = "",
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-    words: tuple[str, ...] = (),
-    whole_numbers: bool = False,
-    launch: bool = False,
-    advanced: bool = False,
-) -> Any:
-    """A field of a dataclass of parameters; the arguments are `ParamSpec`'s."""
-    given = dict(locals())
-    return field(default=given.pop("default"), metadata={_METADATA: given})
-
-
-@dataclass(frozen=True)
-class NodeParams:
-    """Parameters of a node.
-
-    Attributes:
-        node: name of the node.
-        replaced: old names, and what to set in their place.
-    """
-
-    node: ClassVar[str]
-    replaced: ClassVar[Mapping[str, str]] = {}
-
-    @classmethod
-    def specs(cls) -> dict[str, ParamSpec]:
-        """The parameters by name, in their order."""
-        hints = get_type_hints(cls)
-        return {f.name: _spec(f, hints[f.name]) for f in fields(cls)}
-
-    @classmethod
-    def refuse_unknown(cls, names: Iterable[str]) -> None:
-        """Refuse names that the node does not have.
-
-        Raises:
-            ParamError: names the first such parameter, and the remedy.
-        """
-        known = [f.name for f in fields(cls)]
-        for name in names:
-            if name in cls.replaced:
-                raise ParamError(f"parameter '{name}' was renamed: set '{cls.replaced[name]}'")
-            if name not in known:
-                raise ParamError(f"unknown parameter '{name}'; this node has: {', '.join(known)}")
-
-
-def _spec(declared: Field, hint: Any) -> ParamSpec:
-    is_list = get_origin(hint) is tuple
-    # The hint is `int`, `int | str` for a number with words, or `tuple[int, ...]` for a list.
-    kind = (get_args(hint) or (hint,))[0]
-    return ParamSpec(
-        name=declared.name,
-        default=declared.default,
-        kind=kind,
-        is_list=is_list,
-        **declared.metadata[_METADATA],
-    )
 
 
 # Parameters of several nodes have one description.
@@ -524,126 +339,3 @@ NODES: tuple[type[NodeParams], ...] = (
     KeypointDetectorParams,
     SkeletonLifterParams,
 )
-
-
-# --- launch arguments ----------------------------------------------------------------------------
-
-
-def launch_arguments(nodes: Iterable[type[NodeParams]]) -> dict[str, str]:
-    """The launch arguments of some nodes.
-
-    Returns:
-        Descriptions by name. An argument of several nodes goes to each of them.
-    """
-    found: dict[str, list[ParamSpec]] = {}
-    for node in nodes:
-        for spec in node.specs().values():
-            if spec.launch:
-                found.setdefault(spec.name, []).append(spec)
-    return {name: _argument_text(specs) for name, specs in found.items()}
-
-
-def _argument_text(specs: list[ParamSpec]) -> str:
-    # The narrowest range is the one that every node takes.
-    narrow = min(specs, key=lambda spec: math.inf if spec.high is None else spec.high)
-    values = "true, false" if narrow.kind is bool else narrow.allowed
-    allowed = f" Allowed: {values}." if values else ""
-    default = default_text(narrow)
-    by_default = f" Default: {default}." if default != "''" else ""
-    return f"{narrow.text}{allowed}{by_default}"
-
-
-def default_text(spec: ParamSpec) -> str:
-    """A parameter's default, as YAML on one line."""
-    default = list(spec.default) if spec.is_list else spec.default
-    text = yaml.safe_dump(default, default_flow_style=True, width=math.inf)
-    return text.replace("\n...", "").strip()
-
-
-def given_parameters(node: type[NodeParams], arguments: Mapping[str, str]) -> dict[str, Any]:
-    """The parameters of a node that launch arguments give.
-
-    Args:
-        node: the dataclass of its parameters.
-        arguments: texts by name; an empty one was not given.
-
-    Returns:
-        Values by name, lists as lists; only of what was given.
-
-    Raises:
-        ParamError: the node refuses a value; the message names node, argument and remedy.
-    """
-    given = {}
-    for name, spec in node.specs().items():
-        text = arguments.get(name, "") if spec.launch else ""
-        if not text:
-            continue
-        try:
-            value = spec.parse(text)
-        except ParamError as error:
-            raise ParamError(
-                f"launch argument {name}:={text} is refused by {node.node}: {error}"
-            ) from None
-        given[name] = list(value) if spec.is_list else value
-    return given
-
-
-def ignored_arguments(nodes: Iterable[type[NodeParams]], names: Iterable[str]) -> list[str]:
-    """Sentences on launch arguments that name a parameter, but are no launch arguments of it.
-
-    Args:
-        nodes: that are launched.
-        names: of all arguments that were given.
-    """
-    given = list(names)
-    found = []
-    for node in nodes:
-        specs = node.specs()
-        for name in given:
-            new = node.replaced.get(name, name)
-            if new in specs and not (name in specs and specs[name].launch):
-                found.append(
-                    f"{name} is no launch argument and is ignored: set {new} of {node.node} in "
-                    "params_file"
-                )
-    return found
-
-
-def read_switch(name: str, text: str) -> bool:
-    """A launch argument that is true or false.
-
-    Raises:
-        ParamError: it is neither; the message names the argument.
-    """
-    if text.lower() not in ("true", "false"):
-        raise ParamError(f"launch argument {name}:={text} is refused: it must be true or false")
-    return text.lower() == "true"
-
-
-def write_parameters(
-    values: Mapping[type[NodeParams], Mapping[str, Any]], namespace: str = "/**/**"
-) -> str:
-    """Write a temporary parameters file for one or several nodes.
-
-    Two nodes in one process refuse each other's parameters, so the file says whose they are.
-
-    Args:
-        values: of each node, by name.
-        namespace: of the nodes, with wildcards. ROS reads sections in the order in which their
-            names first appear, and merges sections of one name: there a word does not replace a
-            number (`lag`). The default stands for any namespace as '/**' does, but no user's file
-            has it, so these values win over those of a file that is given before.
-
-    Returns:
-        The file's path; empty where there are no values.
-    """
-    content = {
-        f"{namespace}/{node.node}": {"ros__parameters": dict(own)}
-        for node, own in values.items()
-        if own
-    }
-    if not content:
-        return ""
-    with tempfile.NamedTemporaryFile("w", prefix="emf_ros_", suffix=".yaml", delete=False) as file:
-        yaml.safe_dump(content, file)
-    return file.name

@@ -29,23 +29,17 @@ from ..lift.engine import EngineError, make_engine
 from ..lift.ground import GroundPlane
 from ..lift.lag import AutoLag
 from ..lift.pipeline import LiftPipeline, PipelineConfig, lift_together
+from ..reasons import Reason
 from ..skeletons import Layout, get_layout
 from ..stamps import CONFIRM_NS, StampVerdict
 from ..types import Frame2D, Frame3D, TrackState
 from . import conversions
-from .common import (
-    EVERY_QOS,
-    LATCHED_QOS,
-    RELIABLE_QOS,
-    SAY_NOTHING,
-    SENSOR_QOS,
-    BaseNode,
-    NodeError,
-    RateMeter,
-    run,
-)
-from .foreign import ForeignKeypoints
+from .adapters import ThirdPartyKeypoints
+from .base import BaseNode, NodeError
 from .params import SkeletonLifterParams
+from .qos import EVERY_QOS, LATCHED_QOS, RELIABLE_QOS, SAY_NOTHING, SENSOR_QOS
+from .rate import RateMeter
+from .running import run
 
 #: Without keypoints for this long, wall time, every track of a camera ends.
 SILENCE_S = 1.0
@@ -65,8 +59,11 @@ CALIBRATE = (
     "camera_info_file of video_source"
 )
 
-#: The counters of keypoints that were refused for their stamps.
-_STAMPS_REFUSED = tuple(verdict.value for verdict in StampVerdict if not verdict.accepted)
+#: Counters that are part of ordinary operation.
+_NOT_LOGGED = (Reason.COALESCED, Reason.SWAP_CORRECTED)
+
+#: Counters of keypoints that were refused for their stamps.
+_STAMP_REASONS = tuple(verdict.reason for verdict in StampVerdict if verdict.reason)
 
 #: A pose older than this when it is published has a stamp of another clock.
 OLDEST_MS = 60_000.0
@@ -146,9 +143,9 @@ class CameraFeed:
                 event_callbacks=SAY_NOTHING,
             )
         self.subscription: Subscription | None = None
-        self._foreign: ForeignKeypoints | None = None
+        self._third_party: ThirdPartyKeypoints | None = None
         if node.params.keypoints_type != "emf_ros":
-            self._foreign = ForeignKeypoints(
+            self._third_party = ThirdPartyKeypoints(
                 node,
                 node.params.keypoints_type,
                 self.topic,
@@ -214,7 +211,7 @@ class CameraFeed:
             try:
                 image = conversions.depth_image(message)
             except ImageError as error:
-                self.node.refuse("bad_depth", f"{self.topic('depth')} refused: {error}")
+                self.node.refuse(Reason.BAD_DEPTH, f"{self.topic('depth')} refused: {error}")
             else:
                 self.pipeline.add_depth(conversions.stamp_ns(message.header.stamp), image)
 
@@ -232,8 +229,8 @@ class CameraFeed:
         """Listen to keypoints."""
         if self.subscription is not None:
             return
-        if self._foreign is not None:
-            self.subscription = self._foreign.subscribe(qos)
+        if self._third_party is not None:
+            self.subscription = self._third_party.subscribe(qos)
         else:
             self.subscription = self.node.listen_to(
                 Skeleton2DArray,
@@ -261,8 +258,8 @@ class CameraFeed:
             if self._unwanted * LAZY_PERIOD_S > SILENCE_S:
                 self.node.destroy_subscription(self.subscription)
                 self.subscription = None
-                if self._foreign is not None:
-                    self._foreign.unsubscribe()
+                if self._third_party is not None:
+                    self._third_party.unsubscribe()
                 if self._depth_subscription is not None:
                     self.node.destroy_subscription(self._depth_subscription)
                     self._depth_subscription = None
@@ -279,24 +276,24 @@ class CameraFeed:
         for frame, received in batch:
             if self.pipeline.observe(frame):
                 if used is not None:
-                    counts["coalesced"] += 1
+                    counts[Reason.COALESCED] += 1
                 used = (frame, received)
-        for reason, number in (counts - before).items():
-            self._say_refused(reason, before[reason] + number)
+        for reason in counts - before:
+            self._log_refused(reason)
         if used is not None:
             self._frame_id = used[0].frame_id
         return used
 
-    def _say_refused(self, reason: str, count: int) -> None:
-        """Log that keypoints were refused for a reason, so far `count` times."""
+    def _log_refused(self, reason: Reason) -> None:
+        """Log that keypoints were refused."""
         topic = self.topic("keypoints")
-        if reason in _STAMPS_REFUSED:
-            self.node.say_of_stamp(StampVerdict(reason), topic, self.pipeline.stamps)
-        elif reason not in ("coalesced", "sides_exchanged"):
-            why = self.pipeline.camera_error if reason == "camera_info_of_another_size" else ""
-            self.node.say_now_and_then(
-                reason, f"{topic} refused: {why + ': ' if why else ''}{reason} ({count} so far)"
-            )
+        if reason in _STAMP_REASONS:
+            self.node.log_refused_stamp(reason, topic, self.pipeline.stamps)
+        elif reason not in _NOT_LOGGED:
+            detail = reason.explanation.meaning
+            if reason is Reason.CAMERA_INFO_SIZE_MISMATCH:
+                detail = self.pipeline.camera_error
+            self.node.log_counted(reason, f"{topic}: {detail}")
 
     def _use_infos(self, images: int) -> None:
         """Hand the intrinsics to the pipeline that are believed, of those that have come.
@@ -315,7 +312,7 @@ class CameraFeed:
         try:
             camera = conversions.camera_from_info(info, rectified)
         except CameraError as error:
-            self.node.counts["bad_camera_info"] += 1
+            self.node.counts[Reason.BAD_CAMERA_INFO] += 1
             text = f"{topic} refused: {error}"
         else:
             if camera is None:
@@ -328,14 +325,14 @@ class CameraFeed:
         else:
             self._doubted = info, text
             self.node.refuse(
-                "camera_info_outlier",
+                Reason.CAMERA_INFO_OUTLIER,
                 f"{topic} differs from the messages before it: dropped, unless it is repeated",
             )
 
     def _believe(self, info: CameraInfo, text: str) -> None:
         self._info_used, self._doubted, self.camera_text = info, None, text
         if text:
-            self.node.say_once(f"unknown intrinsics {self.name}", text)
+            self.node.warn_once(f"unknown intrinsics {self.name}", text)
         camera = self._intrinsics.camera
         doubts = camera.doubts() if camera is not None else ""
         self._say_doubts(f"{self.topic('camera_info')}: {doubts}" if doubts else "")
@@ -634,7 +631,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
             feed.last_heard = time.monotonic()
             if not self._synchronous:
                 if len(feed.queue) == feed.queue.maxlen:
-                    self.counts["keypoints_overrun"] += 1
+                    self.counts[Reason.KEYPOINTS_OVERRUN] += 1
                 feed.queue.append(item)
                 self._arrived.notify()
                 return
@@ -684,8 +681,8 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         try:
             action()
         except Exception as error:
-            if not (self._stopping or self.going_down):
-                self.refuse("lifter_failed", f"lifting failed: {error!r}")
+            if not (self._stopping or self.shutting_down):
+                self.refuse(Reason.LIFTER_FAILED, f"lifting failed: {error!r}")
 
     def _process(self, batches: list[tuple[CameraFeed, list[tuple[Frame2D, float]]]]) -> None:
         """Everything that has come, of all cameras: taken in, lifted in one pass, published."""

@@ -13,9 +13,13 @@ from std_msgs.msg import Header
 from ..geometry.camera import Camera, CameraError
 from ..io.calibration import choose_camera, read_camera
 from ..io.video import FrameSource, VideoError, losses, open_source
+from ..reasons import Reason
 from . import conversions
-from .common import RELIABLE_QOS, BaseNode, NodeError, RateMeter, run
+from .base import BaseNode, NodeError
 from .params import VideoSourceParams
+from .qos import RELIABLE_QOS
+from .rate import RateMeter
+from .running import run
 
 #: Between attempts to open a source that is not there.
 RETRY_S = 2.0
@@ -67,7 +71,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
                 source = open_source(self.params.source, self.params.rate_hz or None)
             except VideoError as error:
                 self._state = str(error)
-                self.refuse("source_not_open", f"{error}; trying again")
+                self.refuse(Reason.SOURCE_NOT_OPEN, f"{error}; trying again")
                 if self.params.exit_at_end:
                     self._finished = True
                     return
@@ -77,9 +81,9 @@ class VideoSource(BaseNode[VideoSourceParams]):
             try:
                 ended = self._play(source)
             except Exception as error:
-                if self._stopping.is_set() or self.going_down:
+                if self._stopping.is_set() or self.shutting_down:
                     return
-                self.refuse("source_failed", f"the source failed: {error!r}")
+                self.refuse(Reason.SOURCE_FAILED, f"the source failed: {error!r}")
                 ended = False
             finally:
                 source.close()
@@ -104,7 +108,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
                 self.params.rectified,
             )
         except CameraError as error:
-            self.refuse("camera_info_of_another_size", f"{error}: publishing no intrinsics")
+            self.refuse(Reason.CAMERA_INFO_SIZE_MISMATCH, f"{error}: publishing no intrinsics")
             return None
         if notes != self._notes:
             self._notes = notes
@@ -139,7 +143,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
             if grabbed is not None and self._wanted():
                 # A reader that cannot keep up with a file would play it in slow motion.
                 if not source.live and late > period_s:
-                    self.counts["late_frame_skipped"] += 1
+                    self.counts[Reason.LATE_FRAME_SKIPPED] += 1
                 elif (picture := source.retrieve()) is not None:
                     # A file's images are as far apart as they were taken, whenever they get read.
                     taken_ns = first_ns + round(due * 1e9)
@@ -148,7 +152,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
             counted = self._count_losses(source, counted)
             if grabbed is None:
                 if source.live:
-                    self.refuse("source_failed", "the camera gave no picture")
+                    self.refuse(Reason.SOURCE_FAILED, "the camera gave no picture")
                     return False
                 if not (self.params.loop and source.rewind()):
                     return True
@@ -159,12 +163,12 @@ class VideoSource(BaseNode[VideoSourceParams]):
     def _count_losses(self, source: FrameSource, before: tuple[int, int]) -> tuple[int, int]:
         """Count and tell of the pictures that were left out since (unreadable, other sizes)."""
         after = (source.unreadable, sum(source.other_sizes.values()))
-        reasons = ("picture_unreadable", "picture_of_another_size")
+        reasons = (Reason.FRAME_UNREADABLE, Reason.FRAME_SIZE_CHANGED)
         for reason, old, new in zip(reasons, before, after, strict=True):
             if new > old:
                 self.counts[reason] += new - old
                 told = "; ".join(losses(source))
-                self.say_now_and_then(reason, f"{self.params.source}: so far {told}")
+                self.warn_throttled(reason, f"{self.params.source}: so far {told}")
         return after
 
     def _wanted(self) -> bool:

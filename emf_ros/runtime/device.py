@@ -16,11 +16,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from ..reasons import Reason
+
 #: Names of the devices, as parameters and options take them.
 DEVICES = ("auto", "cuda", "cpu")
-
-#: Name of the counter of GPUs that failed and were replaced by the CPU.
-GPU_LOST = "gpu_lost"
 
 #: Paths of which a CUDA GPU has at least one: desktop, Jetson, WSL.
 _GPU_PATHS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/nvmap", "/dev/dxg")
@@ -114,7 +113,7 @@ class GpuFallback(Generic[T]):
         policy: DevicePolicy,
         name: str,
         say: Callable[[str], None],
-        counts: Counter[str],
+        counts: Counter[Reason],
     ) -> None:
         self.runner = runner
         self._make_cpu, self._policy, self._name = make_cpu, policy, name
@@ -164,5 +163,5 @@ class GpuFallback(Generic[T]):
         assert self._make_cpu is not None
         self.runner = self._make_cpu()
         self._make_cpu, self._reason = None, reason
-        self._counts[GPU_LOST] += 1
+        self._counts[Reason.GPU_LOST] += 1
         self._say(f"the GPU has failed, {self._name} runs on the CPU from now on ({reason})")

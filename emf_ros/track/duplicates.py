@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..geometry.boxes import coco_sigmas, oks, person_areas, person_boxes
+from ..reasons import Reason
 from ..skeletons import Layout
 from ..types import Pose2D
 
@@ -74,7 +75,7 @@ def is_merged_pose(one: Pose2D, other: Pose2D, layout: Layout) -> bool:
 
 def find_duplicates(
     detections: Sequence[Pose2D], layout: Layout, max_oks: float, min_score: float
-) -> dict[int, str]:
+) -> dict[int, Reason]:
     """Duplicates and merged poses by object-keypoint similarity.
 
     Detections are taken in the order of their scores, best first. Each is compared with those that
@@ -88,7 +89,7 @@ def find_duplicates(
         min_score: keypoints of a lower score are not compared, 0..1.
 
     Returns:
-        "duplicate" or "merged_pose" by index of a detection; kept ones are not in it.
+        `Reason.DUPLICATE` or `Reason.MERGED_POSE` by index of a detection; kept ones are not in it.
     """
     if len(detections) < 2:
         return {}
@@ -100,12 +101,12 @@ def find_duplicates(
         oks(poses[:, np.array(layout.mirror)], poses, areas, sigmas, min_score),
     )
     kept: list[int] = []
-    found: dict[int, str] = {}
+    found: dict[int, Reason] = {}
     for i in sorted(range(len(detections)), key=lambda i: -detections[i].score):
         if any(max(similarity[i, k], similarity[k, i]) > max_oks for k in kept):
-            found[i] = "duplicate"
+            found[i] = Reason.DUPLICATE
         elif any(is_merged_pose(detections[i], detections[k], layout) for k in kept):
-            found[i] = "merged_pose"
+            found[i] = Reason.MERGED_POSE
         else:
             kept.append(i)
     return found

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..detect.protocol import in_picture, person_score
+from ..reasons import Reason
 from ..skeletons import Layout
 from ..types import Pose2D
 from .duplicates import find_duplicates
@@ -50,17 +51,6 @@ MIN_LONG_BONES = 2
 
 #: Minimum trunk length, px: avoids division by zero.
 MIN_TRUNK_PX = 1e-9
-
-#: Reasons of a rejection: the names of its counters.
-REASONS = (
-    "low_score",
-    "no_trunk",
-    "too_small",
-    "cut_off",
-    "impossible_bones",
-    "duplicate",
-    "merged_pose",
-)
 
 
 class QualityGate:
@@ -113,7 +103,7 @@ class QualityGate:
 
     def select(
         self, detections: Sequence[Pose2D], image_size: tuple[int, int]
-    ) -> tuple[list[Pose2D], Counter[str]]:
+    ) -> tuple[list[Pose2D], Counter[Reason]]:
         """Keep the plausible detections.
 
         Args:
@@ -122,13 +112,13 @@ class QualityGate:
             image_size: (width, height) px.
 
         Returns:
-            the detections that pass, in their order, and the number rejected by reason, see
-            `REASONS`.
+            the detections that pass, in their order, and the number rejected by
+            reason.
 
         Raises:
             ValueError: the keypoints are not in the gate's layout.
         """
-        rejected: Counter[str] = Counter()
+        rejected: Counter[Reason] = Counter()
         plausible = []
         for detection in detections:
             reason = self.reason(detection, image_size)
@@ -140,7 +130,7 @@ class QualityGate:
         rejected.update(duplicates.values())
         return [d for i, d in enumerate(plausible) if i not in duplicates], rejected
 
-    def reason(self, detection: Pose2D, image_size: tuple[int, int]) -> str | None:
+    def reason(self, detection: Pose2D, image_size: tuple[int, int]) -> Reason | None:
         """Why a detection, without regard to the others, is rejected; None where it passes.
 
         Raises:
@@ -153,24 +143,24 @@ class QualityGate:
         scores = np.where(finite, keypoints[:, 2], 0.0)
         visible = finite & (scores >= self.min_joint_score)
         if not person_score(keypoints, self._body, image_size) >= self.min_score:
-            return "low_score"
+            return Reason.LOW_SCORE
         if visible[self._trunk].sum() < self.min_trunk:
-            return "no_trunk"
+            return Reason.TRUNK_MISSING
         points = keypoints[:, :2]
         body = np.zeros_like(visible)
         body[self._body] = visible[self._body]
         diagonal = float(np.hypot(*np.ptp(points[body], axis=0))) if body.any() else 0.0
         if diagonal < self.min_size * np.hypot(*image_size):
-            return "too_small"
+            return Reason.TOO_SMALL
         inside = visible & in_picture(points, image_size)
         shown = int((body & inside).sum())
         # Where head and chest fill the image, the face shows what the limbs do not.
         if inside[self._shoulders].all():
             shown += int(inside[self._face].sum())
         if shown < self.min_inside:
-            return "cut_off"
+            return Reason.TRUNCATED
         if self._is_impossible(points, visible, diagonal):
-            return "impossible_bones"
+            return Reason.IMPLAUSIBLE_BONES
         return None
 
     def _is_impossible(self, points: np.ndarray, visible: np.ndarray, diagonal: float) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ...downloads.cache import DownloadError
 from ...geometry.boxes import weighted_nms
+from ...reasons import Reason
 from ...runtime.device import DevicePolicy, GpuFallback, GpuUnavailable, first_line, to_stderr
 from ...runtime.onnx import default_threads, make_gpu_session, make_session
 from ...skeletons import BLAZEPOSE33
@@ -132,7 +133,7 @@ class BlazePoseDetector:
         say: Callable[[str], None] = to_stderr,
     ) -> None:
         self._max_people, self._min_score = max_people, min_score
-        self.refused: Counter[str] = Counter()
+        self.refused: Counter[Reason] = Counter()
         policy = DevicePolicy(device, require_gpu, DetectorError)
         self._networks = _make_networks(variant, threads, policy, say, self.refused)
         self._landmark_outputs: tuple[str, ...] = ("landmarks", "presence", "heatmap")
@@ -217,7 +218,7 @@ class BlazePoseDetector:
             for pose in poses
             if not any(is_merged_pose(pose.detection, p.detection, self.layout) for p in poses)
         ]
-        self.refused["merged_pose"] += len(poses) - len(kept)
+        self.refused[Reason.MERGED_POSE] += len(poses) - len(kept)
         return kept
 
     # ---------------------------------------------------------------------------- new people
@@ -349,7 +350,7 @@ class BlazePoseDetector:
             for pose, ratio in zip(batch, self._likelihood_ratios(pyramid, batch), strict=True):
                 pose.verification.add(ratio, stamp_ns)
                 if pose.verification.rejected:
-                    self.refused["false_positive"] += 1
+                    self.refused[Reason.FALSE_POSITIVE] += 1
                     self._rejected.add(pose.next_roi, stamp_ns)
         return [pose for pose in tracked if not pose.verification.rejected]
 
@@ -395,7 +396,7 @@ def _make_networks(
     threads: int | None,
     policy: DevicePolicy,
     say: Callable[[str], None],
-    counts: Counter[str],
+    counts: Counter[Reason],
 ) -> GpuFallback[_Networks]:
     """Load the two networks. Raises DetectorError."""
     try:

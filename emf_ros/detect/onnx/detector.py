@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...geometry.boxes import keypoint_boxes
+from ...reasons import Reason
 from ...runtime.device import DevicePolicy, GpuFallback, GpuUnavailable, first_line, to_stderr
 from ...runtime.onnx import default_threads, make_gpu_session, make_session
 from ...track.duplicates import without_duplicates
@@ -72,7 +73,7 @@ class Network:
         policy: DevicePolicy,
         largest: int,
         say: Callable[[str], None],
-        counts: Counter[str],
+        counts: Counter[Reason],
     ) -> None:
         try:
             import onnxruntime
@@ -256,7 +257,7 @@ class OnnxPoseDetector:
         assert config.layout is not None
         self.layout = config.layout
         self._max_people, self._min_score = max_people, min_score
-        self.refused: Counter[str] = Counter()
+        self.refused: Counter[Reason] = Counter()
         policy = DevicePolicy(device, require_gpu, DetectorError)
         self._pose = Network(path, config, policy, max_people, say, self.refused)
         self._finder: Network | None = None

@@ -26,8 +26,7 @@ from test_plausibility import standing
 
 from emf_ros.lift.engine import make_engine
 from emf_ros.lift.pipeline import LiftPipeline
-from emf_ros.nodes.common import NodeError
-from emf_ros.nodes.foreign import (
+from emf_ros.nodes.adapters import (
     BodyCollector,
     hri_person,
     message_type,
@@ -35,12 +34,13 @@ from emf_ros.nodes.foreign import (
     vision_frame,
     yolo_frame,
 )
+from emf_ros.nodes.base import NodeError
 from emf_ros.nodes.params import KEYPOINTS_TYPES
 from emf_ros.skeletons import BLAZEPOSE33, COCO17, H36M17, HRI18, convert_keypoints
 from emf_ros.types import UNTRACKED
 
 SIZE = (640, 480)
-FOREIGN = [name for name in KEYPOINTS_TYPES if name != "emf_ros"]
+THIRD_PARTY = [name for name in KEYPOINTS_TYPES if name != "emf_ros"]
 
 
 def have(package: str) -> bool:
@@ -111,7 +111,7 @@ def vision_point(name: str, joint: str, x: float, y: float, score: float) -> Any
 
 
 def test_the_report_says_what_was_not_run(not_run):
-    for package in FOREIGN:
+    for package in THIRD_PARTY:
         if not have(package):
             not_run(f"keypoints of {package}: converted from plain objects with its fields")
 
@@ -191,7 +191,7 @@ def test_people_without_ids_are_held_to_plausibility():
         people = [yolo_detection(p, "") for p in (walking(step), twice, impossible)]
         assert pipeline.observe(yolo_frame(yolo(step * FRAME_NS, people), SIZE))
     assert pipeline.active == (1,)
-    assert +pipeline.counts == {"duplicate": 6, "impossible_bones": 6}
+    assert +pipeline.counts == {"duplicate": 6, "implausible_bones": 6}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -315,7 +315,7 @@ def test_bodies_before_anyone_is_tracked_and_after_time_starts_anew():
 # ---------------------------------------------------------------------------------------- the node
 
 
-@pytest.mark.parametrize("package", FOREIGN)
+@pytest.mark.parametrize("package", THIRD_PARTY)
 def test_a_package_that_is_not_there_is_named(package, monkeypatch):
     import sys
 
@@ -327,7 +327,7 @@ def test_a_package_that_is_not_there_is_named(package, monkeypatch):
 
 
 def test_the_lifter_says_so_and_ends(start_node):
-    missing = [package for package in FOREIGN if not have(package)]
+    missing = [package for package in THIRD_PARTY if not have(package)]
     if not missing:
         pytest.skip("all of them are installed")
     process = start_node("skeleton_lifter", expect=False, keypoints_type=missing[0])
@@ -350,7 +350,7 @@ def recorded(keypoints: list, index: int) -> list[np.ndarray]:
     return [convert_keypoints(points, BLAZEPOSE33, COCO17) for _, points, _ in people]
 
 
-@pytest.mark.parametrize("package", FOREIGN)
+@pytest.mark.parametrize("package", THIRD_PARTY)
 def test_the_lifter_lifts_them(package, ros, start_node, demo_keypoints):
     if not have(package):
         pytest.skip(f"{package} is not installed")

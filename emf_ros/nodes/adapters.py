@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from std_msgs.msg import Header
 
+from ..reasons import Reason
 from ..skeletons import COCO17, HRI18
 from ..stamps import LATE_NS
 from ..types import UNTRACKED, Frame2D, Pose2D
-from .common import SENSOR_QOS, NodeError
+from .base import NodeError
 from .conversions import stamp_ns
+from .qos import SENSOR_QOS
 
 if TYPE_CHECKING:
-    from .common import BaseNode
+    from .base import BaseNode
 
 #: Where each package's messages are defined.
 _SOURCES = {
@@ -198,7 +200,7 @@ class BodyCollector:
         return Frame2D(self._stamp, self._frame_id, HRI18.name, self._size, people)
 
 
-class ForeignKeypoints:
+class ThirdPartyKeypoints:
     """A subscription to another package's keypoints, of one camera.
 
     Of yolo_msgs and vision_msgs the topic is the camera's `keypoints`, to be remapped; of hri_msgs
@@ -259,7 +261,7 @@ class ForeignKeypoints:
         size = self._image_size()
         if size is None:
             self._node.refuse(
-                "image_size_unknown",
+                Reason.IMAGE_SIZE_UNKNOWN,
                 f"keypoints refused: {self._package} does not say the image's size, and there is "
                 f"no {self._topic('camera_info')} yet",
             )

@@ -1,0 +1,125 @@
+"""Launch arguments from the declarations of parameters. Needs no ROS."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+
+from .param_specs import NodeParams, ParamError, ParamSpec, default_text
+
+
+def launch_arguments(nodes: Iterable[type[NodeParams]]) -> dict[str, str]:
+    """The launch arguments of some nodes.
+
+    Returns:
+        Descriptions by name. An argument of several nodes goes to each of them.
+    """
+    found: dict[str, list[ParamSpec]] = {}
+    for node in nodes:
+        for spec in node.specs().values():
+            if spec.launch:
+                found.setdefault(spec.name, []).append(spec)
+    return {name: _argument_text(specs) for name, specs in found.items()}
+
+
+def _argument_text(specs: list[ParamSpec]) -> str:
+    # The narrowest range is the one that every node takes.
+    narrow = min(specs, key=lambda spec: math.inf if spec.high is None else spec.high)
+    values = "true, false" if narrow.kind is bool else narrow.allowed
+    allowed = f" Allowed: {values}." if values else ""
+    default = default_text(narrow)
+    by_default = f" Default: {default}." if default != "''" else ""
+    return f"{narrow.text}{allowed}{by_default}"
+
+
+def given_parameters(node: type[NodeParams], arguments: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters of a node that launch arguments give.
+
+    Args:
+        node: the dataclass of its parameters.
+        arguments: texts by name; an empty one was not given.
+
+    Returns:
+        Values by name, lists as lists; only of what was given.
+
+    Raises:
+        ParamError: the node refuses a value; the message names node, argument and remedy.
+    """
+    given = {}
+    for name, spec in node.specs().items():
+        text = arguments.get(name, "") if spec.launch else ""
+        if not text:
+            continue
+        try:
+            value = spec.parse(text)
+        except ParamError as error:
+            raise ParamError(
+                f"launch argument {name}:={text} is refused by {node.node}: {error}"
+            ) from None
+        given[name] = list(value) if spec.is_list else value
+    return given
+
+
+def ignored_arguments(nodes: Iterable[type[NodeParams]], names: Iterable[str]) -> list[str]:
+    """Sentences on launch arguments that name a parameter, but are no launch arguments of it.
+
+    Args:
+        nodes: that are launched.
+        names: of all arguments that were given.
+    """
+    given = list(names)
+    found = []
+    for node in nodes:
+        specs = node.specs()
+        for name in given:
+            new = node.replaced.get(name, name)
+            if new in specs and not (name in specs and specs[name].launch):
+                found.append(
+                    f"{name} is no launch argument and is ignored: set {new} of {node.node} in "
+                    "params_file"
+                )
+    return found
+
+
+def read_switch(name: str, text: str) -> bool:
+    """A launch argument that is true or false.
+
+    Raises:
+        ParamError: it is neither; the message names the argument.
+    """
+    if text.lower() not in ("true", "false"):
+        raise ParamError(f"launch argument {name}:={text} is refused: it must be true or false")
+    return text.lower() == "true"
+
+
+def write_parameters(
+    values: Mapping[type[NodeParams], Mapping[str, Any]], namespace: str = "/**/**"
+) -> str:
+    """Write a temporary parameters file for one or several nodes.
+
+    Two nodes in one process refuse each other's parameters, so the file says whose they are.
+
+    Args:
+        values: of each node, by name.
+        namespace: of the nodes, with wildcards. ROS reads sections in the order in which their
+            names first appear, and merges sections of one name: there a word does not replace a
+            number (`lag`). The default stands for any namespace as '/**' does, but no user's file
+            has it, so these values win over those of a file that is given before.
+
+    Returns:
+        The file's path; empty where there are no values.
+    """
+    content = {
+        f"{namespace}/{node.node}": {"ros__parameters": dict(own)}
+        for node, own in values.items()
+        if own
+    }
+    if not content:
+        return ""
+    with tempfile.NamedTemporaryFile("w", prefix="emf_ros_", suffix=".yaml", delete=False) as file:
+        yaml.safe_dump(content, file)
+    return file.name
