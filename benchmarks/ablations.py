@@ -21,7 +21,8 @@ import torch
 from emf_ros.lift.engine import default_threads
 from emf_ros.runtime.machine import machine
 from emf_ros.train.evaluate import evaluate, lags_of
-from emf_ros.train.trainer import TrainConfig, Trainer
+from emf_ros.train.settings import TrainConfig
+from emf_ros.train.trainer import Trainer
 
 VARIANTS: dict[str, list[str]] = {
     "keypoints alone": ["lifter.features=none"],

@@ -31,8 +31,9 @@ from emf_ros.io.video import frames_of, open_source
 from emf_ros.runtime.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33, H36M17, convert_keypoints
 from emf_ros.track import Tracker
-from emf_ros.train import detector_model
-from emf_ros.train.detector_model import DetectorErrors, DetectorModel, Failure
+from emf_ros.train import detector_layouts
+from emf_ros.train.detector_errors import DetectorErrors, Failure
+from emf_ros.train.detector_model import NEAREST_M, DetectorModel
 from emf_ros.train.mocap import WindowSampler, load_mocap
 from emf_ros.train.synthesis import Synthesizer
 from emf_ros.types import Pose2D
@@ -179,7 +180,7 @@ def cached_detections(
 # ---------------------------------------------------------------------------------- the reference
 
 #: What the noise model works on, as far as BlazePose marks it.
-POINTS = tuple(p for p in detector_model.POINTS if p in BLAZEPOSE33.joints)
+POINTS = tuple(p for p in detector_layouts.POINTS if p in BLAZEPOSE33.joints)
 ROWS = [BLAZEPOSE33.index(p) for p in POINTS]
 MIRROR = [POINTS.index(BLAZEPOSE33.joints[BLAZEPOSE33.mirror[row]]) for row in ROWS]
 KINDS = ("nose", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
@@ -408,8 +409,8 @@ def observe_model(filmed: Filmed, spread: float) -> Observed:
     wide = torch.full_like(filmed.half_width, 1e6)
     points, scores, clip = model.mark(filmed.joints, wide, wide)
     body = model.body_points(filmed.joints, clip.layout)
-    exact = body[..., :2] / body[..., 2:].clamp(min=detector_model.NEAREST_M)
-    own = [detector_model.POINTS.index(p) for p in POINTS]
+    exact = body[..., :2] / body[..., 2:].clamp(min=NEAREST_M)
+    own = [detector_layouts.POINTS.index(p) for p in POINTS]
     gone = model.drop_unreported(torch.ones_like(scores), clip) == 0
     scores = torch.where(gone, torch.nan, scores)
     points = torch.where(gone[..., None], torch.nan, points)

@@ -28,7 +28,7 @@ from emf_ros.lift.engine import Engine, make_engine
 from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig
 from emf_ros.runtime.machine import machine
 from emf_ros.skeletons import H36M17
-from emf_ros.train.detector_model import DetectorErrors, Failure
+from emf_ros.train.detector_errors import DetectorErrors, Failure
 from emf_ros.train.mocap import WindowSampler, load_mocap
 from emf_ros.train.synthesis import CameraRanges, Synthesizer
 from emf_ros.types import Frame2D, Pose2D

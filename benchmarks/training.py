@@ -17,7 +17,8 @@ import torch
 from emf_ros.lift.engine import default_threads
 from emf_ros.model.presets import PRESETS
 from emf_ros.runtime.machine import load, machine
-from emf_ros.train.trainer import TrainConfig, Trainer
+from emf_ros.train.settings import TrainConfig
+from emf_ros.train.trainer import Trainer
 
 
 def seconds(work: Callable[[], object], cuda: bool, budget_s: float) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from emf_ros.skeletons import H36M17
-from emf_ros.train.diversity import assemble
+from emf_ros.train.articulated_body import assemble
 
 #: Of the files, and of `windows`.
 RATE_HZ = 50.0

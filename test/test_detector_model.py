@@ -8,18 +8,14 @@ import torch
 from moving_people import STANDING
 
 from emf_ros.skeletons import H36M17, convert_keypoints, get_layout
-from emf_ros.train.detector_model import (
+from emf_ros.train.detector_errors import (
     JOINT_SPREAD,
-    LAYOUT_MODELS,
-    LIMBS,
-    NEAREST_M,
-    OFFSET_SPREAD,
-    POINTS,
     DetectorErrors,
-    DetectorModel,
     Failure,
     point_correlation,
 )
+from emf_ros.train.detector_layouts import LAYOUT_MODELS, OFFSET_SPREAD, POINTS
+from emf_ros.train.detector_model import LIMBS, NEAREST_M, DetectorModel
 
 CPU = torch.device("cpu")
 NONE = DetectorErrors.none()

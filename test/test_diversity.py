@@ -1,4 +1,4 @@
-"""Diversity by construction: what each change keeps, and that no body is bent as none can be."""
+"""Changes of training motion: what each one keeps, and that no pose becomes impossible."""
 
 from dataclasses import replace
 
@@ -8,19 +8,10 @@ from moving_people import MODEL_RATE_HZ as RATE_HZ
 from moving_people import SIDES, person, windows
 
 from emf_ros.skeletons import H36M17
-from emf_ros.train.diversity import (
-    CHANGES,
-    Diversity,
-    DiversityConfig,
-    bend_hinge,
-    bone_offsets,
-    hinge_angles,
-    trunk_clearance,
-    trunk_frames,
-    valid_hinges,
-    valid_limbs,
-    valid_poses,
-)
+from emf_ros.train.articulated_body import bend_hinge, bone_offsets, hinge_angles, trunk_frames
+from emf_ros.train.diversity import CHANGES, Diversity
+from emf_ros.train.diversity_config import DiversityConfig
+from emf_ros.train.possible_poses import trunk_clearance, valid_hinges, valid_limbs, valid_poses
 
 NOTHING = DiversityConfig(**dict.fromkeys(CHANGES, 0.0))
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -364,12 +355,16 @@ def test_nothing_bends_a_joint_backward_or_passes_through_the_trunk():
         assert valid_hinges(out).all()
         assert (trunk_clearance(out) >= 0.999).all()
         assert (out != motion).flatten(1).any(1).float().mean() > 0.95
-    rates = diversity.refusal_rates()
-    assert set(rates) == set(CHANGES)
-    assert max(rates.values()) < 0.25
 
 
-def test_a_change_that_spoils_a_window_is_undone_and_counted(monkeypatch):
+@pytest.mark.parametrize("name", list(CHANGES))
+def test_each_change_is_kept_in_most_windows(name):
+    diversity = Diversity(replace(NOTHING, **{name: 1.0}), RATE_HZ, generator())
+    motion = windows(200, 9)
+    assert (diversity(motion) != motion).flatten(1).any(1).float().mean() > 0.75
+
+
+def test_a_change_to_an_impossible_pose_is_undone(monkeypatch):
     def spoil(motion, config, generator, rate_hz):
         out = motion.clone()
         out[::2] = with_wrist(out[::2], [0.0, 0.0, 0.0])
@@ -382,7 +377,6 @@ def test_a_change_that_spoils_a_window_is_undone_and_counted(monkeypatch):
     out = diversity(motion)
     assert torch.equal(out[::2], motion[::2])
     assert torch.allclose(out[1::2, ..., 0], motion[1::2, ..., 0] + 1.0)
-    assert diversity.refusal_rates() == {"halves": 0.5}
 
 
 def variety(motion):

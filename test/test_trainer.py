@@ -22,12 +22,14 @@ from emf_ros.model.checkpoint import load_notes, load_weights, save_weights
 from emf_ros.model.lifter import Lifter
 from emf_ros.model.presets import LifterConfig, MotionFlowConfig
 from emf_ros.train.card import command_of
-from emf_ros.train.detector_model import DetectorErrors
-from emf_ros.train.diversity import DiversityConfig
+from emf_ros.train.detector_errors import DetectorErrors
+from emf_ros.train.diversity_config import DiversityConfig
 from emf_ros.train.evaluate import evaluate
 from emf_ros.train.losses import LossWeights
 from emf_ros.train.precision import multiply_in_bfloat16
-from emf_ros.train.trainer import TrainConfig, Trainer, TrainingError
+from emf_ros.train.settings import TrainConfig
+from emf_ros.train.trainer import Trainer
+from emf_ros.train.training_log import TrainingError
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

@@ -10,7 +10,7 @@ from moving_people import RATE_HZ, STANDING, mocap_folder, smooth_motion, write_
 
 from emf_ros.lift.root import solve_root
 from emf_ros.skeletons import H36M17
-from emf_ros.train.detector_model import DetectorErrors
+from emf_ros.train.detector_errors import DetectorErrors
 from emf_ros.train.losses import (
     LossWeights,
     motion_terms,

@@ -125,7 +125,9 @@ def _train(args: argparse.Namespace) -> None:
     from ..model.checkpoint import WeightsError
     from ..train.card import finish
     from ..train.mocap import MocapError
-    from ..train.trainer import TrainConfig, Trainer, TrainingError
+    from ..train.settings import TrainConfig
+    from ..train.trainer import Trainer
+    from ..train.training_log import TrainingError
 
     inits = [path.strip() for path in args.init.split(",") if path.strip()]
     names = [f"{args.preset}{ending}" for ending in Trainer.ENDINGS]

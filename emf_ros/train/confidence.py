@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..model.lifter import Lifter
-from .detector_model import DetectorErrors
+from .detector_errors import DetectorErrors
 from .evaluate import held_back_batches, lags_of, laplace_stddev
 from .mocap import MotionClips
 

@@ -18,7 +18,7 @@ from ..model.lifter import Lifter
 from ..model.presets import LifterConfig
 from ..runtime.torch import torch_device
 from ..skeletons import H36M17
-from .detector_model import DetectorErrors, Failure
+from .detector_errors import DetectorErrors, Failure
 from .metrics import acceleration_error, mpjpe, mpjve, n_mpjpe, p_mpjpe, trunk_frame
 from .mocap import MotionClips, WindowSampler, held_back, load_mocap
 from .synthesis import CameraRanges, Synthesizer, TrainingBatch

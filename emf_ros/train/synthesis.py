@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..geometry.camera import canonical_window
 from ..skeletons import H36M17
-from .detector_model import NEAREST_M, DetectorErrors, DetectorModel
+from .detector_errors import DetectorErrors
+from .detector_model import NEAREST_M, DetectorModel
 
 
 @dataclass(frozen=True)

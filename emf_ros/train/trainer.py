@@ -3,269 +3,37 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import math
-import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
-import yaml
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..io.outputs import replacing
-from ..io.progress import Progress, say
+from ..io.progress import say
 from ..model.checkpoint import load_weights, save_weights
 from ..model.lifter import Lifter
-from ..model.presets import LifterConfig, get_preset
+from ..model.presets import get_preset
 from ..model.published import freeze_local_scales, published_local_scales
-from ..model.tcpformer import StackedLinear
 from ..runtime.torch import torch_device
-from .detector_model import DetectorErrors
-from .diversity import Diversity, DiversityConfig
+from .diversity import Diversity
 from .evaluate import evaluate, trunk_mean_pose
-from .losses import LossWeights, pose_losses, total_loss
+from .losses import pose_losses, total_loss
 from .mocap import MotionClips, WindowSampler, held_back, load_mocap
+from .optimizers import make_optimizers
 from .precision import multiply_in_bfloat16, uses_bfloat16
-from .synthesis import CameraRanges, Synthesizer
-
-OPTIMIZERS = ("adamw", "muon")
-PRECISIONS = ("auto", "float32", "bfloat16")
-
-
-class TrainingError(RuntimeError):
-    """A run cannot go on; the message says why and what is kept."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """All that decides a run.
-
-    Attributes:
-        preset: the network's size.
-        mocap: folder of motion capture.
-        out: folder for the resumable state and the weights.
-        lifter: settings of `LifterConfig` in place of the preset's.
-        validation: subjects to hold back, see `mocap.held_back`.
-        budget_minutes: length of the whole run in training time, which the learning rate follows:
-            processor time on a CPU, time that passes on a GPU.
-        steps: length of the run in steps instead; 0 leaves it to the time. Only so are two runs the
-            same, because no two take the same time.
-        batch: clips a step and process.
-        short_share: share of the budget spent first on windows a third as long, three times as many
-            a step. The network has no sense of the window's length, and the cameras and poses that
-            it sees an hour are what counts at first.
-        optimizer: 'adamw', or 'muon' for the matrices inside the trunk's blocks (Jordan et al.
-            2024; updates as large as AdamW's, Liu et al. 2025, so that the learning rate means the
-            same) and AdamW for all else.
-        learning_rate: its peak, held between warm-up and cool-down.
-        warmup: share of the budget in which the learning rate rises to the peak.
-        cooldown: share of the budget, at its end, in which the learning rate falls to a hundredth.
-            A run whose budget is raised before its cool-down goes on as if it had always been
-            longer; a copy of its state with a smaller budget cools down and can be shipped
-            (Haegele et al. 2024, "Scaling laws and compute-optimal training beyond fixed training
-            durations", whose 1 - sqrt form is used).
-        precision: of the matrix products inside the trunk's blocks: 'float32', 'bfloat16', or
-            'auto' (default), which takes bfloat16 where the device computes in it. EMF, where
-            neighbouring frames are subtracted, and the heads, which give metres, are always in
-            float32 on a CPU.
-        weight_decay, clip_norm: as usual.
-        ema: decay of the averaged weights, which are the ones that ship.
-        init: weights file to go on from; empty: random weights. Several, with commas between:
-            from their mean, which of runs that began alike is better than each (Wortsman et al.
-            2022). Its sizes stand in for the preset's; with settings in `lifter` the network grows:
-            what the file holds under the same name and shape is taken over, all else begins at
-            random.
-        seed: of weights and data.
-        validate_minutes, validate_windows: training time between validations, and their size.
-        save_minutes: training time between saved states.
-        loss, diversity, cameras, errors: see there.
-    """
-
-    preset: str
-    mocap: str
-    out: str
-    lifter: dict[str, Any] = field(default_factory=dict)
-    validation: tuple[str, ...] = ()
-    budget_minutes: float = 60.0
-    steps: int = 0
-    batch: int = 8
-    short_share: float = 0.5
-    optimizer: str = "muon"
-    learning_rate: float = 2e-3
-    warmup: float = 0.03
-    cooldown: float = 0.3
-    precision: str = "auto"
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    ema: float = 0.998
-    init: str = ""
-    seed: int = 0
-    validate_minutes: float = 10.0
-    validate_windows: int = 256
-    save_minutes: float = 3.0
-    loss: LossWeights = field(default_factory=LossWeights)
-    diversity: DiversityConfig = field(default_factory=DiversityConfig)
-    cameras: CameraRanges = field(default_factory=CameraRanges)
-    errors: DetectorErrors = field(default_factory=DetectorErrors)
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "validate_windows"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
-        if self.steps < 0 or not self.budget_minutes > 0:
-            raise ValueError("a run needs a budget: minutes above 0, or a number of steps")
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(
-                f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}"
-            )
-        for name in ("short_share", "warmup", "cooldown"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be 0 to 1, not {getattr(self, name)}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}"
-            )
-
-    def changed(self, assignments: list[str]) -> TrainConfig:
-        """With settings such as 'learning_rate=1e-3', 'errors.swap=0' or 'lifter.features=none'.
-
-        Raises:
-            ValueError: no such setting, or a value of another type.
-        """
-        config = self
-        for assignment in assignments:
-            path, equals, text = assignment.partition("=")
-            if not equals:
-                raise ValueError(f"{assignment!r} is not SETTING=VALUE")
-            config = _changed(config, path.strip().split("."), text, path.strip())
-        return config
-
-    def differences(self) -> list[tuple[str, str]]:
-        """Settings that `changed` set, by name, with their values as text."""
-        plain = dict(_flat(asdict(TrainConfig(self.preset, self.mocap, self.out))))
-        own = ("preset", "mocap", "out", "validation", "budget_minutes", "steps", "init", "seed")
-        return [
-            (name, json.dumps(value))
-            for name, value in _flat(asdict(self))
-            if name not in own and plain.get(name) != value
-        ]
-
-    def network(self) -> LifterConfig:
-        """The preset with `lifter`'s changes.
-
-        Raises:
-            ValueError: unknown preset or settings.
-        """
-        return _resized(get_preset(self.preset), self.lifter)
-
-
-def _resized(config: LifterConfig, settings: dict[str, Any]) -> LifterConfig:
-    """With other settings, those of `motion` one by one.
-
-    Raises:
-        ValueError: unknown or impossible ones.
-    """
-    was = config.as_dict()
-    motion = {**was["motion"], **settings.get("motion", {})}
-    return LifterConfig.from_dict({**was, **settings, "motion": motion})
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested settings as dotted names and values."""
-    out = []
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            out += _flat(value, f"{prefix}{name}.")
-        else:
-            out.append((f"{prefix}{name}", value))
-    return out
-
-
-def _changed(settings: Any, path: list[str], text: str, whole: str) -> Any:
-    """A copy of nested dataclasses and dicts with one value replaced."""
-    name, rest = path[0], path[1:]
-    if isinstance(settings, dict):
-        inside = settings.get(name, {})
-        value = _changed(inside, rest, text, whole) if rest else yaml.safe_load(text)
-        return {**settings, name: value}
-    if name not in {f.name for f in dataclasses.fields(settings)}:
-        known = ", ".join(f.name for f in dataclasses.fields(settings))
-        raise ValueError(f"there is no setting {whole!r}; known here: {known}")
-    old = getattr(settings, name)
-    if rest:
-        if not dataclasses.is_dataclass(old) and not isinstance(old, dict):
-            raise ValueError(f"{whole!r}: {name} has no settings of its own")
-        return dataclasses.replace(settings, **{name: _changed(old, rest, text, whole)})
-    value = yaml.safe_load(text)
-    if isinstance(value, str) and isinstance(old, float):
-        with suppress(ValueError):  # YAML takes 1e-3 for text
-            value = float(value)
-    if isinstance(value, int) and not isinstance(value, bool) and isinstance(old, float):
-        value = float(value)
-    if isinstance(value, list) and isinstance(old, tuple):
-        value = tuple(value)
-    if type(value) is not type(old):
-        raise ValueError(f"{whole} is a {type(old).__name__}, as {old!r} is; {text!r} is not")
-    return dataclasses.replace(settings, **{name: value})
-
-
-# ------------------------------------------------------------------------------ processes
-
-
-@dataclass(frozen=True)
-class Processes:
-    """The processes that train together: one, unless `torchrun` started several."""
-
-    rank: int = 0
-    count: int = 1
-
-    @classmethod
-    def join(cls, device: torch.device) -> Processes:
-        """Take part in what `torchrun` describes in the environment, if it does."""
-        count = int(os.environ.get("WORLD_SIZE", "1"))
-        if count == 1:
-            return cls()
-        if not dist.is_initialized():
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        return cls(dist.get_rank(), dist.get_world_size())
-
-    def leave(self) -> None:
-        """Part from the others, at the end of the run."""
-        if self.count > 1:
-            dist.destroy_process_group()
-
-    @property
-    def first(self) -> bool:
-        return self.rank == 0
-
-    def agree(self, value: float, device: torch.device) -> float:
-        """The first process's value."""
-        if self.count == 1:
-            return value
-        shared = torch.tensor([value], dtype=torch.float64, device=device)
-        dist.broadcast(shared, 0)
-        return float(shared)
-
-    def gather(self, tensor: Tensor) -> list[Tensor]:
-        """Everyone's tensor, at everyone's."""
-        if self.count == 1:
-            return [tensor]
-        out: list[Any] = [None] * self.count
-        dist.all_gather_object(out, tensor)
-        return out
-
-
-# ------------------------------------------------------------------------------ the trainer
+from .processes import Processes
+from .settings import TrainConfig, resized
+from .synthesis import Synthesizer
+from .training_log import TrainingError, TrainingLog
 
 
 class Trainer:
@@ -286,7 +54,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.lifter = self._new_lifter().to(self.device)
         self.averaged = copy.deepcopy(self.lifter).eval()
-        self.optimizers = self._new_optimizers()
+        self.optimizers = make_optimizers(self.lifter, config)
         torch.manual_seed(config.seed + 1000 * self.processes.rank)  # of dropout
         everyone = load_mocap(config.mocap)
         subjects = set(everyone.subjects.tolist())
@@ -318,7 +86,7 @@ class Trainer:
         if not self.config.init:
             return Lifter(config)
         given = _mean_weights(self.config.init.split(","))
-        config = _resized(given.config, self.config.lifter)
+        config = resized(given.config, self.config.lifter)
         for name in ("layout", "normalization"):
             has, wanted = getattr(given.config, name), getattr(get_preset(self.config.preset), name)
             if has != wanted:
@@ -338,43 +106,6 @@ class Trainer:
         if published_local_scales(lifter.trunk):
             freeze_local_scales(lifter.trunk)
         return lifter
-
-    def _new_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Weight decay is for matrices, not for scales, offsets and kernels."""
-        c = self.config
-        matrices = {
-            id(module.weight)
-            for module in self.lifter.modules()
-            if isinstance(module, nn.Linear | StackedLinear)
-        }
-        # Muon is for what maps features to features; 'fusion' gives two weights, no features.
-        hidden = {
-            id(p)
-            for name, p in self.lifter.trunk.named_parameters()
-            if "blocks." in name and ".fusion." not in name and p.ndim == 2
-        } & matrices
-        trained = [p for p in self.lifter.parameters() if p.requires_grad]
-        by_muon = [p for p in trained if id(p) in hidden] if c.optimizer == "muon" else []
-        rest = [p for p in trained if c.optimizer != "muon" or id(p) not in hidden]
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in rest if id(p) in matrices]},
-            {"params": [p for p in rest if id(p) not in matrices], "weight_decay": 0.0},
-        ]
-        optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(
-                groups, lr=c.learning_rate, weight_decay=c.weight_decay, betas=(0.9, 0.99)
-            )
-        ]
-        if by_muon:
-            optimizers.append(
-                torch.optim.Muon(
-                    by_muon,
-                    lr=c.learning_rate,
-                    weight_decay=c.weight_decay,
-                    adjust_lr_fn="match_rms_adamw",
-                )
-            )
-        return optimizers
 
     #: Endings of the files that a run and `card.finish` write, after the preset's name.
     ENDINGS = (".state.pt", ".safetensors", ".onnx", ".md")
@@ -552,7 +283,7 @@ class Trainer:
                 of the slice; what was saved last is still there.
         """
         c, end_s = self.config, self.trained_s + 60 * minutes
-        log = _Log(self)
+        log = TrainingLog(self)
         next_validation = self.trained_s + 60 * c.validate_minutes
         next_save = self.trained_s + 60 * c.save_minutes
         while self.progress() < 1 and self.trained_s < end_s:
@@ -623,103 +354,3 @@ def _set_dropout_state(device: torch.device, state: Tensor) -> None:
         torch.cuda.set_rng_state(state, device)
     else:
         torch.set_rng_state(state)
-
-
-class _Log:
-    """Progress and TensorBoard scalars, of the first process alone.
-
-    Loss terms are added up on the device and fetched now and then: each look at them would make the
-    host wait for the GPU.
-    """
-
-    EVERY = 20
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.sums: dict[str, Tensor] = {}
-        self.added = 0
-        c = trainer.config
-        self.bar = Progress(
-            "training",
-            c.steps or round(60 * c.budget_minutes),
-            "step" if c.steps else "s",
-            self._position(),
-            shown=trainer.processes.first,
-        )
-        self.writer = _tensorboard(trainer.out) if trainer.processes.first else None
-
-    def _position(self) -> int:
-        trainer = self.trainer
-        return trainer.step if trainer.config.steps else round(trainer.trained_s)
-
-    def step(self, terms: dict[str, Tensor]) -> None:
-        self.sums = {k: self.sums[k] + v if k in self.sums else v for k, v in terms.items()}
-        self.added += 1
-        self.bar.update(self._position() - self.bar.done)
-        trainer, enough = self.trainer, self.added >= self.EVERY
-        if not enough and trainer.device.type != "cpu":
-            return
-        means = {k: float(v) / self.added for k, v in self.sums.items()}
-        if not all(math.isfinite(v) for v in means.values()):
-            raise TrainingError(
-                f"the loss is no number at step {trainer.step}: {means}; the last saved state is "
-                "from before; a lower learning rate may help"
-            )
-        if not enough:
-            return
-        self.sums, self.added = {}, 0
-        self.bar.note(f"position {1000 * means['position']:.0f} mm")
-        if self.writer is not None:
-            for name, value in means.items():
-                self.writer.add_scalar(f"loss/{name}", value, trainer.step)
-            self.writer.add_scalar("learning_rate", trainer.learning_rate(), trainer.step)
-            if trainer.trained_s:
-                self.writer.add_scalar(
-                    "clips_per_second", trainer.clips / trainer.trained_s, trainer.step
-                )
-
-    def validation(self, report: dict[str, Any]) -> None:
-        trainer, newest = self.trainer, report["noisy"]["lag"]["0"]
-        exact = report["exact"]["lag"]["0"]
-        say(
-            f"{trainer.trained_s / 60:.1f} min, step {trainer.step}, {trainer.clips} clips: "
-            f"validation at lag 0, simulated detector: MPJPE {newest['mpjpe_mm']:.1f} mm, "
-            f"P-MPJPE {newest['p_mpjpe_mm']:.1f} mm; exact keypoints: {exact['mpjpe_mm']:.1f} mm, "
-            f"{exact['p_mpjpe_mm']:.1f} mm"
-        )
-        columns = {
-            "minutes": round(trainer.trained_s / 60, 2),
-            "step": trainer.step,
-            "clips": trainer.clips,
-            "learning_rate": f"{trainer.learning_rate():.3g}",
-            "noisy_mpjpe_mm": round(newest["mpjpe_mm"], 2),
-            "noisy_p_mpjpe_mm": round(newest["p_mpjpe_mm"], 2),
-            "exact_mpjpe_mm": round(exact["mpjpe_mm"], 2),
-            "exact_p_mpjpe_mm": round(exact["p_mpjpe_mm"], 2),
-        }
-        path = trainer.out / f"{trainer.config.preset}.curve.csv"
-        with suppress(OSError), path.open("a") as file:
-            if file.tell() == 0:
-                file.write(",".join(columns) + "\n")
-            file.write(",".join(str(value) for value in columns.values()) + "\n")
-        if self.writer is not None:
-            for name, value in newest.items():
-                self.writer.add_scalar(f"validation/{name}", value, trainer.step)
-            acceleration = report["noisy"]["acceleration_error_m_s2"]
-            self.writer.add_scalar("validation/acceleration_m_s2", acceleration, trainer.step)
-            self.writer.flush()
-
-    def close(self) -> None:
-        self.bar.close()
-        if self.writer is not None:
-            self.writer.close()
-
-
-def _tensorboard(folder: Path) -> Any:
-    """A writer of scalars, or None where TensorBoard is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        say("no TensorBoard scalars: pip install tensorboard")
-        return None
-    return SummaryWriter(str(folder / "tensorboard"))

@@ -1,0 +1,49 @@
+"""Which parameters of a lifter are trained by which optimiser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..model.lifter import Lifter
+from ..model.tcpformer import StackedLinear
+from .settings import TrainConfig
+
+
+def make_optimizers(lifter: Lifter, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Weight decay is for matrices, not for scales, offsets and kernels."""
+    matrices = {
+        id(module.weight)
+        for module in lifter.modules()
+        if isinstance(module, nn.Linear | StackedLinear)
+    }
+    # Muon is for what maps features to features; 'fusion' gives two weights, no features.
+    hidden = {
+        id(p)
+        for name, p in lifter.trunk.named_parameters()
+        if "blocks." in name and ".fusion." not in name and p.ndim == 2
+    } & matrices
+    trained = [p for p in lifter.parameters() if p.requires_grad]
+    by_muon = [p for p in trained if id(p) in hidden] if config.optimizer == "muon" else []
+    rest = [p for p in trained if config.optimizer != "muon" or id(p) not in hidden]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in rest if id(p) in matrices]},
+        {"params": [p for p in rest if id(p) not in matrices], "weight_decay": 0.0},
+    ]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            groups, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
+        )
+    ]
+    if by_muon:
+        optimizers.append(
+            torch.optim.Muon(
+                by_muon,
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    return optimizers
