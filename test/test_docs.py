@@ -199,6 +199,14 @@ def test_commands_of_emf_ros_are_accepted(page: Path) -> None:
     assert not refused
 
 
+def test_the_table_of_commands_is_complete() -> None:
+    page = (ROOT / "docs" / "use" / "recordings.md").read_text("utf-8")
+    (table,) = [table for table in tables(page) if table[0][0] == "command"]
+    stated = [row[0].strip("`").removeprefix("emf-ros ") for row in table[1:]]
+    (commands,) = [action for action in _parser()._actions if action.dest == "command"]
+    assert sorted(stated) == sorted(commands.choices)
+
+
 def launch_names() -> set[str]:
     """Every launch argument: those that the launch files declare, and the nodes' parameters."""
     written = " ".join(p.read_text("utf-8") for p in (ROOT / "launch").glob("*.py"))
