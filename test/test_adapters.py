@@ -15,13 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import (
-    FRAME_NS,
-    FRAME_SIZE,
-    camera_info_message,
-    set_stamp,
-    wait_for,
-)
+from inputs import FRAME_NS, FRAME_SIZE, camera_info_message, set_stamp
+from ros_session import wait_for
 from test_plausibility import standing
 
 from emf_ros.lift.engine import make_engine

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from conftest import FRAME_NS
+from inputs import FRAME_NS
 
 from emf_ros.detect.blazepose import BlazePoseDetector, crops, decode, tiles
 from emf_ros.detect.blazepose import detector as blazepose

@@ -7,7 +7,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from conftest import write_clip
+from inputs import write_clip
 
 from emf_ros.geometry.camera import Camera, CameraError
 from emf_ros.io.calibration import choose_camera, read_camera

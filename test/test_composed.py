@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import time
 
-from conftest import (
-    FRAME_NS,
-    camera_info_message,
-    image_message,
-    set_stamp,
-    stamp_ns,
-    wait_for,
-)
+from inputs import FRAME_NS, camera_info_message, image_message, set_stamp
+from ros_session import stamp_ns, wait_for
 
 
 def test_images_to_skeletons(ros, start_node, diagnostics, demo_frames) -> None:

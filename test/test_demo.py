@@ -73,7 +73,7 @@ def test_images_are_counted_from_the_first_although_its_camera_info_is_not_heard
 
 def test_demo_plays_a_file_of_any_name(tmp_path, demo_frames):
     """A name with what YAML and shells read as their own reaches the node."""
-    from conftest import write_clip
+    from inputs import write_clip
 
     path = write_clip(tmp_path / 'it\'s "clip" #1: ü.mp4', demo_frames[:20])
     out = tmp_path / "out"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TIMEOUT_S, wait_for, write_clip
+from inputs import write_clip
+from ros_session import TIMEOUT_S, wait_for
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 #: Time, id, state, root and nose.

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FRAME_SIZE, camera_info_message, set_stamp, stamp_ns, wait_for
-from test_nodes_lifter import SECOND, Lifter, assert_plausible, by_id, joints
+from inputs import FRAME_SIZE, camera_info_message, set_stamp
+from lifter_process import SECOND, Lifter, assert_plausible, by_id, joints
+from ros_session import stamp_ns, wait_for
 
 HOURS = 3600 * SECOND
 

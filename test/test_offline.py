@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FRAME_SIZE, camera_yaml, write_clip, write_y4m
+from inputs import FRAME_SIZE, camera_yaml, write_clip, write_y4m
 
 from emf_ros.cli.main import main
 from emf_ros.io.recordings import FORMAT, load_recording

@@ -645,7 +645,8 @@ def test_a_well_known_file_needs_no_settings(models, tmp_path, name, form):
 def test_the_node_publishes_what_the_model_finds(models, ros, start_node, diagnostics):
     import time
 
-    from conftest import image_message, wait_for
+    from inputs import image_message
+    from ros_session import wait_for
     from sensor_msgs.msg import Image
 
     from emf_ros_msgs.msg import Skeleton2DArray

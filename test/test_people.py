@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import FRAME_NS, FRAME_SIZE
+from inputs import FRAME_NS, FRAME_SIZE
 from test_plausibility import standing
 
 from emf_ros.detect.protocol import DetectorError

@@ -186,7 +186,7 @@ def test_keypoints_of_another_layout_raise_value_error(gate):
 
 
 def test_people_of_the_demo_video_pass(gate, demo_keypoints):
-    from conftest import FRAME_SIZE
+    from inputs import FRAME_SIZE
 
     for people in demo_keypoints:
         found, rejected = gate.select([Pose2D(k, s) for _, k, s in people], FRAME_SIZE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import camera_yaml
+from inputs import camera_yaml
 from test_sides import walker
 
 from emf_ros.cli.main import main

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FRAME_SIZE, camera_info_message, wait_for
-from test_nodes_lifter import Lifter, by_id, root
+from inputs import FRAME_SIZE, camera_info_message
+from lifter_process import Lifter, by_id, root
+from ros_session import wait_for
 
 from emf_ros.geometry.camera import Camera, CameraError
 

@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import FRAME_SIZE
+from inputs import FRAME_SIZE
 from test_plausibility import standing
 
 import emf_ros

@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 import pytest
-from conftest import FRAME_NS
+from inputs import FRAME_NS
 
 from emf_ros.detect.blazepose import BlazePoseDetector
 from emf_ros.detect.blazepose import detector as blazepose

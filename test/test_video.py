@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import write_clip
+from inputs import write_clip
 from matroska import jpegs, write_matroska
 
 from emf_ros.cli.main import main

@@ -9,8 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import camera_yaml, stamp_ns, wait_for, write_clip, write_y4m
+from inputs import camera_yaml, write_clip, write_y4m
 from matroska import jpegs, write_matroska
+from ros_session import stamp_ns, wait_for
 
 RATE_HZ = 10.0
 SIZE = (320, 180)

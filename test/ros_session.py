@@ -1,0 +1,283 @@
+"""This test session's side of the wire: its ROS domain, its node, and processes of real nodes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+#: Time limit of conditions that only a broken node fails to meet, s; far above what a slow and busy
+#: machine takes.
+TIMEOUT_S = 150.0
+
+
+def claim_domain() -> tuple[int, Any]:
+    """A domain id that no other test session on this machine holds, and the lock that says so."""
+    for domain in range(1, 101):
+        path = Path(tempfile.gettempdir()) / f"emf_ros_test_domain_{domain}.lock"
+        try:
+            lock = open(path, "a")  # noqa: SIM115 - held until the process ends
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return domain, lock
+        except OSError:
+            # Held by another session, or another user's file.
+            continue
+    raise pytest.UsageError("the ROS domain ids 1..100 are all in use by other test sessions")
+
+
+def poll(condition: Callable[[], Any], timeout_s: float) -> Any:
+    """The condition's first true value, or its last one when none comes in time."""
+    end = time.monotonic() + timeout_s
+    while not (value := condition()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return value
+
+
+def wait_for(condition: Callable[[], Any], what: str = "") -> Any:
+    """The condition's first true value; fails the test when none comes in `TIMEOUT_S`."""
+    value = poll(condition, TIMEOUT_S)
+    if not value:
+        pytest.fail(f"waited {TIMEOUT_S:g} s in vain{': ' if what else ''}{what}")
+    return value
+
+
+def stamp_ns(message: Any) -> int:
+    """A message's header stamp, ns."""
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+
+def points(messages: Any) -> np.ndarray:
+    """(N, 3) of geometry_msgs/Point."""
+    return np.array([(p.x, p.y, p.z) for p in messages], dtype=float).reshape(-1, 3)
+
+
+class Collector:
+    """Everything that arrives on a topic, in order."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.messages: list[Any] = []
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def of_stamp(self, nanoseconds: int) -> Any:
+        """The message with this stamp, or None."""
+        found = [m for m in self.messages if stamp_ns(m) == nanoseconds]
+        return found[0] if found else None
+
+
+class Ros:
+    """This session's side of the wire: one node, spun in a thread.
+
+    A message is lost unless its publisher has discovered the subscriber. What one side has
+    discovered says nothing about the other: see `connect`.
+    """
+
+    def __init__(self) -> None:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.signals import SignalHandlerOptions
+
+        from emf_ros.nodes.running import use_large_shared_memory
+
+        use_large_shared_memory()
+        # Ctrl-C belongs to pytest.
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        self.node = rclpy.create_node("test_session")
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        from rclpy.executors import ExternalShutdownException
+
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            pass
+
+    def close(self) -> None:
+        import rclpy
+
+        rclpy.try_shutdown()
+        self._thread.join(timeout=TIMEOUT_S)
+        self.node.destroy_node()
+
+    def listen(self, kind: type, topic: str, latched: bool = False) -> Collector:
+        """Collect a topic from now on, reliably."""
+        from rclpy.qos import DurabilityPolicy, QoSProfile
+
+        profile = QoSProfile(depth=1000)
+        if latched:
+            profile.durability = DurabilityPolicy.TRANSIENT_LOCAL
+        collector = Collector(topic)
+        collector.subscription = self.node.create_subscription(
+            kind, topic, collector.messages.append, profile
+        )
+        return collector
+
+    def unlisten(self, collector: Collector) -> None:
+        self.node.destroy_subscription(collector.subscription)
+
+    def publisher(self, kind: type, topic: str) -> Any:
+        """A reliable publisher, which keeps a hundred messages for slow subscribers."""
+        return self.node.create_publisher(kind, topic, 100)
+
+    def call(self, kind: type, name: str, request: Any) -> Any:
+        """A service's answer. The request is repeated until one comes."""
+        client = self.node.create_client(kind, name)
+        wait_for(client.service_is_ready, f"service {name}")
+        futures: list[Any] = []
+
+        def answered() -> Any:
+            # An answer is lost where the service has not discovered the client's reader yet.
+            futures.append(client.call_async(request))
+            return poll(lambda: [f for f in futures if f.done()], 2.0)
+
+        future = wait_for(answered, f"answer of {name}")[0]
+        self.node.destroy_client(client)
+        return future.result()
+
+    def connect(self, node: str) -> None:
+        """Wait until a node has discovered all that this session publishes and subscribes to.
+
+        Discovery announces endpoints in the order of their creation. The node answers a client that
+        is created now: it knows the client's endpoints, and so all that were created before.
+
+        Args:
+            node: full name.
+        """
+        from rcl_interfaces.srv import GetParameterTypes
+
+        self.call(GetParameterTypes, f"{node}/get_parameter_types", GetParameterTypes.Request())
+
+    def has_node(self, full_name: str) -> bool:
+        names = self.node.get_node_names_and_namespaces()
+        return full_name in [f"{space.rstrip('/')}/{name}" for name, space in names]
+
+
+class Diagnostics:
+    """What one node says on /diagnostics."""
+
+    def __init__(self, collector: Collector, node: str) -> None:
+        self._collector, self._node = collector, node.lstrip("/")
+
+    @property
+    def all(self) -> list[Any]:
+        """(message, status) of the node, oldest first."""
+        return [
+            (message, status)
+            for message in list(self._collector.messages)
+            for status in message.status
+            if status.name == self._node
+        ]
+
+    def last(self) -> Any:
+        """The newest status, or None."""
+        return self.all[-1][1] if self.all else None
+
+    def wait_for_next(self) -> None:
+        """Wait for diagnostics that tell of all that the node had done before this call."""
+        heard = len(self.all)
+        # The first that comes may have been on its way.
+        wait_for(lambda: len(self.all) >= heard + 2, "new diagnostics")
+
+    def value(self, key: str) -> str | None:
+        last = self.last()
+        return {v.key: v.value for v in last.values}.get(key) if last else None
+
+    def count(self, key: str) -> int:
+        """A counter; 0 while the node does not mention it."""
+        return int(self.value(key) or 0)
+
+
+class NodeProcess:
+    """A node started as users start it; its log is kept.
+
+    Args:
+        module: in `emf_ros.nodes`.
+        namespace: of the node.
+        params_file: YAML file of parameters.
+        remappings: of topics, as FROM:=TO.
+        parameters: by name.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        namespace: str = "/",
+        params_file: Path | None = None,
+        remappings: tuple[str, ...] = (),
+        **parameters: Any,
+    ) -> None:
+        self.namespace = namespace
+        command = [sys.executable, "-m", f"emf_ros.nodes.{module}", "--ros-args"]
+        command += ["-r", f"__ns:={namespace}"]
+        for remapping in remappings:
+            command += ["-r", remapping]
+        if params_file:
+            command += ["--params-file", str(params_file)]
+        for name, value in parameters.items():
+            if isinstance(value, bool):
+                value = str(value).lower()
+            elif isinstance(value, (str, Path)):
+                # Quoted, or "0" would be a number.
+                value = f"'{value}'"
+            command += ["-p", f"{name}:={value}"]
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            # No GPU: what is tested must not depend on the machine having one.
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"},
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        return os.pread(self._log.fileno(), 1 << 20, 0).decode(errors="replace")
+
+    def topic(self, name: str) -> str:
+        return f"{self.namespace.rstrip('/')}/{name}"
+
+    def wait(self) -> int:
+        """The exit code of a process that should end by itself."""
+        try:
+            return self._process.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"the process did not end by itself; its log:\n{self.log}")
+
+    def kill(self) -> None:
+        if self.alive:
+            self._process.kill()
+        self._process.wait()
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    def stop(self) -> None:
+        """Ctrl-C, upon which a healthy node ends with code 0 and without a traceback."""
+        assert self.alive, f"the node has died; its log:\n{self.log}"
+        self.interrupt()
+        code = self.wait()
+        assert code == 0, f"exit code {code} after an interrupt; the log:\n{self.log}"
+        assert "Traceback" not in self.log, self.log

@@ -1,0 +1,107 @@
+"""Parameters of the real skeleton_lifter process: refused, described, read-only."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pytest
+from lifter_process import (
+    Lifter,
+)
+
+
+def _truncated(tmp_path: Any, name: str) -> str:
+    from emf_ros.io.paths import share_folder
+
+    path = tmp_path / name
+    shutil.copy(share_folder("models") / name, path)
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        pytest.param({"lags": 3}, ["lags", "unknown"], id="unknown name"),
+        pytest.param(
+            {"keep_sides": False}, ["'keep_sides'", "set 'swap_correction'"], id="old name"
+        ),
+        pytest.param(
+            {"person_height_m": float("nan")}, ["person_height_m", "nan"], id="not a number"
+        ),
+        pytest.param({"lag": 27}, ["lag", "27"], id="out of range"),
+        pytest.param({"coast_s": -0.1}, ["coast_s"], id="negative time"),
+        pytest.param({"lag": 1.5}, ["lag", "whole number", "auto"], id="float for int"),
+        pytest.param({"lag": "most"}, ["lag", "most", "auto"], id="another word"),
+        pytest.param({"min_frames": 1.5}, ["min_frames", "INTEGER"], id="float for int only"),
+        pytest.param({"cameras": ["front", "1st"]}, ["cameras", "1st"], id="no topic's name"),
+        pytest.param({"cameras": ["a", "b", "a"]}, ["cameras", "twice"], id="repeated camera"),
+        pytest.param({"engine": "tpu"}, ["engine", "tpu", "torch"], id="no such engine"),
+        pytest.param({"max_people": "many"}, ["max_people"], id="text for int"),
+        pytest.param({"preset": "huge"}, ["preset", "huge", "lite"], id="no such preset"),
+        pytest.param({"device": "tpu"}, ["device", "tpu", "cpu"], id="no such device"),
+        pytest.param({"weights": "/no/such.onnx"}, ["/no/such.onnx"], id="missing weights"),
+        pytest.param({"weights": "lite.onnx", "device": "cpu"}, ["lite.onnx"], id="truncated onnx"),
+        pytest.param({"weights": "lite.safetensors"}, ["lite.safetensors"], id="truncated weights"),
+        pytest.param({"require_gpu": True}, ["GPU is required"], id="no GPU"),
+    ],
+)
+def test_bad_parameters_end_the_process(
+    start_node, tmp_path, parameters: dict[str, Any], expected: list[str]
+) -> None:
+    if str(parameters.get("weights", "")).startswith("lite"):
+        parameters = {**parameters, "weights": _truncated(tmp_path, parameters["weights"])}
+    process = start_node("skeleton_lifter", expect=False, **parameters)
+    assert process.wait() == 1
+    assert "Traceback" not in process.log
+    said = [line for line in process.log.splitlines() if line.startswith("emf_ros: ")]
+    assert len(said) == 1
+    for word in expected:
+        assert word in said[0]
+
+
+def test_an_interrupt_while_starting_is_a_clean_end(start_node) -> None:
+    process = start_node("skeleton_lifter")
+    # As soon as others see the node: it may still be loading its model.
+    process.stop()
+
+
+def test_parameters_are_described_and_read_only(ros, lifter: Lifter) -> None:
+    from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+    from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+
+    from emf_ros.nodes.params import SkeletonLifterParams
+
+    node = lifter.process.topic("skeleton_lifter")
+    specs = SkeletonLifterParams.specs()
+    names = list(specs)
+    described = ros.call(
+        DescribeParameters, f"{node}/describe_parameters", DescribeParameters.Request(names=names)
+    ).descriptors
+    assert [d.name for d in described] == names
+    assert [d.description for d in described] == [spec.text for spec in specs.values()]
+    ranged = {d.name: d for d in described}
+    assert ranged["max_people"].integer_range[0].to_value == specs["max_people"].high
+    assert ranged["coast_s"].floating_point_range[0].to_value == specs["coast_s"].high
+    assert "auto" in ranged["lag"].additional_constraints
+    asked = [
+        Parameter(
+            name="lag", value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=3)
+        ),
+        Parameter(
+            name="preset",
+            value=ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="huge"),
+        ),
+    ]
+    results = ros.call(
+        SetParameters, f"{node}/set_parameters", SetParameters.Request(parameters=asked)
+    ).results
+    assert [r.successful for r in results] == [False, False]
+    assert all(r.reason for r in results)
+    values = ros.call(
+        GetParameters, f"{node}/get_parameters", GetParameters.Request(names=["lag", "preset"])
+    ).values
+    assert values[0].integer_value == 0 and values[1].string_value == "lite"
+    lifter.assert_goes_on()
