@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from inputs import FRAME_NS, FRAME_SIZE, camera_info_message, set_stamp
-from ros_session import wait_for
+from ros_session import poll, wait_for
 from test_plausibility import standing
 
 from emf_ros.lift.engine import make_engine
@@ -397,7 +397,8 @@ def test_the_lifter_lifts_them(package, ros, start_node, demo_keypoints):
             publishers[0].publish(
                 made("vision_msgs/Detection2DArray", header=header(stamp), detections=points)
             )
-        time.sleep(0.05)
+        before = len(skeletons)
+        poll(lambda: len(skeletons) > before, 0.1)
         # TRACKED, both, at a known distance.
         return any(
             len(m.skeletons) == 2

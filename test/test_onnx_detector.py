@@ -646,7 +646,7 @@ def test_the_node_publishes_what_the_model_finds(models, ros, start_node, diagno
     import time
 
     from inputs import image_message
-    from ros_session import wait_for
+    from ros_session import poll, wait_for
     from sensor_msgs.msg import Image
 
     from emf_ros_msgs.msg import Skeleton2DArray
@@ -659,8 +659,7 @@ def test_the_node_publishes_what_the_model_finds(models, ros, start_node, diagno
 
     def seen() -> list[Any]:
         images.publish(image_message(image[..., ::-1].copy(), time.time_ns()))
-        time.sleep(0.2)
-        return [m for m in keypoints.messages if m.skeletons]
+        return poll(lambda: [m for m in keypoints.messages if m.skeletons], 1.0)
 
     message = wait_for(seen, "keypoints")[0]
     assert message.layout == "coco17" and message.header.stamp.sec >= begin // 10**9

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from inputs import FRAME_SIZE, camera_info_message
 from lifter_process import Lifter, by_id, root
-from ros_session import wait_for
+from ros_session import poll, wait_for
 
 from emf_ros.geometry.camera import Camera, CameraError
 
@@ -101,7 +100,7 @@ def test_a_roi_outside_the_image_is_refused() -> None:
 
 @pytest.fixture(scope="module")
 def plain(ros, start_shared_node, diagnostics, demo_keypoints) -> Lifter:
-    process = start_shared_node("skeleton_lifter", device="cpu", threads=1)
+    process = start_shared_node("skeleton_lifter", device="cpu", threads=1, synchronous=True)
     return Lifter(ros, process, diagnostics, demo_keypoints).connect()
 
 
@@ -150,7 +149,9 @@ def narrow(message: Any) -> Any:
 def test_the_lifter_takes_p_for_rectified_images(
     ros, start_node, diagnostics, demo_keypoints, expected
 ) -> None:
-    process = start_node("skeleton_lifter", device="cpu", threads=1, rectified=True)
+    process = start_node(
+        "skeleton_lifter", device="cpu", threads=1, rectified=True, synchronous=True
+    )
     lifter = Lifter(ros, process, diagnostics, demo_keypoints).connect(info=False)
     ideal = camera_info_message()
     p = np.zeros((3, 4))
@@ -209,8 +210,7 @@ def test_images_that_are_not_the_roi_are_refused_with_the_remedy(plain: Lifter) 
     def counted() -> bool:
         plain.send_info(message)
         plain._keypoints.publish(plain.make(ids))
-        time.sleep(0.1)
-        return plain.diagnostics.count("camera_info_size_mismatch") > before
+        return poll(lambda: plain.diagnostics.count("camera_info_of_another_size") > before, 0.1)
 
     wait_for(counted, "the count")
     wait_for(lambda: "must be that of the images" in plain.process.log, "the remedy")
@@ -220,8 +220,7 @@ def test_images_that_are_not_the_roi_are_refused_with_the_remedy(plain: Lifter) 
         plain.send_info(camera_info_message())
         asked = plain.make(ids)
         plain._keypoints.publish(asked)
-        time.sleep(0.1)
-        return plain.answer_to(asked) is not None
+        return poll(lambda: plain.answer_to(asked), 0.5)
 
     wait_for(lifted, "skeletons with the right intrinsics")
 
@@ -252,8 +251,7 @@ def test_the_lifter_hints_at_images_that_are_called_rectified(
     def hinted() -> bool:
         for publisher in infos:
             publisher.publish(info())
-        time.sleep(0.1)
-        return "rectified:=true on skeleton_lifter" in unaware.log
+        return poll(lambda: "rectified:=true on skeleton_lifter" in unaware.log, 0.2)
 
     wait_for(hinted, "the hint")
     assert detector.topic("camera/image_rect_color") in unaware.log

@@ -434,6 +434,8 @@ class CameraFeed:
             "rate_hz": f"{self.rate.read():.1f}",
             "people": str(self.people),
             "lag_frames": str(self.pipeline.lag),
+            # Keypoints of a replay that wait for intrinsics.
+            "waiting": str(len(self.waiting)),
             "latency_ms_p50": f"{age_p50:.0f}",
             "latency_ms_p95": f"{age_p95:.0f}",
         }
