@@ -168,7 +168,7 @@ def test_people_over_max_people_are_refused(lifter: Lifter) -> None:
         pytest.param(
             {"image_width": 0, "image_height": 0}, "image_size_not_positive", id="no size"
         ),
-        pytest.param({"image_width": 400}, "camera_info_of_another_size", id="other aspect"),
+        pytest.param({"image_width": 400}, "camera_info_size_mismatch", id="other aspect"),
     ],
 )
 def test_an_array_with_a_bad_layout_or_size_is_refused(

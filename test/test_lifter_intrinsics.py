@@ -149,13 +149,13 @@ def assert_relative(skeleton: Any) -> None:
 
 def test_intrinsics_of_another_size_are_counted(lifter: Lifter) -> None:
     wait_for(lifter.diagnostics.last, "diagnostics")
-    before = lifter.diagnostics.count("camera_info_of_another_size")
+    before = lifter.diagnostics.count("camera_info_size_mismatch")
     lifter.send_info(camera_info_message((640, 640)))
     ids = lifter.new_ids()
 
     def counted() -> bool:
         lifter._keypoints.publish(lifter.make(ids))
-        return poll(lambda: lifter.diagnostics.count("camera_info_of_another_size") > before, 0.1)
+        return poll(lambda: lifter.diagnostics.count("camera_info_size_mismatch") > before, 0.1)
 
     wait_for(counted, "the count")
     lifter.send_info(camera_info_message())

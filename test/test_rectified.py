@@ -210,7 +210,7 @@ def test_images_that_are_not_the_roi_are_refused_with_the_remedy(plain: Lifter) 
     def counted() -> bool:
         plain.send_info(message)
         plain._keypoints.publish(plain.make(ids))
-        return poll(lambda: plain.diagnostics.count("camera_info_of_another_size") > before, 0.1)
+        return poll(lambda: plain.diagnostics.count("camera_info_size_mismatch") > before, 0.1)
 
     wait_for(counted, "the count")
     wait_for(lambda: "must be that of the images" in plain.process.log, "the remedy")

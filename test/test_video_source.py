@@ -50,6 +50,22 @@ def play(ros, diagnostics, start_node):
     return lambda **parameters: Source(ros, diagnostics, start_node, **parameters)
 
 
+@pytest.fixture
+def play_every_image(play):
+    """Play to the end, again where the machine was too busy and an image was skipped."""
+
+    def to_the_end(**parameters: Any) -> Source:
+        for _ in range(5):
+            source = play(**parameters)
+            source.wait_end()
+            source.diagnostics.wait_for_next()
+            if source.diagnostics.count("late_frame_skipped") == 0:
+                return source
+        pytest.fail(f"an image was skipped in each of 5 attempts; the log:\n{source.process.log}")
+
+    return to_the_end
+
+
 def assert_on_the_grid(messages: list[Any], rate_hz: float) -> None:
     """Stamps a whole number of periods apart (a late image may be skipped), and rising."""
     stamps = np.array([stamp_ns(m) for m in messages])
@@ -58,7 +74,7 @@ def assert_on_the_grid(messages: list[Any], rate_hz: float) -> None:
     assert (np.diff(stamps) > 0).all()
 
 
-def test_a_file_to_its_end(play, clip) -> None:
+def test_a_video_file_is_published_to_its_end(play, clip) -> None:
     source = play(source=clip, fov_deg=50.0, frame_id="left_eye")
     source.wait_end()
     images, infos = source.images.messages, source.infos.messages
@@ -82,7 +98,7 @@ def test_a_file_to_its_end(play, clip) -> None:
     assert source.diagnostics.last().level == b"\0"
 
 
-def test_it_exits_at_the_end_when_told_to(play, clip) -> None:
+def test_exit_at_end_ends_the_process_after_the_video(play, clip) -> None:
     source = play(source=clip, exit_at_end=True, rate_hz=60.0)
     assert source.process.wait() == 0
     assert "Traceback" not in source.process.log
@@ -95,7 +111,7 @@ def upright(tmp_path_factory, demo_frames) -> Path:
     return write_clip(tmp_path_factory.mktemp("clip") / "upright.mp4", frames, RATE_HZ)
 
 
-def test_without_a_field_of_view_it_is_a_guess_across_the_longer_side(play, upright) -> None:
+def test_the_default_field_of_view_is_across_the_longer_side(play, upright) -> None:
     source = play(source=upright, loop=True, rate_hz=60.0)
     # The clip is played anew several times; the guess is said once.
     wait_for(lambda: len(source.infos) > 3 * COUNT, "camera_info of several rounds")
@@ -111,7 +127,7 @@ def test_a_given_field_of_view_stays_horizontal(play, upright) -> None:
     assert "a guess" not in source.process.log
 
 
-def test_pixels_that_are_not_square(play, tmp_path) -> None:
+def test_camera_info_has_the_aspect_ratio_of_pixels(play, tmp_path) -> None:
     source = play(source=write_y4m(tmp_path / "wide.y4m", SIZE, "4:3"), fov_deg=50.0)
     info = wait_for(lambda: source.infos.messages, "camera_info")[0]
     assert info.k[0] == pytest.approx(SIZE[0] / 2 / np.tan(np.radians(25)))
@@ -131,7 +147,7 @@ def test_rectified_images_are_published_with_p_of_the_file(play, clip, tmp_path)
     assert list(info.p) == [450, 0, 150, 0, 0, 451, 91, 0, 0, 0, 1, 0]
 
 
-def test_intrinsics_that_look_wrong_are_published_and_said(play, clip, tmp_path) -> None:
+def test_suspicious_intrinsics_are_published_with_a_warning(play, clip, tmp_path) -> None:
     path = tmp_path / "camera.yaml"
     path.write_text(camera_yaml(*SIZE, 5.0))
     source = play(source=clip, camera_info_file=path)
@@ -145,12 +161,16 @@ def test_a_loop_over_a_folder_of_images(play, tmp_path, demo_frames) -> None:
         cv2.imwrite(str(tmp_path / f"{index:03}.png"), picture)
     (tmp_path / "notes.txt").write_text("no image")
     source = play(source=tmp_path, loop=True, rate_hz=RATE_HZ)
-    wait_for(lambda: len(source.images) >= 9, "more images than the folder has")
+
+    def shades() -> list[int]:
+        return [int(m.data[0]) for m in source.images.messages]
+
+    # A late image may be skipped.
+    wait_for(lambda: len(shades()) >= 9 and set(shades()) == {0, 50, 100, 150}, "every image")
     images = list(source.images.messages)
     assert (np.diff([stamp_ns(m) for m in images]) > 0).all()
-    shades = [int(m.data[0]) for m in images]
-    assert set(shades) == {0, 50, 100, 150}
-    assert any(after < before for before, after in zip(shades, shades[1:], strict=False))
+    shown = shades()
+    assert any(after < before for before, after in zip(shown, shown[1:], strict=False))
 
 
 def test_stamps_are_as_far_apart_as_the_container_says(play, tmp_path) -> None:
@@ -180,17 +200,15 @@ def test_a_rate_scales_the_containers_times(play, tmp_path) -> None:
     assert_on_the_grid(source.images.messages, 1.5)
 
 
-def test_pictures_that_cannot_be_read_are_counted(play, tmp_path) -> None:
+def test_unreadable_images_of_a_folder_are_counted(play_every_image, tmp_path) -> None:
     for index in range(9):
         size = (64, 48) if index == 6 else (128, 96)
         path = tmp_path / f"{index}.jpg"
         cv2.imwrite(str(path), np.full((size[1], size[0], 3), 20 * index, np.uint8))
         if index in (3, 4):
             path.write_bytes(path.read_bytes()[:100])
-    source = play(source=tmp_path, rate_hz=4.0)
-    source.wait_end()
+    source = play_every_image(source=tmp_path, rate_hz=4.0)
     diagnostics = source.diagnostics
-    assert diagnostics.count("late_frame_skipped") == 0
     assert diagnostics.count("frame_unreadable") == 2
     assert diagnostics.count("frame_size_changed") == 1
     assert len(source.images) == 6
@@ -199,14 +217,13 @@ def test_pictures_that_cannot_be_read_are_counted(play, tmp_path) -> None:
     assert "1 of 9 pictures are 64x48, not 128x96" in source.process.log
 
 
-def test_a_damaged_video_is_played_to_its_end(play, clip, tmp_path) -> None:
+def test_a_damaged_video_is_played_to_its_end(play_every_image, clip, tmp_path) -> None:
     data = bytearray(clip.read_bytes())
     begin, length = len(data) * 4 // 10, len(data) // 5
     data[begin : begin + length] = bytes(length)
     path = tmp_path / "damaged.mp4"
     path.write_bytes(data)
-    source = play(source=path)
-    source.wait_end()
+    source = play_every_image(source=path)
     assert source.diagnostics.count("frame_unreadable") >= 1
     images = source.images.messages
     assert_on_the_grid(images, RATE_HZ)
@@ -215,7 +232,7 @@ def test_a_damaged_video_is_played_to_its_end(play, clip, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["clip #1.mp4", "a: b.mp4", "it''s \"ü\".mp4"])
-def test_any_name_is_played(play, clip, tmp_path, name: str) -> None:
+def test_a_file_name_with_special_characters_is_played(play, clip, tmp_path, name: str) -> None:
     # In YAML's single quotes an apostrophe is written twice.
     shutil.copy(clip, tmp_path / name.replace("''", "'"))
     source = play(source=tmp_path / name)
@@ -291,7 +308,7 @@ def test_bad_settings_end_the_process(
 
 
 @pytest.mark.parametrize("kind", ["corrupt", "text", "empty folder", "nothing given"])
-def test_what_is_no_video_is_reported(play, clip, tmp_path, kind: str) -> None:
+def test_an_unreadable_source_is_reported(play, clip, tmp_path, kind: str) -> None:
     path: Path | str = tmp_path / "video.mp4"
     if kind == "corrupt":
         path.write_bytes(clip.read_bytes()[:600] + bytes(2000))
@@ -310,7 +327,7 @@ def test_what_is_no_video_is_reported(play, clip, tmp_path, kind: str) -> None:
     assert not source.images.messages
 
 
-def test_a_file_that_comes_later_is_played(play, clip, tmp_path) -> None:
+def test_a_file_that_appears_later_is_played(play, clip, tmp_path) -> None:
     path = tmp_path / "later.mp4"
     source = play(source=path)
     wait_for(lambda: source.diagnostics.count("source_not_open"), "the count")
@@ -320,7 +337,7 @@ def test_a_file_that_comes_later_is_played(play, clip, tmp_path) -> None:
     wait_for(lambda: source.images.messages, "images")
 
 
-def test_exit_at_end_ends_where_there_is_nothing(start_node, tmp_path) -> None:
+def test_exit_at_end_ends_the_process_without_a_video(start_node, tmp_path) -> None:
     process = start_node(
         "video_source", expect=False, source=tmp_path / "none.mp4", exit_at_end=True
     )
