@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from inputs import FIRST_FRAME, FRAME_COUNT, FRAME_NS, FRAME_SIZE
 from ros_session import Diagnostics, NodeProcess, Ros, claim_domain, wait_for
 
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
 
 # So that pytest explains their assertions, too.
 pytest.register_assert_rewrite("lifter_process", "detector_process")
+
+# The same examples in each run, on a machine of any speed.
+settings.register_profile(
+    "emf_ros",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("emf_ros")
 
 NOT_RUN = pytest.StashKey[list]()
 
@@ -217,7 +229,7 @@ def demo_keypoints(demo_frames: list[np.ndarray]) -> list[list[tuple[int, np.nda
     for index, picture in enumerate(demo_frames[:45]):
         rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         found = tracker.update(rgb, index * FRAME_NS)
-        frames.append([(i, d.keypoints, d.score) for i, d in found])
+        frames.append([(p.track_id, p.keypoints, p.score) for p in found])
     tracker.close()
     frames = [people for people in frames if len(people) == 2]
     assert len(frames) >= 25
