@@ -21,6 +21,7 @@ from ..io.recordings import Recording, RecordingWriter
 from ..skeletons import BLAZEPOSE33, H36M17
 from .evaluate import EvaluationError
 from .formats.joints import limbs_by_name
+from .formats.npz import checked_numbers, load_arrays
 from .metrics import p_mpjpe
 
 #: Largest difference of the two clocks that is looked for, s.
@@ -102,18 +103,20 @@ class LabTruth:
         try:
             if path.suffix.lower() == ".trc":
                 return cls.from_points(*_read_trc(path))
-            with np.load(path) as data:
-                missing = {"truth", "truth_time", "truth_joints"} - set(data.files)
-                if missing:
-                    raise EvaluationError(f"it has no {', '.join(sorted(missing))}")
-                names = [str(name) for name in data["truth_joints"]]
-                points = np.asarray(data["truth"], dtype=np.float64)
-                if points.ndim != 3 or points.shape[1:] != (len(names), 3):
-                    raise EvaluationError(
-                        f"truth is {points.shape}, not (N, {len(names)}, 3) as truth_joints says"
-                    )
-                return cls.from_points(np.asarray(data["truth_time"], float), points, names)
-        except (OSError, ValueError) as error:
+            arrays = load_arrays(path, ("truth", "truth_time", "truth_joints"))
+            names = [str(name) for name in np.atleast_1d(arrays["truth_joints"]).ravel()]
+            points = checked_numbers("truth", arrays["truth"])
+            if points.ndim != 3 or points.shape[1:] != (len(names), 3):
+                raise EvaluationError(
+                    f"truth is {points.shape}, not (N, {len(names)}, 3) as truth_joints says"
+                )
+            stamp = arrays["truth_time"]
+            if stamp.dtype.kind not in "iuf" or stamp.ndim != 1:
+                raise EvaluationError(
+                    f"truth_time is {stamp.dtype} of {stamp.shape}, not numbers of the shape (N,)"
+                )
+            return cls.from_points(stamp.astype(np.float64), points, names)
+        except (OSError, ValueError, csv.Error) as error:
             raise EvaluationError(f"{path}: {error}") from None
 
 
