@@ -10,16 +10,15 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from inputs import FRAME_NS
 
-from emf_ros.detect.blazepose import BlazePoseDetector, crops, decode, tiles
-from emf_ros.detect.blazepose import detector as blazepose
-from emf_ros.detect.blazepose.crops import ImagePyramid, crop_roi, normalise_contrast
+from emf_ros.detect.blazepose import BlazePoseDetector, decode, inputs, networks, tiles
 from emf_ros.detect.blazepose.decode import (
     anchors,
     decode_candidates,
     refine_landmarks,
 )
-from emf_ros.detect.blazepose.detector import TrackedPose
-from emf_ros.detect.blazepose.roi import Roi, roi_from_points, rotation
+from emf_ros.detect.blazepose.detector import TrackedPerson
+from emf_ros.detect.blazepose.inputs import normalise_contrast
+from emf_ros.detect.blazepose.roi import roi_from_points
 from emf_ros.detect.blazepose.tiles import BURST_FRAMES, tile_grids, tile_sequence
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.protocol import DetectorError
@@ -27,6 +26,7 @@ from emf_ros.detect.tflite_graph import ConversionError, to_dense
 from emf_ros.detect.tflite_to_onnx import convert
 from emf_ros.detect.weights import available_variants, ensure_onnx, ensure_tflite
 from emf_ros.downloads.cache import DownloadError
+from emf_ros.geometry.crops import Roi, rotation
 from emf_ros.io.paths import cache_folder
 from emf_ros.runtime import device
 from emf_ros.runtime import onnx as onnx_session
@@ -185,16 +185,6 @@ def test_roi_is_upright_with_the_person():
     assert np.allclose(lying.to_image(np.array([0.5, 0.1])), [180.0, 200.0])
 
 
-def test_roi_to_image_inverts_the_crop():
-    picture = np.zeros((300, 400, 3), dtype=np.uint8)
-    cv2.circle(picture, (250, 120), 6, (255, 255, 255), -1)
-    region = Roi(230.0, 150.0, 160.0, 0.7)
-    crop = crop_roi(ImagePyramid(picture), region, 256, cv2.BORDER_CONSTANT)[..., 0] > 127
-    rows, columns = np.nonzero(crop)
-    middle = region.to_image(np.array([columns.mean(), rows.mean()]) / 256)
-    assert np.allclose(middle, (250, 120), atol=0.5)
-
-
 def test_heatmap_refines_landmarks_within_its_kernel():
     heatmap = np.full((4, 64, 64), -20.0, dtype=np.float32)
     heatmap[0, 22, 31] = 5.0
@@ -228,7 +218,8 @@ def test_single_image_matches_mediapipe(pictures, monkeypatch):
     # What differs from MediaPipe: the threshold, the tiles, and the crops.
     monkeypatch.setattr(decode, "MIN_DETECTION_SCORE", 0.5)
     monkeypatch.setattr(tiles, "TILE_SIZES", 1)
-    monkeypatch.setattr(crops, "crop_roi", plain_crop)
+    monkeypatch.setattr(inputs, "crop_roi", plain_crop)
+    monkeypatch.setattr(inputs, "normalise_contrast", lambda image: image)
     compared = []
     for picture in pictures[30:60:10]:
         first = make_detector("mediapipe", "full", 2, 0.4)
@@ -265,40 +256,7 @@ def test_tracking_matches_mediapipe(pictures, detector):
     assert missed <= 0.05 * of_them
 
 
-# ------------------------------------------------------------------------------ pictures
-
-
-def test_downscaled_crop_averages_pixels(monkeypatch):
-    monkeypatch.setattr(crops, "normalise_contrast", lambda image: image)
-    noise = np.random.default_rng(0).integers(0, 256, (640, 800, 3), dtype=np.uint8)
-
-    def deviation(side):
-        return crop_roi(
-            ImagePyramid(noise), Roi(400.0, 320.0, side, 0.3), 100, cv2.BORDER_REPLICATE
-        ).std()
-
-    # Of 36 pixels a sixth, but for those that two of the square's share.
-    assert deviation(100.0) > 45 and deviation(600.0) < 15
-
-
-@pytest.mark.parametrize("side", [50.0, 160.0, 300.0, 700.0, 1500.0])
-def test_crop_places_points_alike_at_all_pyramid_levels(side):
-    picture = np.zeros((901, 1203, 3), dtype=np.uint8)
-    cv2.circle(picture, (640, 430), round(side / 12), (255, 255, 255), -1)
-    region = Roi(600.0, 450.0, side * 2, -0.4)
-    crop = crop_roi(ImagePyramid(picture), region, 128, cv2.BORDER_CONSTANT)[..., 0] > 127
-    rows, columns = np.nonzero(crop)
-    middle = region.to_image(np.array([columns.mean(), rows.mean()]) / 128)
-    assert np.allclose(middle, (640, 430), atol=0.6 * region.side / 128)
-
-
-def test_image_pyramid_makes_only_the_levels_needed():
-    pyramid = ImagePyramid(np.zeros((99, 203, 3), dtype=np.uint8))
-    assert pyramid.level_for(1.9) == 0 and len(pyramid.levels) == 1
-    assert pyramid.level_for(4.1) == 2
-    assert [level.shape[:2] for level in pyramid.levels] == [(99, 203), (49, 101), (24, 50)]
-    assert pyramid.level_for(1e9) == crops.MAX_PYRAMID_LEVEL
-    assert ImagePyramid(np.zeros((1, 500, 3), dtype=np.uint8)).level_for(64.0) == 0
+# ------------------------------------------------------------------------------ inputs
 
 
 def test_contrast_normalisation_of_dark_and_pale_images():
@@ -362,11 +320,11 @@ def test_world_landmarks_are_computed_only_on_request(picture, monkeypatch):
     asking = BlazePoseDetector("full", 2, 0.4, "cpu", 1, world_landmarks=True)
     outputs = {}
     for detector in (plain, asking):
-        run = detector._run
+        run = detector._networks.run
         seen = outputs[detector] = set()
         monkeypatch.setattr(
-            detector,
-            "_run",
+            detector._networks,
+            "run",
             lambda network, names, b, r=run, s=seen: s.update(names) or r(network, names, b),
         )
     without, with_world = plain.detect(picture, 0), asking.detect(picture, 0)
@@ -379,7 +337,7 @@ def test_world_landmarks_are_computed_only_on_request(picture, monkeypatch):
 
 def test_person_with_non_finite_world_landmarks_is_kept(picture, monkeypatch):
     detector = BlazePoseDetector("full", 2, 0.4, "cpu", 1, world_landmarks=True)
-    run = detector._run
+    run = detector._networks.run
 
     def broken_world(network, names, batch):
         outputs = run(network, names, batch)
@@ -387,7 +345,7 @@ def test_person_with_non_finite_world_landmarks_is_kept(picture, monkeypatch):
             o * np.nan if name == "world" else o for name, o in zip(names, outputs, strict=True)
         ]
 
-    monkeypatch.setattr(detector, "_run", broken_world)
+    monkeypatch.setattr(detector._networks, "run", broken_world)
     found = detector.detect(picture, 0)
     assert found and all(d.world is None for d in found)
 
@@ -430,7 +388,7 @@ def test_rois_are_dropped_after_a_time_jump(picture, detector, monkeypatch, late
 
 
 def test_tiles_follow_burst_then_fixed_share_and_stop_at_max_people(picture, monkeypatch):
-    detector = BlazePoseDetector("full", 10, 0.4, "cpu", 1, search_every=4)
+    detector = BlazePoseDetector("full", 10, 0.4, "cpu", 1, detection_interval=4)
     seen = []
     detect_people = detector._detect_people
 
@@ -525,23 +483,24 @@ def test_head_and_chest_that_fill_the_image_are_a_person(pictures):
 
 def test_batched_inference_matches_single_inference(pictures):
     one_by_one, together = (BlazePoseDetector("full", 4, 0.4, "cpu", 1) for _ in range(2))
-    together._networks.runner = replace(together._networks.runner, batch_size=3)
+    fallback = together._networks._fallback
+    fallback.runner = replace(fallback.runner, batch_size=3)
     shapes = []
-    run = together._run
+    run = together._networks.run
 
     def noted(which, outputs, given):
         shapes.append((which, len(given)))
         return run(which, outputs, given)
 
-    together._run = noted
+    together._networks.run = noted
     for index, picture in enumerate(pictures[40:46]):
         wanted = one_by_one.detect(picture, index * FRAME_NS)
         found = together.detect(picture, index * FRAME_NS)
         assert len(found) == len(wanted) > 0
         for own, other in zip(found, wanted, strict=True):
             assert np.abs(own.keypoints - other.keypoints).max() < 0.01
-    assert max(n for which, n in shapes if which == blazepose.DETECTION_NETWORK) == 3
-    assert max(n for which, n in shapes if which == blazepose.LANDMARK_NETWORK) >= 2
+    assert max(n for which, n in shapes if which == networks.DETECTION_NETWORK) == 3
+    assert max(n for which, n in shapes if which == networks.LANDMARK_NETWORK) >= 2
 
 
 def test_lost_person_is_redetected_in_the_next_frame(picture, detector, monkeypatch):
@@ -590,7 +549,7 @@ def test_merged_pose_on_another_persons_legs_is_not_tracked(picture, detector, m
     taller = person.keypoints.copy()
     taller[:, 1] = feet.mean() + 3 * (taller[:, 1] - feet.mean())
     merged = Pose2D(taller, person.score - 0.1)
-    poses = [TrackedPose(d, 1.0, roi, verification) for d in (merged, person)]
+    poses = [TrackedPerson(d, 1.0, roi, verification) for d in (merged, person)]
     detector._tracked, detector._tiles._sequence = poses, iter(())
     monkeypatch.setattr(detector, "_infer_landmarks", lambda pyramid, rois: poses[: len(rois)])
     (found,) = detector.detect(picture, FRAME_NS)
@@ -649,12 +608,12 @@ def test_failed_gpu_falls_back_to_cpu_with_the_same_batch(picture, monkeypatch):
             return self.session.run(outputs, given)
 
     def gpu_sessions(paths, threads):
-        sessions = [blazepose.make_session(path, threads) for path in paths]
+        sessions = [networks.make_session(path, threads) for path in paths]
         return tuple(map(FailingSession, sessions)), "a GPU"
 
     said, wanted = [], BlazePoseDetector("full", 2, 0.4, "cpu", 1).detect(picture, 0)
     monkeypatch.setattr(device, "gpu_present", lambda: True)
-    monkeypatch.setattr(blazepose, "_gpu_sessions", gpu_sessions)
+    monkeypatch.setattr(networks, "_gpu_sessions", gpu_sessions)
     passes = [0]
     for asked, passes[0] in (("auto", 0), ("cuda", 0), ("auto", 1)):
         detector = BlazePoseDetector("full", 2, 0.4, asked, 1, say=said.append)
@@ -684,7 +643,8 @@ def test_error_on_the_cpu_is_raised(picture):
             raise RuntimeError("no such node")
 
     detector = BlazePoseDetector("full", 1, 0.4, "cpu", 1)
-    detector._networks.runner = replace(detector._networks.runner, sessions=(Broken(), Broken()))
+    fallback = detector._networks._fallback
+    fallback.runner = replace(fallback.runner, sessions=(Broken(), Broken()))
     with pytest.raises(RuntimeError, match="no such node"):
         detector.detect(picture, 0)
     assert "gpu_lost" not in detector.refused

@@ -17,9 +17,10 @@ from marker_models import COLORS, IMAGENET, marker_model, picture, places
 
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.onnx.config import NetworkConfig, load_config
-from emf_ros.detect.onnx.decode import crop, decode_crops, letterbox
+from emf_ros.detect.onnx.decode import decode_crops
 from emf_ros.detect.onnx.detector import OnnxPoseDetector
 from emf_ros.detect.protocol import DetectorError
+from emf_ros.geometry.crops import letterbox
 from emf_ros.skeletons import COCO17, HALPE26
 from emf_ros.types import Pose2D
 
@@ -271,47 +272,6 @@ def test_heat_maps_are_refined(refine):
     assert np.abs(found - true).max() < limit
 
 
-# ------------------------------------------------------------------------------------- placement
-
-
-@pytest.mark.parametrize("shape", [(480, 640), (37, 2000), (900, 31), (1, 1), (2160, 3840)])
-@pytest.mark.parametrize("where", ["center", "corner"])
-def test_placements_go_there_and_back(shape, where):
-    placement = letterbox(shape, (320, 256), where)
-    corners = np.array([[0, 0], [shape[1] - 1, shape[0] - 1]], float)
-    inside = (corners + 0.5) * placement.scale + (placement.x, placement.y) - 0.5
-    assert placement.to_picture(inside) == pytest.approx(corners)
-    assert inside.min() > -0.51 and (inside <= (319.51, 255.51)).all()
-
-
-@pytest.mark.parametrize("width", [40, 333, 4000])
-def test_a_drawn_dot_is_where_the_placement_says(width):
-    """Shrunk, enlarged and cropped."""
-    height = 3 * width // 4
-    image = np.zeros((height, width, 3), np.uint8)
-    at = np.array([width // 3, height // 4])
-    size = max(1, width // 600)
-    image[at[1] - size : at[1] + size + 1, at[0] - size : at[0] + size + 1] = 255
-    for placement in (
-        letterbox(image.shape, (192, 256), "center"),
-        letterbox(image.shape, (192, 256), "corner"),
-        crop(np.array([at[0] - 6 * size, at[1] - 9 * size, *(at + 4 * size)]), (192, 256), 1.25),
-        crop(np.array([-width, -height, width / 2, height / 2]), (192, 256), 1.25),
-    ):
-        drawn = placement.draw(image, (192, 256), 0)[..., 0].astype(float)
-        row, column = np.indices(drawn.shape)
-        middle = np.array([(column * drawn).sum(), (row * drawn).sum()]) / drawn.sum()
-        assert placement.to_picture(middle) == pytest.approx(at, abs=0.3 / placement.scale + 0.05)
-
-
-def test_a_corner_of_a_picture_in_a_huge_box():
-    box = np.array([-6000.0, -8000.0, 0.2, 0.2])
-    drawn = crop(box, (192, 256), 1.0).draw(np.full((480, 640, 3), 200, np.uint8), (192, 256), 7)
-    assert drawn.shape == (256, 192, 3) and (drawn[:200] == 7).all()
-    nowhere = crop(box - 10_000, (192, 256), 1.0)
-    assert (nowhere.draw(np.zeros((1, 1, 3), np.uint8), (192, 256), 7) == 7).all()
-
-
 # ------------------------------------------------------------------------------------- bad pictures
 
 
@@ -384,7 +344,7 @@ def test_a_file_that_is_no_model(tmp_path):
         refused(path, "mine.onnx cannot be loaded|expected one input")
     with pytest.raises(DetectorError, match="needs a model"):
         make_detector("onnx", "full", 2, 0.4)
-    with pytest.raises(DetectorError, match="'mediapipe' has no use for"):
+    with pytest.raises(DetectorError, match="'mediapipe' takes no model"):
         make_detector("mediapipe", "full", 2, 0.4, model=str(path))
 
 
@@ -677,7 +637,7 @@ def test_the_node_publishes_what_the_model_finds(models, ros, start_node, diagno
     [
         ({"detector": "onnx"}, "the detector 'onnx' needs a model"),
         ({"detector": "onnx", "model": "/nowhere/a.onnx"}, "no model file /nowhere/a.onnx"),
-        ({"model": "/nowhere/a.onnx"}, "'blazepose' has no use for"),
+        ({"model": "/nowhere/a.onnx"}, "'blazepose' takes no model"),
     ],
 )
 def test_the_node_says_what_is_wrong_and_ends(start_node, parameters, words):

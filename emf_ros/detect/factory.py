@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..runtime.device import to_stderr
-from .blazepose.tiles import SEARCH_EVERY
+from .blazepose.tiles import DETECTION_INTERVAL
 from .protocol import Detector, DetectorError
 
-__all__ = ["BACKENDS", "SEARCH_EVERY", "make_detector"]
+__all__ = ["BACKENDS", "DETECTION_INTERVAL", "make_detector"]
 
 #: Names of the backends, as the node's parameter `detector` takes them.
 BACKENDS = ("mediapipe", "blazepose", "onnx")
@@ -22,7 +22,7 @@ def make_detector(
     model: str = "",
     device: str = "auto",
     require_gpu: bool = False,
-    search_every: int = SEARCH_EVERY,
+    detection_interval: int = DETECTION_INTERVAL,
     world_landmarks: bool = False,
     say: Callable[[str], None] = to_stderr,
 ) -> Detector:
@@ -36,7 +36,7 @@ def make_detector(
         model: path of the user's .onnx file, for 'onnx', which takes no `variant`.
         device: 'auto', 'cuda' or 'cpu', see `runtime.device`; for 'onnx' and 'blazepose'.
         require_gpu: a GPU at the start, and no fallback to the CPU later.
-        search_every: for 'blazepose', see `SEARCH_EVERY`.
+        detection_interval: for 'blazepose', see `DETECTION_INTERVAL`.
         world_landmarks: give each detection the model's own 3D points; 'onnx' has none.
         say: takes what happens to a GPU, a line each; by default stderr.
 
@@ -44,7 +44,9 @@ def make_detector(
         DetectorError: the backend, its model or the device is not available.
     """
     if model and backend != "onnx":
-        raise DetectorError(f"a model is given, which the detector {backend!r} has no use for")
+        raise DetectorError(
+            f"the detector {backend!r} takes no model; leave the model out, or use 'onnx'"
+        )
     if backend == "onnx":
         if world_landmarks:
             raise DetectorError("the detector 'onnx' has no world landmarks; use 'blazepose'")
@@ -67,7 +69,7 @@ def make_detector(
             max_people,
             min_score,
             device,
-            search_every=search_every,
+            detection_interval=detection_interval,
             world_landmarks=world_landmarks,
             require_gpu=require_gpu,
             say=say,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..geometry.crops import shrink
+
 #: Larger pictures than this are taken for damaged headers.
 MAX_PIXELS = 64_000_000
 
@@ -236,14 +238,9 @@ class Excerpts:
         size = picture.shape[1], picture.shape[0]
         left, top, right, bottom = self._bounds(size)
         part = picture[top:bottom, left:right]
-        shrink = self._shrink(right - left, bottom - top)
-        if shrink > 1:
-            shape = max((right - left) // shrink, 1), max((bottom - top) // shrink, 1)
-            # Whole blocks of pixels: what is left over at the end is left out.
-            part = cv2.resize(
-                part[: shape[1] * shrink, : shape[0] * shrink], shape, interpolation=cv2.INTER_AREA
-            )
-        return Excerpt(part, size, (left, top), shrink)
+        factor = self._shrink(right - left, bottom - top)
+        part = shrink(part, factor) if factor > 1 else part
+        return Excerpt(part, size, (left, top), factor)
 
     def of_compressed(self, data: np.ndarray) -> Excerpt:
         """The part of a JPEG or PNG of (N,) bytes.
@@ -260,12 +257,12 @@ class Excerpts:
         if data[0] != _JPEG:
             return self.of(decode_compressed(data))
         left, top, right, bottom = self._bounds(size)
-        shrink = self._shrink(right - left, bottom - top)
-        picture = decode_compressed(data, shrink)
+        factor = self._shrink(right - left, bottom - top)
+        picture = decode_compressed(data, factor)
         # In whole pixels of the shrunk picture.
-        left, top = left // shrink, top // shrink
-        part = picture[top : -(-bottom // shrink), left : -(-right // shrink)]
-        return Excerpt(part, size, (left * shrink, top * shrink), shrink)
+        left, top = left // factor, top // factor
+        part = picture[top : -(-bottom // factor), left : -(-right // factor)]
+        return Excerpt(part, size, (left * factor, top * factor), factor)
 
     def _bounds(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         (width, height), (x, y, across, down) = size, self.roi

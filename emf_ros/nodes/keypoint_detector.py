@@ -68,7 +68,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
                 model=self.params.model,
                 device=self.params.device,
                 require_gpu=self.params.require_gpu,
-                search_every=self.params.detection_interval,
+                detection_interval=self.params.detection_interval,
                 say=self._device_says,
             )
         except DetectorError as error:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..detect.factory import BACKENDS, SEARCH_EVERY
+from ..detect.factory import BACKENDS, DETECTION_INTERVAL
 from ..geometry.camera import DEFAULT_FOV_DEG
 from ..lift.engine import DEVICES, ENGINES
 from ..lift.pipeline import PipelineConfig
@@ -154,7 +154,7 @@ class KeypointDetectorParams(NodeParams):
     synchronous: bool = param(False, _SYNCHRONOUS)
     require_gpu: bool = param(False, _REQUIRE_GPU, advanced=True)
     detection_interval: int = param(
-        SEARCH_EVERY,
+        DETECTION_INTERVAL,
         "With blazepose, detect people in one tile per this number of landmark inferences, while "
         "places are free.",
         low=1,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from ...geometry.boxes import box_iou, keypoint_boxes
+from ...geometry.crops import Roi
 from ...track.duplicates import MAX_DUPLICATE_DISTANCE
 from ...types import Pose2D
 
@@ -30,34 +30,15 @@ MAX_CROSSING_DISTANCE = 0.35
 MAX_NEW_PERSON_IOU = 0.3
 
 
-@dataclass(frozen=True)
-class Roi:
-    """A square in the image, turned to stand upright with the person.
-
-    Attributes:
-        x, y: px, its centre, the middle of the hips. The origin is a pixel's upper left corner.
-        side: px.
-        angle: rad, by which the person leans to the right.
-    """
-
-    x: float
-    y: float
-    side: float
-    angle: float
-
-    def to_image(self, points: np.ndarray) -> np.ndarray:
-        """(..., 2) points in the ROI, 0..1, to px of the image."""
-        return (points - 0.5) @ (self.side * rotation(self.angle)).T + (self.x, self.y)
-
-    def is_plausible(self, width: int, height: int) -> bool:
-        """Whether a person's ROI may be this large and lie here, in an image of this size, px."""
-        longer = max(width, height)
-        return (
-            MIN_ROI_SIDE_PX <= self.side <= MAX_ROI_TO_IMAGE * longer
-            and abs(self.x - width / 2) <= longer
-            and abs(self.y - height / 2) <= longer
-            and math.isfinite(self.angle)
-        )
+def is_plausible(roi: Roi, width: int, height: int) -> bool:
+    """Whether a person's ROI can have this size and place, in an image of this size, px."""
+    longer = max(width, height)
+    return (
+        MIN_ROI_SIDE_PX <= roi.side <= MAX_ROI_TO_IMAGE * longer
+        and abs(roi.x - width / 2) <= longer
+        and abs(roi.y - height / 2) <= longer
+        and math.isfinite(roi.angle)
+    )
 
 
 def roi_from_points(hip_centre: np.ndarray, circle_point: np.ndarray) -> Roi:
@@ -102,9 +83,3 @@ def are_separate(one: Pose2D, other: Pose2D) -> bool:
     """Whether two poses are of two people, and not two readings of the same limbs."""
     boxes = keypoint_boxes(np.stack([one.keypoints, other.keypoints]))
     return bool(box_iou(boxes[:1], boxes[1:])[0, 0] < MAX_NEW_PERSON_IOU)
-
-
-def rotation(angle: float) -> np.ndarray:
-    """(2, 2) rotation by an angle, rad, clockwise in an image, whose y axis points down."""
-    cosine, sine = math.cos(angle), math.sin(angle)
-    return np.array([[cosine, -sine], [sine, cosine]])

@@ -10,7 +10,8 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from .roi import Roi, at_same_place
+from ...geometry.crops import Roi
+from .roi import at_same_place
 
 #: Number of sizes of tiles; the largest shows the whole image.
 TILE_SIZES = 3
@@ -39,7 +40,7 @@ LOST_TILE_TO_ROI = 2.0
 TILE_INTERVAL_NS = 33_000_000
 #: Number of landmark inferences for which one tile is added while more people may come: the person
 #: detection then costs a fixed share of the time.
-SEARCH_EVERY = 3
+DETECTION_INTERVAL = 3
 #: Maximum number of tiles that a slow camera gets in one frame.
 MAX_TILES_AT_ONCE = 3
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 
+from ...geometry.crops import Roi
 from ...types import Pose2D
-from .roi import MIN_ROI_SIDE_PX, Roi, at_same_place, similar_size
+from .roi import MIN_ROI_SIDE_PX, at_same_place, similar_size
 
 #: Weight of the log-odds of the presence in the ROI. This, the two next weights and the offset are
 #: a logistic regression, fitted to BlazePose "full" on people (two videos, one of them also

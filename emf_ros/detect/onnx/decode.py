@@ -6,9 +6,6 @@ Networks that give shares of the picture count from its edges, and so do Ultraly
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
@@ -21,95 +18,6 @@ MOST_CANDIDATES = 1000
 
 class WrongShape(Exception):
     """An output of another shape than the decoder's; the text says what is expected and found."""
-
-
-# ------------------------------------------------------------------------------------- pictures
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a part of a picture lies in a network's input.
-
-    Attributes:
-        scale: input pixels per picture pixel.
-        x, y: of the picture's top left edge in the input, px.
-    """
-
-    scale: float
-    x: float
-    y: float
-
-    def to_picture(self, points: np.ndarray) -> np.ndarray:
-        """(..., 2) px of the input to px of the picture."""
-        return (points + 0.5 - (self.x, self.y)) / self.scale - 0.5
-
-    def draw(self, image: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:
-        """The input.
-
-        Args:
-            image: (H, W, 3) uint8.
-            size: (width, height) of the input.
-            fill: what the picture does not cover.
-
-        Returns:
-            (height, width, 3) uint8.
-        """
-        height, width = image.shape[:2]
-        left, top = (max(0, math.floor(-o / self.scale) - 1) for o in (self.x, self.y))
-        right = min(width, math.ceil((size[0] - self.x) / self.scale) + 1)
-        bottom = min(height, math.ceil((size[1] - self.y) / self.scale) + 1)
-        if right <= left or bottom <= top:
-            return np.full((size[1], size[0], 3), fill, np.uint8)
-        part = image[top:bottom, left:right]
-        # Between the pixels that bilinear interpolation looks at, others would be overlooked.
-        # Halving is many times as fast as other ratios; a last odd row or column is left out.
-        scales = [self.scale, self.scale]
-        while max(scales) <= 0.5 and max(part.shape[:2]) > 1:
-            sides = part.shape[1], part.shape[0]
-            halves = [max(1, side // 2) for side in sides]
-            part = part[: max(1, 2 * halves[1]), : max(1, 2 * halves[0])]
-            scales = [
-                scale * n / half
-                for scale, n, half in zip(
-                    scales, (part.shape[1], part.shape[0]), halves, strict=True
-                )
-            ]
-            part = cv2.resize(part, halves, interpolation=cv2.INTER_AREA)
-        starts = [self.x + self.scale * left, self.y + self.scale * top]
-        matrix = np.zeros((2, 3))
-        for axis in range(2):
-            matrix[axis, axis] = scales[axis]
-            matrix[axis, 2] = 0.5 * scales[axis] + starts[axis] - 0.5
-        return cv2.warpAffine(
-            part, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(fill, fill, fill)
-        )
-
-
-def letterbox(shape: tuple[int, ...], size: tuple[int, int], where: str) -> Placement:
-    """The whole picture, as large as it fits.
-
-    Args:
-        shape: (height, width, ...) of the picture.
-        size: (width, height) of the input.
-        where: 'center' or 'corner'.
-    """
-    height, width = shape[:2]
-    scale = min(size[0] / width, size[1] / height)
-    if where == "corner":
-        return Placement(scale, 0.0, 0.0)
-    return Placement(scale, (size[0] - scale * width) / 2, (size[1] - scale * height) / 2)
-
-
-def crop(box: np.ndarray, size: tuple[int, int], padding: float) -> Placement:
-    """A box (4,) left, top, right, bottom, px, in the middle of the input, its size times the
-    padding within it."""
-    # Pixels' centres to edges.
-    middle = (box[:2] + box[2:]) / 2 + 0.5
-    extent = np.maximum(box[2:] - box[:2], 1.0) * padding
-    scale = float(min(size[0] / extent[0], size[1] / extent[1]))
-    return Placement(
-        scale, float(size[0] / 2 - scale * middle[0]), float(size[1] / 2 - scale * middle[1])
-    )
 
 
 def tensor(picture: np.ndarray, config: NetworkConfig, dtype: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...geometry.boxes import keypoint_boxes
+from ...geometry.crops import Placement, box_placement, letterbox
 from ...reasons import Reason
 from ...runtime.device import DevicePolicy, GpuFallback, GpuUnavailable, first_line, to_stderr
 from ...runtime.onnx import default_threads, make_gpu_session, make_session
@@ -18,13 +19,10 @@ from ...types import Pose2D
 from ..protocol import DetectorError
 from .config import BOX_DECODES, TOP_DOWN, USUAL_SIZE, NetworkConfig, load_config
 from .decode import (
-    Placement,
     WrongShape,
-    crop,
     decode_boxes,
     decode_crops,
     decode_people,
-    letterbox,
     tensor,
 )
 
@@ -207,13 +205,13 @@ class Network:
 
     def see(self, image: np.ndarray, placement: Placement) -> Any:
         """One picture's output, decoded."""
-        drawn = placement.draw(image, self.size, self.config.fill)
+        drawn = placement.crop(image, self.size, self.config.fill)
         return self._run(tensor(drawn, self.config, self._dtype)[None])
 
     def see_crops(self, image: np.ndarray, placements: list[Placement]) -> np.ndarray:
         """Keypoints (B, K, 3) px of the input, of a top-down network, for each placement."""
         inputs = [
-            tensor(p.draw(image, self.size, self.config.fill), self.config, self._dtype)
+            tensor(p.crop(image, self.size, self.config.fill), self.config, self._dtype)
             for p in placements
         ]
         parts = range(0, len(inputs), self._largest)
@@ -296,7 +294,7 @@ class OnnxPoseDetector:
         people = []
         for keypoints, score, placement in zip(found, scores, placements, strict=True):
             keypoints = np.array(keypoints, dtype=np.float64)
-            keypoints[:, :2] = placement.to_picture(keypoints[:, :2])
+            keypoints[:, :2] = placement.to_image(keypoints[:, :2])
             keypoints[:, 2] = keypoints[:, 2].clip(0.0, 1.0)
             if score >= self._min_score and np.isfinite(keypoints).all():
                 people.append(Pose2D(keypoints, float(min(max(score, 0.0), 1.0))))
@@ -318,9 +316,12 @@ class OnnxPoseDetector:
         pose = self._pose
         if self._finder is None:
             if self._followed and self._is_near(stamp_ns):
-                return [crop(self._followed[0], pose.size, pose.config.padding)]
+                return [box_placement(self._followed[0], pose.size, pose.config.padding)]
             return [letterbox(image.shape, pose.size, "center")]
-        return [crop(box, pose.size, pose.config.padding) for box in self._boxes(image, stamp_ns)]
+        return [
+            box_placement(box, pose.size, pose.config.padding)
+            for box in self._boxes(image, stamp_ns)
+        ]
 
     def _boxes(self, image: np.ndarray, stamp_ns: int) -> list[np.ndarray]:
         """(4,) left, top, right, bottom, px: found, or where people were in the last image."""
@@ -333,7 +334,7 @@ class OnnxPoseDetector:
         self._since = 0
         placement = letterbox(image.shape, finder.size, finder.config.placement)
         boxes, _ = finder.see(image, placement)
-        corners = placement.to_picture(boxes.reshape(-1, 2, 2).astype(np.float64))
+        corners = placement.to_image(boxes.reshape(-1, 2, 2).astype(np.float64))
         limit = np.array(image.shape[1::-1]) - 1.0
         return list(corners.clip(0, limit).reshape(-1, 4)[: self._max_people])
 
