@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from emf_ros.cli import main as cli
+from emf_ros.cli.main import main
 from emf_ros.lift.engine import EngineError, OnnxEngine
 from emf_ros.model.export import (
     FORMATS,
@@ -298,7 +298,7 @@ def test_parameters_are_counted():
 
 
 def test_the_command_exports_the_shipped_weights(tmp_path, capsys):
-    assert cli.main(["export", "--out", str(tmp_path), "--threads", "1"]) == 0
+    assert main(["export", "--out", str(tmp_path), "--threads", "1"]) == 0
     assert "within" in capsys.readouterr().out
     assert OnnxEngine(tmp_path / "lite.onnx", 1).config == PRESETS["lite"]
 
@@ -312,13 +312,13 @@ def test_the_command_exports_the_shipped_weights(tmp_path, capsys):
     ],
 )
 def test_the_command_says_what_cannot_be_exported(arguments, message, capsys):
-    assert cli.main(["export", *arguments]) == 1
+    assert main(["export", *arguments]) == 1
     assert message in capsys.readouterr().err
 
 
 def test_the_command_lists_the_presets_that_have_weights_as_measured(monkeypatch, capsys):
     monkeypatch.setattr("emf_ros.cli.model_table.PRESETS", {**PRESETS, "lite": SMALL})
-    assert cli.main(["models", "--seconds", "0.1", "--threads", "1"]) == 0
+    assert main(["models", "--seconds", "0.1", "--threads", "1"]) == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
     assert set(rows) & set(PRESETS) == set(presets_with_weights()) == {"lite"}
     assert rows["lite"][1:4] == ["9", "2", "16"]

@@ -23,9 +23,9 @@ from test_mocap_import import (
     write_acclaim,
 )
 
+from emf_ros.cli.mocap import SOME_REFUSED
 from emf_ros.train.formats import FormatError
 from emf_ros.train.formats.archive import Archive, read_archive, write_archive
-from emf_ros.train.formats.command import SOME_REFUSED
 from emf_ros.train.formats.importer import ImportOptions, import_mocap
 
 FRAMES = 12

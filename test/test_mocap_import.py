@@ -7,6 +7,8 @@ import re
 import numpy as np
 import pytest
 
+from emf_ros.cli.mocap import UNITS as COMMAND_UNITS
+from emf_ros.cli.mocap import add_parser
 from emf_ros.skeletons import H36M17
 from emf_ros.train.formats import FormatError
 from emf_ros.train.formats.acclaim import find_asf, read_amc
@@ -14,8 +16,6 @@ from emf_ros.train.formats.archive import Archive, Clip, read_archive, write_arc
 from emf_ros.train.formats.body import UNITS, check_bones, find_unit, put_on_floor
 from emf_ros.train.formats.bvh import read_bvh
 from emf_ros.train.formats.clips import cut, fill_gaps, recentre, resample
-from emf_ros.train.formats.command import _UNITS as COMMAND_UNITS
-from emf_ros.train.formats.command import add_parser
 from emf_ros.train.formats.importer import ImportOptions, import_mocap
 from emf_ros.train.formats.joints import map_joints, to_h36m17
 from emf_ros.train.formats.plot import facing, side_on

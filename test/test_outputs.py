@@ -460,10 +460,10 @@ def test_the_field_of_view_has_the_cameras_range():
 
 
 def test_the_formats_of_export_are_the_models():
-    from emf_ros.cli import main as cli
+    from emf_ros.cli.weights import EXPORT_ENDINGS
     from emf_ros.model.export import FORMATS
 
-    assert cli._EXPORT_ENDINGS == FORMATS
+    assert EXPORT_ENDINGS == FORMATS
 
 
 def test_the_demos_numbers_have_ranges():

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 import torch
 
-from emf_ros.cli import main as cli
+from emf_ros.cli.main import main
 from emf_ros.model.checkpoint import load_weights, save_weights
 from emf_ros.model.presets import LifterConfig, MotionFlowConfig
 from emf_ros.model.published import (
@@ -563,11 +563,11 @@ def test_the_command_imports_a_checkpoint_that_training_goes_on_from(tmp_path, p
     out = tmp_path / "hybrid.safetensors"
     heads = str(TINY.heads)
     arguments = ["import-published", str(published), "--heads", heads, "--out", str(out)]
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     assert "to be trained on" in capsys.readouterr().out
     config = load_weights(out).config
     assert config.normalization == "virtual_camera" and config.local_branch
     assert config.frames == TINY.frames
     arguments[1] = str(tmp_path / "none.pth")
-    assert cli.main(arguments) == 1
+    assert main(arguments) == 1
     assert "none.pth" in capsys.readouterr().err

@@ -1,16 +1,22 @@
-"""Types of command line arguments: a number out of its range is refused in one line."""
+"""Types of arguments, and arguments that several commands share.
+
+A number out of its range is refused in one line.
+"""
 
 from __future__ import annotations
 
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
-#: Largest seed: that of numpy's and of torch's generators together, with room for the ranks.
+from ..io.paths import share_folder
+
+#: Maximum seed: the least of numpy's and torch's maxima, with room for the ranks.
 _MAX_SEED = 2**32 - 1
 
-#: Maximum number of CPU threads; more cannot be started everywhere.
+#: Maximum number of CPU threads; not every system can start more.
 _MAX_THREADS = 1024
 
 #: Maximum number of people, as in the nodes' parameter max_people.
@@ -76,7 +82,7 @@ field_of_view = number(1.0, 170.0)
 
 
 def lag_or_auto(text: str) -> str:
-    """A lag in frames, or the word 'auto'; as text, as the lifter's parameter takes it."""
+    """A lag in frames, or the word 'auto', as text: the type of the lifter's parameter."""
     if text == "auto":
         return text
     try:
@@ -85,3 +91,45 @@ def lag_or_auto(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f"must be a whole number from 0, or auto, not {text!r}"
         ) from None
+
+
+def add_weights(command: argparse.ArgumentParser) -> None:
+    """Add the choice of the weights."""
+    command.add_argument("--preset", default="lite", help="size of the model (lite)")
+    command.add_argument("--weights", metavar="FILE", help="weights in place of the preset's")
+
+
+def weights_path(args: argparse.Namespace) -> Path:
+    """The weights file that the arguments of `add_weights` choose."""
+    return Path(args.weights or share_folder("models") / f"{args.preset}.safetensors")
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    """Add the device that the model runs on."""
+    command.add_argument(
+        "--device",
+        default="auto",
+        choices=("auto", "cuda", "cpu"),
+        help="where the model runs (auto: a GPU where one works)",
+    )
+
+
+def add_threads(command: argparse.ArgumentParser, description: str) -> None:
+    """Add the number of CPU threads."""
+    command.add_argument("--threads", type=count_of_threads, help=description)
+
+
+def add_lag(command: argparse.ArgumentParser) -> None:
+    """Add the lag of the poses of a video."""
+    command.add_argument(
+        "--lag",
+        type=frames_of_lag,
+        default=0,
+        metavar="FRAMES",
+        help="number of later frames that a pose takes into account (0)",
+    )
+
+
+def add_variant(command: argparse.ArgumentParser) -> None:
+    """Add the size of the 2D detector."""
+    command.add_argument("--variant", default="full", help="size of the 2D detector (full)")

@@ -29,12 +29,11 @@ from visualization_msgs.msg import MarkerArray
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
 
 from ..cli.arguments import OneLineParser, lag_or_auto, number, whole_number
-from ..cli.main import add_camera
+from ..cli.video import add_camera, camera_of, open_video
 from ..detect.weights import ensure_onnx
 from ..downloads.cache import DownloadError
 from ..downloads.videos import ensure_demo_video
 from ..geometry.camera import Camera, CameraError
-from ..io.calibration import choose_camera
 from ..io.outputs import OutputError, check_folder, write_text
 from ..io.progress import track
 from ..io.render.video import RenderError, playback_rate_hz, render_recording
@@ -172,21 +171,19 @@ def _percentile(values: list[float], q: float) -> float:
     return float(np.percentile(finite, q)) if finite else float("nan")
 
 
+def _tell(sentence: str) -> None:
+    print(f"demo: {sentence}", file=sys.stderr)
+
+
 def play(args: argparse.Namespace) -> int:
     out = check_folder(args.out, FILES, (args.video, args.camera_info))
     video = Path(args.video) if args.video else ensure_demo_video()
     for network in (None, args.variant):
         ensure_onnx(network)
-    source = open_source(video, args.rate)
+    source = open_video(str(video), args, _tell)
     size, rate_hz, count, times_s = source.size, source.rate_hz, source.count, source.times()
     source.close()
-    if source.notice:
-        print(f"demo: {source.notice}", file=sys.stderr)
-    camera, notes = choose_camera(
-        size, args.camera_info, args.fov, source.pixel_aspect, args.rectified
-    )
-    for note in notes:
-        print(f"demo: {note}", file=sys.stderr)
+    camera = camera_of(size, source.pixel_aspect, args, _tell)
     # The source chooses by the same rules.
     intrinsics: dict[str, object] = {"fov_deg": "auto" if args.fov is None else float(args.fov)}
     if args.camera_info:
@@ -366,7 +363,7 @@ def _report(
             rate_hz = playback_rate_hz(source)
             render_recording(shifted, frames, out / "overlay.mp4", rate_hz, hold_s=HOLD_S)
             for sentence in losses(source):
-                print(f"demo: {sentence}", file=sys.stderr)
+                _tell(sentence)
         except (RenderError, OutputError) as error:
             print(f"demo: no overlay: {error}", file=sys.stderr)
             return 1

@@ -1,27 +1,26 @@
-"""The commands `emf-ros mocap import` and `emf-ros mocap show`."""
+"""`emf-ros mocap import` and `emf-ros mocap show`: motion capture to train on."""
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
-import sys
 from pathlib import Path
 from typing import Any
 
-from ...cli.arguments import positive_int, positive_number
-from ...io.outputs import check_file, check_folder
-from . import FormatError
+from ..io.outputs import check_file, check_folder
+from ..train.formats import FormatError
+from .arguments import positive_int, positive_number
+from .console import say
 
-#: Those of `body.UNITS`, here so that the command starts without numpy.
-_UNITS = ("auto", "m", "cm", "mm", "inch", "foot", "cmu")
-
+#: Units of length: `body.UNITS`, here so that the command starts without numpy.
+UNITS = ("auto", "m", "cm", "mm", "inch", "foot", "cmu")
 
 #: Exit status of an import that refused some of the files and wrote the others.
 SOME_REFUSED = 3
 
 
-def import_command(args: argparse.Namespace) -> int:
-    """`mocap import`.
+def run_import(args: argparse.Namespace) -> int:
+    """Import files and folders into one npz.
 
     Returns:
         the exit status: 0, or `SOME_REFUSED`.
@@ -30,7 +29,7 @@ def import_command(args: argparse.Namespace) -> int:
         FormatError: nothing could be imported.
         OutputError: the output cannot be written.
     """
-    from .importer import SUFFIXES, ImportOptions, import_mocap
+    from ..train.formats.importer import SUFFIXES, ImportOptions, import_mocap
 
     options = ImportOptions(
         source=args.source,
@@ -47,12 +46,12 @@ def import_command(args: argparse.Namespace) -> int:
     read = (*args.paths, args.joints, args.body_model, args.joint_regressor)
     check_file(args.out, read, ".npz", read_in_folders=SUFFIXES)
     paths = ", ".join(map(str, args.paths))
-    print(f"importing {paths}; a folder of many files takes minutes", file=sys.stderr)
+    say(f"importing {paths}; a folder of many files takes minutes")
     report = import_mocap(args.paths, args.out, options)
     for path, why in report.refused:
-        print(f"refused {path}: {why}", file=sys.stderr)
+        say(f"refused {path}: {why}")
     for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     print(
         f"{report.out}: {report.clips} clips, {report.minutes:.1f} minutes, "
         f"{len(report.subjects)} subjects, of {report.files} files; {len(report.refused)} "
@@ -61,15 +60,15 @@ def import_command(args: argparse.Namespace) -> int:
     return SOME_REFUSED if report.refused else 0
 
 
-def show_command(args: argparse.Namespace) -> None:
-    """`mocap show`.
+def run_show(args: argparse.Namespace) -> None:
+    """Draw clips of an npz.
 
     Raises:
         FormatError: the file cannot be read, or no clip fits.
-        OutputError: a picture cannot be written.
+        OutputError: an image cannot be written.
     """
-    from .archive import read_archive
-    from .plot import plot_clips
+    from ..train.formats.archive import read_archive
+    from ..train.formats.plot import plot_clips
 
     check_folder(args.out, (), (args.file,))
     try:
@@ -80,21 +79,16 @@ def show_command(args: argparse.Namespace) -> None:
     if not fitting:
         some = ", ".join(c.name for c in archive.clips[:10]) or "none"
         raise FormatError(f"{args.file} has no clip {args.clip!r}; its clips begin with {some}")
-    for picture in plot_clips(fitting[: args.limit], archive.rate_hz, args.out):
-        print(picture)
+    for image in plot_clips(fitting[: args.limit], archive.rate_hz, args.out):
+        print(image)
     left = len(fitting) - args.limit
     if left > 0:
-        print(f"{left} more; see --limit and --clip", file=sys.stderr)
+        say(f"{left} more; see --limit and --clip")
 
 
 def add_parser(commands: Any) -> None:
-    """Add the command `mocap`.
-
-    Args:
-        commands: what `ArgumentParser.add_subparsers` returned. `run` of the parsed arguments is
-            the function to be called with them; it raises FormatError.
-    """
-    mocap = commands.add_parser("mocap", help="motion capture to train on: import it, look at it")
+    """Add the commands; `commands` is what `ArgumentParser.add_subparsers` returned."""
+    mocap = commands.add_parser("mocap", help="motion capture to train on: import it, draw it")
     actions = mocap.add_subparsers(dest="action", required=True)
 
     read = actions.add_parser("import", help="BVH, ASF/AMC, AMASS or npz files to one npz")
@@ -105,25 +99,28 @@ def add_parser(commands: Any) -> None:
         "--subject-pattern",
         default="",
         metavar="RE",
-        help="expression whose group in a file's path is the subject (the folder's name)",
+        help="regular expression; its group in a file's path is the subject (the folder's name)",
     )
-    read.add_argument("--unit", default="auto", choices=_UNITS, help="of lengths (auto)")
-    read.add_argument("--up", default="auto", choices=("auto", "y", "z"), help="axis (auto)")
+    read.add_argument("--unit", default="auto", choices=UNITS, help="unit of lengths (auto)")
+    read.add_argument("--up", default="auto", choices=("auto", "y", "z"), help="vertical (auto)")
     read.add_argument(
-        "--rate", type=positive_number, metavar="HZ", help="of AMC files (the file's, or 120)"
+        "--rate",
+        type=positive_number,
+        metavar="HZ",
+        help="rate of AMC files (the file's, or 120)",
     )
     read.add_argument("--joints", metavar="YAML", help="joints of h36m17 to the files' names")
     read.add_argument("--body-model", metavar="FILE.npz", help="SMPL, SMPL-H or SMPL-X, for AMASS")
     read.add_argument("--joint-regressor", metavar="FILE.npy", help="(17, V), vertices to h36m17")
     read.add_argument("--licence", default="", metavar="TEXT", help="stored with the data")
     read.add_argument("--note", default="", metavar="TEXT", help="stored with the data")
-    read.set_defaults(run=import_command)
+    read.set_defaults(run=run_import)
 
-    show = actions.add_parser("show", help="clips of an npz as pictures")
+    show = actions.add_parser("show", help="clips of an npz as images")
     show.add_argument("file", metavar="FILE.npz")
     show.add_argument("--clip", default="*", metavar="PATTERN", help="names with * and ? (all)")
     show.add_argument(
-        "--limit", type=positive_int, default=12, metavar="N", help="of pictures (12)"
+        "--limit", type=positive_int, default=12, metavar="N", help="maximum number of images (12)"
     )
     show.add_argument("--out", required=True, metavar="DIR")
-    show.set_defaults(run=show_command)
+    show.set_defaults(run=run_show)
