@@ -615,8 +615,8 @@ def test_failed_gpu_falls_back_to_cpu_with_the_same_batch(picture, monkeypatch):
     monkeypatch.setattr(device, "gpu_present", lambda: True)
     monkeypatch.setattr(networks, "_gpu_sessions", gpu_sessions)
     passes = [0]
-    for asked, passes[0] in (("auto", 0), ("cuda", 0), ("auto", 1)):
-        detector = BlazePoseDetector("full", 2, 0.4, asked, 1, say=said.append)
+    for passes[0] in (0, 1):
+        detector = BlazePoseDetector("full", 2, 0.4, "auto", 1, say=said.append)
         assert detector.device == "cuda" and detector.description.endswith("on a GPU")
         found = detector.detect(picture, 0)
         assert len(found) == len(wanted) > 0
@@ -631,7 +631,7 @@ def test_failed_gpu_falls_back_to_cpu_with_the_same_batch(picture, monkeypatch):
         assert len(said) == 1
         said.clear()
     passes[0] = 0
-    strict = BlazePoseDetector("full", 2, 0.4, "auto", 1, require_gpu=True, say=said.append)
+    strict = BlazePoseDetector("full", 2, 0.4, "cuda", 1, say=said.append)
     with pytest.raises(DetectorError, match="GPU is required and has failed: CUDA failure 700"):
         strict.detect(picture, 0)
     assert strict.device == "cuda" and not said
@@ -651,6 +651,5 @@ def test_error_on_the_cpu_is_raised(picture):
 
 
 def test_mediapipe_refuses_a_required_gpu():
-    for asked in ({"device": "cuda"}, {"require_gpu": True}):
-        with pytest.raises(DetectorError, match="GPU is required and cannot be used: .*mediapipe"):
-            make_detector("mediapipe", "full", 1, 0.4, **asked)
+    with pytest.raises(DetectorError, match="GPU is required and cannot be used: .*mediapipe"):
+        make_detector("mediapipe", "full", 1, 0.4, device="cuda")

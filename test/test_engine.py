@@ -224,7 +224,7 @@ def test_cuda_graphs_give_what_the_cpu_gives():
 
 @on_a_gpu
 def test_the_gpu_is_taken_where_there_is_one(exported):
-    engine = make_engine(weights=exported, require_gpu=True)
+    engine = make_engine(weights=exported, device="cuda")
     engine.warm_up(4)
     assert engine.device == "cuda" and "torch" in engine.description
     assert engine.lift(keypoints(70))[0].shape == (70, 9, 17, 3)
@@ -301,7 +301,6 @@ def test_an_engine_can_be_asked_for(exported):
         ({"device": "tpu"}, "device must be one of"),
         ({"engine": "tensorflow"}, "engine must be one of"),
         ({"weights": "/nowhere/x.safetensors"}, "no weights file"),
-        ({"device": "cpu", "require_gpu": True}, "GPU is required.*device is cpu"),
     ],
 )
 def test_what_cannot_run_is_refused_with_the_reason(exported, asked, message):
@@ -322,9 +321,8 @@ def test_without_a_gpu_that_is_the_reason(exported, monkeypatch):
     monkeypatch.setattr(device_module, "gpu_present", lambda: False)
     engine = make_engine(weights=exported, threads=1)
     assert engine.device == "cpu" and engine.description.endswith("(no CUDA GPU)")
-    for asked in ({"device": "cuda"}, {"require_gpu": True}):
-        with pytest.raises(EngineError, match="GPU is required and cannot be used: no CUDA GPU"):
-            make_engine(weights=exported, **asked)
+    with pytest.raises(EngineError, match="GPU is required and cannot be used: no CUDA GPU"):
+        make_engine(weights=exported, device="cuda")
 
 
 def test_with_a_gpu_that_cannot_be_used_the_reasons_are_told(exported, monkeypatch):
@@ -338,7 +336,7 @@ def test_with_a_gpu_that_cannot_be_used_the_reasons_are_told(exported, monkeypat
     for reason in ("torch on cuda: torch was built without CUDA", "onnxruntime on cuda: this"):
         assert reason in engine.description
     with pytest.raises(EngineError, match="required.*torch on cuda.*; onnxruntime on cuda.*"):
-        make_engine(weights=exported, require_gpu=True)
+        make_engine(weights=exported, device="cuda")
     with pytest.raises(EngineError, match="cannot be used: onnxruntime on cuda"):
         make_engine(weights=exported, device="cuda", engine="onnxruntime")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
@@ -369,9 +367,9 @@ class Gpu:
             self.lift(np.zeros((bucket, 9, 17, 3)))
 
 
-def guarded(gpu, cpu, require_gpu=False):
+def guarded(gpu, cpu, device="auto"):
     said, counts = [], Counter()
-    policy = DevicePolicy("auto", require_gpu, EngineError)
+    policy = DevicePolicy(device, EngineError)
     return GpuGuard(gpu, lambda: cpu, policy, said.append, counts), said, counts
 
 
@@ -445,7 +443,7 @@ def test_bad_keypoints_are_not_the_gpus_fault(both):
 
 def test_where_a_gpu_is_required_there_is_no_cpu(both):
     gpu = Gpu(both[0], fits=0)
-    engine, _, counts = guarded(gpu, both[1], require_gpu=True)
+    engine, _, counts = guarded(gpu, both[1], "cuda")
     with pytest.raises(EngineError, match="required and has failed: CUDA out of memory"):
         engine.lift(keypoints(1))
     # It may have memory again at the next frame.
@@ -454,8 +452,8 @@ def test_where_a_gpu_is_required_there_is_no_cpu(both):
     assert engine.device == "cuda" and counts == {"gpu_out_of_memory": 1}
 
 
-@pytest.mark.parametrize("require_gpu", [False, True])
-def test_a_chosen_gpu_is_guarded(exported, both, monkeypatch, require_gpu):
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_chosen_gpu_is_guarded(exported, both, monkeypatch, device):
     monkeypatch.setattr(device_module, "gpu_present", lambda: True)
     made = dict(engine_module._MAKERS)
     monkeypatch.setitem(
@@ -466,13 +464,13 @@ def test_a_chosen_gpu_is_guarded(exported, both, monkeypatch, require_gpu):
         ),
     )
     said, counts = [], Counter()
-    asked = {"threads": 1, "require_gpu": require_gpu, "say": said.append, "counts": counts}
+    asked = {"threads": 1, "device": device, "say": said.append, "counts": counts}
     engine = make_engine(weights=exported, **asked)
     assert (engine.device, engine.description) == ("cuda", "a GPU")
     engine.lift(keypoints(2))
     assert engine.device == "cuda" and counts == {"gpu_out_of_memory": 1}
     engine._engines.runner.fits = 0
-    if require_gpu:
+    if device == "cuda":
         with pytest.raises(EngineError, match="GPU is required and has failed"):
             engine.lift(keypoints(1))
     else:

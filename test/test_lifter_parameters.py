@@ -25,9 +25,7 @@ def _truncated(tmp_path: Any, name: str) -> str:
     ("parameters", "expected"),
     [
         pytest.param({"lags": 3}, ["lags", "unknown"], id="unknown name"),
-        pytest.param(
-            {"keep_sides": False}, ["'keep_sides'", "set 'swap_correction'"], id="old name"
-        ),
+        pytest.param({"smoothing_beta": 8.0}, ["'smoothing_beta'", "set smoothing"], id="old name"),
         pytest.param(
             {"person_height_m": float("nan")}, ["person_height_m", "nan"], id="not a number"
         ),
@@ -35,17 +33,17 @@ def _truncated(tmp_path: Any, name: str) -> str:
         pytest.param({"coast_s": -0.1}, ["coast_s"], id="negative time"),
         pytest.param({"lag": 1.5}, ["lag", "whole number", "auto"], id="float for int"),
         pytest.param({"lag": "most"}, ["lag", "most", "auto"], id="another word"),
-        pytest.param({"min_frames": 1.5}, ["min_frames", "INTEGER"], id="float for int only"),
+        pytest.param({"threads": 1.5}, ["threads", "INTEGER"], id="float for int only"),
         pytest.param({"cameras": ["front", "1st"]}, ["cameras", "1st"], id="no topic's name"),
         pytest.param({"cameras": ["a", "b", "a"]}, ["cameras", "twice"], id="repeated camera"),
-        pytest.param({"engine": "tpu"}, ["engine", "tpu", "torch"], id="no such engine"),
+        pytest.param({"smoothing": "much"}, ["smoothing", "much", "light"], id="no such smoothing"),
         pytest.param({"max_people": "many"}, ["max_people"], id="text for int"),
         pytest.param({"preset": "huge"}, ["preset", "huge", "lite"], id="no such preset"),
         pytest.param({"device": "tpu"}, ["device", "tpu", "cpu"], id="no such device"),
         pytest.param({"weights": "/no/such.onnx"}, ["/no/such.onnx"], id="missing weights"),
         pytest.param({"weights": "lite.onnx", "device": "cpu"}, ["lite.onnx"], id="truncated onnx"),
         pytest.param({"weights": "lite.safetensors"}, ["lite.safetensors"], id="truncated weights"),
-        pytest.param({"require_gpu": True}, ["GPU is required"], id="no GPU"),
+        pytest.param({"device": "cuda"}, ["GPU is required"], id="no GPU"),
     ],
 )
 def test_bad_parameters_end_the_process(

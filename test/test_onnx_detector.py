@@ -376,7 +376,6 @@ def test_a_provider_that_is_not_there(models, monkeypatch):
     path = models / "simcc.onnx"
     monkeypatch.setattr(device, "gpu_present", lambda: False)
     refused(path, "a GPU is required and cannot be used: no CUDA GPU", device="cuda")
-    refused(path, "a GPU is required", device="auto", require_gpu=True)
     monkeypatch.setattr(device, "gpu_present", lambda: True)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     refused(path, "built without CUDA", device="cuda")
@@ -406,22 +405,19 @@ def test_failed_gpu_falls_back_to_cpu_with_the_same_image(models, monkeypatch):
         onnx_detector, "make_gpu_session", lambda path, threads, shapes: (Broken(path), "a GPU")
     )
     path = models / "simcc.onnx"
-    for asked in ("auto", "cuda"):
-        made = OnnxPoseDetector(path, 2, 0.4, asked, say=said.append)
-        assert made.device == "cuda" and made.description.endswith(
-            "on a GPU, one person, looked for in the whole picture"
-        )
-        image, person = scene(480, 640)
-        (found,) = made.detect(image, 0)
-        assert error(found, person) < 3.0 and made.refused == {"gpu_lost": 1}
-        assert made.device == "cpu" and "the GPU has failed: CUDA error 700" in made.description
-        assert said == [
-            "the GPU has failed, simcc.onnx runs on the CPU from now on (CUDA error 700)"
-        ]
-        made.detect(image, 1)
-        assert len(said) == 1
-        said.clear()
-    strict = OnnxPoseDetector(path, 2, 0.4, require_gpu=True, say=said.append)
+    made = OnnxPoseDetector(path, 2, 0.4, "auto", say=said.append)
+    assert made.device == "cuda" and made.description.endswith(
+        "on a GPU, one person, looked for in the whole picture"
+    )
+    image, person = scene(480, 640)
+    (found,) = made.detect(image, 0)
+    assert error(found, person) < 3.0 and made.refused == {"gpu_lost": 1}
+    assert made.device == "cpu" and "the GPU has failed: CUDA error 700" in made.description
+    assert said == ["the GPU has failed, simcc.onnx runs on the CPU from now on (CUDA error 700)"]
+    made.detect(image, 1)
+    assert len(said) == 1
+    said.clear()
+    strict = OnnxPoseDetector(path, 2, 0.4, "cuda", say=said.append)
     for _ in range(2):
         with pytest.raises(DetectorError, match="GPU is required and has failed: CUDA error 700"):
             strict.detect(image, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -53,10 +54,13 @@ def test_each_description_is_one_sentence_with_unit_and_meaning_of_0(
 
 
 @pytest.mark.parametrize("node", NODES)
-def test_old_names_are_refused_with_the_new_one(node: type[NodeParams]) -> None:
-    for old, new in node.replaced.items():
-        assert old not in node.specs() and new in node.specs()
-        with pytest.raises(ParamError, match=f"'{old}' was renamed: set '{new}'"):
+def test_names_of_older_versions_are_refused_with_the_remedy(node: type[NodeParams]) -> None:
+    for old, remedy in node.gone.items():
+        assert old not in node.specs()
+        # A remedy sets a parameter of today, or says what always holds.
+        named = re.match(r"set (\w+)", remedy)
+        assert named is None or named[1] in node.specs()
+        with pytest.raises(ParamError, match=f"'{old}' no longer exists: {remedy}"):
             node.refuse_unknown([old])
     with pytest.raises(ParamError, match="unknown parameter 'lags'; this node has: "):
         node.refuse_unknown(["lags"])
@@ -157,8 +161,15 @@ def test_bad_texts_of_arguments_are_refused(name: str, text: str, message: str) 
 
 def test_arguments_that_launch_would_ignore_are_told() -> None:
     nodes = (KeypointDetectorParams, SkeletonLifterParams)
-    names = ["max_people", "coast_s", "keep_sides", "image", "rviz"]
+    names = ["max_people", "coast_s", "require_gpu", "steady_s", "image", "rviz"]
     told = ignored_arguments(nodes, names)
-    assert len(told) == 2
-    assert "coast_s is no launch argument" in told[0] and "skeleton_lifter" in told[0]
-    assert "keep_sides is no" in told[1] and "set swap_correction of" in told[1]
+    assert len(told) == 3
+    assert told[0].startswith("require_gpu is no launch argument and is ignored: set device to")
+    assert "coast_s is no launch argument" in told[1] and "skeleton_lifter" in told[1]
+    assert told[2].endswith("set smoothing")
+
+
+def test_advanced_parameters_are_no_launch_arguments() -> None:
+    advanced = {spec.name for _, spec in ALL if spec.advanced}
+    assert {"threads", "max_gap_s", "detection_interval"} <= advanced
+    assert not advanced & set(launch_arguments(NODES))

@@ -20,9 +20,11 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Nodes that lift.launch.py starts.
 LIFT_NODES = (KeypointDetectorParams, SkeletonLifterParams)
 
+#: Head of the advanced parameters.
+_ADVANCED = "Advanced: most users leave these at their defaults. They are no launch arguments."
+
 _YAML_HEAD = """\
-# Basic parameters of the lifting nodes, at their defaults. The advanced parameters are in
-# docs/reference/parameters.md. Launch arguments win over this file.
+# The parameters of the lifting nodes, at their defaults. Launch arguments win over this file.
 # Generated from emf_ros/nodes/params.py by `make generated`: copy it, do not edit it.
 """
 
@@ -33,7 +35,7 @@ Generated from `emf_ros/nodes/params.py` by `make generated`: do not edit this p
 
 - Nodes read their parameters at start. `ros2 param describe NODE NAME` shows the same texts.
 - An unknown name or a refused value ends the node. One line says what is allowed.
-- `config/lift.yaml` holds the basic parameters at their defaults. Copy it and change the copy.
+- `config/lift.yaml` holds the parameters of detector and lifter at their defaults. Change a copy.
 - `config/` has a file for each use: `single_camera.yaml`, `several_cameras.yaml`,
   `third_party_keypoints.yaml` and `offline_replay.yaml`.
 - Set `lag` and `fov_deg` in one parameters file only. ROS merges files, and keeps the number of the
@@ -62,9 +64,10 @@ def lift_yaml() -> str:
 
 def _yaml_section(node: type[NodeParams]) -> str:
     lines = ["", f"/**/{node.node}:", "  ros__parameters:"]
-    for spec in node.specs().values():
-        if spec.advanced:
-            continue
+    specs = sorted(node.specs().values(), key=lambda spec: spec.advanced)
+    for spec in specs:
+        if spec.advanced and not any("Advanced" in line for line in lines):
+            lines += ["", f"    # {_ADVANCED}", ""]
         allowed = f" Allowed: {spec.allowed}." if spec.allowed else ""
         lines += textwrap.wrap(
             spec.text + allowed, 100, initial_indent="    # ", subsequent_indent="    # "
@@ -84,11 +87,11 @@ def _page_section(node: type[NodeParams]) -> str:
     lines += _table([spec for spec in specs if not spec.advanced])
     advanced = [spec for spec in specs if spec.advanced]
     if advanced:
-        lines += ["", "Advanced, of use in special cases only:", ""]
+        lines += ["", _ADVANCED, ""]
         lines += _table(advanced)
-    if node.replaced:
-        names = ", ".join(f"`{old}` is now `{new}`" for old, new in node.replaced.items())
-        lines += ["", f"Renamed: {names}."]
+    if node.gone:
+        lines += ["", "Parameters of older versions:", ""]
+        lines += [f"- `{old}`: {remedy}." for old, remedy in node.gone.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -21,7 +21,6 @@ def make_detector(
     min_score: float,
     model: str = "",
     device: str = "auto",
-    require_gpu: bool = False,
     detection_interval: int = DETECTION_INTERVAL,
     world_landmarks: bool = False,
     say: Callable[[str], None] = to_stderr,
@@ -35,7 +34,6 @@ def make_detector(
         min_score: minimum score of a reported person, 0..1.
         model: path of the user's .onnx file, for 'onnx', which takes no `variant`.
         device: 'auto', 'cuda' or 'cpu', see `runtime.device`; for 'onnx' and 'blazepose'.
-        require_gpu: a GPU at the start, and no fallback to the CPU later.
         detection_interval: for 'blazepose', see `DETECTION_INTERVAL`.
         world_landmarks: give each detection the model's own 3D points; 'onnx' has none.
         say: takes what happens to a GPU, a line each; by default stderr.
@@ -52,11 +50,11 @@ def make_detector(
             raise DetectorError("the detector 'onnx' has no world landmarks; use 'blazepose'")
         from .onnx import OnnxPoseDetector
 
-        return OnnxPoseDetector(model, max_people, min_score, device, require_gpu, say)
+        return OnnxPoseDetector(model, max_people, min_score, device, say)
     if backend == "mediapipe":
         from .mediapipe import MediaPipeDetector
 
-        if device == "cuda" or require_gpu:
+        if device == "cuda":
             raise DetectorError(
                 "a GPU is required and cannot be used: 'mediapipe' runs on the CPU only"
             )
@@ -71,7 +69,6 @@ def make_detector(
             device,
             detection_interval=detection_interval,
             world_landmarks=world_landmarks,
-            require_gpu=require_gpu,
             say=say,
         )
     raise DetectorError(f"unknown detector {backend!r}; known: {', '.join(BACKENDS)}")

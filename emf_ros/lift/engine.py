@@ -38,7 +38,6 @@ def make_engine(
     preset: str = "lite",
     weights: str | Path | None = None,
     device: str = "auto",
-    require_gpu: bool = False,
     threads: int | None = None,
     engine: str = "auto",
     say: Callable[[str], None] = to_stderr,
@@ -56,7 +55,6 @@ def make_engine(
         preset: which of the shipped models, when `weights` is not given.
         weights: a .safetensors or .onnx file.
         device: 'auto', 'cuda' or 'cpu', see `runtime.device`.
-        require_gpu: a GPU at the start, and no fallback to the CPU later.
         threads: of the CPU engines.
         engine: one of `ENGINES`.
         say: takes what happens to a GPU, a line each; by default stderr.
@@ -66,7 +64,7 @@ def make_engine(
         EngineError: there are no such weights, they do not load, or what was asked for is not to
             be had here.
     """
-    policy = DevicePolicy(device, require_gpu, EngineError)
+    policy = DevicePolicy(device, EngineError)
     if engine not in ENGINES:
         raise EngineError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     path = _weights_file(preset, weights)

@@ -41,7 +41,7 @@ class GpuGuard:
     Args:
         engine: on the GPU.
         make_cpu: makes the engine for the CPU.
-        policy: with `require_gpu` there is no fallback.
+        policy: with the device 'cuda' there is no fallback.
         say: takes what has happened, a line each.
         counts: where it is counted.
     """

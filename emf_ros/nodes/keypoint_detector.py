@@ -67,7 +67,6 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
                 self.counts,
                 model=self.params.model,
                 device=self.params.device,
-                require_gpu=self.params.require_gpu,
                 detection_interval=self.params.detection_interval,
                 say=self._device_says,
             )

@@ -76,12 +76,12 @@ def ignored_arguments(nodes: Iterable[type[NodeParams]], names: Iterable[str]) -
     for node in nodes:
         specs = node.specs()
         for name in given:
-            new = node.replaced.get(name, name)
-            if new in specs and not (name in specs and specs[name].launch):
-                found.append(
-                    f"{name} is no launch argument and is ignored: set {new} of {node.node} in "
-                    "params_file"
-                )
+            remedy = node.gone.get(name, "")
+            if name in specs and not specs[name].launch:
+                remedy = f"set {name} of {node.node} in params_file"
+            sentence = f"{name} is no launch argument and is ignored: {remedy}"
+            if remedy and sentence not in found:
+                found.append(sentence)
     return found
 
 

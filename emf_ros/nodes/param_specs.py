@@ -152,11 +152,11 @@ class NodeParams:
 
     Attributes:
         node: name of the node.
-        replaced: old names, and what to set in their place.
+        gone: parameters of older versions, and what to do in their place.
     """
 
     node: ClassVar[str]
-    replaced: ClassVar[Mapping[str, str]] = {}
+    gone: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
     def specs(cls) -> dict[str, ParamSpec]:
@@ -173,8 +173,8 @@ class NodeParams:
         """
         known = [f.name for f in fields(cls)]
         for name in names:
-            if name in cls.replaced:
-                raise ParamError(f"parameter '{name}' was renamed: set '{cls.replaced[name]}'")
+            if name in cls.gone:
+                raise ParamError(f"parameter '{name}' no longer exists: {cls.gone[name]}")
             if name not in known:
                 raise ParamError(f"unknown parameter '{name}'; this node has: {', '.join(known)}")
 

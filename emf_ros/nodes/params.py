@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from ..detect.factory import BACKENDS, DETECTION_INTERVAL
 from ..geometry.camera import DEFAULT_FOV_DEG
-from ..lift.engine import DEVICES, ENGINES
+from ..lift.engine import DEVICES
 from ..lift.pipeline import PipelineConfig
 from ..model.presets import presets_with_weights
 from .param_specs import NodeParams, param
@@ -30,10 +30,20 @@ IMAGE_TRANSPORTS = ("raw", "compressed")
 #: Defaults of the core.
 _CORE = PipelineConfig()
 
+#: Time constant of the jitter filter, s, and cutoff of the One Euro filter, Hz, by value of
+#: `smoothing`. 0 is no filter.
+SMOOTHING = {
+    "none": (0.0, 0.0),
+    "light": (_CORE.jitter_filter_s, _CORE.smoothing_cutoff_hz),
+    "strong": (_CORE.jitter_filter_s, 1.0),
+}
+
 
 # Parameters of several nodes have one description.
-_DEVICE = "Run the model on this device; auto uses a GPU where one works."
-_REQUIRE_GPU = "Refuse to start where the model would run on the CPU."
+_USE_CUDA = "set device to cuda, which never runs on the CPU"
+_DEVICE = (
+    "Run the model on this device; auto prefers a GPU and falls back to the CPU, cuda never does."
+)
 _MAX_PEOPLE = "Limit the number of people of each camera."
 _RECTIFIED = "Read P in place of K, without distortion: the images are rectified (image_rect)."
 _SYNCHRONOUS = "Process every message in its order, however long it takes: for bags and tests."
@@ -89,8 +99,9 @@ class KeypointDetectorParams(NodeParams):
     """Parameters of the node keypoint_detector."""
 
     node: ClassVar[str] = "keypoint_detector"
-    replaced: ClassVar[Mapping[str, str]] = {
-        "search_every": "detection_interval",
+    gone: ClassVar[Mapping[str, str]] = {
+        "search_every": "set detection_interval",
+        "require_gpu": _USE_CUDA,
     }
 
     detector: str = param(
@@ -143,6 +154,7 @@ class KeypointDetectorParams(NodeParams):
         low=0,
         high=32766,
     )
+    synchronous: bool = param(False, _SYNCHRONOUS)
     max_side: int = param(
         0,
         "Shrink images with a longer side by 2, 4 or 8; large JPEGs decode faster.",
@@ -150,9 +162,8 @@ class KeypointDetectorParams(NodeParams):
         zero="no shrinking",
         low=0,
         high=32766,
+        advanced=True,
     )
-    synchronous: bool = param(False, _SYNCHRONOUS)
-    require_gpu: bool = param(False, _REQUIRE_GPU, advanced=True)
     detection_interval: int = param(
         DETECTION_INTERVAL,
         "With blazepose, detect people in one tile per this number of landmark inferences, while "
@@ -171,10 +182,18 @@ class SkeletonLifterParams(NodeParams):
     """Parameters of the node skeleton_lifter."""
 
     node: ClassVar[str] = "skeleton_lifter"
-    replaced: ClassVar[Mapping[str, str]] = {
-        "keep_sides": "swap_correction",
-        "steady_s": "jitter_filter_s",
-        "bone_memory_s": "bone_length_memory_s",
+    gone: ClassVar[Mapping[str, str]] = {
+        "require_gpu": _USE_CUDA,
+        "engine": "the fastest engine of the device is taken",
+        "min_frames": f"tracks are TRACKED after {_CORE.min_frames} images",
+        **dict.fromkeys(("keep_sides", "swap_correction"), "left/right swaps are always corrected"),
+        **dict.fromkeys(
+            ("bone_memory_s", "bone_length_memory_s"), "bone lengths are always averaged"
+        ),
+        **dict.fromkeys(
+            ("steady_s", "jitter_filter_s", "smoothing_cutoff_hz", "smoothing_beta"),
+            "set smoothing",
+        ),
     }
 
     preset: str = param(
@@ -259,34 +278,18 @@ class SkeletonLifterParams(NodeParams):
     use_depth: bool = param(
         False, "Take distances from the topic 'depth', registered to the camera's images."
     )
-    jitter_filter_s: float = param(
-        _CORE.jitter_filter_s,
-        "Set the time constant of the filter against jumps from pose to pose; it delays no motion.",
-        unit="s",
-        zero="no filter",
-        low=0.0,
-        high=1.0,
-    )
-    smoothing_cutoff_hz: float = param(
-        _CORE.smoothing_cutoff_hz,
-        "Smooth poses by a One Euro filter with this cutoff at rest; 1 is a good value.",
-        unit="Hz",
-        zero="no filter and no delay",
-        low=0.0,
-        high=100.0,
+    smoothing: str = param(
+        "light",
+        "Filter the poses; light removes jitter without delay, strong is calmer and delays motion "
+        "by some milliseconds.",
+        choices=tuple(SMOOTHING),
+        launch=True,
     )
     rectified: bool = param(False, _RECTIFIED, launch=True)
     publish_tf: bool = param(
         False, "Publish each pelvis as a TF frame; needs the package tf2_msgs.", launch=True
     )
     synchronous: bool = param(False, _SYNCHRONOUS)
-    require_gpu: bool = param(False, _REQUIRE_GPU, advanced=True)
-    engine: str = param(
-        "auto",
-        "Run the model with this library; auto takes the fastest.",
-        choices=ENGINES,
-        advanced=True,
-    )
     threads: int = param(
         0,
         "Set the number of CPU threads of the model.",
@@ -295,40 +298,12 @@ class SkeletonLifterParams(NodeParams):
         high=64,
         advanced=True,
     )
-    min_frames: int = param(
-        _CORE.min_frames,
-        "Set the number of images until a person's state is TRACKED.",
-        low=1,
-        high=100,
-        advanced=True,
-    )
     max_gap_s: float = param(
         _CORE.max_gap_s,
         "Interpolate over gaps in the keypoints up to this time; more than two images' time.",
         unit="s",
         low=0.01,
         high=2.0,
-        advanced=True,
-    )
-    swap_correction: bool = param(
-        _CORE.swap_correction, "Correct left/right swaps of the detector.", advanced=True
-    )
-    bone_length_memory_s: float = param(
-        _CORE.bone_length_memory_s,
-        "Average a person's bone lengths over this time.",
-        unit="s",
-        zero="each pose has its own",
-        low=0.0,
-        high=3600.0,
-        advanced=True,
-    )
-    smoothing_beta: float = param(
-        _CORE.smoothing_beta,
-        "With smoothing_cutoff_hz, raise the cutoff by this much per speed.",
-        unit="Hz per m/s",
-        zero="the same cutoff at any speed",
-        low=0.0,
-        high=1000.0,
         advanced=True,
     )
 

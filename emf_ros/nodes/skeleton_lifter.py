@@ -36,7 +36,7 @@ from ..types import Frame2D, Frame3D, TrackState
 from . import conversions
 from .adapters import ThirdPartyKeypoints
 from .base import BaseNode, NodeError
-from .params import SkeletonLifterParams
+from .params import SMOOTHING, SkeletonLifterParams
 from .qos import EVERY_QOS, LATCHED_QOS, RELIABLE_QOS, SAY_NOTHING, SENSOR_QOS
 from .rate import RateMeter
 from .running import run
@@ -477,24 +477,19 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
                 self.params.preset,
                 self.params.weights or None,
                 self.params.device,
-                self.params.require_gpu,
                 self.params.threads or None,
-                self.params.engine,
                 say=self._engine_says,
                 counts=self.counts,
             )
+            jitter_filter_s, cutoff_hz = SMOOTHING[self.params.smoothing]
             config = PipelineConfig(
                 lag=lag if isinstance(lag, int) else 0,
                 max_people=self.params.max_people,
-                min_frames=self.params.min_frames,
                 coast_s=self.params.coast_s,
                 max_gap_s=self.params.max_gap_s,
-                swap_correction=self.params.swap_correction,
-                bone_length_memory_s=self.params.bone_length_memory_s,
                 person_height_m=self.params.person_height_m or math.nan,
-                jitter_filter_s=self.params.jitter_filter_s,
-                smoothing_cutoff_hz=self.params.smoothing_cutoff_hz,
-                smoothing_beta=self.params.smoothing_beta,
+                jitter_filter_s=jitter_filter_s,
+                smoothing_cutoff_hz=cutoff_hz,
             )
             pipelines = [
                 LiftPipeline(self._engine, replace(config, ground=ground), self.counts)

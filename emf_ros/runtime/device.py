@@ -1,11 +1,10 @@
 """The one policy for devices: what runs where, the fallback, and how it is said and counted.
 
 - `cpu`: the CPU.
-- `cuda`: a GPU, or a clear refusal to start.
-- `auto`: a GPU where one works; otherwise the CPU, and the description says why.
-
-A GPU that fails later is logged and counted (`gpu_lost`), and the CPU runs the same batch again and
-all that follow. Where a GPU is required, the failure is an error instead.
+- `cuda`: a GPU. Without one there is a clear refusal to start; a GPU that fails later is an error.
+- `auto`: a GPU where one works; otherwise the CPU, and the description says why. A GPU that fails
+  later is logged and counted (`gpu_lost`), and the CPU runs the same batch again and all that
+  follow.
 """
 
 from __future__ import annotations
@@ -52,18 +51,17 @@ class DevicePolicy:
     """Where something is to run.
 
     Args:
-        device: one of `DEVICES`.
-        require_gpu: a GPU must be used at the start, and later: there is no fallback.
+        device: one of `DEVICES`. With 'cuda' nothing ever runs on the CPU.
         error: type of the errors raised, with one message as its argument.
 
     Raises:
         error: an unknown device.
     """
 
-    def __init__(self, device: str, require_gpu: bool, error: type[Exception]) -> None:
+    def __init__(self, device: str, error: type[Exception]) -> None:
         if device not in DEVICES:
             raise error(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
-        self.device, self.require_gpu, self.error = device, require_gpu, error
+        self.device, self.error = device, error
 
     def choose(self, make_on_gpu: Callable[[], T], make_on_cpu: Callable[[str], T]) -> T:
         """Make something on the GPU where that works, else on the CPU.
@@ -84,7 +82,7 @@ class DevicePolicy:
                 return make_on_gpu()
             except GpuUnavailable as error:
                 reason = str(error)
-        if self.require_gpu or self.device == "cuda":
+        if self.device == "cuda":
             raise self.error(f"a GPU is required and cannot be used: {reason}")
         return make_on_cpu(reason)
 
@@ -97,7 +95,7 @@ class GpuFallback(Generic[T]):
     Args:
         runner: on the GPU, or on the CPU; then it is never replaced.
         make_cpu: makes the runner for the CPU; None where `runner` is on the CPU already.
-        policy: with `require_gpu` the failure is raised.
+        policy: with the device 'cuda' the failure is raised.
         name: of what runs, for the log.
         say: takes what has happened, a line.
         counts: where `gpu_lost` is counted.
@@ -158,7 +156,7 @@ class GpuFallback(Generic[T]):
         Raises:
             error of the policy: a GPU is required.
         """
-        if self._policy.require_gpu:
+        if self._policy.device == "cuda":
             raise self._policy.error(f"a GPU is required and has failed: {reason}")
         assert self._make_cpu is not None
         self.runner = self._make_cpu()

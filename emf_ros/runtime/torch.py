@@ -36,5 +36,5 @@ def torch_device(name: str, error: type[Exception] = ValueError) -> torch.device
         torch.cuda.set_device(device)
         return device
 
-    policy = DevicePolicy(name, False, error)
+    policy = DevicePolicy(name, error)
     return policy.choose(on_gpu, lambda reason: torch.device("cpu"))

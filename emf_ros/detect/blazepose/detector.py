@@ -93,7 +93,6 @@ class BlazePoseDetector:
         threads: number of CPU threads; None for two, or one on a single core.
         detection_interval: number of landmark inferences per tile of the person detection.
         world_landmarks: compute `Pose2D.world`, too; only an evaluation needs it.
-        require_gpu: raise DetectorError when the GPU fails, in place of a fallback to the CPU.
         say: takes a line for the log, when a GPU fails; by default it goes to stderr.
 
     Attributes:
@@ -115,12 +114,11 @@ class BlazePoseDetector:
         threads: int | None = None,
         detection_interval: int = DETECTION_INTERVAL,
         world_landmarks: bool = False,
-        require_gpu: bool = False,
         say: Callable[[str], None] = to_stderr,
     ) -> None:
         self._max_people, self._min_score = max_people, min_score
         self.refused: Counter[Reason] = Counter()
-        policy = DevicePolicy(device, require_gpu, DetectorError)
+        policy = DevicePolicy(device, DetectorError)
         self._networks = Networks(variant, threads, policy, say, self.refused)
         self._landmark_outputs: tuple[str, ...] = ("landmarks", "presence", "heatmap")
         if world_landmarks:

@@ -227,7 +227,6 @@ class OnnxPoseDetector:
         max_people: the best are reported.
         min_score: least score of a person: the model's, of a top-down one the keypoints' mean.
         device: 'auto', 'cuda' or 'cpu', see `runtime.device`.
-        require_gpu: raise DetectorError when the GPU fails, in place of a fallback to the CPU.
         say: takes what happens to a GPU, a line each; by default stderr.
 
     Attributes:
@@ -243,7 +242,6 @@ class OnnxPoseDetector:
         max_people: int,
         min_score: float,
         device: str = "auto",
-        require_gpu: bool = False,
         say: Callable[[str], None] = to_stderr,
     ) -> None:
         if not str(model):
@@ -256,7 +254,7 @@ class OnnxPoseDetector:
         self.layout = config.layout
         self._max_people, self._min_score = max_people, min_score
         self.refused: Counter[Reason] = Counter()
-        policy = DevicePolicy(device, require_gpu, DetectorError)
+        policy = DevicePolicy(device, DetectorError)
         self._pose = Network(path, config, policy, max_people, say, self.refused)
         self._finder: Network | None = None
         if config.boxes is not None and config.boxes.model is not None:
