@@ -35,8 +35,9 @@ from emf_ros.downloads.videos import ensure_four_cameras
 from emf_ros.geometry.camera import Camera
 from emf_ros.io.paths import cache_folder
 from emf_ros.io.video import FrameSource, frames_of, open_source
+from emf_ros.lift.config import PipelineConfig
 from emf_ros.lift.engine import Engine, make_engine
-from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig, lift_together
+from emf_ros.lift.pipeline import LiftPipeline, lift_together
 from emf_ros.runtime.machine import machine
 from emf_ros.skeletons import BLAZEPOSE33, H36M17, conversion_matrix
 from emf_ros.train.multiview import View, smooth, triangulate

@@ -14,8 +14,9 @@ import torch
 
 from emf_ros.geometry.camera import Camera
 from emf_ros.io.paths import share_folder
+from emf_ros.lift.config import PipelineConfig
 from emf_ros.lift.engine import Engine, OnnxEngine, TorchEngine, default_threads
-from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig
+from emf_ros.lift.pipeline import LiftPipeline
 from emf_ros.runtime.machine import load, machine
 from emf_ros.types import Frame2D, Pose2D
 

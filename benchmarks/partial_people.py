@@ -24,8 +24,9 @@ import numpy as np
 import torch
 
 from emf_ros.geometry.camera import Camera
+from emf_ros.lift.config import PipelineConfig
 from emf_ros.lift.engine import Engine, make_engine
-from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig
+from emf_ros.lift.pipeline import LiftPipeline
 from emf_ros.runtime.machine import machine
 from emf_ros.skeletons import H36M17
 from emf_ros.train.detector_errors import DetectorErrors, Failure

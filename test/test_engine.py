@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from test_model import SMALL
-from test_sides import walker
+from test_swaps import walker
 
 from emf_ros.geometry.camera import canonical_window
 from emf_ros.io.paths import share_folder

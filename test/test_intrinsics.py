@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from test_pipeline import CAMERA, engine, frame_of, pipeline_of  # noqa: F401
-from test_sides import walker
+from test_swaps import walker
 
 from emf_ros.geometry.camera import Camera
 from emf_ros.intrinsics import (

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from test_sides import exchange, walker
+from test_swaps import exchange, walker
 
 from emf_ros.geometry.camera import Camera
 from emf_ros.lift.bones import bone_lengths
+from emf_ros.lift.config import PipelineConfig
 from emf_ros.lift.engine import make_engine
-from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig, lift_together
+from emf_ros.lift.pipeline import LiftPipeline, lift_together
 from emf_ros.lift.window import NANOSECONDS
 from emf_ros.types import Frame2D, Pose2D, TrackState
 
@@ -356,11 +357,6 @@ class TestWhatFixesTheDistance:
         # The known height weighs more than the model's, whose weight is not nothing.
         assert 0.6 < (distance(person) / distance(alone) - 1) / (factor - 1) < 1.05
         assert np.linalg.det(person.root_covariance) < np.linalg.det(alone.root_covariance)
-        pipeline = pipeline_of(engine)
-        pipeline.set_height(1, height_m)
-        assert distance(last_person(pipeline, rays)) == pytest.approx(distance(person), rel=1e-6)
-        with pytest.raises(ValueError, match="height"):
-            pipeline.set_height(1, -1.7)
         with pytest.raises(ValueError, match="height"):
             pipeline_of(engine, person_height_m=0.0)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from inputs import camera_yaml
-from test_sides import walker
+from test_swaps import walker
 
 from emf_ros.cli.main import main
 from emf_ros.geometry.camera import Camera

@@ -13,8 +13,9 @@ from test_plausibility import standing
 
 import emf_ros
 from emf_ros import Camera, SkeletonTracker, TrackState
+from emf_ros.lift.config import PipelineConfig
 from emf_ros.lift.engine import EngineError
-from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig
+from emf_ros.lift.pipeline import LiftPipeline
 from emf_ros.skeletons import COCO17, H36M17
 from emf_ros.types import Frame2D, Pose2D
 

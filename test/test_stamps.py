@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from test_pipeline import STEP, by_id, engine, frame_of, pipeline_of  # noqa: F401
-from test_sides import walker
+from test_swaps import walker
 from test_tracker import ids, person
 
 from emf_ros.stamps import EQUAL_IN_A_ROW, StampFilter, StampVerdict

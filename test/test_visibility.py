@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from test_sides import walker
+from test_swaps import walker
 
 from emf_ros.geometry.camera import Camera
 from emf_ros.lift.bones import BoneMemory
+from emf_ros.lift.config import PipelineConfig
 from emf_ros.lift.engine import make_engine
-from emf_ros.lift.pipeline import LiftPipeline, PipelineConfig
+from emf_ros.lift.pipeline import LiftPipeline
 from emf_ros.lift.visibility import LEAST_SHARE, distance_spread, seen_share, with_unseen
 from emf_ros.lift.window import NANOSECONDS
 from emf_ros.skeletons import H36M17

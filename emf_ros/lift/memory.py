@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from ..types import Pose2D
-from .pipeline import MAX_STAMPS
+from .timeline import MAX_STAMPS
 
 Note = TypeVar("Note")
 

@@ -17,9 +17,10 @@ from ..people import PeopleTracker
 from ..reasons import Reason
 from ..skeletons import Layout
 from ..types import UNTRACKED, Frame2D, Frame3D, Pose2D, TrackState
+from .config import PipelineConfig
 from .engine import Engine
 from .memory import KeypointMemory
-from .pipeline import LiftPipeline, PipelineConfig
+from .pipeline import LiftPipeline
 from .window import NANOSECONDS
 
 

@@ -17,47 +17,23 @@ Shapes: P people, T frames of the window, 17 joints. Frame: the camera's optical
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..geometry.camera import Camera, CameraError
 from ..reasons import Reason
-from .bones import BoneMemory, bone_lengths, with_bone_lengths
+from ..types import Pose3D, TrackState
+from .bones import bone_lengths, with_bone_lengths
+from .config import PipelineConfig
 from .depth import trunk_depth, with_depth
+from .forward import Windows
 from .ground import GroundPlane, on_ground
 from .height import height_scale
 from .root import solve_root, steady_root
-from .sides import SideKeeper
-from .smoothing import OneEuroFilter, WindowFilter
+from .tracks import Track
 from .visibility import LEAST_SHARE, distance_spread, seen_share, with_unseen
-from .window import KeypointHistory
-
-if TYPE_CHECKING:
-    from .pipeline import PipelineConfig, Windows
-
-
-@dataclass
-class Track:
-    """What is kept of one person from image to image.
-
-    Attributes:
-        history: of the keypoints.
-        bones: memory of bone lengths; None where each pose keeps its own.
-        sides: swap correction; None without it.
-        jitter: filter between windows; None without it.
-        smoothing: One Euro filter; None without it.
-        score: of the person in the newest image.
-    """
-
-    history: KeypointHistory
-    bones: BoneMemory | None
-    sides: SideKeeper | None
-    jitter: WindowFilter | None
-    smoothing: OneEuroFilter | None
-    score: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +44,6 @@ class StageContext:
         config: of the pipeline.
         rate_hz: of the window's frames.
         camera: intrinsics of the images; camera_known: whether they are the camera's own.
-        heights_m: standing heights by track id, where they are known.
         depth: (H, W) depth image of the described moment, None where there is none; depths_wait:
             whether depth images have come at all.
         counts: of what is refused, by reason. Stages add to it.
@@ -78,7 +53,6 @@ class StageContext:
     rate_hz: float
     camera: Camera | None
     camera_known: bool
-    heights_m: Mapping[int, float]
     depth: np.ndarray | None
     depths_wait: bool
     counts: Counter[Reason]
@@ -175,12 +149,9 @@ def remember_bone_lengths(batch: PoseBatch, context: StageContext) -> PoseBatch:
 
 def scale_to_height(batch: PoseBatch, context: StageContext) -> PoseBatch:
     """Scale people of a known height to it; what is not known of the size widens the distance."""
-    known = [
-        context.heights_m.get(track_id, context.config.person_height_m)
-        for track_id in batch.windows.tracks
-    ]
     lengths = bone_lengths(batch.window_m[:, batch.windows.frame])
-    factor, spread = height_scale(lengths, np.array(known))
+    heights_m = np.full(len(lengths), context.config.person_height_m)
+    factor, spread = height_scale(lengths, heights_m)
     return replace(
         batch,
         window_m=factor[:, None, None, None] * batch.window_m,
@@ -310,3 +281,43 @@ STAGES: tuple[Stage, ...] = (
     measure_distance,
     refuse_unsure_roots,
 )
+
+
+def poses_of(batch: PoseBatch, context: StageContext) -> list[Pose3D]:
+    """The people of a batch that has passed the stages; joints that were not seen are NaN."""
+    return [
+        _pose(batch, context, row, track_id) for row, track_id in enumerate(batch.windows.tracks)
+    ]
+
+
+def _pose(batch: PoseBatch, context: StageContext, row: int, track_id: int) -> Pose3D:
+    track, described_ns = batch.windows.tracks[track_id], batch.windows.stamp_ns
+    is_warm = track.history.observed >= context.config.min_frames
+    state = TrackState.TRACKED if is_warm else TrackState.WARMING_UP
+    if track.history.newest_ns < described_ns:
+        state = TrackState.COASTING
+    if not batch.usable[row]:
+        # The person has not been seen for so long that the window is empty.
+        context.counts[Reason.NO_POSE] += 1
+        return Pose3D.unknown(track_id, state)
+    known = batch.seen[row].copy()
+    # All other joints are relative to the pelvis: it is known while any of them is.
+    known[0] |= known.any()
+    placed, unknown = bool(batch.placed[row]), np.full(3, np.nan)
+    joints = np.where(known[:, None], batch.joints[row], np.nan)
+    root = batch.root[row] if placed else unknown
+    if track.smoothing is not None:
+        smooth = track.smoothing.filter(described_ns, np.vstack([root, joints]))
+        root, joints = smooth[0], smooth[1:]
+    return Pose3D(
+        track_id,
+        state,
+        track.score,
+        joints + root if placed else joints,
+        np.where(known, batch.windows.scores[row, batch.windows.frame], 0.0),
+        np.where(known, batch.spread_m[row], np.nan),
+        root,
+        placed,
+        batch.covariance[row] if placed else np.full((3, 3), np.nan),
+        batch.velocity[row] if placed else unknown,
+    )

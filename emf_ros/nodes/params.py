@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from ..detect.factory import BACKENDS, DETECTION_INTERVAL
 from ..geometry.camera import DEFAULT_FOV_DEG
+from ..lift.config import PipelineConfig
 from ..lift.engine import DEVICES
-from ..lift.pipeline import PipelineConfig
 from ..model.presets import presets_with_weights
 from .param_specs import NodeParams, param
 

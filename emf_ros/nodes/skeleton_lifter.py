@@ -25,10 +25,11 @@ from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray, SkeletonLayout
 from ..geometry.camera import CameraError
 from ..intrinsics import IntrinsicsFilter
 from ..io.images import ImageError
+from ..lift.config import PipelineConfig
 from ..lift.engine import EngineError, make_engine
 from ..lift.ground import GroundPlane
 from ..lift.lag import AutoLag
-from ..lift.pipeline import LiftPipeline, PipelineConfig, lift_together
+from ..lift.pipeline import LiftPipeline, lift_together
 from ..reasons import Reason
 from ..skeletons import Layout, get_layout
 from ..stamps import CONFIRM_NS, StampVerdict

@@ -3,7 +3,7 @@
 A 2D detector takes the left limbs for the right ones now and then, for a picture or for half a
 second. Scores do not show it. The motion does: a limb cannot jump to the place of the other one.
 
-`SideKeeper` is a hidden Markov model with one state per combination of swapped groups of joints
+`SwapCorrector` is a hidden Markov model with one state per combination of swapped groups of joints
 (hips, legs, shoulders, arms). Each state keeps its own prediction of the joints' motion. The most
 likely sequence of states explains all keypoints so far (Viterbi's algorithm), so that the evidence
 for a swap and against it adds up over time. All rates are per second, so that the same motion has
@@ -80,7 +80,7 @@ _UNSEEN = 1.0
 
 
 @dataclass
-class Kept:
+class Corrected:
     """One observation after the correction.
 
     Attributes:
@@ -129,7 +129,7 @@ class _Step:
     turned: np.ndarray
 
 
-class SideKeeper:
+class SwapCorrector:
     """Left/right swap correction of one person, of keypoints in h36m17.
 
     Args:
@@ -150,7 +150,7 @@ class SideKeeper:
         self._variance = np.zeros((3, _STATES, len(_SIDED)))
         self._past: deque[_Step] = deque()
 
-    def keep(self, stamp_ns: int, rays: np.ndarray, scores: np.ndarray) -> Kept:
+    def correct(self, stamp_ns: int, rays: np.ndarray, scores: np.ndarray) -> Corrected:
         """Correct one observation.
 
         Args:
@@ -164,7 +164,7 @@ class SideKeeper:
             step_s = (stamp_ns - self._stamp_ns) / NANOSECONDS
         self._measure_size(rays[seen], step_s)
         if not self._size > 0:
-            return Kept(rays, scores, False, [])
+            return Corrected(rays, scores, False, [])
         points, seen, scores_of = rays[_SIDED], seen[_SIDED], scores[_SIDED]
         noise = (self._size * _NOISE * (1.0 + _NOISE_GROWTH * (1.0 - scores_of))) ** 2
         if self._stamp_ns is None:
@@ -174,7 +174,7 @@ class SideKeeper:
         else:
             self._predict(step_s)
             before, turned = self._advance(points, seen, noise, step_s)
-        self._correct(points, seen, noise)
+        self._update(points, seen, noise)
         self._cost -= self._cost.min()
         self._stamp_ns = stamp_ns
 
@@ -184,7 +184,7 @@ class SideKeeper:
         while self._past[0].stamp_ns < stamp_ns - self._span_ns:
             self._past.popleft()
         order = _order(code)
-        return Kept(rays[order], scores[order], state != 0, self._revise())
+        return Corrected(rays[order], scores[order], state != 0, self._revise())
 
     def _measure_size(self, points: np.ndarray, step_s: float) -> None:
         size = float(np.hypot(*np.ptp(points, axis=0))) if len(points) > 1 else 0.0
@@ -250,7 +250,7 @@ class SideKeeper:
         self._variance = self._variance[:, row, index]
         return before, turned
 
-    def _correct(self, points: np.ndarray, seen: np.ndarray, noise: np.ndarray) -> None:
+    def _update(self, points: np.ndarray, seen: np.ndarray, noise: np.ndarray) -> None:
         """Update each state's joints with the keypoints as it orders them (Kalman filter)."""
         index = np.where(_SWAPPED, _OTHER, np.arange(len(_SIDED)))
         points, seen, noise = points[index], seen[index], noise[index]

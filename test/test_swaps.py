@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emf_ros.lift.sides import SideKeeper
+from emf_ros.lift.swaps import SwapCorrector
 from emf_ros.lift.window import NANOSECONDS, KeypointHistory
 from emf_ros.skeletons import H36M17
 
@@ -37,14 +37,14 @@ RATES_HZ = (10.0, 15.0, 30.0, 60.0, 120.0)
 CLOSE = 0.03
 
 
-def feed(keeper, points, rate_hz=30.0, scores=None):
+def feed(corrector, points, rate_hz=30.0, scores=None):
     """The kept points (T, 17, 2) as they came, then as revised, and whether each was swapped."""
     scores = np.ones(points.shape[:2]) if scores is None else scores
     history = KeypointHistory(60.0, 0.4)
     live, swapped, stamps = [], [], []
     for t, (p, s) in enumerate(zip(points, scores, strict=True)):
         stamps.append(round(t / rate_hz * NANOSECONDS))
-        kept = keeper.keep(stamps[-1], p, s)
+        kept = corrector.correct(stamps[-1], p, s)
         for stamp_ns, order in kept.revised:
             history.reorder(stamp_ns, order)
         history.add(stamps[-1], kept.rays, kept.scores)
@@ -79,7 +79,7 @@ def test_a_swap_is_corrected_at_any_frame_rate(rate_hz, joints, seconds):
     first = round(1.2 * rate_hz)
     wrong = range(first, first + max(1, round(seconds * rate_hz)))
     live, revised, swapped = feed(
-        SideKeeper(), exchange(truth + noise(truth.shape), wrong, joints), rate_hz
+        SwapCorrector(), exchange(truth + noise(truth.shape), wrong, joints), rate_hz
     )
     for kept in (live, revised):
         assert np.linalg.norm(kept - truth, axis=-1).max() < CLOSE * size(truth)
@@ -98,7 +98,7 @@ def test_a_detector_that_alternates_is_corrected_at_any_frame_rate(rate_hz):
     arms = [j for j, name in enumerate(H36M17.joints) if name.split("_")[-1] in ("elbow", "wrist")]
     seen[half, arms] = 0.5 * (truth[half, arms] + truth[half][MIRROR][arms])
     seen[half, LEGS] = truth[half, LEGS]
-    live, _, _ = feed(SideKeeper(), seen, rate_hz)
+    live, _, _ = feed(SwapCorrector(), seen, rate_hz)
     off = np.linalg.norm(live - truth, axis=-1).mean(axis=-1) > 0.5 * CLOSE * size(truth)
     assert set(np.flatnonzero(off)) <= {half}
 
@@ -108,7 +108,7 @@ def test_a_detector_that_alternates_is_corrected_at_any_frame_rate(rate_hz):
 def test_right_sides_are_left_alone_at_any_frame_rate(rate_hz, turned):
     truth = walker(round(3 * rate_hz), rate_hz, turned)
     noisy = truth + 3 * noise(truth.shape, 1)
-    live, revised, swapped = feed(SideKeeper(), noisy, rate_hz)
+    live, revised, swapped = feed(SwapCorrector(), noisy, rate_hz)
     assert np.array_equal(live, noisy) and np.allclose(revised, noisy) and not any(swapped)
 
 
@@ -130,7 +130,7 @@ def flailing(rate_hz, seed, seconds=4):
 
 @pytest.mark.parametrize("rate_hz", [10.0, 30.0, 60.0])
 def test_limbs_that_go_astray_are_hardly_ever_swapped(rate_hz):
-    swapped = [feed(SideKeeper(), flailing(rate_hz, seed), rate_hz)[2] for seed in range(5)]
+    swapped = [feed(SwapCorrector(), flailing(rate_hz, seed), rate_hz)[2] for seed in range(5)]
     assert np.mean([np.mean(s) for s in swapped]) < 0.05 and sum(map(any, swapped)) <= 1
 
 
@@ -139,7 +139,7 @@ def test_a_person_who_turns_round_is_not_swapped(rate_hz):
     """The sides cross in the picture, as they do in the world."""
     angles = np.linspace(0, np.pi, round(rate_hz))
     truth = np.stack([walker(1, turned=a)[0] for a in angles])
-    live, _, swapped = feed(SideKeeper(), truth, rate_hz)
+    live, _, swapped = feed(SwapCorrector(), truth, rate_hz)
     assert np.array_equal(live, truth) and not any(swapped)
 
 
@@ -149,7 +149,7 @@ def test_a_lasting_contradiction_is_believed_after_the_same_time_at_any_frame_ra
         truth = walker(round(3 * rate_hz), rate_hz)
         first = round(rate_hz)
         live, revised, swapped = feed(
-            SideKeeper(), exchange(truth, range(first, len(truth))), rate_hz
+            SwapCorrector(), exchange(truth, range(first, len(truth))), rate_hz
         )
         assert swapped[first] and not swapped[-1]
         lasted.append(sum(swapped) / rate_hz)
@@ -163,16 +163,16 @@ def test_a_lasting_contradiction_is_believed_after_the_same_time_at_any_frame_ra
 
 def test_a_swap_at_the_start_is_found_and_revised():
     truth = walker(60)
-    live, revised, _ = feed(SideKeeper(), exchange(truth, range(3)))
+    live, revised, _ = feed(SwapCorrector(), exchange(truth, range(3)))
     assert np.array_equal(live[12:], truth[12:])
     assert np.allclose(revised, truth)
 
 
 def test_a_long_gap_is_no_evidence_of_a_swap():
     truth = walker(30)
-    keeper = SideKeeper()
-    feed(keeper, truth)
-    kept = keeper.keep(3 * NANOSECONDS, truth[-1, MIRROR], np.ones(17))
+    corrector = SwapCorrector()
+    feed(corrector, truth)
+    kept = corrector.correct(3 * NANOSECONDS, truth[-1, MIRROR], np.ones(17))
     assert not kept.swapped and np.array_equal(kept.rays, truth[-1, MIRROR])
 
 
@@ -180,23 +180,23 @@ def test_missing_joints_say_nothing_and_scores_move_with_their_joints():
     truth = walker(31)
     scores = np.tile(np.linspace(0.5, 1.0, 17), (31, 1))
     scores[:, H36M17.index("left_wrist")] = 0.0
-    keeper = SideKeeper()
-    feed(keeper, truth[:30], scores=scores[:30])
-    kept = keeper.keep(NANOSECONDS, truth[30, MIRROR], scores[30, MIRROR])
+    corrector = SwapCorrector()
+    feed(corrector, truth[:30], scores=scores[:30])
+    kept = corrector.correct(NANOSECONDS, truth[30, MIRROR], scores[30, MIRROR])
     assert kept.swapped
     assert np.allclose(kept.rays, truth[30]) and np.allclose(kept.scores, scores[30])
-    kept = keeper.keep(NANOSECONDS + 33_000_000, 0 * truth[30], np.zeros(17))
+    kept = corrector.correct(NANOSECONDS + 33_000_000, 0 * truth[30], np.zeros(17))
     assert not kept.scores.any()
 
 
 def test_nothing_seen_at_all_is_given_back_as_it_came():
-    kept = SideKeeper().keep(0, np.zeros((17, 2)), np.zeros(17))
+    kept = SwapCorrector().correct(0, np.zeros((17, 2)), np.zeros(17))
     assert not kept.swapped and not kept.scores.any() and np.isfinite(kept.rays).all()
 
 
 def test_two_people_do_not_share_a_memory():
     truth = walker(60)
-    first, second = SideKeeper(), SideKeeper()
+    first, second = SwapCorrector(), SwapCorrector()
     feed(first, exchange(truth, range(30, 60)))
     live, _, swapped = feed(second, exchange(truth, [30]))
     assert swapped[30] and np.allclose(live, truth)

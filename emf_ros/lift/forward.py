@@ -1,0 +1,82 @@
+"""The windows that the model is given, and one forward pass for those of several cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..geometry.camera import CanonicalWindow, canonical_window
+from ..model.presets import LifterConfig
+from ..skeletons import get_layout
+from ..stamps import NANOSECONDS
+from .batching import Lifted
+from .engine import Engine
+from .tracks import Track
+
+
+@dataclass
+class Windows:
+    """The windows of one camera's people: P windows of T frames.
+
+    Attributes:
+        stamp_ns: of the image to be described, ns.
+        lag_ns: how much older it is than the newest image, ns.
+        frame: index of the frame that describes it, 0..T-1.
+        tracks: the people, by id.
+        rays: (P, T, 17, 2) on the plane z = 1; 0 where missing.
+        scores: (P, T, 17) 0..1; 0 where missing.
+        canonical: the windows as the model takes them.
+    """
+
+    stamp_ns: int
+    lag_ns: int
+    frame: int
+    tracks: dict[int, Track]
+    rays: np.ndarray
+    scores: np.ndarray
+    canonical: CanonicalWindow
+
+    @classmethod
+    def of(
+        cls, tracks: dict[int, Track], stamp_ns: int, newest_ns: int, lag: int, model: LifterConfig
+    ) -> Windows:
+        """The windows in which an image stands `lag` frames before the end.
+
+        Args:
+            tracks: of the people, by id; each has an observation by `stamp_ns`.
+            stamp_ns: of the image to be described, ns.
+            newest_ns: of the newest image, ns; frames after it repeat it.
+            lag: frames of the model.
+            model: length and rate of the windows, and their layout.
+        """
+        frame = model.frames - 1 - lag
+        step_ns = NANOSECONDS / model.rate_hz
+        steps = np.round((np.arange(model.frames) - frame) * step_ns).astype(np.int64)
+        times = np.minimum(stamp_ns + steps, newest_ns)
+        rays = np.zeros((len(tracks), model.frames, len(get_layout(model.layout)), 2))
+        scores = np.zeros(rays.shape[:-1])
+        for row, track in enumerate(tracks.values()):
+            rays[row], scores[row] = track.history.resample(times)
+        canonical = canonical_window(rays, scores)
+        return cls(stamp_ns, newest_ns - stamp_ns, frame, tracks, rays, scores, canonical)
+
+
+def run_model(engine: Engine, windows: Sequence[Windows]) -> list[Lifted]:
+    """Run the model on the windows of several cameras, in one forward pass.
+
+    Args:
+        engine: runs the model.
+        windows: one for each camera, of P people; P may be 0.
+
+    Returns:
+        for each camera positions (P, T, 17, 3) m and their standard deviation (P, T, 17) m, see
+        `Engine.lift`.
+    """
+    if not windows:
+        return []
+    keypoints = np.concatenate([one.canonical.keypoints for one in windows]).astype(np.float32)
+    positions, stddev = engine.lift(keypoints)
+    cuts = np.cumsum([len(one.tracks) for one in windows])[:-1]
+    return list(zip(np.split(positions, cuts), np.split(stddev, cuts), strict=True))
