@@ -91,7 +91,7 @@ def test_only_model_training_and_torch_engines_import_torch() -> None:
     at_once = outside(importers("torch", late=False), "model/", "train/")
     assert at_once == {"runtime/torch.py"}
     late = outside(importers("torch"), "model/", "train/")
-    assert late == {"runtime/torch.py", "lift/torch_engine.py", "cli/main.py"}
+    assert late == {"runtime/torch.py", "lift/torch_engine.py", "cli/weights.py"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from inputs import write_clip
 
 from emf_ros.geometry.camera import Camera, CameraError
-from emf_ros.io.calibration import choose_camera, read_camera
+from emf_ros.io.calibration.reader import choose_camera, read_camera
 from emf_ros.io.video import open_source
 
 SIZE = (1280, 720)

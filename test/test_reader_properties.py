@@ -19,7 +19,7 @@ from test_recording import keypoints
 from emf_ros.detect.onnx.config import load_config
 from emf_ros.detect.protocol import DetectorError
 from emf_ros.geometry.camera import CameraError
-from emf_ros.io.calibration import read_camera
+from emf_ros.io.calibration.reader import read_camera
 from emf_ros.io.recordings import RecordingError, load_recording
 from emf_ros.model.presets import PRESETS, LifterConfig
 from emf_ros.train.evaluate import EvaluationError

@@ -87,7 +87,7 @@ def camera_of(
     Raises:
         CameraError: the intrinsics cannot be used.
     """
-    from ..io.calibration import choose_camera
+    from ..io.calibration.reader import choose_camera
 
     camera, notes = choose_camera(size, args.camera_info, args.fov, pixel_aspect, args.rectified)
     for note in notes:

@@ -174,7 +174,7 @@ class Camera:
         Raises:
             CameraError: the file cannot be read or lacks what it needs; the message names it.
         """
-        from ..io.calibration import read_camera
+        from ..io.calibration.reader import read_camera
 
         return read_camera(path, rectified)
 

@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from ..geometry.camera import Camera, CameraError
-from ..io.calibration import choose_camera, read_camera
+from ..io.calibration.reader import choose_camera, read_camera
 from ..io.video import FrameSource, VideoError, losses, open_source
 from ..reasons import Reason
 from . import conversions

@@ -1,0 +1,1 @@
+"""Calibration files of several programs; docs/reference/calibration.md lists the formats."""
