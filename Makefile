@@ -40,7 +40,7 @@ demo: env
 	@$(PY) -m emf_ros.nodes.demo $${VIDEO:+--video "$$VIDEO"} $(DEMO)
 
 test: env
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 golden: env
 	@$(PY) benchmarks/golden.py

@@ -12,12 +12,11 @@ import pytest
 from emf_ros.io.recordings import load_recording
 
 
-@pytest.mark.timeout(600)
 def test_demo_turns_the_video_into_skeletons(tmp_path):
     """Exit code, closing line, recording, picture and summary of a run over the whole video."""
     # At a third of its rate, so that a busy machine keeps up too.
     command = [sys.executable, "-m", "emf_ros.nodes.demo", "--out", str(tmp_path), "--rate", "10"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=550)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "skeleton messages" in done.stdout.splitlines()[-1]
 
@@ -79,7 +78,7 @@ def test_demo_plays_a_file_of_any_name(tmp_path, demo_frames):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "emf_ros.nodes.demo", "--out", str(out), "--rate", "5"]
     done = subprocess.run(
-        [*command, "--video", str(path), "--lag", "1"], capture_output=True, text=True, timeout=280
+        [*command, "--video", str(path), "--lag", "1"], capture_output=True, text=True, timeout=800
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads((out / "summary.json").read_text())["images"] > 10
@@ -92,7 +91,7 @@ def test_demo_names_a_video_that_is_not_there(tmp_path):
     """A wrong path ends with one line and a code, before any node is started."""
     command = [sys.executable, "-m", "emf_ros.nodes.demo", "--out", str(tmp_path)]
     done = subprocess.run(
-        [*command, "--video", "/no/such.mp4"], capture_output=True, text=True, timeout=120
+        [*command, "--video", "/no/such.mp4"], capture_output=True, text=True, timeout=800
     )
     assert done.returncode == 1
     assert "/no/such.mp4" in done.stderr

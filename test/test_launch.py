@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ros_session import TIMEOUT_S
 
 from emf_ros.nodes.launch_arguments import launch_arguments
 from emf_ros.nodes.param_specs import NodeParams
@@ -320,7 +321,7 @@ def test_launched_nodes_run_with_the_file_and_the_arguments(
     finally:
         # Launch hands the interrupt on to the nodes.
         process.send_signal(signal.SIGINT)
-        code = process.wait(60)
+        code = process.wait(TIMEOUT_S)
     assert code == 0, log.read_text()
     assert "Traceback" not in log.read_text()
     # Launch itself takes any name.

@@ -43,7 +43,7 @@ def lifted(clip) -> Path:
         ],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=800,
     )
     assert done.returncode == 0, done.stderr
     assert "2 people" in done.stdout.splitlines()[-1]

@@ -116,7 +116,7 @@ def test_the_demo_does_not_replace_its_video(tmp_path):
     video = tmp_path / "overlay.mp4"
     video.write_bytes(CONTENT)
     command = [sys.executable, "-m", "emf_ros.nodes.demo", "--video", video, "--out", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800)
     assert done.returncode == 1 and "it is the input" in done.stderr
     assert len(done.stderr.splitlines()) == 1 and video.read_bytes() == CONTENT
 
@@ -382,7 +382,7 @@ def test_a_full_disk_is_called_that_by_the_video_writer(tmp_path, not_run):
         env={**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{os.getcwd()}"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=800,
     )
     assert "OutputError: cannot write out.mp4: no space left on the device" in done.stderr
     assert done.stdout.split() == ["old", "out.mp4"]
@@ -409,7 +409,7 @@ def test_a_file_that_grows_too_large_is_called_that(tmp_path):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=800,
     )
     assert "OutputError: cannot write out.npz: the file is larger" in done.stderr
     assert not out.exists() and os.listdir(tmp_path) == []
@@ -509,5 +509,5 @@ except KeyboardInterrupt as interrupt:
         assert process.stdout is not None and process.stdout.readline() == "writing\n"
         assert len(os.listdir(tmp_path)) == 1
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate(timeout=800)
         assert process.returncode == number and os.listdir(tmp_path) == []
