@@ -78,8 +78,8 @@ def test_both_methods_are_measured_on_real_people(pictures, camera):
         assert len(figures["heights_m"]) == report["people"]
         assert all(1.0 < height < 2.0 for height in figures["heights_m"])
     # What a window of frames is for.
-    for shaking in ("acceleration_m_s2", "bone_variation"):
-        assert report[OURS][shaking] < 0.6 * report[BLAZEPOSE][shaking]
+    for shaking in ("acceleration_m_s2", "bone_variation", "distance_speed_m_s"):
+        assert report[OURS][shaking] < 0.6 * report[BLAZEPOSE][shaking], shaking
     assert "MPJPE" not in "".join(video_table(report))
 
 

@@ -287,12 +287,13 @@ class Camera:
         """Pixels to rays, with the lens's distortion taken out.
 
         Args:
-            points: (..., 2) px; NaN stays NaN.
+            points: (..., 2) px; the ray of NaN or infinity is NaN.
 
         Returns:
             (..., 2): x/z and y/z. NaN where the lens model has no ray that ends at the pixel.
         """
         points = np.asarray(points, dtype=np.float64)
+        points = np.where(np.isfinite(points), points, np.nan)
         flat = points.reshape(-1, 2) - self._skew(points.reshape(-1, 2))
         if not self.distortion.any() and self.model not in _FISHEYE_MODELS:
             focal = self.matrix[[0, 1], [0, 1]]
