@@ -234,3 +234,11 @@ def demo_keypoints(demo_frames: list[np.ndarray]) -> list[list[tuple[int, np.nda
     frames = [people for people in frames if len(people) == 2]
     assert len(frames) >= 25
     return frames
+
+
+@pytest.fixture
+def bvh(tmp_path: Path) -> Callable[..., Path]:
+    """Write a figure with known joints as a BVH file, see `mocap_samples.bvh_writer`."""
+    from mocap_samples import bvh_writer
+
+    return bvh_writer(tmp_path)

@@ -7,8 +7,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from test_mocap_import import SMPL_TREE as TREE
-from test_mocap_import import (
+from mocap_samples import SMPL_TREE as TREE
+from mocap_samples import (
     acclaim_motion,
     angles,
     assert_same_pose,
