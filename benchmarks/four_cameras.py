@@ -33,8 +33,9 @@ import numpy as np
 from emf_ros.detect.factory import make_detector
 from emf_ros.downloads.videos import ensure_four_cameras
 from emf_ros.geometry.camera import Camera
+from emf_ros.io.frame_source import FrameSource
 from emf_ros.io.paths import cache_folder
-from emf_ros.io.video import FrameSource, frames_of, open_source
+from emf_ros.io.video import frames_of, open_source
 from emf_ros.lift.config import PipelineConfig
 from emf_ros.lift.engine import Engine, make_engine
 from emf_ros.lift.pipeline import LiftPipeline, lift_together

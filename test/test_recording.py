@@ -336,8 +336,8 @@ def test_a_signal_keeps_what_was_lifted(tmp_path, monkeypatch, capfd, number, la
     before = signal.getsignal(number)
     assert main([str(word) for word in words]) == 128 + number
     lines = capfd.readouterr().err.splitlines()
-    assert lines[-1] == f"emf-ros: interrupted: 10 of {IMAGES} images are in {out}"
-    assert any(line.startswith("stopping after this image") for line in lines)
+    assert lines[-1] == f"emf-ros: interrupted: 10 of {IMAGES} frames are in {out}"
+    assert any(line.startswith("stopping after this frame") for line in lines)
     assert load_recording(out).frame.tolist() == list(range(10))
     assert signal.getsignal(number) == before
 

@@ -14,16 +14,17 @@ from inputs import write_clip
 from matroska import jpegs, write_matroska
 
 from emf_ros.cli.main import main
+from emf_ros.io.frame_source import VideoError
 from emf_ros.io.recordings import load_recording
 from emf_ros.io.render.video import playback_rate_hz, render_recording
-from emf_ros.io.video import VideoError, frames_of, losses, open_source
+from emf_ros.io.video import frames_of, losses, open_source
 
 COUNT = 40
 RATE_HZ = 20.0
 SIZE = (128, 96)
 
 
-def pictures(count: int = COUNT, size: tuple[int, int] = SIZE) -> list[np.ndarray]:
+def frames(count: int = COUNT, size: tuple[int, int] = SIZE) -> list[np.ndarray]:
     """Pictures with a texture that moves, so that every codec has something to keep."""
     noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     smooth = cv2.GaussianBlur(noise, (0, 0), 3)
@@ -37,14 +38,14 @@ def encoded(path: Path, codec: str, shown: list[np.ndarray], rate_hz: float = RA
         str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), rate_hz, size
     )
     assert writer.isOpened()
-    for picture in shown:
-        writer.write(picture)
+    for frame in shown:
+        writer.write(frame)
     writer.release()
     return path
 
 
 def packets_of(path: Path) -> list[bytes]:
-    """The encoded pictures of a file."""
+    """The encoded frames of a file."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     assert capture.set(cv2.CAP_PROP_FORMAT, -1)
     out = []
@@ -65,7 +66,7 @@ def damage(path: Path, begin: float, end: float) -> Path:
 
 
 def read(path: Path | str, rate_hz: float | None = None) -> tuple[list[int], np.ndarray]:
-    """Numbers and times, s, of the pictures of a source that can be read."""
+    """Numbers and times, s, of the frames of a source that can be read."""
     source = open_source(path, rate_hz)
     seen = [(number, time_s) for number, time_s, _ in frames_of(source)]
     source.close()
@@ -83,7 +84,7 @@ STEPS_MS = {
 @pytest.mark.parametrize("steps_ms", STEPS_MS.values(), ids=STEPS_MS.keys())
 def test_times_are_the_containers(tmp_path: Path, steps_ms: list[int]) -> None:
     times_ms = list(accumulate(steps_ms, initial=700))
-    path = write_matroska(tmp_path / "v.mkv", jpegs(pictures(len(times_ms))), times_ms)
+    path = write_matroska(tmp_path / "v.mkv", jpegs(frames(len(times_ms))), times_ms)
     source = open_source(path)
     expected = (np.array(times_ms) - 700) / 1000
     numbers, times = read(path)
@@ -100,14 +101,14 @@ def test_times_are_the_containers(tmp_path: Path, steps_ms: list[int]) -> None:
 
 @pytest.mark.parametrize("rate_hz", [0.5, 29.97, 300.0, 1000.0])
 def test_a_constant_rate_is_kept_at_any_rate(tmp_path: Path, rate_hz: float) -> None:
-    path = write_clip(tmp_path / "v.mp4", pictures(12), rate_hz)
+    path = write_clip(tmp_path / "v.mp4", frames(12), rate_hz)
     numbers, times = read(path)
     assert numbers == list(range(12)) and np.allclose(times, np.arange(12) / rate_hz, rtol=1e-3)
 
 
 def test_a_given_rate_scales_the_times(tmp_path: Path) -> None:
     """A slow-motion video: the steps keep their proportions."""
-    path = write_matroska(tmp_path / "v.mkv", jpegs(pictures(5)), [0, 100, 200, 400, 800])
+    path = write_matroska(tmp_path / "v.mkv", jpegs(frames(5)), [0, 100, 200, 400, 800])
     _, times = read(path, 50.0)
     assert np.allclose(times, np.array([0, 1, 2, 4, 8]) / 100)
     for rate_hz in (0.0, -3.0, float("nan")):
@@ -117,14 +118,14 @@ def test_a_given_rate_scales_the_times(tmp_path: Path) -> None:
 
 def test_a_stream_without_times_says_so_and_takes_a_rate(tmp_path: Path) -> None:
     path = tmp_path / "v.mjpeg"
-    path.write_bytes(b"".join(jpegs(pictures(10))))
+    path.write_bytes(b"".join(jpegs(frames(10))))
     assert "holds no times" in open_source(path).notice
     _, times = read(path, 8.0)
     assert np.allclose(times, np.arange(10) / 8)
 
 
-def test_hidden_frames_of_vp8_are_no_pictures(tmp_path: Path) -> None:
-    packets = packets_of(encoded(tmp_path / "v.webm", "VP80", pictures(10)))
+def test_hidden_frames_of_vp8_are_no_frames(tmp_path: Path) -> None:
+    packets = packets_of(encoded(tmp_path / "v.webm", "VP80", frames(10)))
     # The second one once more before it, with the bit that shows it cleared.
     hidden = bytes([packets[1][0] & ~0x10]) + packets[1][1:]
     times_ms = [0, 49, *range(50, 500, 50)]
@@ -150,7 +151,7 @@ def test_hidden_frames_of_vp8_are_no_pictures(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_stretch_shifts_nothing(tmp_path: Path, name: str, codec: str) -> None:
-    path = encoded(tmp_path / name, codec, pictures(size=(320, 180)))
+    path = encoded(tmp_path / name, codec, frames(size=(320, 180)))
     numbers, times = read(path)
     assert numbers == list(range(COUNT)) and np.allclose(times, np.arange(COUNT) / RATE_HZ)
     source = open_source(damage(path, 0.4, 0.55))
@@ -160,12 +161,12 @@ def test_a_damaged_stretch_shifts_nothing(tmp_path: Path, name: str, codec: str)
     assert 3 <= lost <= 15
     assert numbers[0] == 0 and numbers[-1] == COUNT - 1
     assert np.allclose([time_s for _, time_s in seen], np.array(numbers) / RATE_HZ)
-    assert losses(source) == [f"{lost} of {COUNT} pictures could not be read"]
+    assert losses(source) == [f"{lost} of {COUNT} frames could not be read"]
 
 
 @pytest.mark.parametrize(("begin", "end"), [(0.02, 0.2), (0.7, 0.93)], ids=["begin", "end"])
 def test_a_damaged_begin_and_end_are_counted(tmp_path: Path, begin: float, end: float) -> None:
-    path = damage(encoded(tmp_path / "v.mp4", "MJPG", pictures()), begin, end)
+    path = damage(encoded(tmp_path / "v.mp4", "MJPG", frames()), begin, end)
     source = open_source(path)
     seen = [(number, time_s) for number, time_s, _ in frames_of(source)]
     lost = COUNT - len(seen)
@@ -174,21 +175,21 @@ def test_a_damaged_begin_and_end_are_counted(tmp_path: Path, begin: float, end: 
 
 
 def test_an_avi_without_its_list_header_is_not_sure_of_its_times(tmp_path: Path) -> None:
-    path = encoded(tmp_path / "v.avi", "MJPG", pictures())
+    path = encoded(tmp_path / "v.avi", "MJPG", frames())
     data = path.read_bytes()
     begin = data.find(b"movi") - 8
     path.write_bytes(data[:begin] + bytes(6000) + data[begin + 6000 :])
     source = open_source(path)
     seen = list(frames_of(source))
     lost = COUNT - len(seen)
-    assert 1 <= lost <= 10 and losses(source) == [f"{lost} of {COUNT} pictures could not be read"]
+    assert 1 <= lost <= 10 and losses(source) == [f"{lost} of {COUNT} frames could not be read"]
     assert f"too early by up to {lost / RATE_HZ:.3g} s" in source.notice
 
 
 def image_folder(folder: Path, named: dict[str, np.ndarray]) -> Path:
     folder.mkdir()
-    for name, picture in named.items():
-        assert cv2.imwrite(str(folder / name), picture)
+    for name, frame in named.items():
+        assert cv2.imwrite(str(folder / name), frame)
     return folder
 
 
@@ -204,7 +205,7 @@ def test_a_folder_is_in_natural_order_at_its_rate(tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("no image")
     source = open_source(folder, 0.5)
     seen = list(frames_of(source))
-    assert [int(picture[0, 0, 0]) for _, _, picture in seen] == [0, 40, 80, 120, 160]
+    assert [int(frame[0, 0, 0]) for _, _, frame in seen] == [0, 40, 80, 120, 160]
     assert [(number, time_s) for number, time_s, _ in seen] == [(i, 2.0 * i) for i in range(5)]
     assert not losses(source)
     assert open_source(folder).rate_hz == 30.0
@@ -221,8 +222,8 @@ def test_bad_files_and_other_sizes_in_a_folder_are_counted(tmp_path: Path) -> No
     seen = [(number, time_s) for number, time_s, _ in frames_of(source)]
     assert seen == [(i, i / 10) for i in range(12) if i not in (0, 3, 7, 8)]
     assert losses(source) == [
-        "2 of 12 pictures could not be read",
-        "2 of 12 pictures are 64x48, not 128x96 like the first: left out",
+        "2 of 12 frames could not be read",
+        "2 of 12 frames are 64x48, not 128x96 like the first: left out",
     ]
     for path in folder.iterdir():
         path.write_bytes(b"no image")
@@ -244,7 +245,7 @@ def test_an_existing_path_wins_over_a_webcam(
     "name", ["clip #1.mp4", "12:30.mp4", 'it\'s "so".mp4', " ünï 好.mp4", "take%02d.mp4", "-v.mp4"]
 )
 def test_any_name_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    write_clip(tmp_path / "v.mp4", pictures(3)).rename(tmp_path / name)
+    write_clip(tmp_path / "v.mp4", frames(3)).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert len(read(name)[0]) == 3
 
@@ -262,11 +263,11 @@ def test_what_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     assert f"ffmpeg -i '{tmp_path}/a b.mkv' -c:v libx264" in no_decoder
     assert "V_NEW/1" in why(write_matroska(tmp_path / "v.mkv", nothing, times_ms, "V_NEW/1"))
     sound = write_matroska(tmp_path / "s.mkv", nothing, times_ms, "A_PCM/INT/LIT")
-    assert "sound and no pictures" in why(sound)
-    assert "holds no pictures" in why(write_matroska(tmp_path / "n.mkv", [], []))
+    assert "sound and no frames" in why(sound)
+    assert "holds no frames" in why(write_matroska(tmp_path / "n.mkv", [], []))
     (tmp_path / "empty.mp4").write_bytes(b"")
     assert "is empty" in why(tmp_path / "empty.mp4")
-    clip = write_clip(tmp_path / "clip.mp4", pictures(5)).read_bytes()
+    clip = write_clip(tmp_path / "clip.mp4", frames(5)).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(clip[: clip.find(b"moov") - 4])
     assert "moov" in why(tmp_path / "cut.mp4")
     # Every packet is there, and none can be decoded.
@@ -279,12 +280,12 @@ def test_what_cannot_be_decoded_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def damaged_folder(tmp_path_factory: pytest.TempPathFactory, demo_frames) -> Path:
-    """Two seconds of two people at 15 Hz; the pictures 10 to 14 are damaged."""
+    """Two seconds of two people at 15 Hz; the frames 10 to 14 are damaged."""
     folder = tmp_path_factory.mktemp("damaged") / "0001"
     folder.mkdir()
-    for index, picture in enumerate(demo_frames[:60:2]):
+    for index, frame in enumerate(demo_frames[:60:2]):
         path = folder / f"{index}.jpg"
-        cv2.imwrite(str(path), picture)
+        cv2.imwrite(str(path), frame)
         if 10 <= index < 15:
             path.write_bytes(path.read_bytes()[:200])
     return folder
@@ -298,7 +299,7 @@ def test_lift_and_render_keep_time_over_damage(damaged_folder: Path, tmp_path: P
         command = [sys.executable, "-m", "emf_ros.cli", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=damaged_folder.parent)
         assert done.returncode == 0, done.stderr
-        assert "5 of 30 pictures could not be read" in done.stderr
+        assert "5 of 30 frames could not be read" in done.stderr
         # Progress in a log is a few lines.
         assert 1 <= done.stderr.count("frame/s") <= 3 and "\r" not in done.stderr
         return done.stderr
@@ -322,7 +323,7 @@ def test_a_rendered_video_keeps_a_variable_rate(tmp_path: Path) -> None:
     )
     source = open_source(path)
     rate_hz = playback_rate_hz(source)
-    frames = ((stamp, picture) for _, stamp, picture in frames_of(source))
+    frames = ((stamp, frame) for _, stamp, frame in frames_of(source))
     nobody = RecordingWriter(H36M17, (320, 240)).recording()
     render_recording(nobody, frames, tmp_path / "out.mp4", rate_hz, 240)
     shown = [(t, int(p[60, 160, 0])) for _, t, p in frames_of(open_source(tmp_path / "out.mp4"))]

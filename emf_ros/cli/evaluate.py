@@ -55,7 +55,8 @@ def _evaluate_mocap(args: argparse.Namespace) -> None:
 
 def _evaluate_video(args: argparse.Namespace) -> None:
     from ..geometry.camera import CameraError
-    from ..io.video import VideoError, losses
+    from ..io.frame_source import VideoError
+    from ..io.video import losses
     from ..lift.engine import EngineError, make_engine
     from ..train.evaluate import EvaluationError
     from ..train.video import VARIATIONS, Truth, VariedSource, evaluate_video, video_table

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class _Stop:
-    """Asked before each image; remembers where lifting stopped.
+    """Asked before each frame; remembers where lifting stopped.
 
     Attributes:
-        at: number of images lifted before the stop; None while there was no stop.
+        at: number of frames lifted before the stop; None while there was no stop.
     """
 
     def __init__(self, request: StopRequest) -> None:
@@ -45,8 +45,9 @@ def run(args: argparse.Namespace) -> None:
         Interrupted: a signal ended it; the recording holds what was lifted before.
     """
     from ..geometry.camera import CameraError
+    from ..io.frame_source import VideoError
     from ..io.recordings import RecordingError
-    from ..io.video import IMAGE_SUFFIXES, VideoError
+    from ..io.video import IMAGE_SUFFIXES
     from ..lift.engine import EngineError
 
     check_file(args.out, (args.source, args.weights, args.camera_info), ".npz", IMAGE_SUFFIXES)
@@ -59,8 +60,8 @@ def run(args: argparse.Namespace) -> None:
         raise Interrupted(f"interrupted: nothing was written to {args.out}", signal_number)
     recording.save(args.out)
     if stop.at is not None:
-        images = f"{stop.at} of {total}" if total else str(stop.at)
-        raise Interrupted(f"interrupted: {images} images are in {args.out}", signal_number)
+        frames = f"{stop.at} of {total}" if total else str(stop.at)
+        raise Interrupted(f"interrupted: {frames} frames are in {args.out}", signal_number)
     people = len(set(recording.track_id.tolist()))
     print(f"{args.out}: {len(recording)} poses of {people} people")
 
@@ -69,7 +70,7 @@ def _lift_keypoints(args: argparse.Namespace) -> tuple[Recording, int, _Stop, in
     """Lift recorded keypoints.
 
     Returns:
-        the recording, the number of images, where it stopped, and the signal's number.
+        the recording, the number of frames, where it stopped, and the signal's number.
     """
     from ..io.recordings import load_recording
     from ..lift.offline import lift_recording
@@ -78,7 +79,7 @@ def _lift_keypoints(args: argparse.Namespace) -> tuple[Recording, int, _Stop, in
     if args.camera_info or args.fov is not None or args.rectified:
         keypoints.camera = camera_of(keypoints.image_size, 1.0, args)
     engine = _engine(args)
-    with stop_request("image") as request:
+    with stop_request("frame") as request:
         stop = _Stop(request)
         recording, counts = lift_recording(keypoints, engine, args.lag, args.people, stopping=stop)
     _say_counts(counts)
@@ -97,7 +98,7 @@ def _lift_video(args: argparse.Namespace) -> tuple[Recording, int, _Stop, int]:
     camera = camera_of(source.size, source.pixel_aspect, args)
     total = source.count
     engine = _engine(args)
-    with stop_request("image") as request:
+    with stop_request("frame") as request:
         stop = _Stop(request)
         recording, counts = lift_video(
             source, camera, engine, args.lag, args.people, args.variant, stopping=stop

@@ -16,10 +16,11 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         CommandError: an input cannot be used, or the video cannot be written.
     """
+    from ..io.frame_source import VideoError
     from ..io.progress import track
     from ..io.recordings import RecordingError, load_recording
     from ..io.render.video import RenderError, playback_rate_hz, render_recording
-    from ..io.video import IMAGE_SUFFIXES, VideoError, frames_of, losses
+    from ..io.video import IMAGE_SUFFIXES, frames_of, losses
 
     check_file(args.out, (args.recording, args.video), ".mp4", IMAGE_SUFFIXES)
     try:

@@ -11,7 +11,7 @@ from .console import say
 
 if TYPE_CHECKING:
     from ..geometry.camera import Camera
-    from ..io.video import FrameSource
+    from ..io.frame_source import FrameSource
 
 # numpy and OpenCV are imported where they are used: a command that needs neither starts fast.
 

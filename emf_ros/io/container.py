@@ -1,4 +1,4 @@
-"""What a video file tells without decoding it: its pictures' times, its codec, what it lacks."""
+"""The container of a video file, without decoding: times of frames, codec, damage."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-#: Maximum difference between two readings of the same picture's time, s.
+#: Maximum difference between two readings of the same frame's time, s.
 SAME_TIME_S = 1e-5
 #: Maximum deviation of a step from a whole number of periods at a constant rate, in periods.
 GRID_TOLERANCE = 0.1
 #: Maximum rounding error of a step's two ends in a container that keeps milliseconds, s.
 ROUNDING_S = 0.0011
-#: Minimum number of steps at a constant rate for one that spans lost pictures.
+#: Minimum number of steps at a constant rate for one that spans lost frames.
 STEPS_PER_GAP = 20
-#: Maximum length of the parts of a file's head that are searched for its codec, bytes.
+#: Maximum length of the head of a file that is searched for its codec, bytes.
 HEAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class PictureIndex:
-    """The pictures of a file in the order of their times, whether they can be decoded or not.
+class FrameIndex:
+    """The frames of a file in the order of their times, decodable or not.
 
     Attributes:
-        position_s: (N,) s, rising; the time of each listed picture as OpenCV reports it when that
-            picture is decoded. Empty where the file's times cannot be read without decoding.
-        number: (N,) int64, the listed pictures' numbers in the file, from 0.
-        time_s: (N,) s since the picture with the number 0.
-        count: number of pictures, including those that damage has made unlistable.
-        shift_s: maximum error of the times after damage whose place cannot be found, s.
+        position_s: (N,) s, rising; time of each listed frame, as OpenCV gives it after decoding.
+            Empty where the times cannot be read without decoding.
+        number: (N,) int64, the listed frames' numbers in the file, from 0.
+        time_s: (N,) s since the frame with the number 0.
+        count: number of frames, including damaged ones that are not listed.
+        shift_s: maximum error of the times after damage at an unknown place, s.
     """
 
     position_s: np.ndarray
@@ -44,14 +44,14 @@ class PictureIndex:
     shift_s: float = 0.0
 
 
-def read_index(path: Path) -> PictureIndex | None:
-    """List the pictures of a file by its packets; None where this OpenCV cannot do that.
+def read_index(path: Path) -> FrameIndex | None:
+    """List the frames of a file by its packets; None where this OpenCV cannot.
 
     Nothing is decoded, but the whole file is read once.
     """
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
-        # The packets as they are, in place of decoded pictures.
+        # Packets in place of decoded frames.
         if not capture.isOpened() or not capture.set(cv2.CAP_PROP_FORMAT, -1):
             return None
         vp8 = codec_of(capture) == "VP80"
@@ -59,28 +59,28 @@ def read_index(path: Path) -> PictureIndex | None:
         rate_hz = capture.get(cv2.CAP_PROP_FPS)
         positions, packets = [], 0
         while capture.grab():
-            # VP8 keeps frames that are never shown in packets of their own.
+            # VP8 has packets of frames that are never shown.
             if vp8 and not _is_shown_vp8(capture.retrieve()[1]):
                 continue
             packets += 1
             positions.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
     finally:
         capture.release()
-    # An edit list cuts pictures off by negative times.
+    # Negative times are frames that an edit list cuts off.
     position_s = np.sort([p for p in positions if p >= -SAME_TIME_S])
     if len(position_s) > 1 and not np.ptp(position_s) > 0:
-        # Elementary streams, and OpenCV before 4.10, tell no times of packets.
-        return PictureIndex(np.zeros(0), np.zeros(0, np.int64), np.zeros(0), packets)
+        # Elementary streams, and OpenCV before 4.10, give no times of packets.
+        return FrameIndex(np.zeros(0), np.zeros(0, np.int64), np.zeros(0), packets)
     number = np.arange(len(position_s))
     time_s = position_s - position_s[:1]
     count = len(number)
     shift_s = 0.0
     is_avi = _head(path, 12)[8:] == b"AVI "
-    avi = _avi_pictures(path) if is_avi else None
+    avi = _avi_frames(path) if is_avi else None
     if avi is not None and avi.intact.sum() == len(position_s) > 0:
         number, count = np.flatnonzero(avi.intact), len(avi.intact)
         if count > len(number) and rate_hz > 0:
-            # FFmpeg counts an AVI's time by the chunks that it finds.
+            # FFmpeg counts the time of an AVI by the chunks that it can read.
             time_s = avi.slot[number] / rate_hz
     elif is_avi and count < claimed < 2**31 and rate_hz > 0:
         shift_s = (claimed - count) / rate_hz
@@ -88,11 +88,11 @@ def read_index(path: Path) -> PictureIndex | None:
     else:
         number = _with_gaps(time_s, claimed)
         count = int(number[-1]) + 1 if len(number) else 0
-    return PictureIndex(position_s, number, time_s, count, shift_s)
+    return FrameIndex(position_s, number, time_s, count, shift_s)
 
 
 def codec_of(capture: cv2.VideoCapture) -> str:
-    """The four characters that name the codec of an opened video; empty where it has none."""
+    """The four-character code of the codec of an opened video; empty where it has none."""
     code = int(capture.get(cv2.CAP_PROP_FOURCC))
     if not 0 < code < 1 << 32:
         return ""
@@ -101,7 +101,7 @@ def codec_of(capture: cv2.VideoCapture) -> str:
 
 
 def is_elementary_stream(path: Path) -> bool:
-    """Whether a file is a bare stream of pictures (.h264, .mjpeg, .m4v), which holds no times."""
+    """Whether a file is a stream without container (.h264, .mjpeg, .m4v), which has no times."""
     head = _head(path, 8)
     start = head.startswith(b"\0\0\1") and head[3:4] != b"\xba"
     long_start = head.startswith(b"\0\0\0\1") and not head[4:8].isalpha()
@@ -109,11 +109,11 @@ def is_elementary_stream(path: Path) -> bool:
 
 
 def why_unreadable(path: Path, codec: str = "") -> str:
-    """One sentence on why OpenCV gives no picture of this file, with the remedy where there is one.
+    """One sentence: the reason why OpenCV reads no frame of a file, and the remedy.
 
     Args:
         path: an existing file.
-        codec: its name where OpenCV has opened the file; else it is looked for.
+        codec: its name, if OpenCV has opened the file; else it is searched for in the file.
     """
     if not path.stat().st_size:
         return "the file is empty"
@@ -125,7 +125,7 @@ def why_unreadable(path: Path, codec: str = "") -> str:
                 "its index (moov) is missing, as in a recording that was not ended properly; "
                 "a repair tool such as untrunc may restore it"
             )
-        # The handler of a track stands before the description of its samples.
+        # The handler of a track is before the description of its samples.
         codec = codec or _found(rb"vide.*?stsd.{12}([ -~]{4})", moov)
         sound = b"soun" in moov and b"vide" not in moov
     elif head.startswith(b"\x1a\x45\xdf\xa3"):
@@ -137,16 +137,16 @@ def why_unreadable(path: Path, codec: str = "") -> str:
     else:
         sound = head.startswith((b"ID3", b"fLaC", b"OggS")) or head[8:12] == b"WAVE"
     if codec and _is_empty(path, head):
-        return f"its stream ({codec}) holds no pictures"
+        return f"its stream ({codec}) holds no frames"
     if codec:
         name = shlex.quote(str(path))
         return (
-            f"this OpenCV cannot decode its codec, {codec}, or its pictures are damaged; convert "
+            f"this OpenCV cannot decode its codec, {codec}, or its frames are damaged; convert "
             f"it: ffmpeg -i {name} -c:v libx264 -pix_fmt yuv420p converted.mp4"
         )
     if sound:
-        return "it holds sound and no pictures"
-    return "it is no video in a format that this OpenCV knows, or it holds no pictures"
+        return "it holds sound and no frames"
+    return "it is no video in a format that this OpenCV knows, or it holds no frames"
 
 
 def _is_shown_vp8(packet: np.ndarray | None) -> bool:
@@ -155,10 +155,13 @@ def _is_shown_vp8(packet: np.ndarray | None) -> bool:
 
 
 def _with_gaps(time_s: np.ndarray, claimed: float) -> np.ndarray:
-    """Numbers (N,) of pictures at these times (N,) s; a gap counts as lost pictures where the rate
-    is constant and the container claims as many pictures.
+    """Numbers (N,) of frames at these times (N,) s.
 
-    Matroska, WebM and MPEG-TS lose whole packets to damage.
+    In damaged Matroska, WebM and MPEG-TS files whole packets are missing. A gap counts as lost
+    frames where the rate is constant and the container's number of frames agrees.
+
+    Args:
+        claimed: number of frames in the container's header.
     """
     number = np.arange(len(time_s))
     step_s = np.diff(time_s)
@@ -170,18 +173,18 @@ def _with_gaps(time_s: np.ndarray, claimed: float) -> np.ndarray:
     lost = int((whole - 1).sum())
     constant = (off_s <= max(GRID_TOLERANCE * period_s, ROUNDING_S)).all() and (whole > 0).all()
     rare = (whole > 1).sum() <= max(1, len(step_s) // STEPS_PER_GAP)
-    # The claim is an estimate by the duration, which may be one picture short.
+    # The header's number is an estimate from the duration and may be one too low.
     if lost and constant and rare and len(time_s) + lost - 1 <= claimed < 2**53:
         return np.concatenate([[0], np.cumsum(whole)]).astype(np.int64)
     return number
 
 
 @dataclass(frozen=True)
-class _AviPictures:
-    """The pictures that the index of an AVI lists.
+class _AviFrames:
+    """The frames in the index of an AVI.
 
     Attributes:
-        slot: (N,) int64, the place in time of each, in periods since the first.
+        slot: (N,) int64, time of each, in periods since the first.
         intact: (N,) bool, whether its chunk's header is undamaged.
     """
 
@@ -189,8 +192,8 @@ class _AviPictures:
     intact: np.ndarray
 
 
-def _avi_pictures(path: Path) -> _AviPictures | None:
-    """None where an AVI has no index that can be read, or several."""
+def _avi_frames(path: Path) -> _AviFrames | None:
+    """The frames of an AVI; None unless it has exactly one readable index."""
     with open(path, "rb") as file:
         riff = file.read(12)
         end = min(8 + int.from_bytes(riff[4:8], "little"), path.stat().st_size)
@@ -208,22 +211,22 @@ def _avi_pictures(path: Path) -> _AviPictures | None:
         ]
         if not movi or not entries or len({name[:2] for name, *_ in entries}) > 1:
             return None
-        # Offsets count from the list's name, in some files from the file's beginning.
+        # Offsets count from the name of the list; in some files from the beginning of the file.
         base = 0 if entries[0][2] > movi else movi
         slots, intact = [], []
         for slot, (name, _, offset, size) in enumerate(entries):
-            # An empty chunk takes a period in which the picture before it stays.
+            # An empty chunk repeats the frame before it for one period.
             if size:
                 file.seek(base + offset)
                 slots.append(slot)
                 intact.append(file.read(8) == name + size.to_bytes(4, "little"))
     if not slots:
         return None
-    return _AviPictures(np.array(slots, np.int64) - slots[0], np.array(intact))
+    return _AviFrames(np.array(slots, np.int64) - slots[0], np.array(intact))
 
 
 def _riff_chunks(file: BinaryIO, at: int, end: int) -> list[tuple[bytes, bytes, int, int]]:
-    """Name, kind of a list, where the content begins and its length, bytes, of each chunk."""
+    """Of each chunk: name, kind of list, offset and length of the content, bytes."""
     out = []
     while at + 12 <= end:
         file.seek(at)
@@ -237,7 +240,7 @@ def _riff_chunks(file: BinaryIO, at: int, end: int) -> list[tuple[bytes, bytes, 
 
 
 def _is_empty(path: Path, head: bytes) -> bool:
-    """Whether an MP4, MOV, Matroska or WebM file says that it has no pictures."""
+    """Whether the header of an MP4, MOV, Matroska or WebM file lists no frames."""
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return len(head) < HEAD_BYTES and b"\x1f\x43\xb6\x75" not in head  # no cluster
     moov = _moov(path) or b""

@@ -10,9 +10,10 @@ import numpy as np
 
 from ..detect.protocol import DetectorError
 from ..geometry.camera import Camera
+from ..io.frame_source import FrameSource, VideoError
 from ..io.progress import track
 from ..io.recordings import Recording, RecordingError, RecordingWriter
-from ..io.video import FrameSource, VideoError, frames_of
+from ..io.video import frames_of
 from ..people import PeopleTracker
 from ..reasons import Reason
 from ..skeletons import Layout

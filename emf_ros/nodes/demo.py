@@ -34,10 +34,11 @@ from ..detect.weights import ensure_onnx
 from ..downloads.cache import DownloadError
 from ..downloads.videos import ensure_demo_video
 from ..geometry.camera import Camera, CameraError
+from ..io.frame_source import VideoError
 from ..io.outputs import OutputError, check_folder, write_text
 from ..io.progress import track
 from ..io.render.video import RenderError, playback_rate_hz, render_recording
-from ..io.video import VideoError, frames_of, losses, open_source
+from ..io.video import frames_of, losses, open_source
 from ..lift.offline import PoseCollector
 from ..runtime.machine import machine
 from ..skeletons import get_layout

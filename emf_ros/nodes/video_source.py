@@ -12,7 +12,8 @@ from std_msgs.msg import Header
 
 from ..geometry.camera import Camera, CameraError
 from ..io.calibration.reader import choose_camera, read_camera
-from ..io.video import FrameSource, VideoError, losses, open_source
+from ..io.frame_source import FrameSource, VideoError
+from ..io.video import losses, open_source
 from ..reasons import Reason
 from . import conversions
 from .base import BaseNode, NodeError
@@ -152,7 +153,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
             counted = self._count_losses(source, counted)
             if grabbed is None:
                 if source.live:
-                    self.refuse(Reason.SOURCE_FAILED, "the camera gave no picture")
+                    self.refuse(Reason.SOURCE_FAILED, "the camera gave no frame")
                     return False
                 if not (self.params.loop and source.rewind()):
                     return True

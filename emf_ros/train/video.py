@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..geometry.camera import Camera
-from ..io.video import FrameSource
+from ..io.frame_source import FrameSource
 from ..lift.bones import bone_lengths
 from ..lift.engine import Engine
 from ..lift.offline import lift_video

@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..frame_source import FrameSource
 from ..outputs import replacing
 from ..recordings import Recording
-from ..video import FrameSource
 from .drawing import check_image, write
 from .overlay import draw_keypoints
 from .palette import TEXT
