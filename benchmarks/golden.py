@@ -24,9 +24,10 @@ from emf_ros.geometry.camera import Camera
 from emf_ros.io.recordings import Recording
 from emf_ros.io.video import frames_of, open_source
 from emf_ros.lift.engine import Engine, make_engine
-from emf_ros.lift.offline import lift_recording, lift_video
+from emf_ros.lift.offline import lift_video
 from emf_ros.runtime.machine import machine
-from emf_ros.train.footage import Errors, compare, read_footage
+from emf_ros.train.comparison import Errors
+from emf_ros.train.footage import evaluate_footage, read_footage
 
 RATE_HZ = 30.0
 #: Field of view that the demo's figures are of, degrees.
@@ -168,12 +169,7 @@ def recall(pictures: Sequence[np.ndarray], engine: Engine) -> Iterator[tuple[Ran
 
 def on_footage(folder: str, engine: Engine) -> Iterator[tuple[Range, float]]:
     """Real people against marker motion capture."""
-    found = []
-    for clip in read_footage(folder):
-        recording, _ = lift_recording(clip.keypoints, engine, progress=False)
-        joints = recording.joints_3d.astype(np.float64)
-        found.append(compare(recording.stamp, joints, None, clip.truth))
-    mean = Errors.mean(found)
+    mean = Errors.mean(list(evaluate_footage(read_footage(folder), engine).values()))
     yield Range("footage: MPJPE, mm", 0, 71.0), mean.mpjpe_mm
     yield Range("footage: P-MPJPE, mm", 0, 52.5), mean.p_mpjpe_mm
 

@@ -1,11 +1,13 @@
-"""Poses held against motion capture whose frame and clock are not the camera's."""
+"""Poses compared with a truth: in a laboratory's frame and clock, or in the camera's."""
 
 import numpy as np
 import pytest
 
 from emf_ros.skeletons import H36M17
+from emf_ros.train.comparison import Errors, Poses, compare, error_table
 from emf_ros.train.evaluate import EvaluationError
-from emf_ros.train.footage import Errors, LabTruth, compare, read_footage, table
+from emf_ros.train.footage import evaluate_footage, read_footage
+from emf_ros.train.truth import Truth
 
 RATE_HZ = 30.0
 LIMBS = [
@@ -16,7 +18,7 @@ LIMBS = [
 
 
 def person(count=120, seed=0):
-    """(N, 17, 3) m: somebody whose joints swing, each in its own way."""
+    """(N, 17, 3) m: a person whose joints swing independently."""
     rng = np.random.default_rng(seed)
     rest = rng.normal(0, 0.3, (17, 3))
     phase, speed = rng.uniform(0, 6, (2, 17, 3))
@@ -25,56 +27,60 @@ def person(count=120, seed=0):
 
 
 def turned(joints, seed=1):
-    """The same in another frame: rotated and far away."""
+    """The same poses in another frame: rotated and far away."""
     rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
     rotation *= np.sign(np.linalg.det(rotation))
     return joints @ rotation + np.array([3.0, -2.0, 5.0])
 
 
+def poses(joints, stddev=None, root=None):
+    return Poses(np.arange(len(joints)) / RATE_HZ, joints, stddev, root)
+
+
 def lab_truth(joints, clock_s=0.0, names=LIMBS):
     points = joints[:, [H36M17.index(n) for n in names]]
-    return LabTruth.from_points(np.arange(len(joints)) / RATE_HZ + clock_s, points, list(names))
+    return Truth.from_points(np.arange(len(joints)) / RATE_HZ + clock_s, points, list(names))
 
 
 @pytest.mark.parametrize("clock_s", [0.0, 0.5, -0.25])
-def test_neither_the_labs_frame_nor_its_clock_count_as_errors(clock_s):
+def test_the_frame_and_the_clock_of_the_laboratory_are_fitted(clock_s):
     joints = person()
-    errors = compare(np.arange(120) / RATE_HZ, joints, None, lab_truth(turned(joints), clock_s))
+    errors = compare(poses(joints), lab_truth(turned(joints), clock_s))
     assert errors.mpjpe_mm < 0.01 and errors.p_mpjpe_mm < 0.01
     assert errors.knee_deg < 0.01 and errors.elbow_deg < 0.01
     assert errors.acceleration_error_m_s2 < 0.01 < errors.acceleration_m_s2
 
 
-def test_the_size_of_the_person_counts_in_mpjpe_alone():
+def test_the_size_of_the_person_is_an_error_in_mpjpe_only():
     joints = person()
-    errors = compare(np.arange(120) / RATE_HZ, 0.9 * joints, None, lab_truth(turned(joints)))
+    errors = compare(poses(0.9 * joints), lab_truth(turned(joints)))
     assert errors.mpjpe_mm > 10 and errors.p_mpjpe_mm < 0.01
 
 
-def test_one_wrong_wrist_is_an_error_of_its_joint_and_its_elbow():
+def test_a_wrong_wrist_is_an_error_of_the_joint_and_of_the_elbow_angle():
     joints = person()
     wrong = joints.copy()
     wrong[:, H36M17.index("left_wrist")] += (0.12, 0.0, 0.0)
-    errors = compare(np.arange(120) / RATE_HZ, wrong, None, lab_truth(turned(joints)))
+    errors = compare(poses(wrong), lab_truth(turned(joints)))
     # 120 mm at one of twelve joints; the best rotation spreads some of it over the others.
     assert 5 < errors.mpjpe_mm < 25
     assert errors.knee_deg < 0.01 and errors.elbow_deg > 1
 
 
-def test_the_share_inside_stddev_is_that_of_the_errors():
+def test_the_share_inside_stddev_is_that_of_normal_errors():
     rng = np.random.default_rng(3)
     joints = person(400)
     noisy = joints + rng.normal(0, 0.02, joints.shape)
     stddev = np.full(joints.shape[:2], 0.02)
-    errors = compare(np.arange(400) / RATE_HZ, noisy, stddev, lab_truth(turned(joints)))
-    # About the middle of the hips, whose own noise is in every difference.
+    errors = compare(poses(noisy, stddev), lab_truth(turned(joints)))
+    # The noise of the hips, the origin, is part of each difference.
     assert errors.inside_stddev == pytest.approx(0.586, abs=0.03)
 
 
 def test_recordings_that_do_not_overlap_are_refused():
     truth = lab_truth(person(), clock_s=100.0)
     with pytest.raises(EvaluationError, match="overlap by less than 60%"):
-        compare(np.arange(120) / RATE_HZ, person(), None, truth)
+        compare(poses(person()), truth)
 
 
 def trc(path, points, names, unit="mm", factor=1000.0):
@@ -98,9 +104,9 @@ def trc(path, points, names, unit="mm", factor=1000.0):
 def test_a_trc_file_is_a_truth(tmp_path, unit, factor, names):
     joints = person()
     points = turned(joints)[:, [H36M17.index(n) for n in LIMBS]]
-    truth = LabTruth.load(trc(tmp_path / "lab.trc", points, names, unit, factor))
+    truth = Truth.load(trc(tmp_path / "lab.trc", points, names, unit, factor))
     assert len(truth.known) == 12
-    assert compare(np.arange(120) / RATE_HZ, joints, None, truth).mpjpe_mm < 0.2
+    assert compare(poses(joints), truth).mpjpe_mm < 0.2
 
 
 def test_a_gap_in_a_trc_file_is_unknown(tmp_path):
@@ -111,7 +117,7 @@ def test_a_gap_in_a_trc_file_is_unknown(tmp_path):
     cells[2:5] = ["", "", ""]
     lines[20] = "\t".join(cells)
     path.write_text("\n".join(lines))
-    truth = LabTruth.load(path)
+    truth = Truth.load(path)
     assert np.isnan(truth.joints[14, H36M17.index(LIMBS[0])]).all()
     assert np.isfinite(truth.joints[15, H36M17.index(LIMBS[0])]).all()
 
@@ -125,12 +131,12 @@ def test_a_gap_in_a_trc_file_is_unknown(tmp_path):
         (lambda text: text.replace("\n3\t", "\n3\tsoon\t", 1), "line 9: .*'soon'"),
     ],
 )
-def test_a_trc_file_that_is_none_is_refused_in_one_line(tmp_path, change, message):
+def test_a_damaged_trc_file_is_refused_in_one_line(tmp_path, change, message):
     points = turned(person(10))[:, [H36M17.index(n) for n in LIMBS]]
     path = trc(tmp_path / "lab.trc", points, LIMBS)
     path.write_text(change(path.read_text()))
     with pytest.raises(EvaluationError, match=f"lab.trc: .*{message}"):
-        LabTruth.load(path)
+        Truth.load(path)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +146,9 @@ def test_a_trc_file_that_is_none_is_refused_in_one_line(tmp_path, change, messag
         ({"truth_time": np.zeros(120)}, "do not rise"),
         ({"truth": np.zeros((120, 5, 3))}, r"truth is \(120, 5, 3\), not \(N, 12, 3\)"),
         ({"truth_joints": np.array(["x"] * 12)}, "both hips and 3 joints more; it has none"),
-        ({"truth": None}, "it has no truth"),
+        ({"truth": None}, "has no truth"),
+        ({"truth_time": np.arange(120) / 3}, "a frame every 0.333 s, and 6.7 frames"),
+        ({"truth_time": np.arange(120) * 33}, "a frame every 33 s.* stamps in seconds"),
     ],
 )
 def test_an_npz_that_contradicts_itself_is_refused(tmp_path, changes, message):
@@ -152,7 +160,7 @@ def test_an_npz_that_contradicts_itself_is_refused(tmp_path, changes, message):
     }
     np.savez(tmp_path / "t.npz", **{k: v for k, v in arrays.items() if v is not None})
     with pytest.raises(EvaluationError, match=f"t.npz: .*{message}"):
-        LabTruth.load(tmp_path / "t.npz")
+        Truth.load(tmp_path / "t.npz")
 
 
 def test_footage_is_keypoints_and_truth(tmp_path):
@@ -178,10 +186,65 @@ def test_footage_is_keypoints_and_truth(tmp_path):
         list(read_footage(tmp_path / "nowhere"))
 
 
-def test_the_table_has_a_row_for_each_method():
-    errors = Errors(10, 50.0, 40.0, 4.0, 3.0, 6.0, 12.0, float("nan"))
-    other = Errors(20, 60.0, 50.0, 5.0, 4.0, 7.0, 13.0, 0.68)
-    lines = list(table("people", {"ours": errors, "theirs": other}))
-    assert len(lines) == 4 and "| 50.0 | 40.0 |" in lines[2] and "| - | 10 |" in lines[2]
-    mean = Errors.mean([errors, other])
-    assert (mean.frames, mean.mpjpe_mm) == (30, 55.0)
+def test_keypoints_of_another_shape_are_refused(tmp_path):
+    np.savez(
+        tmp_path / "walk.npz",
+        keypoints_full=np.ones((20, 17, 3)),
+        frame_full=np.arange(20),
+        rate_hz=RATE_HZ,
+        camera_matrix=np.diag([500.0, 500.0, 1.0]),
+        image_size=np.array([640, 480]),
+        stamp=np.arange(120) / RATE_HZ,
+        joints=person(),
+    )
+    with pytest.raises(EvaluationError, match=r"keypoints_full is \(20, 17, 3\)"):
+        list(read_footage(tmp_path))
+
+
+def test_a_truth_in_the_cameras_frame_is_not_fitted():
+    joints = person() + [0.0, 0.0, 4.0]
+    stamp = np.arange(120) / RATE_HZ
+    truth = Truth(stamp, joints, in_camera_frame=True)
+    root = joints[:, [H36M17.index("left_hip"), H36M17.index("right_hip")]].mean(axis=1)
+    exact = compare(poses(joints, root=root), truth)
+    assert exact.mpjpe_mm < 1e-6 and exact.root_share < 1e-6
+    rotated = compare(poses(turned(joints), root=1.1 * root), truth)
+    assert rotated.mpjpe_mm > 100 and rotated.p_mpjpe_mm < 0.01
+    assert rotated.root_share == pytest.approx(0.1)
+    late = Poses(stamp + 100, joints)
+    with pytest.raises(EvaluationError, match="0 poses have a truth at their time"):
+        compare(late, truth)
+
+
+def test_a_truth_is_not_interpolated_across_a_gap():
+    stamp = np.array([0.0, 0.1, 0.2, 1.2, 1.3, 1.4])
+    joints = np.arange(6.0)[:, None, None] * np.ones((6, 17, 3))
+    truth = Truth(stamp, joints)
+    at = truth.at(np.array([-0.1, 0.05, 0.2, 0.7, 1.2, 1.25, 1.5]))[:, 0, 0]
+    expected = [np.nan, 0.5, 2.0, np.nan, 3.0, 3.5, np.nan]
+    np.testing.assert_allclose(at, expected)
+
+
+def test_an_error_of_a_recording_names_it(tmp_path):
+    class Broken:
+        name = "walk"
+
+        def errors(self, engine, lag, variant):
+            raise EvaluationError("no overlap")
+
+    with pytest.raises(EvaluationError, match="walk: no overlap"):
+        evaluate_footage([Broken()], None)
+
+
+def test_the_table_has_a_row_per_recording_and_method_and_their_means():
+    nan = float("nan")
+    errors = Errors(10, 50.0, 40.0, 4.0, 3.0, 6.0, 12.0, nan, nan)
+    other = Errors(20, 60.0, 50.0, 5.0, 4.0, 7.0, 13.0, 0.02, 0.68)
+    rows = {("walk", "ours"): errors, ("walk", "theirs"): other, ("run", "ours"): other}
+    lines = list(error_table(rows))
+    assert len(lines) == 6
+    assert lines[2].startswith("| walk | ours | 50.0 | 40.0 | 6.0 | 12.0 |")
+    assert lines[2].endswith("| - | - | 10 |")
+    assert lines[5].startswith("| mean of 2 | ours | 55.0 | 45.0 | 6.5 | 12.5 |")
+    # A figure that one recording does not tell is the mean of the others.
+    assert lines[5].endswith("| 2.0 | 68.0 | 30 |")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from emf_ros.model.motion_flow import EnhancedMotionFlow, MotionKernel, StreamingMotionFlow
+from emf_ros.model.motion_flow import EnhancedMotionFlow, MotionKernel
 from emf_ros.model.presets import MotionFlowConfig
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -212,66 +212,3 @@ def test_what_is_no_clip_is_refused(x, message):
 def test_kernels_per_joint_refuse_other_numbers_of_joints():
     with pytest.raises(ValueError, match=r"\(B, T, 5, 3\), not \(1, 9, 17, 3\)"):
         flow_of(replace(SMALL, joint_kernels=5))(keypoints(1))
-
-
-# ------------------------------------------------------------------------------ streaming
-
-
-def streamed(flow, x):
-    stream, state, features = StreamingMotionFlow(flow), None, []
-    for i in range(x.shape[1]):
-        now, state = stream.step(x[:, i], state)
-        assert (now is None) == (i < flow.look_ahead)
-        features += [] if now is None else [now]
-    features += stream.finish(state).unbind(1)
-    return torch.stack(features, dim=1)
-
-
-@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 6, 30])
-@pytest.mark.parametrize(
-    "config",
-    [
-        SMALL,
-        MotionFlowConfig(),
-        replace(SMALL, padding="zero"),
-        replace(SMALL, alignment="causal"),
-        replace(SMALL, dilated=True),
-        replace(SMALL, scales=(1,)),
-        replace(SMALL, combine="compressed"),
-        replace(SMALL, joint_kernels=17),
-    ],
-)
-def test_one_frame_at_a_time_gives_what_the_whole_clip_does(config, frames):
-    flow, x = flow_of(config), keypoints(2, frames)
-    with torch.no_grad():
-        assert torch.allclose(streamed(flow, x), flow(x), rtol=0, atol=1e-6)
-
-
-def test_a_stream_keeps_its_state_outside():
-    flow = flow_of()
-    stream = StreamingMotionFlow(flow)
-    first, second = keypoints(1, 6), keypoints(1, 6, seed=1)
-    a = b = None
-    with torch.no_grad():
-        for i in range(6):
-            now_a, a = stream.step(first[:, i], a)
-            now_b, b = stream.step(second[:, i], b)
-        assert torch.allclose(now_a, flow(first)[:, 3], atol=1e-6)
-        assert torch.allclose(now_b, flow(second)[:, 3], atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("frame", "message"),
-    [
-        (torch.zeros(17, 3), r"\(B, J, C\), not \(17, 3\)"),
-        (torch.zeros(1, 17, 4), "not"),
-        (torch.full((1, 17, 3), float("nan")), "finite"),
-        (torch.zeros(1, 5, 3), "1 x 17 joints, the frame 1 x 5"),
-        (torch.zeros(2, 17, 3), "1 x 17 joints, the frame 2 x 17"),
-    ],
-)
-def test_a_stream_refuses_what_is_no_frame_of_it(frame, message):
-    stream = StreamingMotionFlow(flow_of())
-    _, state = stream.step(torch.zeros(1, 17, 3))
-    with pytest.raises(ValueError, match=message):
-        stream.step(frame, state)

@@ -23,7 +23,7 @@ from emf_ros.io.calibration.reader import read_camera
 from emf_ros.io.recordings import RecordingError, load_recording
 from emf_ros.model.presets import PRESETS, LifterConfig
 from emf_ros.train.evaluate import EvaluationError
-from emf_ros.train.footage import LabTruth
+from emf_ros.train.truth import Truth
 
 #: What hand-edited, cut or damaged text files contain.
 ODD_WORDS = [
@@ -174,14 +174,14 @@ def test_the_undamaged_truth_files_are_read() -> None:
         ("lab.trc", trc_text().encode()),
         ("lab.npz", npz_bytes(truth_arrays(), False)),
     ):
-        truth = read_or_refused(LabTruth.load, data, EvaluationError, name)
+        truth = read_or_refused(Truth.load, data, EvaluationError, name)
         assert truth is not None and len(truth.known) == len(TRC_NAMES) - 1
 
 
 @given(st.data())
 def test_a_damaged_trc_file_is_read_or_refused_in_one_line(data: Any) -> None:
     changed = data.draw(damage(trc_text().encode()))
-    read_or_refused(LabTruth.load, changed, EvaluationError, "lab.trc")
+    read_or_refused(Truth.load, changed, EvaluationError, "lab.trc")
 
 
 @given(st.data(), st.booleans())
@@ -189,13 +189,13 @@ def test_a_damaged_truth_archive_is_read_or_refused_in_one_line(
     data: Any, compressed: bool
 ) -> None:
     changed = data.draw(damage(npz_bytes(truth_arrays(), compressed)))
-    read_or_refused(LabTruth.load, changed, EvaluationError, "lab.npz")
+    read_or_refused(Truth.load, changed, EvaluationError, "lab.npz")
 
 
 @given(st.data())
 def test_a_truth_archive_of_other_arrays_is_read_or_refused_in_one_line(data: Any) -> None:
     changed = npz_bytes(data.draw(changed_arrays(truth_arrays())), False)
-    read_or_refused(LabTruth.load, changed, EvaluationError, "lab.npz")
+    read_or_refused(Truth.load, changed, EvaluationError, "lab.npz")
 
 
 ONNX_SETTINGS = """decode: simcc

@@ -14,16 +14,12 @@ from emf_ros.train.detector_errors import DetectorErrors
 from emf_ros.train.losses import (
     LossWeights,
     motion_terms,
-    paper_objective,
     pose_losses,
     total_loss,
 )
 from emf_ros.train.metrics import acceleration_error, mpjpe, mpjve, n_mpjpe, p_mpjpe
 from emf_ros.train.mocap import (
-    HIP_OUT,
-    HIP_UP,
-    SHOULDER_OUT,
-    SHOULDER_UP,
+    RIG_OFFSETS,
     MocapError,
     WindowSampler,
     held_back,
@@ -61,20 +57,18 @@ def test_mocap_is_split_by_subject_in_metres(mocap):
 
 
 def test_hips_and_shoulders_are_moved_to_anatomical_centres():
-    """A person who stands upright, trunk 0.5 m: shares of it, sidewards and upwards."""
+    """A person who stands upright: the shifts are shares of the trunk, sideways and upwards."""
     pose = STANDING[None].astype(float)
     joint = {name: H36M17.index(name) for name in H36M17.joints}
     trunk = 0.5 * sum(pose[0, joint[f"{s}_shoulder"]] - pose[0, joint[f"{s}_hip"]] for s in SIDES)
     length, up = np.linalg.norm(trunk), trunk / np.linalg.norm(trunk)
     moved = to_anatomical_centres(pose)[0] - pose[0]
-    for kind, out, rise in (
-        ("hip", HIP_OUT, HIP_UP),
-        ("shoulder", SHOULDER_OUT, SHOULDER_UP),
-    ):
+    assert set(RIG_OFFSETS) == {"hip", "shoulder"}
+    for kind, offset in RIG_OFFSETS.items():
         across = pose[0, joint[f"left_{kind}"]] - pose[0, joint[f"right_{kind}"]]
         across /= np.linalg.norm(across)
         for side, sign in zip(SIDES, (1, -1), strict=True):
-            expected = length * (sign * out * across + rise * up)
+            expected = length * (sign * offset.out * across + offset.up * up)
             assert moved[joint[f"{side}_{kind}"]] == pytest.approx(expected, abs=1e-9)
     new = pose[0] + moved
     middle = 0.5 * (new[joint["left_hip"]] + new[joint["right_hip"]])
@@ -424,9 +418,11 @@ def test_the_papers_objective_as_printed_by_hand():
     # float32 beside positions of metres.
     assert {k: v.item() for k, v in terms.items()} == pytest.approx(expected, rel=1e-3)
     total = 25e-6 / 8 + 1.0 * 50e-6 / 6 + 0.5 * 125e-6 / 4 + 0.1 * 125e-6 / 4
-    assert paper_objective(positions, targets).item() == pytest.approx(total, rel=1e-3)
-    weighted = paper_objective(positions, targets, LossWeights(0.0, 0.0, 2.0, distance="squared"))
-    assert weighted.item() == pytest.approx(25e-6 / 8 + 2 * 125e-6 / 4, rel=1e-3)
+    terms["likelihood"] = torch.tensor(3.0)
+    weighted = total_loss(terms, LossWeights(likelihood=0.0))
+    assert weighted.item() == pytest.approx(total, rel=1e-3)
+    weighted = total_loss(terms, LossWeights(0.0, 0.0, 2.0, 0.1))
+    assert weighted.item() == pytest.approx(25e-6 / 8 + 2 * 125e-6 / 4 + 0.3, rel=1e-3)
 
 
 def test_the_objective_of_a_constant_error_is_its_position_alone():
@@ -449,7 +445,7 @@ def test_a_clip_too_short_for_a_difference_has_no_term_of_it(frames):
 
 def test_an_objective_of_other_shapes_or_distances_is_refused():
     with pytest.raises(ValueError, match="not .*4, 17, 3.* and .*5, 17, 3"):
-        paper_objective(torch.zeros(1, 4, 17, 3), torch.zeros(1, 5, 17, 3))
+        motion_terms(torch.zeros(1, 4, 17, 3), torch.zeros(1, 5, 17, 3), "squared")
     with pytest.raises(ValueError, match="euclidean, squared, not 'manhattan'"):
         motion_terms(torch.zeros(1, 4, 17, 3), torch.zeros(1, 4, 17, 3), "manhattan")
 

@@ -1,15 +1,13 @@
 """Enhanced Motion Flow (EMF): multi-scale motion features from keypoints over time.
 
-Sections and equations are those of the EMF paper, whose displayed equations of section 3.1 are
-counted in order: (1) M_s, (2) F_s, (3) F_motion, (4) F_orig, (5) F_enhanced, (6) F_output, which is
-the number by which the paper itself refers to the last.
+Sections and equations are those of the EMF paper. Its displayed equations of section 3.1 are
+counted in order: (1) M_s, (2) F_s, (3) F_motion, (4) F_orig, (5) F_enhanced, (6) F_output. The
+paper itself calls the last one (6).
 
 Shapes: B clips, T frames, J joints, C channels (x, y, score), D features, S scales.
 """
 
 from __future__ import annotations
-
-from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +18,7 @@ from .presets import MotionFlowConfig
 
 
 def pad_time(x: Tensor, before: int, after: int, padding: str) -> Tensor:
-    """(B, T, J, C) -> (B, before + T + after, J, C), by a padding of `MotionFlowConfig`."""
+    """Pad (B, T, J, C) to (B, before + T + after, J, C) as `MotionFlowConfig.padding` says."""
     if padding == "zero":
         return F.pad(x, (0, 0, 0, 0, before, after))
     first, last = x[:, :1].expand(-1, before, -1, -1), x[:, -1:].expand(-1, after, -1, -1)
@@ -31,8 +29,8 @@ class MotionKernel(nn.Module):
     """Equation (1): M_s[t] = sum_i K_s[i] * X[t - floor(k/2) + i], initialised as in 3.4.2.
 
     Attributes:
-        offsets: of the taps, in frames from t.
-        weight: (k, C), or (k, J, C) where joints have kernels of their own.
+        offsets: offset of each tap from t, frames.
+        weight: (k, C), or (k, J, C) where each joint has its own kernel.
     """
 
     PATTERNS = {1: (1.0, -1.0), 2: (-0.5, 0.0, 0.5)}
@@ -60,25 +58,21 @@ class MotionKernel(nn.Module):
 
     @property
     def look_back(self) -> int:
+        """Number of frames before t that M_s[t] depends on."""
         return max(0, -self.offsets[0])
 
     @property
     def look_ahead(self) -> int:
+        """Number of frames after t that M_s[t] depends on."""
         return max(0, self.offsets[-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, J, C) -> (B, T, J, C)."""
+        """(B, T, J, C) -> (B, T, J, C), as a sum of shifted views: the loop is over the taps."""
         padded = pad_time(x, self.look_back, self.look_ahead, self.padding)
-        return self.slide(padded, self.look_back, x.shape[1])
-
-    def slide(self, padded: Tensor, first: int, length: int) -> Tensor:
-        """Equation (1) for the `length` frames from `first` on; their neighbours are in `padded`.
-
-        A sum of shifted views: the loop is over the five taps at most, never over time.
-        """
-        out = self.weight[0] * padded[:, first + self.offsets[0] :][:, :length]
+        frames, first = x.shape[1], self.look_back
+        out = self.weight[0] * padded[:, first + self.offsets[0] :][:, :frames]
         for weight, offset in zip(self.weight[1:], self.offsets[1:], strict=True):
-            out = out + weight * padded[:, first + offset :][:, :length]
+            out = out + weight * padded[:, first + offset :][:, :frames]
         return out
 
 
@@ -100,7 +94,7 @@ class EnhancedMotionFlow(nn.Module):
         config: see `MotionFlowConfig`.
         kernels, encoders: K_s and f_s, one per scale.
         scale_logits: alpha_raw.
-        original: g, None when `combine` leaves it out.
+        original: g; None where `combine` leaves it out.
         enhance: h.
     """
 
@@ -113,38 +107,38 @@ class EnhancedMotionFlow(nn.Module):
         self.encoders = nn.ModuleList(_mlp(c.channels, 2 * part, part, *form) for _ in c.scales)
         self.scale_logits = nn.Parameter(torch.zeros(len(c.scales)))
         self.original = _mlp(c.channels, c.dim, c.dim, *form) if c.combine == "residual" else None
-        # A correction to coordinates has to be able to be negative: no ReLU at its end.
+        # A correction of coordinates can be negative, so it must not end in a ReLU.
         self.enhance = _mlp(
             c.dim, 2 * c.dim, c.width, c.dropout, c.final_relu and c.combine != "compressed"
         )
 
     @property
     def look_back(self) -> int:
-        """Frames before t that the features of t depend on."""
+        """Number of frames before t that the features of t depend on."""
         return max(int(kernel.look_back) for kernel in self.kernels)  # type: ignore[arg-type]
 
     @property
     def look_ahead(self) -> int:
-        """Frames after t that the features of t depend on: the least delay of a causal use."""
+        """Number of frames after t that the features of t depend on: the minimum latency."""
         return max(int(kernel.look_ahead) for kernel in self.kernels)  # type: ignore[arg-type]
 
     @property
     def receptive_field(self) -> int:
-        """Frames that the features of one frame depend on."""
+        """Number of frames that the features of one frame depend on."""
         return self.look_back + 1 + self.look_ahead
 
     def forward(self, x: Tensor) -> Tensor:
         """Keypoints (B, T, J, C) -> features (B, T, J, D).
 
         Raises:
-            ValueError: another rank, number of channels or type, an empty clip, or values that are
-                not finite (looked at on the CPU only, see `check_clip`).
+            ValueError: wrong rank, number of channels or type; an empty clip; or values that are
+                not finite, which `check_clip` tests on a CPU only.
         """
         check_clip(x, self.config.channels, self.config.joint_kernels or None)
         return self.fuse(x, [kernel(x) for kernel in self.kernels])
 
     def fuse(self, x: Tensor, motion: list[Tensor]) -> Tensor:
-        """Equations (2) to (6), which are about one frame and joint at a time.
+        """Equations (2) to (6), for each frame and joint on its own.
 
         Args:
             x: keypoints (..., C).
@@ -157,73 +151,3 @@ class EnhancedMotionFlow(nn.Module):
         if self.original is not None:
             return self.original(x) + f_enhanced  # (4), (6)
         return x + f_enhanced if self.config.combine == "compressed" else f_enhanced
-
-
-class StreamState(NamedTuple):
-    """What a stream remembers: the newest frames (B, receptive_field - 1, J, C), and how many have
-    come so far."""
-
-    frames: Tensor
-    seen: int
-
-
-class StreamingMotionFlow:
-    """EMF one frame at a time: what comes out is what the module gives for the whole clip.
-
-    Each frame's features are computed once, when the last frame that they depend on has come:
-    `look_ahead` frames late. The state holds all there is to remember, so that one object serves
-    any number of streams.
-
-        state, features = None, []
-        for frame in clip:                              # (B, J, C) each
-            now, state = stream.step(frame, state)      # (B, J, D), of the frame look_ahead before
-            features += [] if now is None else [now]
-        features += stream.finish(state).unbind(1)
-    """
-
-    def __init__(self, flow: EnhancedMotionFlow) -> None:
-        self.flow = flow
-
-    def step(
-        self, frame: Tensor, state: StreamState | None = None
-    ) -> tuple[Tensor | None, StreamState]:
-        """
-        Args:
-            frame: keypoints (B, J, C).
-            state: of the last step; None begins a clip.
-
-        Returns:
-            features (B, J, D) of the frame `look_ahead` before this one, None while there is none,
-            and the new state.
-        """
-        if frame.ndim != 3:
-            raise ValueError(f"a frame must be (B, J, C), not {tuple(frame.shape)}")
-        newest = frame[:, None]
-        check_clip(newest, self.flow.config.channels, self.flow.config.joint_kernels or None)
-        if state is None:
-            first = newest if self.flow.config.padding == "replicate" else 0 * newest
-            state = StreamState(first.expand(-1, self.flow.receptive_field - 1, -1, -1), 0)
-        elif state.frames.shape[::2] != newest.shape[::2]:
-            raise ValueError(
-                f"the stream has {state.frames.shape[0]} x {state.frames.shape[2]} joints, "
-                f"the frame {frame.shape[0]} x {frame.shape[1]}"
-            )
-        seen = torch.cat([state.frames, newest], dim=1)
-        now = None
-        if state.seen >= self.flow.look_ahead:
-            now = self._features(seen, 1)[:, 0]
-        return now, StreamState(seen[:, 1:], state.seen + 1)
-
-    def finish(self, state: StreamState) -> Tensor:
-        """Features (B, up to look_ahead, J, D) of the frames that were still waiting at the end."""
-        ahead = self.flow.look_ahead
-        waiting = min(state.seen, ahead)
-        # Those that wait are the last of the state, and `look_back` neighbours lie before them.
-        seen = pad_time(state.frames[:, ahead - waiting :], 0, ahead, self.flow.config.padding)
-        return self._features(seen, waiting)
-
-    def _features(self, seen: Tensor, length: int) -> Tensor:
-        first = self.flow.look_back
-        kernels: Any = self.flow.kernels
-        motion = [kernel.slide(seen, first, length) for kernel in kernels]
-        return self.flow.fuse(seen[:, first : first + length], motion)

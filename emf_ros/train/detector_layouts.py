@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..skeletons import H36M17, conversion_matrix, get_layout
+from .anatomy import Offset
 
 _FACE = ("nose", "left_ear", "right_ear")
 _SIDED = tuple(
@@ -22,19 +23,6 @@ POINTS = (*_FACE, *_SIDED, "head", "neck", "hip")
 def kind_of(point: str) -> str:
     """'left_hip' -> 'hip'; halpe26's own 'hip' is 'hip' too."""
     return point.split("_")[-1]
-
-
-@dataclass(frozen=True)
-class Offset:
-    """From a joint's centre to the point that a detector marks, in shares of the trunk's length.
-
-    Attributes:
-        out: sidewards, away from the body's middle.
-        up: along the trunk, from hips to shoulders.
-    """
-
-    out: float = 0.0
-    up: float = 0.0
 
 
 @dataclass(frozen=True)

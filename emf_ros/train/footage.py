@@ -1,174 +1,150 @@
-"""Lifted poses of real people held against motion capture of the same moments.
+"""Real people with truth: the recordings there are, and the errors of each method on them.
 
-The motion capture has a frame and a clock of its own. One rotation and one time offset are fitted
-for a whole recording, for every method alike; the size is not. Joints are compared about the middle
-of the hips, as far as both have them.
+A recording is a video, or the keypoints of one. On a video the lifter is compared with the world
+landmarks that BlazePose itself gives for the same detections.
 """
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-import torch
 
+from ..downloads.cache import DownloadError
 from ..geometry.camera import Camera
+from ..io.progress import say
 from ..io.recordings import Recording, RecordingWriter
-from ..skeletons import BLAZEPOSE33, H36M17
+from ..io.video import FrameSource, open_source
+from ..lift.engine import Engine
+from ..lift.offline import lift_recording
+from ..skeletons import BLAZEPOSE33, H36M17, Layout
+from .comparison import Errors, Poses, compare
 from .evaluate import EvaluationError
-from .formats.joints import limbs_by_name
 from .formats.npz import checked_numbers, load_arrays
-from .metrics import p_mpjpe
+from .four_cameras import read_views, triangulated, truth_of
+from .truth import Truth
+from .varied_video import Variation, VariedSource
+from .video import BLAZEPOSE, LIFTER, Track, lift_tracks, poses_of_truth
 
-#: Largest difference of the two clocks that is looked for, s.
-MAX_OFFSET_S = 1.0
-#: Step of the search for the difference of the clocks, s.
-OFFSET_STEP_S = 1 / 60
-#: Smallest share of the shorter recording that has to lie inside the other one.
-MIN_OVERLAP = 0.6
-#: Smallest number of joints that a truth must have beside the hips.
-MIN_JOINTS = 3
-#: Metres per unit of length in a TRC file.
-TRC_UNITS = {"m": 1.0, "meters": 1.0, "cm": 0.01, "mm": 0.001, "millimeters": 0.001}
-
-#: Joints whose inner angle is compared: name, and the joints before, at and after it.
-_BENDS = {
-    kind: [tuple(H36M17.index(f"{side}_{joint}") for joint in joints) for side in ("left", "right")]
-    for kind, joints in (
-        ("knee", ("hip", "knee", "ankle")),
-        ("elbow", ("shoulder", "elbow", "wrist")),
-    )
-}
-_HIPS = [H36M17.index("left_hip"), H36M17.index("right_hip")]
+#: Number of pictures of the four cameras per picture that is taken: 30 Hz of 60.
+FOUR_CAMERAS_EVERY = 2
 
 
-@dataclass(frozen=True)
-class LabTruth:
-    """Joint centres of one person in the frame and the clock of a laboratory.
-
-    Attributes:
-        stamp: (N,) s, rising.
-        joints: (N, 17, 3) m, h36m17; NaN for joints that it does not have.
-    """
-
-    stamp: np.ndarray
-    joints: np.ndarray
-
-    def __post_init__(self) -> None:
-        if len(self.stamp) != len(self.joints) or self.joints.shape[1:] != (len(H36M17), 3):
-            raise EvaluationError(
-                f"the truth has {len(self.stamp)} stamps and joints of the shape "
-                f"{self.joints.shape}, not (N,) and (N, 17, 3)"
-            )
-        if len(self.stamp) < 2 or not (np.diff(self.stamp) > 0).all():
-            raise EvaluationError("the truth's stamps do not rise, or there are fewer than two")
-        if len(self.known) < MIN_JOINTS + 2 or not set(_HIPS) <= set(self.known.tolist()):
-            raise EvaluationError(
-                f"the truth must have both hips and {MIN_JOINTS} joints more; it has "
-                f"{', '.join(H36M17.joints[i] for i in self.known) or 'none'}"
-            )
-
-    @property
-    def known(self) -> np.ndarray:
-        """Indices of the joints that are there at some time."""
-        return np.flatnonzero(np.isfinite(self.joints).all(axis=2).any(axis=0))
-
-    def at(self, stamps: np.ndarray) -> np.ndarray:
-        """(M,) s -> (M, 17, 3) m, interpolated linearly; NaN outside of the recording."""
-        flat = self.joints.reshape(len(self.joints), -1)
-        out = np.stack([np.interp(stamps, self.stamp, column) for column in flat.T], axis=1)
-        out[(stamps < self.stamp[0]) | (stamps > self.stamp[-1])] = np.nan
-        return out.reshape(len(stamps), *self.joints.shape[1:])
-
-    @classmethod
-    def from_points(cls, stamp: np.ndarray, points: np.ndarray, names: list[str]) -> LabTruth:
-        """Points (N, K, 3) m by their names, of which the joints of h36m17 are taken."""
-        joints = np.full((len(points), len(H36M17), 3), np.nan)
-        for joint, index in limbs_by_name(names).items():
-            joints[:, H36M17.index(joint)] = points[:, index]
-        return cls(stamp, joints)
-
-    @classmethod
-    def load(cls, path: str | Path) -> LabTruth:
-        """Read a .trc file, or an npz with truth (N, K, 3) m, truth_time (N,) s and truth_joints.
-
-        Raises:
-            EvaluationError: it cannot be read, or holds too little.
-        """
-        path = Path(path)
-        try:
-            if path.suffix.lower() == ".trc":
-                return cls.from_points(*_read_trc(path))
-            arrays = load_arrays(path, ("truth", "truth_time", "truth_joints"))
-            names = [str(name) for name in np.atleast_1d(arrays["truth_joints"]).ravel()]
-            points = checked_numbers("truth", arrays["truth"])
-            if points.ndim != 3 or points.shape[1:] != (len(names), 3):
-                raise EvaluationError(
-                    f"truth is {points.shape}, not (N, {len(names)}, 3) as truth_joints says"
-                )
-            stamp = arrays["truth_time"]
-            if stamp.dtype.kind not in "iuf" or stamp.ndim != 1:
-                raise EvaluationError(
-                    f"truth_time is {stamp.dtype} of {stamp.shape}, not numbers of the shape (N,)"
-                )
-            return cls.from_points(stamp.astype(np.float64), points, names)
-        except (OSError, ValueError, csv.Error) as error:
-            raise EvaluationError(f"{path}: {error}") from None
+def method_name(lag: int) -> str:
+    """Name of the lifter in tables."""
+    return f"{LIFTER}, lag {lag}"
 
 
-def _read_trc(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Stamps (N,) s, points (N, K, 3) m and their names of OpenSim's text format of markers."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file, delimiter="\t"))
-    if len(rows) < 6 or not rows[0] or not rows[0][0].startswith("PathFileType"):
-        raise EvaluationError("it does not begin as a TRC file does, with PathFileType")
-    head = dict(zip((cell.strip() for cell in rows[1]), rows[2], strict=False))
-    unit = head.get("Units", "").strip().lower()
-    if unit not in TRC_UNITS:
-        raise EvaluationError(f"its unit is {unit!r}; known: {', '.join(TRC_UNITS)}")
-    names = [cell.strip() for cell in rows[3][2:] if cell.strip()]
-    stamps, points = [], []
-    for number, row in enumerate(rows[4:], start=5):
-        cells = [cell.strip() for cell in row]
-        if not re.fullmatch(r"\d+", cells[0] if cells else ""):
-            continue  # the axes' names, or a blank line
-        cells = (cells + [""] * (2 + 3 * len(names)))[: 2 + 3 * len(names)]
-        try:
-            values = [float(cell) if cell else np.nan for cell in cells[1:]]
-        except ValueError as error:
-            raise EvaluationError(f"line {number}: {error}") from None
-        stamps.append(values[0])
-        points.append(values[1:])
-    return (
-        np.array(stamps),
-        TRC_UNITS[unit] * np.array(points).reshape(len(points), len(names), 3),
-        names,
-    )
-
-
-@dataclass(frozen=True)
-class FootageClip:
-    """Keypoints of one person, and where the joints were.
+class Footage(Protocol):
+    """A recording of one person with truth.
 
     Attributes:
         name: of the recording.
-        keypoints: of the camera.
-        truth: of the laboratory.
+        truth: where the joints were.
     """
 
     name: str
+    truth: Truth
+
+    def errors(self, engine: Engine, lag: int, variant: str) -> Iterator[tuple[str, Errors]]:
+        """Names of the methods and their errors.
+
+        Args:
+            engine: runs the model.
+            lag: frames of the model behind the newest.
+            variant: of BlazePose, where a detector runs.
+
+        Raises:
+            EvaluationError: poses and truth do not fit each other.
+        """
+        ...
+
+
+@dataclass
+class KeypointFootage:
+    """A recording of keypoints with truth.
+
+    Attributes:
+        keypoints: of one person; the variant of the detector is already decided.
+        exact: whether the keypoints are projections of the truth.
+    """
+
+    name: str
+    truth: Truth
     keypoints: Recording
-    truth: LabTruth
+    exact: bool = False
+
+    def errors(self, engine: Engine, lag: int, variant: str) -> Iterator[tuple[str, Errors]]:
+        name = f"{method_name(lag)}, exact keypoints" if self.exact else method_name(lag)
+        yield name, compare(self.poses(engine, lag), self.truth)
+
+    def poses(self, engine: Engine, lag: int) -> Poses:
+        """The person as the live lifter gives it."""
+        lifted, _ = lift_recording(self.keypoints, engine, lag, progress=False)
+        return Poses.of_recording(lifted)
 
 
-def read_footage(folder: str | Path, detector: str = "full") -> Iterator[FootageClip]:
-    """Read recordings of keypoints with truth: npz files that have, beside the arrays of
-    `LabTruth.load`, keypoints_DETECTOR (M, 33, 3) px, px, score, frame_DETECTOR (M,), rate_hz,
-    camera_matrix and image_size.
+@dataclass
+class VideoFootage:
+    """A video with truth.
+
+    Attributes:
+        path: of the video.
+        camera: the intrinsics.
+        variation: what is changed in the video.
+    """
+
+    name: str
+    truth: Truth
+    path: Path | str
+    camera: Camera
+    variation: Variation = Variation()
+
+    def open(self) -> FrameSource:
+        """The video from its beginning."""
+        return VariedSource(open_source(self.path), self.variation)
+
+    def errors(self, engine: Engine, lag: int, variant: str) -> Iterator[tuple[str, Errors]]:
+        tracks = lift_tracks(self.open(), self.camera, engine, lag, variant=variant)
+        yield from video_errors(tracks, self.truth, lag)
+
+
+def video_errors(tracks: list[Track], truth: Truth, lag: int) -> Iterator[tuple[str, Errors]]:
+    """Names of the methods and their errors on a video that was lifted at a lag.
+
+    Raises:
+        EvaluationError: no track is near the truth.
+    """
+    poses = poses_of_truth(tracks, truth)
+    yield method_name(lag), compare(poses[LIFTER], truth)
+    yield BLAZEPOSE, compare(poses[BLAZEPOSE], truth)
+
+
+def keypoint_recording(
+    layout: Layout,
+    size: tuple[int, int],
+    camera: Camera,
+    frames: np.ndarray,
+    rate_hz: float,
+    keypoints: np.ndarray,
+) -> Recording:
+    """The keypoints (M, K, 3) px, px, score of one person in the pictures (M,) of a video."""
+    writer = RecordingWriter(layout, size, camera)
+    unknown = np.full((len(H36M17), 3), np.nan)
+    for frame, points in zip(frames.tolist(), keypoints, strict=True):
+        stamp = frame / rate_hz
+        writer.add(stamp, frame, 1, points, unknown, unknown[:, 0], unknown[0], False)
+    return writer.recording()
+
+
+def read_footage(folder: str | Path, detector: str = "full") -> Iterator[KeypointFootage]:
+    """Read recordings of keypoints with truth.
+
+    They are npz files that hold, beside the arrays of `Truth.load`, `keypoints_DETECTOR`
+    (M, 33, 3) px, px, score, `frame_DETECTOR` (M,), `rate_hz`, `camera_matrix` and `image_size`.
 
     Raises:
         EvaluationError: there is none, or one lacks an array.
@@ -177,176 +153,102 @@ def read_footage(folder: str | Path, detector: str = "full") -> Iterator[Footage
     if not paths:
         raise EvaluationError(f"{folder} holds no npz files")
     for path in paths:
-        truth = LabTruth.load(path)
-        with np.load(path) as data:
-            try:
-                keypoints, frames = data[f"keypoints_{detector}"], data[f"frame_{detector}"]
-                size = (int(data["image_size"][0]), int(data["image_size"][1]))
-                camera = Camera(data["camera_matrix"], size)
-                rate_hz = float(data["rate_hz"])
-            except KeyError as error:
-                raise EvaluationError(f"{path}: {error}") from None
-        writer = RecordingWriter(BLAZEPOSE33, size, camera)
-        unknown = np.full(3, np.nan)
-        for frame, points in zip(frames.tolist(), keypoints, strict=True):
-            writer.add(
-                frame / rate_hz,
-                frame,
-                1,
-                points,
-                np.full((len(H36M17), 3), np.nan),
-                np.full(len(H36M17), np.nan),
-                unknown,
-                False,
-            )
-        yield FootageClip(path.stem, writer.recording(), truth)
+        truth = Truth.load(path)
+        names = (f"keypoints_{detector}", f"frame_{detector}")
+        try:
+            arrays = load_arrays(path, (*names, "image_size", "camera_matrix", "rate_hz"))
+            keypoints, frames = (checked_numbers(name, arrays[name]) for name in names)
+            if keypoints.shape != (frames.size, len(BLAZEPOSE33), 3):
+                raise EvaluationError(
+                    f"{names[0]} is {keypoints.shape} and {names[1]} has {frames.size} numbers, "
+                    f"not (M, {len(BLAZEPOSE33)}, 3) and M"
+                )
+            width, height = (int(side) for side in arrays["image_size"])
+            camera = Camera(arrays["camera_matrix"], (width, height))
+            rate_hz = float(arrays["rate_hz"])
+            if not rate_hz > 0:
+                raise EvaluationError(f"rate_hz is {rate_hz:g}; it must be above 0")
+        except (OSError, TypeError, ValueError) as error:
+            raise EvaluationError(f"{path}: {error}") from None
+        frames, size = frames.ravel().astype(int), (width, height)
+        recording = keypoint_recording(BLAZEPOSE33, size, camera, frames, rate_hz, keypoints)
+        yield KeypointFootage(path.stem, truth, recording)
 
 
-@dataclass(frozen=True)
-class Errors:
-    """How far poses are from a truth.
-
-    Attributes:
-        frames: number of frames that were compared.
-        mpjpe_mm, p_mpjpe_mm: mean over frames and joints, mm.
-        acceleration_m_s2: mean size of the acceleration of the poses themselves, m/s^2.
-        acceleration_error_m_s2: the same of the error, m/s^2.
-        knee_deg, elbow_deg: mean error of the joints' inner angles, degrees.
-        inside_stddev: share of the errors along an axis inside one `stddev`; NaN without one.
-    """
-
-    frames: int
-    mpjpe_mm: float
-    p_mpjpe_mm: float
-    acceleration_m_s2: float
-    acceleration_error_m_s2: float
-    knee_deg: float
-    elbow_deg: float
-    inside_stddev: float
-
-    @classmethod
-    def mean(cls, several: list[Errors]) -> Errors:
-        """The mean over recordings, each counting the same."""
-        rows = np.array([[getattr(e, name) for name in cls.__dataclass_fields__] for e in several])
-        frames, *rest = rows.mean(axis=0).tolist()
-        return cls(round(frames * len(several)), *rest)
-
-
-def compare(
-    stamps: np.ndarray, joints: np.ndarray, stddev: np.ndarray | None, truth: LabTruth
-) -> Errors:
-    """Hold poses against a truth, in the time offset and the rotation that fit best.
-
-    Args:
-        stamps: (M,) s, rising.
-        joints: (M, 17, 3) m; NaN where unknown.
-        stddev: (M, 17) m, or None.
+def four_cameras() -> Iterator[VideoFootage]:
+    """The recording of four cameras, each camera alone.
 
     Raises:
-        EvaluationError: the two do not overlap.
+        DownloadError: the recording is not there and cannot be fetched.
     """
-    known = truth.known
-    use, true, predicted = align(stamps, joints, truth)
-    off = predicted - true
-    dt = np.diff(stamps[use])
-    # Only where three frames follow one another at the recording's own rate.
-    step = float(np.median(dt))
-    steady = np.isclose(dt, step, rtol=0.2)
-    steady = steady[1:] & steady[:-1]
-
-    def acceleration(x: np.ndarray) -> float:
-        sizes = np.linalg.norm(np.diff(x, n=2, axis=0), axis=-1).mean(axis=-1) / step**2
-        return float(sizes[steady].mean()) if steady.any() else float("nan")
-
-    def bend_error(kind: str) -> float:
-        whole = [np.full((len(x), len(H36M17), 3), np.nan) for x in (predicted, true)]
-        for target, values in zip(whole, (predicted, true), strict=True):
-            target[:, known] = values
-        errors = [np.abs(_bend(whole[0], *j) - _bend(whole[1], *j)) for j in _BENDS[kind]]
-        values = np.concatenate(errors)
-        values = values[np.isfinite(values)]
-        return float(values.mean()) if len(values) else float("nan")
-
-    inside = float("nan")
-    if stddev is not None:
-        spread = stddev[use][:, known]
-        moving = ~np.isin(known, _HIPS)
-        inside = float((np.abs(off[:, moving]) < spread[:, moving, None]).mean())
-    return Errors(
-        len(use),
-        1000 * float(np.linalg.norm(off, axis=-1).mean()),
-        1000 * float(p_mpjpe(torch.from_numpy(predicted), torch.from_numpy(true)).mean()),
-        acceleration(predicted),
-        acceleration(off),
-        bend_error("knee"),
-        bend_error("elbow"),
-        inside,
-    )
-
-
-def _about_hips(joints: np.ndarray) -> np.ndarray:
-    return joints - joints[:, _HIPS].mean(axis=1, keepdims=True)
-
-
-def align(
-    stamps: np.ndarray, joints: np.ndarray, truth: LabTruth
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit the difference of the clocks and the rotation between the frames.
-
-    Args:
-        stamps: (M,) s, rising.
-        joints: (M, 17, 3) m; NaN where unknown.
-
-    Returns:
-        the F rows that are compared, the truth (F, K, 3) m of its K known joints at that time about
-        the middle of the hips, and the poses likewise in its frame (F, K, 3) m.
-
-    Raises:
-        EvaluationError: the two do not overlap.
-    """
-    joints, known = _about_hips(joints), truth.known
-    shorter = min(len(stamps), np.ptp(truth.stamp) / max(float(np.median(np.diff(stamps))), 1e-6))
-    best: tuple[float, np.ndarray, np.ndarray, np.ndarray] | None = None
-    for offset in np.arange(-MAX_OFFSET_S, MAX_OFFSET_S + 1e-9, OFFSET_STEP_S):
-        true = _about_hips(truth.at(stamps + offset))[:, known]
-        own = joints[:, known]
-        use = np.flatnonzero(np.isfinite(true).all(axis=(1, 2)) & np.isfinite(own).all(axis=(1, 2)))
-        if len(use) < max(3, MIN_OVERLAP * shorter):
-            continue
-        turned = own[use] @ _rotation(own[use], true[use])
-        error = float(np.linalg.norm(turned - true[use], axis=-1).mean())
-        if best is None or error < best[0]:
-            best = (error, use, true[use], turned)
-    if best is None:
-        raise EvaluationError(
-            f"poses and truth overlap by less than {MIN_OVERLAP:.0%} whatever the difference of "
-            f"their clocks up to {MAX_OFFSET_S:g} s"
+    views = read_views()
+    stamps, points = triangulated(views)
+    for view in views:
+        yield VideoFootage(
+            view.video.stem,
+            truth_of(view, stamps, points),
+            view.video,
+            view.camera,
+            Variation(every=FOUR_CAMERAS_EVERY),
         )
-    return best[1:]
 
 
-def _rotation(moved: np.ndarray, fixed: np.ndarray) -> np.ndarray:
-    """(3, 3) R that minimises |moved @ R - fixed| over all points (Kabsch 1976)."""
-    u, _, vt = np.linalg.svd(moved.reshape(-1, 3).T @ fixed.reshape(-1, 3))
-    return u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+def projected_truth() -> Iterator[KeypointFootage]:
+    """The four cameras with the projections of the triangulated points as keypoints.
+
+    The error that is left with them is not the detector's.
+    """
+    views = read_views()
+    stamps, points = triangulated(views)
+    frames = np.arange(0, len(points), FOUR_CAMERAS_EVERY)
+    for view in views:
+        pixels = view.camera.project(view.from_world(points[frames]))
+        keypoints = np.concatenate([pixels, np.ones_like(pixels[..., :1])], axis=-1)
+        yield KeypointFootage(
+            view.video.stem,
+            truth_of(view, stamps, points),
+            keypoint_recording(
+                BLAZEPOSE33, view.camera.size, view.camera, frames, 1 / stamps[1], keypoints
+            ),
+            exact=True,
+        )
 
 
-def _bend(joints: np.ndarray, before: int, at: int, after: int) -> np.ndarray:
-    """(M, 17, 3) -> (M,) the inner angle at a joint, degrees; 180 is straight."""
-    a, b = joints[:, before] - joints[:, at], joints[:, after] - joints[:, at]
-    cosine = (a * b).sum(axis=-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
-    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+def all_footage(folder: str | Path | None, variant: str = "full") -> Iterator[Footage]:
+    """All recordings: the four cameras, and the recordings of a folder.
+
+    Args:
+        folder: see `read_footage`; None gives the four cameras alone.
+        variant: of BlazePose.
+
+    Raises:
+        EvaluationError: see `read_footage`.
+    """
+    try:
+        yield from four_cameras()
+    except DownloadError as error:
+        say(f"without the recording of four cameras: {error}")
+    if folder is not None:
+        yield from read_footage(folder, variant)
 
 
-def table(title: str, rows: dict[str, Errors]) -> Iterator[str]:
-    """Lines of Markdown."""
-    yield (
-        f"| {title} | MPJPE, mm | P-MPJPE, mm | acceleration, m/s² | its error, m/s² | knee, ° "
-        "| elbow, ° | inside one stddev, % | frames |"
-    )
-    yield "|" + " --- |" * 9
-    for name, e in rows.items():
-        values = [e.mpjpe_mm, e.p_mpjpe_mm, e.acceleration_m_s2, e.acceleration_error_m_s2]
-        values += [e.knee_deg, e.elbow_deg, 100 * e.inside_stddev]
-        cells = ["-" if np.isnan(v) else f"{v:.1f}" for v in values]
-        yield f"| {name} | {' | '.join(cells)} | {e.frames} |"
+def evaluate_footage(
+    footage: Iterable[Footage],
+    engine: Engine,
+    lags: tuple[int, ...] = (0,),
+    variant: str = "full",
+) -> dict[tuple[str, str], Errors]:
+    """Errors by recording and method, as `comparison.error_table` shows them.
+
+    Raises:
+        EvaluationError: poses and truth of a recording do not fit each other.
+    """
+    rows: dict[tuple[str, str], Errors] = {}
+    for recording in footage:
+        for lag in lags:
+            try:
+                for method, errors in recording.errors(engine, lag, variant):
+                    rows.setdefault((recording.name, method), errors)
+            except EvaluationError as error:
+                raise EvaluationError(f"{recording.name}: {error}") from None
+    return rows

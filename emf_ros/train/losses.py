@@ -68,21 +68,6 @@ def motion_terms(positions: Tensor, targets: Tensor, distance: str) -> dict[str,
     }
 
 
-def paper_objective(
-    positions: Tensor, targets: Tensor, weights: LossWeights | None = None
-) -> Tensor:
-    """L = L_pose + lambda_v L_velocity + lambda_a L_acceleration + lambda_s L_smoothness.
-
-    Equation (9) of the EMF paper (3.2) as printed, with its weights 1.0, 0.5 and 0.1 (3.4.1).
-
-    Args:
-        positions, targets: (B, T, J, 3) m.
-        weights: others than the paper's; `likelihood` has no part in it.
-    """
-    weights = weights or LossWeights(distance="squared")
-    return _weighted(motion_terms(positions, targets, weights.distance), weights)
-
-
 def pose_losses(
     positions: Tensor, log_scale: Tensor, targets: Tensor, distance: str = "euclidean"
 ) -> dict[str, Tensor]:
@@ -106,14 +91,14 @@ def pose_losses(
 
 
 def total_loss(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
-    """What is minimised: the terms of `pose_losses`, weighted."""
-    return _weighted(terms, weights) + weights.likelihood * terms["likelihood"]
+    """The minimised loss: the weighted sum of the terms of `pose_losses`.
 
-
-def _weighted(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
+    Without the likelihood it is equation (9) of the EMF paper (3.2).
+    """
     return (
         terms["position"]
         + weights.velocity * terms["velocity"]
         + weights.acceleration * terms["acceleration"]
         + weights.smoothness * terms["smoothness"]
+        + weights.likelihood * terms["likelihood"]
     )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..skeletons import H36M17
+from .anatomy import Offset, move_joints
 from .formats import FormatError
 from .formats.archive import RawArchive, read_arrays
 
@@ -25,16 +26,12 @@ SOURCE_WEIGHTS = {"snu_walk": 0.15, "reactidle": 0.4, "g1moves": 0.5, "mass": 3.
 #: Sources whose hips and shoulders already lie at anatomical joint centres, by file name.
 ANATOMICAL_SOURCES = frozenset({"nimble", "reactidle"})
 
-#: From the hip of a motion capture rig to the anatomical hip joint centre, as shares of the trunk's
-#: length: away from the middle, and along the trunk upwards. Measured by `benchmarks/footage.py
-#: --differences` with weights that were trained on the rigs' own joints, on two people with marker
-#: motion capture. Hips were 17 and 19 mm too narrow each, and 4 and 28 mm too high. Shoulders were
-#: 18 and 20 mm too narrow each, and 12 and 13 mm too low. The values are 0.8 of the mean.
-HIP_OUT = 0.03
-HIP_UP = -0.02
-#: The same for the shoulder.
-SHOULDER_OUT = 0.03
-SHOULDER_UP = 0.02
+#: Offsets from the joints of a motion capture rig to anatomical joint centres. Measured by
+#: `benchmarks/footage.py --differences` on two people with marker motion capture, with weights that
+#: were trained on the rigs' own joints. Each hip was 17 and 19 mm too narrow, and 4 and 28 mm too
+#: high. Each shoulder was 18 and 20 mm too narrow, and 12 and 13 mm too low. The values are 0.8 of
+#: the mean.
+RIG_OFFSETS = {"hip": Offset(out=0.03, up=-0.02), "shoulder": Offset(out=0.03, up=0.02)}
 
 #: Hip to knee to ankle, m: a child of one metre has 0.42, a man of 2.3 m 1.25.
 LEG_LENGTHS_M = (0.35, 1.4)
@@ -53,25 +50,7 @@ def to_anatomical_centres(positions: np.ndarray) -> np.ndarray:
     Returns:
         (N, 17, 3) m. The pelvis is the middle of the moved hips.
     """
-    joint = {name: H36M17.index(name) for name in H36M17.joints}
-    left_hip, right_hip = positions[:, joint["left_hip"]], positions[:, joint["right_hip"]]
-    left_shoulder = positions[:, joint["left_shoulder"]]
-    right_shoulder = positions[:, joint["right_shoulder"]]
-    trunk = 0.5 * (left_shoulder + right_shoulder) - 0.5 * (left_hip + right_hip)
-    lengths = np.linalg.norm(trunk, axis=-1, keepdims=True)
-    length_m = np.median(lengths)
-    up = trunk / np.maximum(lengths, 1e-6)
-    moved = positions.copy()
-    for kind, left, right, out, rise in (
-        ("hip", left_hip, right_hip, HIP_OUT, HIP_UP),
-        ("shoulder", left_shoulder, right_shoulder, SHOULDER_OUT, SHOULDER_UP),
-    ):
-        across = left - right
-        across = across / np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-6)
-        moved[:, joint[f"left_{kind}"]] += length_m * (out * across + rise * up)
-        moved[:, joint[f"right_{kind}"]] += length_m * (-out * across + rise * up)
-    moved[:, joint["pelvis"]] = 0.5 * (moved[:, joint["left_hip"]] + moved[:, joint["right_hip"]])
-    return moved
+    return move_joints(positions, RIG_OFFSETS)
 
 
 @dataclass

@@ -1,20 +1,16 @@
-"""Weights on real video, beside the world landmarks that BlazePose gives itself.
+"""People of a video: tracks of the lifter and of BlazePose's world landmarks, and plausibility.
 
-With the truth of a motion capture the errors are the usual ones. Without it the bodies still have
-to be bodies: bones keep their lengths, left stays left, and joints do not shake.
+Without a truth the poses still have to be those of bodies: bones keep their lengths, left stays
+left, and joints do not shake.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 
 from ..geometry.camera import Camera
 from ..io.frame_source import FrameSource
@@ -24,241 +20,36 @@ from ..lift.offline import lift_video
 from ..lift.root import solve_root
 from ..skeletons import BLAZEPOSE33, H36M17, conversion_matrix, convert_keypoints
 from ..types import Pose2D
+from .comparison import Poses, compare
 from .evaluate import EvaluationError
-from .metrics import mpjpe, p_mpjpe
+from .truth import Truth
 
 #: Name of the method under test in reports.
-OURS = "lifter"
+LIFTER = "lifter"
 #: Name of the method that it is compared with.
 BLAZEPOSE = "BlazePose world landmarks"
+METHODS = (LIFTER, BLAZEPOSE)
 
-#: The hips' line cannot turn by more from one frame to the next, degrees.
+#: Maximum turn of the hip axis from one frame to the next, degrees. A larger one is a flip.
 FLIP_DEG = 90.0
-#: Seconds around a frame whose mean facing tells which side is left.
+#: Length of the time whose mean hip axis decides which side is left, s.
 FACING_S = 1.0
-#: People who are seen in fewer frames than this tell nothing of constancy.
-FEWEST_FRAMES = 15
-#: Poses that differ by more after alignment are of somebody else.
-SAME_PERSON_M = 0.25
-#: Someone stands still for this many frames when the keypoints stay within this share of the
-#: person's size in the image, root mean square about their mean: a detector's own noise.
-STILL_FRAMES, STILL_SHARE = 15, 0.012
-#: Keypoints that the reprojection is compared with, and that the root is solved from.
+#: Minimum number of frames of a track that is evaluated.
+MIN_FRAMES = 15
+#: Maximum P-MPJPE between a track and the truth of the same person, mm.
+SAME_PERSON_MM = 250.0
+#: Number of frames of a stretch that is tested for standing still.
+STILL_FRAMES = 15
+#: Maximum deviation of the keypoints of a person who stands still, as a share of the person's size
+#: in the image: root mean square about their mean. It is the detector's own noise.
+STILL_SHARE = 0.012
+#: Minimum score of keypoints for the reprojection error and for the root of the world landmarks.
 MIN_SCORE = 0.5
 
 
-@dataclass(frozen=True)
-class Variation:
-    """A video made from a video, so that one recording tells more than one thing.
-
-    Attributes:
-        mirror: left and right exchanged.
-        keep: shares of the width and of the height that are kept, from the upper left corner.
-        scale: factor on the resolution.
-        slower: factor on the time between pictures.
-    """
-
-    mirror: bool = False
-    keep: tuple[float, float] = (1.0, 1.0)
-    scale: float = 1.0
-    slower: float = 1.0
-
-    def picture(self, picture: np.ndarray) -> np.ndarray:
-        """(H, W, 3) -> what this variation makes of it."""
-        height, width = picture.shape[:2]
-        picture = picture[: round(height * self.keep[1]), : round(width * self.keep[0])]
-        if self.mirror:
-            picture = picture[:, ::-1]
-        if self.scale != 1:
-            size = (round(picture.shape[1] * self.scale), round(picture.shape[0] * self.scale))
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        return np.ascontiguousarray(picture)
-
-    def camera(self, camera: Camera) -> Camera:
-        """The intrinsics of those pictures."""
-        width, height = (round(n * k) for n, k in zip(camera.size, self.keep, strict=True))
-        matrix = camera.matrix.copy()
-        if self.mirror:
-            if camera.distortion.any():
-                raise EvaluationError("a distorted video cannot be mirrored: rectify it first")
-            matrix[0, 2] = width - 1 - matrix[0, 2]
-        cut = Camera(matrix, (width, height), camera.distortion, camera.model)
-        return cut.scaled_to(round(width * self.scale), round(height * self.scale))
-
-
-VARIATIONS: dict[str, Variation] = {
-    "as it is": Variation(),
-    "mirrored": Variation(mirror=True),
-    "cropped": Variation(keep=(0.75, 0.85)),
-    "slowed": Variation(slower=2.0),
-    "shrunk": Variation(scale=0.36),
-}
-
-
-class VariedSource:
-    """A video through a `Variation`: a `FrameSource` itself."""
-
-    def __init__(self, source: FrameSource, variation: Variation) -> None:
-        self._source, self._variation = source, variation
-        first = np.zeros((source.size[1], source.size[0], 3), np.uint8)
-        height, width = variation.picture(first).shape[:2]
-        self.size, self.pixel_aspect = (width, height), source.pixel_aspect
-        self.rate_hz = source.rate_hz / variation.slower
-        self.count, self.live, self.notice = source.count, source.live, source.notice
-
-    @property
-    def unreadable(self) -> int:
-        return self._source.unreadable
-
-    @property
-    def other_sizes(self) -> Counter[tuple[int, int]]:
-        return self._source.other_sizes
-
-    def grab(self) -> tuple[int, float] | None:
-        grabbed = self._source.grab()
-        return None if grabbed is None else (grabbed[0], grabbed[1] * self._variation.slower)
-
-    def retrieve(self) -> np.ndarray | None:
-        picture = self._source.retrieve()
-        return None if picture is None else self._variation.picture(picture)
-
-    def times(self) -> np.ndarray | None:
-        times = self._source.times()
-        return None if times is None else times * self._variation.slower
-
-    def rewind(self) -> bool:
-        return self._source.rewind()
-
-    def close(self) -> None:
-        self._source.close()
-
-
 @dataclass
-class Truth:
-    """Joints of one person by an independent measurement.
-
-    Attributes:
-        stamp: (N,) s from the video's beginning, rising.
-        joints: (N, 17, 3) m, h36m17, in the camera's optical frame or in any other that stands
-            still: then only P-MPJPE and accelerations mean something.
-    """
-
-    stamp: np.ndarray
-    joints: np.ndarray
-
-    @classmethod
-    def load(cls, path: str | Path) -> Truth:
-        """An npz with `stamp` and `joints`.
-
-        Raises:
-            EvaluationError: it does not hold that.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                stamp, joints = (np.asarray(data[k], np.float64) for k in ("stamp", "joints"))
-        except (OSError, ValueError, KeyError) as error:
-            raise EvaluationError(
-                f"{path} is no npz with stamp (N,) and joints (N, 17, 3): {error}"
-            ) from None
-        if stamp.ndim != 1 or joints.shape != (len(stamp), len(H36M17), 3):
-            raise EvaluationError(
-                f"{path}: stamp is {stamp.shape} and joints {joints.shape}, not (N,) and (N, 17, 3)"
-            )
-        if not np.isfinite(stamp).all() or (np.diff(stamp) <= 0).any():
-            raise EvaluationError(f"{path}: the stamps do not rise")
-        return cls(stamp, joints)
-
-    def at(self, stamps: np.ndarray, within_s: float) -> np.ndarray:
-        """(M, 17, 3) m at the nearest stamps; NaN where none is near enough."""
-        after = np.searchsorted(self.stamp, stamps).clip(1, max(1, len(self.stamp) - 1))
-        near = after - (stamps - self.stamp[after - 1] < self.stamp[after] - stamps)
-        out = self.joints[near].copy()
-        out[np.abs(self.stamp[near] - stamps) > within_s] = np.nan
-        return out
-
-
-def evaluate_video(
-    source: FrameSource,
-    camera: Camera,
-    engine: Engine,
-    lag: int = 0,
-    people: int = 2,
-    variant: str = "full",
-    truth: Truth | None = None,
-) -> dict[str, Any]:
-    """Lift a video and compare, on the frames where both have a pose.
-
-    With truth the person is the one who is nearest to it after alignment, whichever ids it has.
-
-    Returns:
-        per method a dict of figures, see `_figures`.
-
-    Raises:
-        EvaluationError: nobody was in sight for long enough.
-        VideoError: from reading, or the detector cannot be had.
-    """
-    matrix = conversion_matrix(BLAZEPOSE33, H36M17)
-    worlds: dict[tuple[int, int], np.ndarray] = {}
-
-    def watch(frame: int, found: list[Pose2D]) -> None:
-        for detection in found:
-            if detection.world is not None:
-                worlds[frame, detection.track_id] = matrix @ detection.world
-
-    rate_hz = source.rate_hz
-    # The world landmarks come with the keypoints, so both methods see the same detections.
-    recording, _ = lift_video(
-        source, camera, engine, lag, people, variant, world_landmarks=True, watch=watch
-    )
-    tracks: list[_Track] = []
-    for track_id in np.unique(recording.track_id):
-        rows = [
-            row
-            for row in np.flatnonzero(recording.track_id == track_id)
-            if (int(recording.frame[row]), int(track_id)) in worlds
-            and np.isfinite(recording.joints_3d[row]).all()
-        ]
-        if len(rows) < FEWEST_FRAMES:
-            continue
-        frames = recording.frame[rows].astype(int)
-        poses = {
-            OURS: recording.joints_3d[rows].astype(np.float64),
-            BLAZEPOSE: np.stack([worlds[f, int(track_id)] for f in frames]),
-        }
-        relative = {name: p - p[:, :1] for name, p in poses.items()}
-        keypoints = np.stack(
-            [convert_keypoints(k, recording.layout, H36M17) for k in recording.keypoints_2d[rows]]
-        ).astype(np.float64)
-        rays = camera.rays(keypoints[..., :2])
-        # World landmarks have no root; they get the one that fits the keypoints best.
-        score = np.where(np.isfinite(rays).all(axis=-1), keypoints[..., 2], 0.0)
-        score = np.where(score >= MIN_SCORE, score, 0.0)
-        solved = solve_root(relative[BLAZEPOSE], np.nan_to_num(rays), score)
-        roots = {OURS: recording.root[rows].astype(np.float64), BLAZEPOSE: solved.root}
-        true = None
-        if truth is not None:
-            true = truth.at(recording.stamp[rows], 0.5 / rate_hz)
-        stddev = recording.joint_stddev[rows].astype(np.float64)
-        stamps = recording.stamp[rows]
-        tracks.append(_Track(frames, stamps, relative, roots, keypoints, camera, stddev, true))
-    if truth is not None:
-        tracks = _of_the_truth(tracks)
-    if not tracks:
-        raise EvaluationError(
-            f"nobody was lifted in {FEWEST_FRAMES} frames or more"
-            + ("" if truth is None else " where there is truth")
-        )
-    return {
-        "frames": sum(len(t.frames) for t in tracks),
-        "people": len(tracks),
-        "rate_hz": rate_hz,
-        **{name: _figures(tracks, name) for name in (OURS, BLAZEPOSE)},
-    }
-
-
-@dataclass
-class _Track:
-    """One person.
+class Track:
+    """One tracked person of a video. `METHODS` are the keys of the poses and roots.
 
     Attributes:
         frames: (N,) numbers of the pictures.
@@ -266,9 +57,8 @@ class _Track:
         poses: (N, 17, 3) m per method, relative to the pelvis.
         roots: (N, 3) m per method, in the camera's frame; NaN where unknown.
         keypoints: (N, 17, 3) px, px, score.
-        camera: that saw them.
-        stddev: (N, 17) m, the lifter's own.
-        truth: (N, 17, 3) m in the camera's frame, or None.
+        camera: the intrinsics.
+        stddev: (N, 17) m, of the lifter.
     """
 
     frames: np.ndarray
@@ -278,55 +68,158 @@ class _Track:
     keypoints: np.ndarray
     camera: Camera
     stddev: np.ndarray
-    truth: np.ndarray | None
 
     def runs(self) -> list[np.ndarray]:
-        """Indices of frames that follow one another without a gap."""
+        """Indices of the frames, cut where a picture is missing."""
         return np.split(np.arange(len(self.frames)), np.flatnonzero(np.diff(self.frames) != 1) + 1)
 
-    def distance_to_truth(self) -> float:
-        """Median P-MPJPE, m, of the method that is nearer; infinite where there is little truth."""
-        assert self.truth is not None
-        known = np.isfinite(self.truth).all(axis=(1, 2))
-        if known.sum() < FEWEST_FRAMES:
+    def of(self, method: str) -> Poses:
+        """The poses of one method. World landmarks have no `stddev`."""
+        stddev = self.stddev if method == LIFTER else None
+        return Poses(self.stamps, self.poses[method], stddev, self.roots[method])
+
+
+def lift_tracks(
+    source: FrameSource,
+    camera: Camera,
+    engine: Engine,
+    lag: int = 0,
+    people: int = 2,
+    variant: str = "full",
+) -> list[Track]:
+    """Lift a video, and keep the frames in which both methods have a pose.
+
+    Args:
+        source: the video; read to its end and closed.
+        camera: its intrinsics.
+        engine: runs the model.
+        lag: frames of the model behind the newest.
+        people: maximum number of people.
+        variant: of BlazePose.
+
+    Raises:
+        EvaluationError: no person was lifted in `MIN_FRAMES` frames.
+        VideoError: the video cannot be read, or the detector is not available.
+    """
+    matrix = conversion_matrix(BLAZEPOSE33, H36M17)
+    worlds: dict[tuple[int, int], np.ndarray] = {}
+
+    def watch(frame: int, found: list[Pose2D]) -> None:
+        for detection in found:
+            if detection.world is not None:
+                worlds[frame, detection.track_id] = matrix @ detection.world
+
+    # World landmarks come with the keypoints, so both methods have the same detections.
+    recording, _ = lift_video(
+        source, camera, engine, lag, people, variant, world_landmarks=True, watch=watch
+    )
+    tracks: list[Track] = []
+    for track_id in np.unique(recording.track_id):
+        rows = [
+            row
+            for row in np.flatnonzero(recording.track_id == track_id)
+            if (int(recording.frame[row]), int(track_id)) in worlds
+            and np.isfinite(recording.joints_3d[row]).all()
+        ]
+        if len(rows) < MIN_FRAMES:
+            continue
+        frames = recording.frame[rows].astype(int)
+        poses = {
+            LIFTER: recording.joints_3d[rows].astype(np.float64),
+            BLAZEPOSE: np.stack([worlds[f, int(track_id)] for f in frames]),
+        }
+        relative = {name: p - p[:, :1] for name, p in poses.items()}
+        keypoints = np.stack(
+            [convert_keypoints(k, recording.layout, H36M17) for k in recording.keypoints_2d[rows]]
+        ).astype(np.float64)
+        rays = camera.rays(keypoints[..., :2])
+        # World landmarks have no root. They get the root that fits the keypoints best.
+        score = np.where(np.isfinite(rays).all(axis=-1), keypoints[..., 2], 0.0)
+        score = np.where(score >= MIN_SCORE, score, 0.0)
+        solved = solve_root(relative[BLAZEPOSE], np.nan_to_num(rays), score)
+        roots = {LIFTER: recording.root[rows].astype(np.float64), BLAZEPOSE: solved.root}
+        stddev = recording.joint_stddev[rows].astype(np.float64)
+        stamps = recording.stamp[rows]
+        tracks.append(Track(frames, stamps, relative, roots, keypoints, camera, stddev))
+    if not tracks:
+        raise EvaluationError(f"no person was lifted in {MIN_FRAMES} frames or more")
+    return tracks
+
+
+def poses_of_truth(tracks: list[Track], truth: Truth) -> dict[str, Poses]:
+    """The person of the truth, by method, whichever track ids it has.
+
+    These are the track nearest to the truth after alignment, and further near tracks that were
+    never in sight together with one already taken.
+
+    Raises:
+        EvaluationError: no track is near the truth.
+    """
+
+    def distance_mm(track: Track) -> float:
+        """P-MPJPE of the method that is nearer; infinite where the truth does not cover it."""
+        try:
+            return min(compare(track.of(method), truth).p_mpjpe_mm for method in METHODS)
+        except EvaluationError:
             return np.inf
-        truth = torch.from_numpy(self.truth[known])
-        return min(
-            float(p_mpjpe(torch.from_numpy(p[known]), truth).median()) for p in self.poses.values()
+
+    distances = [distance_mm(track) for track in tracks]
+    taken: list[Track] = []
+    seen: set[int] = set()
+    for index in np.argsort(distances, kind="stable"):
+        frames = set(tracks[index].frames.tolist())
+        if distances[index] < SAME_PERSON_MM and not frames & seen:
+            taken.append(tracks[index])
+            seen |= frames
+    if not taken:
+        nearest = min(distances)
+        raise EvaluationError(
+            "the truth covers no track of the video: is its clock that of the video, in seconds?"
+            if np.isinf(nearest)
+            else f"nobody in the video moves as the truth does: the nearest track is {nearest:.0f} "
+            "mm away; are the truth's stamps, unit and joint names right?"
+        )
+    order = np.argsort(np.concatenate([track.stamps for track in taken]), kind="stable")
+
+    def joined(method: str) -> Poses:
+        parts = [track.of(method) for track in taken]
+        roots = [part.root for part in parts if part.root is not None]
+        stddevs = [part.stddev for part in parts if part.stddev is not None]
+        return Poses(
+            np.concatenate([part.stamp for part in parts])[order],
+            np.concatenate([part.joints for part in parts])[order],
+            np.concatenate(stddevs)[order] if stddevs else None,
+            np.concatenate(roots)[order] if roots else None,
         )
 
-
-def _of_the_truth(tracks: list[_Track]) -> list[_Track]:
-    """The person of the truth under whichever ids: the nearest track, and others that are near it
-    and were never in sight together with one already taken."""
-    taken: list[_Track] = []
-    seen: set[int] = set()
-    for track in sorted(tracks, key=_Track.distance_to_truth):
-        frames = set(track.frames.tolist())
-        if track.distance_to_truth() < SAME_PERSON_M and not frames & seen:
-            taken.append(track)
-            seen |= frames
-    return taken
+    return {method: joined(method) for method in METHODS}
 
 
-def _figures(tracks: list[_Track], name: str) -> dict[str, Any]:
-    """Of all people together, unless said otherwise:
+def video_report(tracks: list[Track], rate_hz: float) -> dict[str, Any]:
+    """Plausibility of all tracks together, per method: see `_figures`."""
+    return {
+        "frames": sum(len(t.frames) for t in tracks),
+        "people": len(tracks),
+        "rate_hz": rate_hz,
+        **{method: _figures(tracks, method) for method in METHODS},
+    }
 
-    - bone_variation: standard deviation of the bones' lengths over their mean, mean over bones;
-      bone_variation_worst: of the bone that is worst;
-    - acceleration_m_s2: mean size of the joints' accelerations, relative to the pelvis;
-    - flips_a_minute: turns of the hips' line by more than FLIP_DEG from one frame to the next;
-    - longest_flip_frames: frames on end in which it points against its mean over FACING_S;
-    - upside_down: share of the frames in which the ankles' middle is above the head;
-    - reprojection: distance of the joints, put where the root is, from the keypoints, as a share of
-      the person's size in the image, median;
+
+def _figures(tracks: list[Track], method: str) -> dict[str, Any]:
+    """Figures of all tracks together, unless said otherwise:
+
+    - bone_variation: standard deviation of a bone's length over its mean, mean over the bones;
+    - bone_variation_worst: the same of the worst bone;
+    - acceleration_m_s2: mean acceleration of the joints, relative to the pelvis;
+    - flips_a_minute: number of turns of the hip axis by more than FLIP_DEG between two frames;
+    - longest_flip_frames: longest run of frames in which it points against its mean over FACING_S;
+    - upside_down: share of the frames in which the middle of the ankles is above the head;
+    - reprojection: median distance of the joints from the keypoints, as a share of the person's
+      size in the image;
     - still_mm: deviation of the joints from their mean while the keypoints stand still, root mean
-      square; None where nobody stands still;
+      square; None without such a stretch;
     - distance_speed_m_s: 95th percentile of the rate at which the root's distance changes;
-    - heights_m: per person, ankles to the top of the head along the bones, median;
-    - mpjpe_mm, p_mpjpe_mm, acceleration_error_m_s2: against the truth, None without;
-    - root_error: distance of the root from the true one, as a share of the true distance, median;
-    - inside_stddev: share of the joints' errors along an axis inside one `stddev`.
+    - heights_m: median height per track, from the ankles along the bones to the top of the head.
     """
     parts: dict[str, list[np.ndarray]] = {}
 
@@ -337,16 +230,20 @@ def _figures(tracks: list[_Track], name: str) -> dict[str, Any]:
         found = np.concatenate(parts.get(key, [np.array([])]))
         return found[np.isfinite(found)]
 
-    def mean(key: str, factor: float = 1.0) -> float | None:
-        return float(factor * values(key).mean()) if len(values(key)) else None
+    def mean(key: str) -> float | None:
+        return float(values(key).mean()) if len(values(key)) else None
+
+    def percentile(key: str, percent: float) -> float | None:
+        return float(np.percentile(values(key), percent)) if len(values(key)) else None
 
     longest = 0
     for track in tracks:
-        pose = track.poses[name]
+        pose = track.poses[method]
         lengths = bone_lengths(pose)
         add("bones", lengths.std(axis=0) / lengths.mean(axis=0))
-        add("upside_down", _above(pose, "right_ankle", "left_ankle") < _above(pose, "head_top"))
-        add("reprojection", _reprojection(track, name))
+        # y grows downwards.
+        add("upside_down", _y_of(pose, "right_ankle", "left_ankle") < _y_of(pose, "head_top"))
+        add("reprojection", _reprojection(track, method))
         for run in track.runs():
             stamps = track.stamps[run]
             second = _accelerations(pose[run], stamps)
@@ -356,50 +253,25 @@ def _figures(tracks: list[_Track], name: str) -> dict[str, Any]:
             add("minutes", np.diff(stamps) / 60)
             longest = max(longest, length)
             add("still", _still(pose[run], track.keypoints[run]))
-            distance = np.linalg.norm(track.roots[name][run], axis=-1)
+            distance = np.linalg.norm(track.roots[method][run], axis=-1)
             add("distance_speed", np.abs(np.diff(distance)) / np.diff(stamps))
-            if track.truth is not None:
-                truth = track.truth[run] - track.truth[run][:, :1]
-                wrong = _accelerations(pose[run] - truth, stamps)
-                add("acceleration_error", np.linalg.norm(wrong, axis=-1).mean(axis=-1))
-        if track.truth is not None:
-            known = np.isfinite(track.truth).all(axis=(1, 2))
-            true_root = track.truth[known][:, :1]
-            a, b = pose[known], track.truth[known] - true_root
-            add("mpjpe", mpjpe(torch.from_numpy(a), torch.from_numpy(b)).numpy())
-            add("p_mpjpe", p_mpjpe(torch.from_numpy(a), torch.from_numpy(b)).numpy())
-            off = np.linalg.norm(track.roots[name][known] - true_root[:, 0], axis=-1)
-            add("root_error", off / np.linalg.norm(true_root[:, 0], axis=-1))
-            if name == OURS:
-                add("inside", np.abs(a - b)[:, 1:] < track.stddev[known][:, 1:, None])
-
-    def middle(key: str, percent: float = 50.0) -> float | None:
-        return float(np.percentile(values(key), percent)) if len(values(key)) else None
-
     minutes, still = values("minutes"), mean("still")
     return {
         "bone_variation": mean("bones"),
-        "bone_variation_worst": float(
-            np.max([b.reshape(-1) for b in parts["bones"]], axis=0).max()
-        ),
+        "bone_variation_worst": float(np.max(parts["bones"])),
         "acceleration_m_s2": mean("acceleration"),
         "flips_a_minute": float(values("flips").sum() / minutes.sum()) if len(minutes) else None,
         "longest_flip_frames": longest,
         "upside_down": mean("upside_down"),
-        "reprojection": middle("reprojection"),
+        "reprojection": percentile("reprojection", 50.0),
         "still_mm": None if still is None else 1000 * still**0.5,
-        "distance_speed_m_s": middle("distance_speed", 95.0),
-        "heights_m": [_height(t.poses[name]) for t in tracks],
-        "mpjpe_mm": mean("mpjpe", 1000),
-        "p_mpjpe_mm": mean("p_mpjpe", 1000),
-        "acceleration_error_m_s2": mean("acceleration_error"),
-        "root_error": middle("root_error"),
-        "inside_stddev": mean("inside"),
+        "distance_speed_m_s": percentile("distance_speed", 95.0),
+        "heights_m": [_height(t.poses[method]) for t in tracks],
     }
 
 
-def _above(pose: np.ndarray, *joints: str) -> np.ndarray:
-    """(N, 17, 3) -> (N,) y of the joints' middle, which grows downwards."""
+def _y_of(pose: np.ndarray, *joints: str) -> np.ndarray:
+    """(N, 17, 3) -> (N,) y of the middle of the joints."""
     return pose[:, [H36M17.index(j) for j in joints], 1].mean(axis=1)
 
 
@@ -408,8 +280,10 @@ def _bone(pose: np.ndarray, a: str, b: str) -> np.ndarray:
 
 
 def _height(pose: np.ndarray) -> float:
-    """(N, 17, 3) m -> m; the way along the bones, whatever the pose. The ankles' height over the
-    ground is not in it."""
+    """(N, 17, 3) m -> m, median length along the bones from the ankles to the top of the head.
+
+    The height of the ankles above the ground is not included.
+    """
     legs = [
         _bone(pose, f"{s}_hip", f"{s}_knee") + _bone(pose, f"{s}_knee", f"{s}_ankle")
         for s in ("left", "right")
@@ -426,12 +300,16 @@ def _accelerations(pose: np.ndarray, stamps: np.ndarray) -> np.ndarray:
 
 
 def _flips(pose: np.ndarray, stamps: np.ndarray) -> tuple[np.ndarray, int]:
-    """Of poses (N, 17, 3) of consecutive frames at (N,) s: (N - 1,) whether the hips' line jumps,
-    and the longest run of frames in which it points against its mean over the time around."""
+    """Flips of the hip axis in poses (N, 17, 3) of consecutive frames at (N,) s.
+
+    Returns:
+        (N - 1,) whether the axis jumps, and the longest run of frames in which it points against
+        its mean over `FACING_S`.
+    """
     hips = pose[:, H36M17.index("left_hip")] - pose[:, H36M17.index("right_hip")]
     unit = hips / np.linalg.norm(hips, axis=-1, keepdims=True).clip(1e-6)
     jumps = (unit[1:] * unit[:-1]).sum(axis=-1) < np.cos(np.deg2rad(FLIP_DEG))
-    # The pictures next to it always count, and a microsecond is rounding.
+    # The neighbours always count. A microsecond covers rounding.
     first = np.searchsorted(stamps, stamps - 0.5 * FACING_S - 1e-6)
     end = np.searchsorted(stamps, stamps + 0.5 * FACING_S + 1e-6)
     longest = length = 0
@@ -443,19 +321,22 @@ def _flips(pose: np.ndarray, stamps: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _size(keypoints: np.ndarray) -> np.ndarray:
-    """(N, 17, 3) px -> (N,) px: the diagonal of the box around the keypoints."""
+    """(N, 17, 3) px -> (N,) px, diagonal of the bounding box of the keypoints."""
     return np.linalg.norm(np.ptp(keypoints[..., :2], axis=1), axis=-1).clip(1.0)
 
 
-def _reprojection(track: _Track, name: str) -> np.ndarray:
-    """Distances (N * 17,) of joints from keypoints of some score, over the person's size."""
-    at = track.camera.project(track.poses[name] + track.roots[name][:, None])
+def _reprojection(track: Track, method: str) -> np.ndarray:
+    """(N, 17) distance of projected joints from keypoints, in shares of the person's size.
+
+    NaN where the keypoint's score is below `MIN_SCORE`.
+    """
+    at = track.camera.project(track.poses[method] + track.roots[method][:, None])
     apart = np.linalg.norm(at - track.keypoints[..., :2], axis=-1) / _size(track.keypoints)[:, None]
     return np.where(track.keypoints[..., 2] >= MIN_SCORE, apart, np.nan)
 
 
 def _still(pose: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """Mean squared deviations, m^2, of the joints in the stretches in which nobody moves."""
+    """Mean squared deviation of the joints, m^2, per stretch in which the keypoints stand still."""
     out = []
     for begin in range(0, len(pose) - STILL_FRAMES + 1, STILL_FRAMES):
         part = slice(begin, begin + STILL_FRAMES)
@@ -466,13 +347,8 @@ def _still(pose: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
 
 
 def video_table(report: dict[str, Any]) -> Iterator[str]:
-    """Lines of Markdown of a report of `evaluate_video`."""
+    """Lines of a Markdown table of a report of `video_report`."""
     rows = (
-        ("MPJPE, mm", "mpjpe_mm", 1.0, ".1f"),
-        ("P-MPJPE, mm", "p_mpjpe_mm", 1.0, ".1f"),
-        ("acceleration error, m/s²", "acceleration_error_m_s2", 1.0, ".1f"),
-        ("root's error, % of its distance", "root_error", 100.0, ".1f"),
-        ("errors inside one stddev, %", "inside_stddev", 100.0, ".0f"),
         ("bone lengths vary by, %", "bone_variation", 100.0, ".1f"),
         ("the same, worst bone, %", "bone_variation_worst", 100.0, ".1f"),
         ("acceleration, m/s²", "acceleration_m_s2", 1.0, ".1f"),
@@ -483,12 +359,12 @@ def video_table(report: dict[str, Any]) -> Iterator[str]:
         ("reprojection error, % of the size", "reprojection", 100.0, ".1f"),
         ("distance changes by, m/s, 95 %", "distance_speed_m_s", 1.0, ".2f"),
     )
-    yield f"| {report['frames']} poses of {report['people']} people | {OURS} | {BLAZEPOSE} |"
+    yield f"| {report['frames']} poses of {report['people']} people | {' | '.join(METHODS)} |"
     yield "| --- | --- | --- |"
     for title, key, factor, form in rows:
-        values = [report[name][key] for name in (OURS, BLAZEPOSE)]
+        values = [report[method][key] for method in METHODS]
         if any(v is not None for v in values):
             cells = ["-" if v is None else format(factor * v, form) for v in values]
             yield f"| {title} | {' | '.join(cells)} |"
-    heights = [", ".join(f"{h:.2f}" for h in report[n]["heights_m"]) for n in (OURS, BLAZEPOSE)]
+    heights = [", ".join(f"{h:.2f}" for h in report[m]["heights_m"]) for m in METHODS]
     yield f"| people's heights, m | {' | '.join(heights)} |"
