@@ -33,7 +33,7 @@ from emf_ros.nodes import conversions
 from emf_ros.nodes.qos import RELIABLE_QOS
 from emf_ros.runtime.machine import load, machine
 from emf_ros.skeletons import H36M17
-from emf_ros.types import Pose2D
+from emf_ros.types import Frame2D, Pose2D
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
 
 CACHE = Path(tempfile.gettempdir()) / "emf_ros_bench_keypoints.npz"
@@ -96,11 +96,14 @@ def messages(recording: Recording, people: int) -> list[bytes]:
     return [
         serialize_message(
             conversions.keypoints_msg(
-                Header(frame_id="camera_optical_frame"),
-                recording.layout.name,
-                recording.image_size,
-                [Pose2D(points + i * step, 0.9, i + 1) for i in range(people)],
-                0.0,
+                Frame2D(
+                    0,
+                    "camera_optical_frame",
+                    recording.layout.name,
+                    recording.image_size,
+                    [Pose2D(points + i * step, 0.9, i + 1) for i in range(people)],
+                    0.0,
+                )
             )
         )
         for points in [*keypoints, *keypoints[-2:0:-1]]

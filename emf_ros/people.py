@@ -1,7 +1,7 @@
 """The one path from an image, or from keypoints without ids, to people with ids.
 
-Detector, plausibility and duplicates of one image, association over time, confirmation: the nodes,
-the tools, the Python API and the benchmarks all take this path.
+Its steps are detection, plausibility, duplicates, association and confirmation. The nodes, the
+tools, the Python API and the benchmarks all take it.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class PeopleTracker:
 
     Args:
         layout: of the keypoints.
-        detector: finds people in images; None where only keypoints come. `close` closes it. It
-            should report detections down to `WEAK` times `min_score`; `make` sees to that.
+        detector: None where people come as keypoints. `close` closes it. It should report
+            detections down to `WEAK` times `min_score`, as the detector of `make` does.
         min_score: minimum score of a detection that begins a track, 0..1.
         use_appearance: compare the colours of clothes, too, where there is an image.
-        counts: takes the number of rejected detections, by reason; by default a new one.
-        first_id: the first id that is given.
+        counts: where rejected detections are counted; by default a new counter.
+        first_id: id of the first person.
 
     Attributes:
-        counts: rejected detections by reason. Only grows.
+        counts: number of rejected detections by reason. Only grows.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class PeopleTracker:
 
     @property
     def stamps(self) -> StampFilter:
-        """The rule on the images' stamps.
+        """The rule on the stamps of images.
 
-        A caller with work to do before the detection, such as decoding, asks it first, and drops
-        the images that it refuses.
+        A caller with work before the detection, such as decoding, asks it first, and drops the
+        images that it refuses.
         """
         return self._tracker.stamps
 
@@ -97,7 +97,7 @@ class PeopleTracker:
 
     @property
     def description(self) -> str:
-        """One line for the log: which detector runs, and where."""
+        """One line for the log: the detector and its device."""
         return self.detector.description if self.detector is not None else "no detector"
 
     def update(self, image: np.ndarray, stamp_ns: int) -> list[Pose2D]:
@@ -115,7 +115,7 @@ class PeopleTracker:
         """
         if self.detector is None:
             raise ValueError("these people come as keypoints: there is no detector for images")
-        if not self._is_accepted(stamp_ns):
+        if not self.stamps.accepts(stamp_ns):
             return []
         found = self.detector.detect(image, stamp_ns)
         self.counts.update(self.detector.refused)
@@ -130,9 +130,9 @@ class PeopleTracker:
         stamp_ns: int,
         image: np.ndarray | None = None,
     ) -> list[Pose2D]:
-        """Track people whose keypoints are known already, as those of other packages.
+        """Track people whose keypoints are known already, such as those of third-party messages.
 
-        They pass the same rules on plausibility and duplicates as detections in images.
+        The rules on plausibility and duplicates are those of detections in images.
 
         Args:
             people: of the next image, keypoints (K, 3) px, px, score; may hold NaN.
@@ -146,16 +146,12 @@ class PeopleTracker:
         Raises:
             ValueError: the keypoints are not in the tracker's layout.
         """
-        if not self._is_accepted(stamp_ns):
+        if not self.stamps.accepts(stamp_ns):
             return []
         plausible, rejected = self._quality.select(people, image_size)
         self.counts.update(rejected)
         tracked = self._tracker.update(plausible, stamp_ns, image if self.use_appearance else None)
         return [replace(pose, track_id=self._before_first + number) for number, pose in tracked]
-
-    def _is_accepted(self, stamp_ns: int) -> bool:
-        """Whether an image is used. The newest stamp is one that the caller has asked about."""
-        return stamp_ns == self.stamps.newest_ns or self.stamps.take(stamp_ns).accepted
 
     def close(self) -> None:
         """Release the detector's model."""

@@ -100,6 +100,10 @@ class StampFilter:
             "published)"
         )
 
+    def accepts(self, stamp_ns: int) -> bool:
+        """Whether the next image is used. The newest accepted stamp may be asked about again."""
+        return stamp_ns == self.newest_ns or self.take(stamp_ns).accepted
+
     def take(self, stamp_ns: int, next_ns: int | None = None) -> StampVerdict:
         """Judge the next image by its stamp, and remember the stamp.
 

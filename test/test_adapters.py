@@ -311,17 +311,17 @@ def test_bodies_before_anyone_is_tracked_and_after_time_starts_anew():
 
 
 @pytest.mark.parametrize("package", THIRD_PARTY)
-def test_a_package_that_is_not_there_is_named(package, monkeypatch):
+def test_missing_package_is_named_with_its_repository(package, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, f"{package}.msg", None)
     with pytest.raises(
-        NodeError, match=f"keypoints_type {package} needs .* its package is at http"
+        NodeError, match=f"keypoints_type {package} needs .* the package is at http"
     ):
         message_type(package, "Skeleton2D")
 
 
-def test_the_lifter_says_so_and_ends(start_node):
+def test_lifter_without_the_package_ends_with_one_line(start_node):
     missing = [package for package in THIRD_PARTY if not have(package)]
     if not missing:
         pytest.skip("all of them are installed")

@@ -1,7 +1,7 @@
-"""Keypoints in other packages' messages.
+"""Adapters for third-party messages of keypoints: yolo_msgs, vision_msgs and hri_msgs.
 
-The packages' Python modules are imported only when their type is chosen, and nothing of theirs is
-built here; the conversions go by the messages' fields.
+The module of a package is imported only where the parameter keypoints_type names it. The
+conversions read the fields of a message, whatever its class.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from .qos import SENSOR_QOS
 if TYPE_CHECKING:
     from .base import BaseNode
 
-#: Where each package's messages are defined.
+#: Repository of each package.
 _SOURCES = {
     "yolo_msgs": "https://github.com/mgonzs13/yolo_ros",
     "vision_msgs": "https://github.com/ros-perception/vision_msgs",
     "hri_msgs": "https://github.com/ros4hri/hri_msgs",
 }
 
-#: The names that detectors give to people's class.
-_PERSON = ("person", "")
+#: Class names of a person; some detectors leave it empty.
+_PERSON_CLASSES = ("person", "")
 
 
 def message_type(package: str, name: str) -> Any:
-    """A message's class.
+    """The class of a message.
 
     Raises:
         NodeError: the package is not installed.
@@ -47,23 +47,25 @@ def message_type(package: str, name: str) -> Any:
         return getattr(importlib.import_module(f"{package}.msg"), name)
     except (ImportError, AttributeError) as error:
         raise NodeError(
-            f"keypoints_type {package} needs {package}/{name}, which is not to be had here "
-            f"({error}); its package is at {_SOURCES[package]}"
+            f"keypoints_type {package} needs {package}/{name}, which is not installed "
+            f"({error}); the package is at {_SOURCES[package]}"
         ) from None
 
 
 def track_number(name: str) -> int:
-    """A track's id as a number that fits our messages.
+    """The id of a track as a number that fits into `emf_ros_msgs`.
+
+    Args:
+        name: id in a third-party message, a text.
 
     Returns:
-        `UNTRACKED` for an empty name; the number itself if it is one; else one made of the name,
-        the same for the same name.
+        `UNTRACKED` for an empty text; the number for a decimal number; else a hash of the text.
     """
     if not name:
         return UNTRACKED
     if name.isdecimal() and len(name) <= 9:
         return int(name)
-    # Above those that count up.
+    # Ids that count up stay below these.
     return 1_000_000_000 + zlib.crc32(name.encode()) % 1_000_000_000
 
 
@@ -72,32 +74,32 @@ def _missing(count: int) -> np.ndarray:
 
 
 def _score(value: float) -> float:
-    """Not negative. A score over 1 stays, for the pipeline to count; NaN stays, and is refused."""
+    """A score with 0 in place of negative values. The pipeline handles scores over 1 and NaN."""
     return max(float(value), 0.0)
 
 
 def _coco_frame(
     header: Header, image_size: tuple[int, int], people: list[tuple[str, np.ndarray, float]]
 ) -> Frame2D:
-    """Everyone in one image: the id, the keypoints in coco17 and the score of each."""
+    """The frame of one image; of each person the id, keypoints (17, 3) in coco17 and score."""
     found = [Pose2D(points, score, track_number(name)) for name, points, score in people]
     return Frame2D(stamp_ns(header.stamp), header.frame_id, COCO17.name, image_size, found)
 
 
 def yolo_frame(message: Any, image_size: tuple[int, int]) -> Frame2D:
-    """yolo_msgs/DetectionArray, of a pose model.
+    """The frame of a yolo_msgs/DetectionArray of a pose model.
 
-    Its keypoints have numbers from 1, in the order of coco17; those that its detector was not sure
-    of are not among them. Its tracker's ids are decimal numbers as text, its detector's empty.
+    Its keypoints have ids from 1, in the order of coco17; uncertain keypoints are left out. Ids of
+    its tracker are decimal numbers as text; without a tracker they are empty.
 
     Args:
         message: the detections.
-        image_size: (width, height) px, which the message lacks.
+        image_size: (width, height) px; the message has none.
     """
     people = []
     for detection in message.detections:
         given = list(detection.keypoints.data)
-        if detection.class_name not in _PERSON or not given:
+        if detection.class_name not in _PERSON_CLASSES or not given:
             continue
         points = _missing(len(COCO17))
         for keypoint in given:
@@ -109,11 +111,11 @@ def yolo_frame(message: Any, image_size: tuple[int, int]) -> Frame2D:
 
 
 def vision_frame(message: Any, image_size: tuple[int, int]) -> Frame2D:
-    """vision_msgs/Detection2DArray with a detection for each keypoint.
+    """The frame of a vision_msgs/Detection2DArray with one detection per keypoint.
 
-    vision_msgs has no message for keypoints. What is taken: the middle of `bbox` is the keypoint,
-    the best result's `class_id` the joint's name in coco17, its `score` the keypoint's, and `id`
-    whose it is. Other detections, as boxes of people, are passed over.
+    vision_msgs has no message for keypoints. Here the middle of `bbox` is the keypoint. The best
+    result has the joint's name in coco17 as `class_id`, and the score. `id` is that of the person.
+    Other detections, such as boxes of people, are ignored.
 
     Args:
         message, image_size: as of `yolo_frame`.
@@ -132,13 +134,13 @@ def vision_frame(message: Any, image_size: tuple[int, int]) -> Frame2D:
 
 
 def hri_person(message: Any, body: str, image_size: tuple[int, int]) -> Pose2D:
-    """hri_msgs/Skeleton2D: one body, in shares of the image.
+    """The person of a hri_msgs/Skeleton2D, whose positions are shares of the image.
 
-    A point with confidence 0 is a missing one.
+    A keypoint of confidence 0 is missing.
 
     Args:
-        message: the body's.
-        body: its id, from the topic's name.
+        message: of one body.
+        body: id of the body, from the name of the topic.
         image_size: (width, height) px.
     """
     points = _missing(len(HRI18))
@@ -153,11 +155,11 @@ def hri_person(message: Any, body: str, image_size: tuple[int, int]) -> Pose2D:
 
 
 class BodyCollector:
-    """Bodies that come one by one, put together by image.
+    """Collects the bodies of an image, whose messages arrive one by one.
 
-    An image's people are complete when everyone has come who is tracked, or when a body of a newer
-    image has. So they are when a body comes twice with the same stamp: then the publisher does not
-    stamp its messages, and the pipeline will say so.
+    The people of an image are complete when all tracked bodies have arrived, or when a body of a
+    newer image arrives. They are also complete when a body arrives twice with the same stamp. The
+    publisher then does not stamp its messages, and the pipeline logs it.
     """
 
     def __init__(self) -> None:
@@ -165,17 +167,23 @@ class BodyCollector:
         self._stamp: int | None = None
         self._frame_id, self._size = "", (0, 0)
         self._bodies: dict[str, Pose2D] = {}
-        # Names of the bodies of the image, whether it has been given or not.
+        # Names of the image's bodies; they stay after the image is returned.
         self._names: set[str] = set()
         self._taken = True
 
     def track(self, bodies: set[str]) -> None:
-        """Who is to be waited for."""
+        """Set the names of the bodies that an image waits for."""
         self._tracked = set(bodies)
 
     def add(self, message: Any, body: str, image_size: tuple[int, int]) -> list[Frame2D]:
-        """Take one body in; the images that are complete now, the older first. A body whose image
-        has been given already is left out."""
+        """Add a body. A body whose image has been returned already is ignored.
+
+        Args:
+            message, body, image_size: as of `hri_person`.
+
+        Returns:
+            the images that are complete now, the older first.
+        """
         stamp = stamp_ns(message.header.stamp)
         frames = []
         begins = stamp != self._stamp or body in self._names
@@ -201,17 +209,17 @@ class BodyCollector:
 
 
 class ThirdPartyKeypoints:
-    """A subscription to another package's keypoints, of one camera.
+    """Subscribes to the third-party keypoints of one camera.
 
-    Of yolo_msgs and vision_msgs the topic is the camera's `keypoints`, to be remapped; of hri_msgs
-    it is `humans/bodies/tracked` and, beside it, each body's `skeleton2d`.
+    With yolo_msgs and vision_msgs the topic is the camera's `keypoints`; remap it. With hri_msgs
+    the topics are `humans/bodies/tracked` and the `skeleton2d` of each tracked body.
 
     Args:
-        node: listens.
-        package: one of `params.KEYPOINTS_TYPES` but ours.
-        topic: makes a topic's name of this camera.
-        image_size: (width, height) px of the camera; None while it is not known.
-        take: gets the keypoints of each image.
+        node: has the subscriptions.
+        package: one of `params.KEYPOINTS_TYPES`, without emf_ros.
+        topic: gives the name of a topic of this camera.
+        image_size: gives (width, height) px of the camera; None while it is not known.
+        take: takes the keypoints of each image.
 
     Raises:
         NodeError: the package is not installed.
@@ -241,7 +249,7 @@ class ThirdPartyKeypoints:
             self._array_type = message_type(package, name)
 
     def subscribe(self, qos: Any) -> Any:
-        """Listen; the subscription that others can count publishers of."""
+        """Subscribe. Returns the subscription whose publishers are counted."""
         self._qos = qos
         if self._package == "hri_msgs":
             tracked = self._topic("humans/bodies/tracked")
@@ -251,7 +259,7 @@ class ThirdPartyKeypoints:
         )
 
     def unsubscribe(self) -> None:
-        """Listen to no body any more."""
+        """End the subscriptions to bodies."""
         for subscription in self._skeletons.values():
             self._node.destroy_subscription(subscription)
         self._skeletons.clear()
@@ -262,7 +270,7 @@ class ThirdPartyKeypoints:
         if size is None:
             self._node.refuse(
                 Reason.IMAGE_SIZE_UNKNOWN,
-                f"keypoints refused: {self._package} does not say the image's size, and there is "
+                f"keypoints refused: messages of {self._package} have no image size, and there is "
                 f"no {self._topic('camera_info')} yet",
             )
         return size
@@ -274,7 +282,7 @@ class ThirdPartyKeypoints:
             self._take(convert(message, size))
 
     def _follow(self, message: Any) -> None:
-        """Listen to the bodies that are tracked, and to no others."""
+        """Subscribe to the tracked bodies, and end the subscriptions to others."""
         bodies = {body for body in message.ids if body.isidentifier()}
         self._bodies.track(bodies)
         for body in set(self._skeletons) - bodies:

@@ -34,11 +34,11 @@ WARNING_PERIOD_S = 5.0
 
 
 class NodeError(RuntimeError):
-    """A node that cannot start; the message says why and what to do."""
+    """A node cannot start. The message says the cause and the remedy."""
 
 
 def _descriptor(spec: ParamSpec) -> ParameterDescriptor:
-    """What `ros2 param describe` shows of a parameter."""
+    """The descriptor of a parameter, as `ros2 param describe` shows it."""
     # Nodes read their parameters at start.
     descriptor = ParameterDescriptor(
         description=spec.text, additional_constraints=spec.allowed, read_only=True
@@ -60,14 +60,14 @@ P = TypeVar("P", bound=NodeParams)
 
 
 class BaseNode(Node, Generic[P]):
-    """A node with typed parameters, which counts what it refuses.
+    """A node with typed parameters, counters, a throttled log and diagnostics.
 
     Args:
-        kind: dataclass of the node's parameters.
+        kind: dataclass of the parameters.
 
     Attributes:
         params: values of the parameters, read at start.
-        counts: refused input, by reason.
+        counts: number of events by reason. Only grows.
 
     Raises:
         NodeError: a parameter is unknown or its value is refused; the message names it.
@@ -83,7 +83,7 @@ class BaseNode(Node, Generic[P]):
         self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics)
 
     def _declare(self, kind: type[P]) -> P:
-        """Declare the parameters, and take their values."""
+        """Declare the parameters, and read their values."""
         values = {}
         for name, spec in kind.specs().items():
             default = list(spec.default) if spec.is_list else spec.default
@@ -108,7 +108,7 @@ class BaseNode(Node, Generic[P]):
         return kind(**values)
 
     def publish_on(self, kind: type, topic: str, qos: QoSProfile) -> Publisher:
-        """A publisher that says so when a subscriber asks for more than it offers."""
+        """A publisher that logs and counts subscribers with an incompatible QoS."""
         return self.create_publisher(
             kind,
             topic,
@@ -117,7 +117,7 @@ class BaseNode(Node, Generic[P]):
                 incompatible_qos=lambda event: self._incompatible(
                     event.last_policy_kind,
                     topic,
-                    "a subscriber asks for more than is offered; subscribe with "
+                    "a subscriber requests more than this node offers; subscribe with "
                     + policies_text(qos),
                 )
             ),
@@ -126,7 +126,7 @@ class BaseNode(Node, Generic[P]):
     def listen_to(
         self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile, **more: Any
     ) -> Subscription:
-        """A subscription that says so when a publisher offers less than it asks for."""
+        """A subscription that logs and counts publishers with an incompatible QoS."""
         return self.create_subscription(
             kind,
             topic,
@@ -136,7 +136,8 @@ class BaseNode(Node, Generic[P]):
                 incompatible_qos=lambda event: self._incompatible(
                     event.last_policy_kind,
                     topic,
-                    "a publisher offers less than is asked for; publish with " + policies_text(qos),
+                    "a publisher offers less than this node requests; publish with "
+                    + policies_text(qos),
                 )
             ),
             **more,
@@ -191,7 +192,11 @@ class BaseNode(Node, Generic[P]):
         return not self.context.ok()
 
     def diagnose(self) -> tuple[bool, str, dict[str, str]]:
-        """Whether all is well, one line, and values. Nodes override this."""
+        """State for the diagnostics; nodes override it.
+
+        Returns:
+            whether all is well, one line of text, and values by key.
+        """
         return True, "running", {}
 
     def _publish_diagnostics(self) -> None:
@@ -202,7 +207,7 @@ class BaseNode(Node, Generic[P]):
             message=text,
             hardware_id="emf_ros",
         )
-        counts = dict(self.counts)  # a worker may be adding to it
+        counts = dict(self.counts)  # a copy: a worker may count meanwhile
         values |= {reason.value: str(counts[reason]) for reason in sorted(counts)}
         status.values.extend(KeyValue(key=key, value=value) for key, value in values.items())
         message = DiagnosticArray(status=[status])

@@ -1,4 +1,4 @@
-"""Between the core's arrays and messages."""
+"""Conversions between messages and the arrays of the core, both ways."""
 
 from __future__ import annotations
 
@@ -31,15 +31,21 @@ from ..types import UNTRACKED, Frame2D, Frame3D, Pose2D, Pose3D, TrackState
 
 
 def stamp_ns(stamp: Time) -> int:
+    """A stamp in ns since its epoch."""
     return stamp.sec * NANOSECONDS + stamp.nanosec
 
 
 def time_msg(nanoseconds: int) -> Time:
+    """The stamp of a time in ns since its epoch."""
     return Time(sec=nanoseconds // NANOSECONDS, nanosec=nanoseconds % NANOSECONDS)
 
 
 def image_to_rgb(message: Image) -> np.ndarray:
-    """(H, W, 3) uint8 RGB. Raises ImageError."""
+    """The image as (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: its encoding is not supported, or its data do not fit its size.
+    """
     data = np.frombuffer(message.data, np.uint8)
     return decode_image(
         data,
@@ -52,7 +58,11 @@ def image_to_rgb(message: Image) -> np.ndarray:
 
 
 def depth_image(message: Image) -> np.ndarray:
-    """(H, W) uint16 mm or float32 m. Raises ImageError."""
+    """The depth image as (H, W) uint16 mm or float32 m.
+
+    Raises:
+        ImageError: its encoding is not supported, or its data do not fit its size.
+    """
     return decode_depth(
         np.frombuffer(message.data, np.uint8),
         message.encoding,
@@ -64,17 +74,27 @@ def depth_image(message: Image) -> np.ndarray:
 
 
 def excerpt(message: Image | CompressedImage, excerpts: Excerpts) -> Excerpt:
-    """The part of an image that is to be looked at, RGB. Raises ImageError."""
+    """The region of interest of an image, RGB.
+
+    Raises:
+        ImageError: the image cannot be decoded.
+    """
     if isinstance(message, CompressedImage):
         return excerpts.of_compressed(np.frombuffer(message.data, np.uint8))
     return excerpts.of(image_to_rgb(message))
 
 
 def image_msg(picture: np.ndarray, encoding: str, header: Header) -> Image:
-    """(H, W, 3) uint8 to a message."""
+    """A message of an image.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        encoding: of the picture: rgb8 or bgr8.
+        header: of the message.
+    """
     height, width = picture.shape[:2]
-    # An array('B') goes into the message as it is; bytes or a numpy array are converted byte by
-    # byte, a quarter of a second for a 720p image.
+    # rclpy takes an array('B') without a copy. It converts bytes and numpy arrays byte by byte,
+    # which takes a quarter of a second for a 720p image.
     data = array("B")
     data.frombytes(np.ascontiguousarray(picture).data)
     return Image(
@@ -89,18 +109,18 @@ def image_msg(picture: np.ndarray, encoding: str, header: Header) -> Image:
 
 
 def camera_from_info(message: CameraInfo, rectified: bool = False) -> Camera | None:
-    """The camera of the images as they are delivered: cut out by `roi`, then binned (REP 104).
+    """The camera of the images as they are delivered: cropped to `roi`, then binned (REP 104).
 
     Args:
-        message: of a camera; its width, height, K, D and P are of the full image.
-        rectified: the images are rectified: the intrinsics are the left 3x3 of P, without
-            distortion. What stands right of it in P, of a stereo pair, moves no ray.
+        message: of a camera; its width, height, K, D and P are those of the full image.
+        rectified: whether the images are rectified. The intrinsics are then the left 3x3 of P,
+            without distortion. The last column of P, of a stereo pair, moves no ray.
 
     Returns:
-        None where K, or of rectified images P, is all zero: then the camera is not calibrated.
+        the camera; None where K, or P of rectified images, is zero: it is not calibrated.
 
     Raises:
-        CameraError: the numbers make no camera.
+        CameraError: the intrinsics are invalid.
     """
     if rectified:
         matrix = np.asarray(message.p, dtype=np.float64).reshape(3, 4)[:, :3]
@@ -118,14 +138,14 @@ def camera_from_info(message: CameraInfo, rectified: bool = False) -> Camera | N
 
 
 def delivered_size(message: CameraInfo) -> tuple[int, int]:
-    """(width, height) of the images as they are delivered, px; known without intrinsics, too."""
+    """(width, height) px of the images as they are delivered; needs no intrinsics."""
     width = message.roi.width or message.width
     height = message.roi.height or message.height
     return width // max(1, message.binning_x), height // max(1, message.binning_y)
 
 
 def camera_info_msg(camera: Camera, header: Header) -> CameraInfo:
-    """Intrinsics of images that are no cutout; P is K, as for images that are rectified to it."""
+    """A message of the intrinsics of whole images. P is K, as of images that are rectified to K."""
     projection = np.zeros((3, 4))
     projection[:, :3] = camera.matrix
     return CameraInfo(
@@ -140,44 +160,36 @@ def camera_info_msg(camera: Camera, header: Header) -> CameraInfo:
     )
 
 
-def keypoints_msg(
-    header: Header,
-    layout: str,
-    image_size: tuple[int, int],
-    people: list[Pose2D],
-    detect_ms: float,
-) -> Skeleton2DArray:
-    message = Skeleton2DArray(
-        header=header,
-        layout=layout,
-        image_width=image_size[0],
-        image_height=image_size[1],
-        detect_ms=float(detect_ms),
+def keypoints_msg(frame: Frame2D) -> Skeleton2DArray:
+    """A message of 2D keypoints; the inverse of `keypoint_frame`."""
+    return Skeleton2DArray(
+        header=Header(stamp=time_msg(frame.stamp_ns), frame_id=frame.frame_id),
+        layout=frame.layout,
+        image_width=frame.image_size[0],
+        image_height=frame.image_size[1],
+        skeletons=[_skeleton_2d_msg(person) for person in frame.people],
+        detect_ms=float(frame.detect_ms),
     )
-    for person in people:
-        x, y, width, height = (float(v) for v in person.box())
-        message.skeletons.append(
-            Skeleton2D(
-                track_id=person.track_id,
-                score=float(person.score),
-                bbox=[x, y, width, height],
-                keypoints=[
-                    Keypoint2D(x=x, y=y, score=score) for x, y, score in person.keypoints.tolist()
-                ],
-            )
-        )
-    return message
+
+
+def _skeleton_2d_msg(person: Pose2D) -> Skeleton2D:
+    return Skeleton2D(
+        # In messages 0 says that the publisher does not track.
+        track_id=0 if person.track_id == UNTRACKED else person.track_id,
+        score=float(person.score),
+        bbox=[float(value) for value in person.box()],
+        keypoints=[Keypoint2D(x=x, y=y, score=score) for x, y, score in person.keypoints.tolist()],
+    )
 
 
 def keypoint_frame(message: Skeleton2DArray) -> Frame2D:
-    """What the pipeline takes; nothing is checked here, the pipeline does that."""
+    """A message of 2D keypoints as a frame for the pipeline, which checks it."""
     return Frame2D(
         stamp_ns(message.header.stamp),
         message.header.frame_id,
         message.layout,
         (message.image_width, message.image_height),
         [
-            # In messages 0 says that the publisher does not track.
             Pose2D(
                 np.array([(k.x, k.y, k.score) for k in person.keypoints]).reshape(-1, 3),
                 person.score,
@@ -190,6 +202,7 @@ def keypoint_frame(message: Skeleton2DArray) -> Frame2D:
 
 
 def layout_msg(layout: Layout) -> SkeletonLayout:
+    """A message that names the joints of a layout, their parents and the edges."""
     return SkeletonLayout(
         name=layout.name,
         joint_names=list(layout.joints),
@@ -211,6 +224,15 @@ def skeletons_msg(
     queue_ms: float,
     total_ms: float,
 ) -> Skeleton3DArray:
+    """A message of 3D skeletons; the inverse of `skeletons_from_msg`.
+
+    Args:
+        result: the poses of one image.
+        frame_id: of the camera's optical frame.
+        layout: name of the joints' layout.
+        detect_ms, queue_ms, total_ms: time of the detection, in the queue, and from the image's
+            stamp to publication, ms.
+    """
     return Skeleton3DArray(
         header=Header(stamp=time_msg(result.stamp_ns), frame_id=frame_id),
         layout=layout,
@@ -276,9 +298,16 @@ def _skeleton_msg(person: Pose3D) -> Skeleton3D:
 
 
 def tf_msg(message_type: type, people: list[Pose3D], header: Header, prefix: str) -> Any:
-    """A tf2_msgs/TFMessage with the pelvis of everyone whose place is known, as PREFIXperson_ID.
+    """A tf2_msgs/TFMessage with the pelvis of each person whose root is known.
 
-    The frames keep the camera's axes: a pose has no single orientation to give them.
+    The frames are called PREFIXperson_ID. They have the axes of the camera, as a pose has no single
+    orientation.
+
+    Args:
+        message_type: tf2_msgs.msg.TFMessage, an optional package.
+        people: the poses.
+        header: of the skeletons.
+        prefix: of the frames' names.
     """
     transforms = []
     for person in people:
@@ -293,20 +322,27 @@ def tf_msg(message_type: type, people: list[Pose3D], header: Header, prefix: str
     return message_type(transforms=transforms)
 
 
-_JOINTS, _BONES = 0, 1
+#: Id of the marker of the joints, in the namespace of a person.
+_JOINTS = 0
+
+#: Id of the marker of the bones.
+_BONES = 1
+
+#: Time after which RViz removes a marker that is not renewed.
 _LIFETIME = Duration(sec=0, nanosec=500_000_000)
 
 
 def markers_msg(
     people: list[Pose3D], header: Header, layout: Layout, shown: set[int]
 ) -> MarkerArray:
-    """Stock RViz markers: a namespace per person, joints as spheres and bones as lines.
+    """Markers for RViz: one namespace per person, joints as spheres, bones as lines.
 
     Args:
-        people: to show; those without a known place are not drawn.
+        people: the poses. People without a root are not drawn.
         header: of the skeletons.
-        layout: theirs.
-        shown: ids whose markers are in view; kept up to date here, so that each is deleted once.
+        layout: of the joints.
+        shown: ids of the people whose markers are shown; updated here, so that each marker is
+            deleted once.
     """
     message = MarkerArray()
     for person in people:

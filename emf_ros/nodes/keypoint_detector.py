@@ -1,4 +1,4 @@
-"""Images to 2D keypoints of everyone in sight."""
+"""The node keypoint_detector: people with ids and 2D keypoints from images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
 
 from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
@@ -26,20 +25,24 @@ from . import conversions
 from .base import BaseNode, NodeError
 from .params import KeypointDetectorParams
 from .qos import EVERY_QOS, IMAGE_QOS, LATCHED_QOS, RELIABLE_QOS
-from .rate import RateMeter
+from .rate import RateLimiter, RateMeter
 from .running import run
 from .when_idle import WhenIdle
 
 
 class KeypointDetector(BaseNode[KeypointDetectorParams]):
-    """Detects and tracks off the executor's thread, always in the newest image.
+    """Detects and tracks people in the newest image, in a thread of its own.
 
     Args:
-        on_keypoints: takes each image's keypoints without a message, in composed mode, and
-        lifter_wants: says whether it would have any use for them.
+        on_keypoints: takes the keypoints of each image, in composed mode.
+        lifter_wants: whether the lifter uses keypoints at the moment, in composed mode.
+
+    Raises:
+        NodeError: a parameter is refused, or the detector, its model or the device is not
+            available.
     """
 
-    #: None until the node is built: one that could not be is destroyed all the same.
+    #: None until the node is built. A node that could not be built is destroyed, too.
     _worker: threading.Thread | None = None
     _tracker: PeopleTracker
 
@@ -56,7 +59,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             )
         x, y, width, height = self.params.roi
         self._excerpts = Excerpts((x, y, width, height), self.params.max_side)
-        self._due_ns: int | None = None
+        self._limiter = RateLimiter(self.params.max_rate_hz)
         try:
             self._tracker = PeopleTracker.make(
                 self.params.detector,
@@ -68,12 +71,12 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
                 model=self.params.model,
                 device=self.params.device,
                 detection_interval=self.params.detection_interval,
-                say=self._device_says,
+                say=self._log_device,
             )
         except DetectorError as error:
             raise NodeError(str(error)) from None
         self._rate = RateMeter()
-        self._people = 0
+        self._people_count = 0
         self._decode_ms = self._detect_ms = float("nan")
 
         synchronous = self.params.synchronous
@@ -84,18 +87,18 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         self._layout = self.publish_on(SkeletonLayout, "keypoint_layout", LATCHED_QOS)
         self._layout.publish(conversions.layout_msg(self._tracker.layout))
 
-        self._slot: Image | CompressedImage | None = None
+        self._newest: Image | CompressedImage | None = None
         self._arrived = threading.Condition()
         self._stopping = False
-        self._gate = WhenIdle(self._is_wanted)
+        self._when_idle = WhenIdle(self._is_wanted)
         compressed = self.params.image_transport == "compressed"
         self.listen_to(
             CompressedImage if compressed else Image,
             "image/compressed" if compressed else "image",
-            # In the executor's own thread the next image waits for this one.
-            self._look if synchronous else self._take,
+            # In the executor's thread the next image waits until this one is processed.
+            self._process if synchronous else self._hand_over,
             EVERY_QOS if synchronous else IMAGE_QOS,
-            callback_group=self._gate,
+            callback_group=self._when_idle,
         )
         if not synchronous:
             self._worker = threading.Thread(target=self._work, name="detect", daemon=True)
@@ -105,126 +108,100 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             f"{self.params.max_people} people, {self.params.image_transport} images"
         )
 
-    def _device_says(self, text: str) -> None:
+    def _log_device(self, text: str) -> None:
         self.get_logger().error(text)
 
-    def _take(self, message: Image | CompressedImage) -> None:
-        with self._arrived:
-            self._gate.busy = True
-            self._slot = message
-            self._arrived.notify()
-
     def _is_wanted(self) -> bool:
+        """Whether the results have a subscriber."""
         return (
             self._lifter_wants()
             or self._keypoints.get_subscription_count() > 0
             or self._overlay.get_subscription_count() > 0
         )
 
+    def _hand_over(self, message: Image | CompressedImage) -> None:
+        """Give an image to the worker."""
+        with self._arrived:
+            self._when_idle.busy = True
+            self._newest = message
+            self._arrived.notify()
+
     def _work(self) -> None:
         while True:
             with self._arrived:
-                self._arrived.wait_for(lambda: self._slot is not None or self._stopping)
+                self._arrived.wait_for(lambda: self._newest is not None or self._stopping)
                 if self._stopping:
                     return
-                message, self._slot = self._slot, None
+                message, self._newest = self._newest, None
             assert message is not None
-            self._look(message)
-            self._gate.busy = False
+            self._process(message)
+            self._when_idle.busy = False
             if self.executor is not None:
                 self.executor.wake()
 
-    def _look(self, message: Image | CompressedImage) -> None:
+    def _process(self, message: Image | CompressedImage) -> None:
+        """Detect people in an image. An error is counted, and the node goes on."""
         try:
-            self._process(message)
+            self._detect(message)
         except ImageError as error:
             self.refuse(Reason.BAD_IMAGE, f"image refused: {error}")
-        except Exception as error:
-            # Whatever one image does to a library, the next one must still be looked at.
+        except Exception as error:  # the libraries' errors share no base of their own
             if not (self._stopping or self.shutting_down):
                 self.refuse(Reason.DETECTOR_FAILED, f"the detector failed on an image: {error!r}")
 
-    def _process(self, message: Image | CompressedImage) -> None:
+    def _detect(self, message: Image | CompressedImage) -> None:
         stamp_ns = conversions.stamp_ns(message.header.stamp)
         verdict = self._tracker.stamps.take(stamp_ns)
         if verdict.reason is not None:
             self.counts[verdict.reason] += 1
             self.log_refused_stamp(verdict.reason, "image", self._tracker.stamps)
             return
-        if not self._is_due(stamp_ns, verdict):
+        if verdict is StampVerdict.JUMPED_BACK:
+            self._limiter.restart()
+        if not self._limiter.is_due(stamp_ns):
             self.counts[Reason.OVER_MAX_RATE] += 1
             return
         begin = time.perf_counter()
         excerpt = conversions.excerpt(message, self._excerpts)
-        picture = excerpt.picture
         self._decode_ms = 1000 * (time.perf_counter() - begin)
-        people = self._tracker.update(picture, stamp_ns)
+        people = self._tracker.update(excerpt.picture, stamp_ns)
         self._detect_ms = 1000 * (time.perf_counter() - begin)
-        self._people = len(people)
+        self._people_count = len(people)
         self._rate.tick()
-        in_whole = [
-            replace(person, keypoints=excerpt.in_whole(person.keypoints)) for person in people
-        ]
+        frame = Frame2D(
+            stamp_ns,
+            message.header.frame_id,
+            self._tracker.layout.name,
+            excerpt.size,
+            [replace(person, keypoints=excerpt.in_whole(person.keypoints)) for person in people],
+            self._detect_ms,
+            verdict,
+        )
         if self._on_keypoints is not None:
-            self._on_keypoints(
-                Frame2D(
-                    stamp_ns,
-                    message.header.frame_id,
-                    self._tracker.layout.name,
-                    excerpt.size,
-                    in_whole,
-                    self._detect_ms,
-                    verdict,
-                )
-            )
+            self._on_keypoints(frame)
         if self._keypoints.get_subscription_count() > 0:
-            self._keypoints.publish(
-                conversions.keypoints_msg(
-                    message.header,
-                    self._tracker.layout.name,
-                    excerpt.size,
-                    in_whole,
-                    self._detect_ms,
-                )
-            )
+            self._keypoints.publish(conversions.keypoints_msg(frame))
         if self._overlay.get_subscription_count() > 0:
-            self._overlay.publish(self._draw(picture, people, message.header))
+            drawn = self._draw(excerpt.picture, people)
+            self._overlay.publish(conversions.image_msg(drawn, "bgr8", message.header))
 
-    def _is_due(self, stamp_ns: int, verdict: StampVerdict) -> bool:
-        """Whether an image of this stamp is to be looked at; its rate stays under the limit."""
-        rate_hz = self.params.max_rate_hz
-        if rate_hz <= 0:
-            return True
-        period_ns = round(1e9 / rate_hz)
-        # An image that comes a little early is the one that was meant.
-        early_ns = period_ns // 10
-        due_ns = self._due_ns
-        if due_ns is None or verdict is StampVerdict.JUMPED_BACK:
-            due_ns = stamp_ns
-        after_ns = stamp_ns - due_ns
-        if after_ns < -early_ns:
-            return False
-        # Counted from when it was due, or those that come late would slow all that follow.
-        self._due_ns = period_ns + (due_ns if after_ns < period_ns else stamp_ns)
-        return True
-
-    def _draw(self, picture: np.ndarray, people: list[Pose2D], header: Header) -> Image:
-        count = len(self._tracker.layout)
+    def _draw(self, picture: np.ndarray, people: list[Pose2D]) -> np.ndarray:
+        """(H, W, 3) uint8 BGR: a picture (H, W, 3) uint8 RGB with the keypoints of people on it."""
         drawn = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
         draw_keypoints(
             drawn,
-            np.array([found.keypoints for found in people]).reshape(-1, count, 3),
-            np.array([found.track_id for found in people], dtype=int),
+            np.array([p.keypoints for p in people]).reshape(-1, len(self._tracker.layout), 3),
+            np.array([p.track_id for p in people], dtype=int),
             self._tracker.layout,
         )
-        return conversions.image_msg(drawn, "bgr8", header)
+        return drawn
 
     def diagnose(self) -> tuple[bool, str, dict[str, str]]:
         rate = self._rate.read()
         values = {
             "rate_hz": f"{rate:.1f}",
             "detector": self._tracker.description,
-            "people": str(self._people),
+            "people": str(self._people_count),
             "decode_ms": f"{self._decode_ms:.2f}",
             "detect_ms": f"{self._detect_ms:.1f}",
         }

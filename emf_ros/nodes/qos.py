@@ -7,15 +7,15 @@ try:
 except ImportError:  # its name up to Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-#: For reading sensors: the newest counts, a lost one is not sent again.
+#: QoS of subscriptions to sensors: best effort; a lost message is not sent again.
 SENSOR_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.BEST_EFFORT
 )
-#: For what we publish: readers of either kind can take it.
+#: QoS of publishers: subscribers of either reliability receive it.
 RELIABLE_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE
 )
-#: For what is said once and must reach those who come later.
+#: QoS of messages that are published once and reach later subscribers, too.
 LATCHED_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
@@ -23,20 +23,20 @@ LATCHED_QOS = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 
-#: For replaying in full: every message, in its order.
+#: QoS of a replay in full: every message, in order.
 EVERY_QOS = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
 
-#: For images: only the newest one, so that who has been busy does not get an old one.
+#: QoS of subscriptions to images: only the newest image, so that a busy node gets no old one.
 IMAGE_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
 )
 
-#: For a subscription whose publishers may well be of a kind that it can't hear.
-SAY_NOTHING = SubscriptionEventCallbacks(use_default_callbacks=False)
+#: Event callbacks of a subscription whose publishers may have an incompatible QoS.
+IGNORE_INCOMPATIBLE = SubscriptionEventCallbacks(use_default_callbacks=False)
 
 
 def policies_text(qos: QoSProfile) -> str:
-    """A profile's two policies that others trip over, in the words of `ros2 topic`."""
+    """The policies of a profile that often do not match, in the words of `ros2 topic`."""
     return (
         f"reliability {qos.reliability.name.lower()}, durability {qos.durability.name.lower()} "
         "and neither deadline nor lifespan"

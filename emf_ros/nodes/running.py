@@ -15,22 +15,27 @@ from .base import BaseNode, NodeError
 
 
 def use_large_shared_memory() -> None:
-    """Have Fast DDS carry whole images in shared memory; before `rclpy.init`. A profile that the
-    user chose stays."""
+    """Give Fast DDS shared memory for whole images. Call it before `rclpy.init`.
+
+    A profile that the environment names is kept.
+    """
     chosen = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
     profile = share_folder("config") / "fastdds.xml"
     if not any(os.environ.get(name) for name in chosen) and profile.is_file():
-        # Its old name up to Humble, the new one since Jazzy; each knows its own.
+        # The variable has its old name up to Humble, and the new one since Jazzy.
         name = chosen[1] if os.environ.get("ROS_DISTRO") == "humble" else chosen[0]
         os.environ[name] = str(profile)
 
 
 def run(build: Callable[[], Sequence[BaseNode]], args: list[str] | None = None) -> int:
-    """Start rclpy, build nodes, spin them until told to stop; the process's exit code.
+    """Run nodes until the process is stopped.
 
     Args:
-        build: makes the nodes; a NodeError from it ends the process with its message.
+        build: makes the nodes. Its NodeError ends the process with one line on stderr.
         args: command line, as for `rclpy.init`.
+
+    Returns:
+        exit code of the process.
     """
     use_large_shared_memory()
     rclpy.init(args=args)
@@ -48,11 +53,11 @@ def run(build: Callable[[], Sequence[BaseNode]], args: list[str] | None = None) 
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
-        # Stopped while still starting: half a node finds its context gone, which is no fault.
+        # A process that is stopped while it starts finds ROS shut down; that is no fault.
         if rclpy.ok():
             raise
     finally:
-        # Launch sends a second interrupt to a group it shares with us; cleaning up must not break.
+        # Launch sends a second interrupt to its process group; it must not break the clean-up.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for node in nodes:
             node.destroy_node()

@@ -38,7 +38,7 @@ from . import conversions
 from .adapters import ThirdPartyKeypoints
 from .base import BaseNode, NodeError
 from .params import SMOOTHING, SkeletonLifterParams
-from .qos import EVERY_QOS, LATCHED_QOS, RELIABLE_QOS, SAY_NOTHING, SENSOR_QOS
+from .qos import EVERY_QOS, IGNORE_INCOMPATIBLE, LATCHED_QOS, RELIABLE_QOS, SENSOR_QOS
 from .rate import RateMeter
 from .running import run
 
@@ -141,7 +141,7 @@ class CameraFeed:
                 self.topic("camera_info"),
                 self._take_every_info,
                 EVERY_QOS,
-                event_callbacks=SAY_NOTHING,
+                event_callbacks=IGNORE_INCOMPATIBLE,
             )
         self.subscription: Subscription | None = None
         self._third_party: ThirdPartyKeypoints | None = None

@@ -9,14 +9,17 @@ from rclpy.callback_groups import CallbackGroup
 
 
 class WhenIdle(CallbackGroup):
-    """Callbacks that are put off while a worker is busy, or no one wants what it makes.
+    """Holds callbacks back while a worker is busy, or while its results are not wanted.
 
-    An image that will not be looked at is then never taken from the middleware, where a newer one
-    replaces it: turning it into a Python message costs milliseconds a megapixel. The executor asks
-    whenever it wakes, which a timer of `BaseNode` has it do every second.
+    An image that will not be used then stays in the middleware, where a newer one replaces it. The
+    conversion into a Python message would cost milliseconds per megapixel. The executor asks again
+    whenever it wakes. A timer of `BaseNode` wakes it every second.
 
     Args:
-        wanted: whether there is anything to work for.
+        wanted: whether the results are wanted.
+
+    Attributes:
+        busy: whether the worker has a message.
     """
 
     def __init__(self, wanted: Callable[[], bool]) -> None:

@@ -110,7 +110,7 @@ class Tracker:
         """
         if any(d.keypoints.shape != (len(self.layout), 3) for d in detections):
             raise ValueError(f"the keypoints are not of layout {self.layout.name!r}")
-        if not self._accepts(stamp_ns):
+        if not self.stamps.accepts(stamp_ns):
             return []
         previous_ns, self._last_ns = self._last_ns, stamp_ns
         self._delete_forgotten(previous_ns, stamp_ns)
@@ -125,10 +125,6 @@ class Tracker:
         return sorted(reported, key=lambda pair: pair[0])
 
     # ------------------------------------------------------------------- steps, in their order
-
-    def _accepts(self, stamp_ns: int) -> bool:
-        """Whether the image's stamp is used. The caller may have asked about the newest already."""
-        return stamp_ns == self.stamps.newest_ns or self.stamps.take(stamp_ns).accepted
 
     def _delete_forgotten(self, previous_ns: int | None, stamp_ns: int) -> None:
         """Delete the tracks that can no longer come back, or all after a jump back in time."""
