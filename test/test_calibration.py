@@ -431,7 +431,7 @@ def test_a_file_is_scaled_to_the_video(tmp_path):
     assert camera.size == (640, 360) and camera.matrix[0, 0] == 457 and not notes
 
 
-def test_a_cutout_is_refused_with_the_remedy(tmp_path):
+def test_intrinsics_of_a_cropped_image_are_refused_with_the_remedy(tmp_path):
     with pytest.raises(CameraError, match="1280x720.*960x720.*calibrate at this size"):
         choose_camera((960, 720), write(tmp_path, PLAIN))
 
@@ -440,7 +440,7 @@ def test_what_looks_wrong_is_said(tmp_path):
     path = write(tmp_path, PLAIN.replace("640.5", "1640.5"))
     camera, notes = choose_camera(SIZE, path)
     assert camera.matrix[0, 2] == 1640.5
-    assert len(notes) == 1 and "outside the picture" in notes[0]
+    assert len(notes) == 1 and "outside the image" in notes[0]
 
 
 def test_a_given_field_of_view_is_horizontal():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from emf_ros.geometry.camera import Camera, CameraError, canonical_window, look_at_rotation
+from emf_ros.geometry.camera import Camera, CameraError
+from emf_ros.geometry.canonical_window import canonical_window, look_at_rotation
 
 SIZE = (640, 480)
 K = np.array([[600.0, 0, 331], [0, 606, 243], [0, 0, 1]])
@@ -315,7 +316,7 @@ def test_a_delivered_image_is_the_full_one_cut_and_binned(lens, roi, binning):
         (700, 0, 1, 1),
     ],
 )
-def test_a_cutout_that_is_not_inside_the_image_is_refused(roi):
+def test_a_crop_outside_the_image_is_refused(roi):
     with pytest.raises(CameraError, match="roi.*640x480"):
         camera().delivered(roi)
 
@@ -325,7 +326,7 @@ def test_binning_that_leaves_no_pixel_is_refused():
         camera().delivered((0, 0, 8, 8), (9, 1))
 
 
-def test_intrinsics_of_a_cutout_hold_for_its_size_alone():
+def test_intrinsics_of_a_crop_are_for_its_size_only():
     """An image of the full size has the same aspect ratio, and another principal point."""
     cut = camera().delivered((320, 240, 320, 240))
     assert cut.scaled_to(320, 240) is cut
@@ -343,8 +344,8 @@ def test_binned_intrinsics_hold_for_an_image_that_was_not_binned():
 @pytest.mark.parametrize(
     ("matrix", "expected"),
     [
-        ([[600, 0, 700], [0, 606, 243], [0, 0, 1]], "outside the picture"),
-        ([[600, 0, 331], [0, 606, -9], [0, 0, 1]], "outside the picture"),
+        ([[600, 0, 700], [0, 606, 243], [0, 0, 1]], "outside the image"),
+        ([[600, 0, 331], [0, 606, -9], [0, 0, 1]], "outside the image"),
         ([[600, 0, 331], [0, 1300, 243], [0, 0, 1]], "far from each other"),
         ([[9000, 0, 331], [0, 9000, 243], [0, 0, 1]], "field of view is 4"),
         ([[20, 0, 331], [0, 20, 243], [0, 0, 1]], "field of view is 17"),

@@ -9,7 +9,7 @@ import torch
 from test_model import SMALL
 from test_swaps import walker
 
-from emf_ros.geometry.camera import canonical_window
+from emf_ros.geometry.canonical_window import canonical_window
 from emf_ros.io.paths import share_folder
 from emf_ros.lift import engine as engine_module
 from emf_ros.lift import onnx_engine

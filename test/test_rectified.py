@@ -228,10 +228,10 @@ def test_images_that_are_not_the_roi_are_refused_with_the_remedy(plain: Lifter) 
 def test_intrinsics_that_look_wrong_are_said_once(plain: Lifter) -> None:
     message = camera_info_message()
     message.k[2] = 5000.0
-    feed_with(plain, message, lambda p: "outside the picture" in plain.process.log, "the warning")
+    feed_with(plain, message, lambda p: "outside the image" in plain.process.log, "the warning")
     left = iter(range(10))
     feed_with(plain, message, lambda p: next(left, None) is None, "ten more images")
-    assert plain.process.log.count("outside the picture") == 1
+    assert plain.process.log.count("outside the image") == 1
 
 
 def test_the_lifter_hints_at_images_that_are_called_rectified(

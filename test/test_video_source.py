@@ -213,8 +213,8 @@ def test_unreadable_images_of_a_folder_are_counted(play_every_image, tmp_path) -
     assert diagnostics.count("frame_size_changed") == 1
     assert len(source.images) == 6
     assert_on_the_grid(source.images.messages, 4.0)
-    assert "2 of 9 pictures could not be read" in source.process.log
-    assert "1 of 9 pictures are 64x48, not 128x96" in source.process.log
+    assert "2 of 9 frames could not be read" in source.process.log
+    assert "1 of 9 frames are 64x48, not 128x96" in source.process.log
 
 
 def test_a_damaged_video_is_played_to_its_end(play_every_image, clip, tmp_path) -> None:
@@ -228,7 +228,7 @@ def test_a_damaged_video_is_played_to_its_end(play_every_image, clip, tmp_path) 
     images = source.images.messages
     assert_on_the_grid(images, RATE_HZ)
     assert len(images) < COUNT
-    assert f"of {COUNT} pictures could not be read" in source.process.log
+    assert f"of {COUNT} frames could not be read" in source.process.log
 
 
 @pytest.mark.parametrize("name", ["clip #1.mp4", "a: b.mp4", "it''s \"ü\".mp4"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry.camera import CanonicalWindow, canonical_window
+from ..geometry.canonical_window import CanonicalWindow, canonical_window
 from ..model.presets import LifterConfig
 from ..skeletons import get_layout
 from ..stamps import NANOSECONDS

@@ -111,9 +111,9 @@ class LifterConfig:
             in 3.1.6 of the EMF paper, or 'after_embedding', as TCPFormer does alone.
         temporal_position: a learned vector per frame is added behind the embedding (False:
             TCPFormer has none).
-        normalization: what the input is. 'virtual_camera' (default): see `camera.canonical_window`.
-            'image_width': the published networks', see `camera.image_width_window`; of no use for
-            metric output.
+        normalization: of the input. 'virtual_camera' (default): see `geometry.canonical_window`.
+            'image_width': as the published networks, x from -1 to 1 across the image, y in the same
+            unit; it gives no metric output.
     """
 
     frames: int

@@ -201,7 +201,7 @@ class PublishedSizes:
 class PublishedTCPFormer(nn.Module):
     """What the publishers' network computes: our trunk and their head.
 
-    Input are x, y and score normalised by the image's width, see `camera.image_width_window`.
+    Input are x, y and score normalised by the image's width: x from -1 to 1, y in the same unit.
     Output is what the publishers trained it to give, in that same unit and not in metres; relative
     to the pelvis for the networks so trained. The file tells neither that nor the order of the
     joints: the Human3.6M networks have that of our h36m17, those of MPI-INF-3DHP have another one,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..geometry.camera import canonical_window
+from ..geometry.canonical_window import canonical_window
 from ..skeletons import H36M17
 from .detector_errors import DetectorErrors
 from .detector_model import NEAREST_M, DetectorModel

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -14,6 +16,15 @@ _FAINT_OPACITY = 0.35
 
 #: Two joints and the side of the bone between them.
 _Bone = tuple[int, int, str]
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How one person is drawn: layout, colour of each side, scale of line widths."""
+
+    layout: Layout
+    shades: dict[str, Color]
+    unit: float
 
 
 def draw_keypoints(
@@ -57,31 +68,25 @@ def draw_keypoints(
             continue
         confident = shown & (score >= min_score)
         bones = [bone for bone in all_bones if confident[bone[0]] and confident[bone[1]]]
-        shades = side_colors(color_of(int(track_id)))
+        style = _Style(layout, side_colors(color_of(int(track_id))), unit)
         if not confident[shown].all():
             faint_bones = [
                 bone
                 for bone in all_bones
                 if shown[bone[0]] and shown[bone[1]] and bone not in bones
             ]
-            _draw_faint(image, xy, faint_bones, shown & ~confident, layout, shades, unit)
-        _draw_figure(image, xy, bones, confident, layout, shades, unit)
+            _draw_faint(image, xy, faint_bones, shown & ~confident, style)
+        _draw_figure(image, xy, bones, confident, style)
         _draw_id(image, xy[confident if confident.any() else shown], int(track_id), unit)
 
 
 def _draw_faint(
-    image: np.ndarray,
-    xy: np.ndarray,
-    bones: list[_Bone],
-    joints: np.ndarray,
-    layout: Layout,
-    shades: dict[str, Color],
-    unit: float,
+    image: np.ndarray, xy: np.ndarray, bones: list[_Bone], joints: np.ndarray, style: _Style
 ) -> None:
     """Draw translucent bones and joints; arguments as of `_draw_figure`."""
     used = joints.copy()
     used[[i for bone in bones for i in bone[:2]]] = True
-    margin = round(6 * unit)
+    margin = round(6 * style.unit)
     low = np.maximum(np.floor(xy[used].min(axis=0)) - margin, 0).astype(int)
     high = np.ceil(xy[used].max(axis=0)).astype(int) + margin
     part = image[low[1] : max(0, high[1]), low[0] : max(0, high[0])]
@@ -89,27 +94,21 @@ def _draw_faint(
         return
     # Only the rectangle around them is copied and mixed: the whole image would take milliseconds.
     drawn = part.copy()
-    _draw_figure(drawn, xy - low, bones, joints, layout, shades, unit)
+    _draw_figure(drawn, xy - low, bones, joints, style)
     cv2.addWeighted(part, 1 - _FAINT_OPACITY, drawn, _FAINT_OPACITY, 0, dst=drawn)
     part[:] = drawn
 
 
 def _draw_figure(
-    image: np.ndarray,
-    xy: np.ndarray,
-    bones: list[_Bone],
-    joints: np.ndarray,
-    layout: Layout,
-    shades: dict[str, Color],
-    unit: float,
+    image: np.ndarray, xy: np.ndarray, bones: list[_Bone], joints: np.ndarray, style: _Style
 ) -> None:
     """Draw bones and joints.
 
     Args:
         xy: (K, 2) px of this image.
         joints: (K,) bool, the joints to draw.
-        unit: scale of line widths.
     """
+    unit = style.unit
     thick = max(1, round(1.7 * unit))
     fixed = np.round(np.nan_to_num(xy) * (1 << SHIFT)).astype(np.int32)
     lines = fixed[[bone[:2] for bone in bones]] if bones else np.zeros((0, 2, 2), np.int32)
@@ -118,15 +117,15 @@ def _draw_figure(
         # without anti-aliasing, which does not show in dark under an anti-aliased line.
         rim = thick + max(2, round(unit))
         cv2.polylines(image, list(lines), False, DARK, rim, cv2.LINE_8, SHIFT)
-    for side, shade in shades.items():
+    for side, shade in style.shades.items():
         chosen = [line for line, bone in zip(lines, bones, strict=True) if bone[2] == side]
         if chosen:
             cv2.polylines(image, chosen, False, shade, thick, cv2.LINE_AA, SHIFT)
     inner, outer = round(1.9 * unit * (1 << SHIFT)), round(2.4 * unit * (1 << SHIFT))
     for joint in np.flatnonzero(joints):
-        at = fixed[joint].tolist()
+        at, shade = fixed[joint].tolist(), style.shades[style.layout.sides[joint]]
         cv2.circle(image, at, outer, DARK, -1, cv2.LINE_AA, SHIFT)
-        cv2.circle(image, at, inner, shades[layout.sides[joint]], -1, cv2.LINE_AA, SHIFT)
+        cv2.circle(image, at, inner, shade, -1, cv2.LINE_AA, SHIFT)
 
 
 def _draw_id(image: np.ndarray, xy: np.ndarray, track_id: int, unit: float) -> None:

@@ -1,0 +1,91 @@
+"""The canonical view: windows of keypoints as the model takes them, independent of the camera.
+
+The functions take numpy arrays and torch tensors alike (by the array API). Training and the live
+engine share them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+
+
+@dataclass
+class CanonicalWindow:
+    """Windows of keypoints, as the model takes them.
+
+    Attributes:
+        keypoints: (B, T, J, 3): x, y in units of the window's scale, score; zeros where missing.
+        rotation: (B, 3, 3): from the camera's optical frame to the virtual camera's.
+        valid: (B,): the window has enough keypoints to be centred and scaled.
+    """
+
+    keypoints: Any
+    rotation: Any
+    valid: Any
+
+
+def look_at_rotation(direction: Any) -> Any:
+    """The smallest rotation that turns a direction onto the optical axis.
+
+    It keeps the camera's roll about its axis as far as possible: down stays down.
+
+    Args:
+        direction: (..., 3), any length, z > 0.
+
+    Returns:
+        (..., 3, 3) R with R @ direction on +z. Rodrigues' formula for the axis d x z.
+    """
+    xp = array_api_compat.array_namespace(direction)
+    d = direction / xp.sqrt(xp.sum(direction**2, axis=-1, keepdims=True))
+    x, y, z = d[..., 0], d[..., 1], d[..., 2]
+    k = 1.0 / (1.0 + z)
+    rows = [
+        xp.stack([1.0 - x * x * k, -x * y * k, -x], axis=-1),
+        xp.stack([-x * y * k, 1.0 - y * y * k, -y], axis=-1),
+        xp.stack([x, y, z], axis=-1),
+    ]
+    return xp.stack(rows, axis=-2)
+
+
+def canonical_window(rays: Any, scores: Any) -> CanonicalWindow:
+    """Make windows of rays independent of the camera.
+
+    A virtual camera looks along the window's mean ray to the person. Its image is divided by one
+    scale for the whole window. The result depends neither on focal length and resolution nor on
+    the position in the image. Motion within the window is kept.
+
+    Args:
+        rays: (B, T, J, 2), finite; ignored where the score is 0.
+        scores: (B, T, J) 0..1; 0 marks a missing keypoint.
+
+    Returns:
+        the windows, in the arrays' own library and type.
+    """
+    xp = array_api_compat.array_namespace(rays, scores)
+    seen = xp.astype(scores > 0, rays.dtype)
+    count = xp.sum(seen, axis=(1, 2))
+    # The mean of unit rays: the mean of points on the plane is biased outwards at wide angles.
+    lifted = xp.concat([rays, xp.ones_like(rays[..., :1])], axis=-1)
+    unit = lifted / xp.sqrt(xp.sum(lifted**2, axis=-1, keepdims=True))
+    axis = xp.sum(unit * seen[..., None], axis=(1, 2))
+    forward = xp.asarray([0.0, 0.0, 1.0], dtype=axis.dtype, device=array_api_compat.device(axis))
+    ahead = xp.zeros_like(axis) + forward
+    axis = xp.where((count > 0)[:, None], axis, ahead)
+    rotation = look_at_rotation(axis)
+    turned = xp.sum(rotation[:, None, None] * lifted[..., None, :], axis=-1)
+    # Rays more than 84 degrees from the window's mean do not belong to one person.
+    in_front = turned[..., 2] > 0.1
+    depth = xp.where(in_front, turned[..., 2], xp.ones_like(turned[..., 2]))
+    plane = turned[..., :2] / depth[..., None]
+    seen = seen * xp.astype(in_front, rays.dtype)
+    count = xp.sum(seen, axis=(1, 2))
+    total = xp.where(count > 0, count, xp.ones_like(count))
+    spread = xp.sum(plane**2 * seen[..., None], axis=(1, 2, 3)) / total
+    valid = (count >= 6) & (spread > 1e-10)
+    scale = xp.sqrt(xp.where(valid, spread, xp.ones_like(spread)))
+    xy = plane / scale[:, None, None, None] * seen[..., None]
+    keypoints = xp.concat([xy, (scores * seen)[..., None]], axis=-1)
+    return CanonicalWindow(keypoints, rotation, valid)
