@@ -174,7 +174,7 @@ def test_people_without_ids_are_tracked():
     assert set(pipeline.active) == {1, 2}
 
 
-def test_people_without_ids_are_held_to_plausibility():
+def test_implausible_people_without_ids_are_rejected():
     """A body with impossible bones, and one person detected twice."""
     pipeline = LiftPipeline(make_engine("lite", None, "cpu", threads=1))
     for step in range(6):
@@ -191,7 +191,7 @@ def test_people_without_ids_are_held_to_plausibility():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["5", ""])
-def test_numbers_that_are_none(bad, name):
+def test_non_finite_keypoints_are_refused_and_counted(bad, name):
     points = walking(0)
     points[2, 0] = points[3, 1] = bad
     pipeline, seen = LiftPipeline(make_engine("lite", None, "cpu", threads=1)), []
@@ -212,11 +212,11 @@ def test_numbers_that_are_none(bad, name):
     ("name", "number"),
     [("", UNTRACKED), ("0", 0), ("12", 12), ("999999999", 999999999), ("007", 7)],
 )
-def test_numbers_stay(name, number):
+def test_numeric_names_become_the_same_track_ids(name, number):
     assert track_number(name) == number
 
 
-def test_names_become_numbers_that_stay_and_fit():
+def test_names_become_stable_track_ids_of_32_bits():
     names = ["rk3ft", "abcde", "99999999999999", "-4", "1.5", "é"]
     numbers = [track_number(name) for name in names]
     assert len(set(numbers)) == len(names)
@@ -331,7 +331,7 @@ def test_lifter_without_the_package_ends_with_one_line(start_node):
     assert "Traceback" not in process.log
 
 
-def test_in_one_process_the_keypoints_are_the_detectors(start_node):
+def test_composed_refuses_third_party_keypoints(start_node):
     process = start_node("composed", expect=False, keypoints_type="yolo_msgs")
     assert process.wait() == 1
     assert "no keypoints_type" in process.log and "Traceback" not in process.log
@@ -346,7 +346,7 @@ def recorded(keypoints: list, index: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("package", THIRD_PARTY)
-def test_the_lifter_lifts_them(package, ros, start_node, demo_keypoints):
+def test_third_party_keypoints_are_lifted(package, ros, start_node, demo_keypoints):
     if not have(package):
         pytest.skip(f"{package} is not installed")
     from sensor_msgs.msg import CameraInfo

@@ -24,7 +24,7 @@ def test_a_pose_gets_the_lengths_and_keeps_its_directions():
         assert np.allclose(cosine, np.linalg.norm(after, axis=-1))
 
 
-def test_its_own_lengths_change_nothing_and_no_length_stays_none():
+def test_own_bone_lengths_change_nothing_and_unknown_ones_stay_nan():
     pose = poses(3)
     assert np.allclose(with_bone_lengths(pose, bone_lengths(pose)), pose)
     pose[:, H36M17.index("left_wrist")] = pose[:, H36M17.index("left_elbow")]
@@ -35,7 +35,7 @@ def test_its_own_lengths_change_nothing_and_no_length_stays_none():
     )
 
 
-def test_many_windows_tell_the_lengths_better_than_one():
+def test_bone_length_error_falls_with_more_windows():
     truth = poses()
     lengths = bone_lengths(truth)
     lengths = 0.5 * (lengths + lengths[[H36M17.edges.index(e) for e in mirrored_edges()]])
@@ -57,7 +57,7 @@ def test_both_sides_have_the_same_bones():
     assert np.array_equal(known, known[[H36M17.edges.index(e) for e in mirrored_edges()]])
 
 
-def test_frames_that_the_model_is_unsure_of_count_less():
+def test_uncertain_frames_weigh_less_in_bone_lengths():
     window = np.stack([poses()] * 2)
     window[1] *= 3.0
     stddev = np.full((2, 17), 0.02)

@@ -34,7 +34,7 @@ def test_bvh_joints_are_where_explicit_transforms_put_them(bvh, order):
     assert motion.rate_hz == pytest.approx(RATE_HZ, abs=1e-3)
 
 
-def test_what_is_imported_is_what_moved(bvh, tmp_path):
+def test_the_imported_motion_equals_that_of_the_bvh(bvh, tmp_path):
     turns, root = angles(40), walk(40, 1.3)
     (clip,), report = imported(bvh(turns=turns, root=root, scale=100), tmp_path, licence="mine")
     places, frames = truth(turns, root)

@@ -181,7 +181,7 @@ def test_any_encoding_is_read(tmp_path, encoding):
 
 @pytest.mark.parametrize("ending", ["yml", "xml", "json"])
 @pytest.mark.parametrize("names", [("camera_matrix", "distortion_coefficients"), ("K", "D")])
-def test_what_opencv_writes_is_read(tmp_path, ending, names):
+def test_files_of_opencv_are_read(tmp_path, ending, names):
     path = tmp_path / f"camera.{ending}"
     file = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
     file.write("image_width", SIZE[0])
@@ -206,7 +206,7 @@ def test_what_opencv_writes_is_read(tmp_path, ending, names):
     ],
     ids=["left out", "null", "empty", "four zeros", "called none", "zeros of another model"],
 )
-def test_no_distortion(tmp_path, text):
+def test_missing_distortion_is_read_as_zero(tmp_path, text):
     assert not read_camera(write(tmp_path, text)).distortion.any()
 
 
@@ -233,7 +233,7 @@ def test_a_fisheye_is_read(tmp_path, text):
     assert read.distortion.tolist() == [-0.0066, 0.0438, -0.0415, 0.0075]
 
 
-def test_kalibr(tmp_path):
+def test_kalibr_files_are_read(tmp_path):
     read = read_camera(write(tmp_path, KALIBR))
     assert read.size == SIZE and read.model == "plumb_bob"
     assert (read.matrix == K).all() and read.distortion.tolist() == D[:4]
@@ -436,7 +436,7 @@ def test_intrinsics_of_a_cropped_image_are_refused_with_the_remedy(tmp_path):
         choose_camera((960, 720), write(tmp_path, PLAIN))
 
 
-def test_what_looks_wrong_is_said(tmp_path):
+def test_suspicious_intrinsics_get_a_warning(tmp_path):
     path = write(tmp_path, PLAIN.replace("640.5", "1640.5"))
     camera, notes = choose_camera(SIZE, path)
     assert camera.matrix[0, 2] == 1640.5
@@ -448,7 +448,7 @@ def test_a_given_field_of_view_is_horizontal():
     assert camera.matrix[0, 0] == pytest.approx(240 / np.tan(np.radians(30))) and not notes
 
 
-def test_without_anything_the_field_of_view_is_a_guess_and_said_to_be():
+def test_the_default_field_of_view_is_announced_as_a_guess():
     camera, notes = choose_camera((480, 640))
     assert camera.matrix[0, 0] == pytest.approx(320 / np.tan(np.radians(30)))
     assert len(notes) == 1 and "guess" in notes[0] and "longer side" in notes[0]

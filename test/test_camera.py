@@ -73,7 +73,7 @@ def test_distortion_bends_as_the_models_say():
 
 
 @EVERY_LENS
-def test_missing_pixels_stay_missing_alone(lens):
+def test_missing_pixels_have_nan_rays(lens):
     pixels = camera(lens).project(points_in_view(6))
     whole = camera(lens).rays(pixels)
     pixels[1] = np.nan
@@ -104,7 +104,7 @@ def test_points_behind_the_camera_are_not_projected(lens):
 
 
 @EVERY_LENS
-def test_shapes_are_kept(lens):
+def test_array_shapes_are_kept(lens):
     points = points_in_view(24).reshape(2, 3, 4, 3)
     pixels = camera(lens).project(points)
     assert pixels.shape == (2, 3, 4, 2)
@@ -123,7 +123,7 @@ def test_field_of_view_spans_the_picture(fov):
 
 
 @pytest.mark.parametrize("fov", [0, -10, 180, 360, math.nan])
-def test_impossible_fields_of_view(fov):
+def test_impossible_fields_of_view_are_refused(fov):
     with pytest.raises(CameraError):
         Camera.from_fov(640, 480, fov)
 
@@ -147,7 +147,7 @@ def test_pixels_that_are_not_square_have_two_focal_lengths(aspect):
 
 
 @pytest.mark.parametrize("aspect", [0, -1, math.nan, math.inf])
-def test_impossible_pixel_aspects(aspect):
+def test_impossible_pixel_aspects_are_refused(aspect):
     with pytest.raises(CameraError, match="aspect"):
         Camera.from_fov(640, 480, 60.0, aspect)
 
@@ -156,7 +156,7 @@ def test_impossible_pixel_aspects(aspect):
     ("width", "height", "aspect", "longer"),
     [(640, 480, 1, 0), (480, 640, 1, 2), (500, 500, 1, 0), (720, 576, 0.5, 2), (1, 5000, 1, 2)],
 )
-def test_a_guess_is_across_the_longer_side(width, height, aspect, longer):
+def test_the_guessed_field_of_view_is_across_the_longer_side(width, height, aspect, longer):
     edges = corners(Camera.guessed(width, height, aspect))
     assert edges[longer + 1] == pytest.approx(math.tan(math.radians(30)))
     assert edges[3 - longer] <= edges[longer + 1] * (1 + 1e-9)
@@ -248,13 +248,13 @@ def test_a_calibration_file_that_cannot_be_read_is_named(tmp_path):
     ],
     ids=["zeros", "nan", "inf", "negative focal", "zero focal", "2x2"],
 )
-def test_impossible_intrinsics(matrix):
+def test_impossible_intrinsics_are_refused(matrix):
     with pytest.raises(CameraError):
         Camera(matrix, SIZE)
 
 
 @pytest.mark.parametrize("size", [(0, 480), (640, 0), (-1, -1)])
-def test_impossible_sizes(size):
+def test_impossible_image_sizes_are_refused(size):
     with pytest.raises(CameraError, match="size"):
         Camera(K, size)
 
@@ -262,7 +262,7 @@ def test_impossible_sizes(size):
 @pytest.mark.parametrize(
     ("model", "count"), [("plumb_bob", 3), ("equidistant", 5), ("rational_polynomial", 9)]
 )
-def test_a_wrong_number_of_coefficients(model, count):
+def test_a_wrong_number_of_distortion_coefficients_is_refused(model, count):
     with pytest.raises(CameraError, match=str(count)):
         Camera(K, SIZE, np.full(count, 0.01), model)
 
@@ -512,7 +512,7 @@ def test_canonical_keypoints_have_unit_spread_and_zeros_where_missing():
     assert (window.keypoints[0, ..., 2] == scores).all()
 
 
-def test_what_stands_at_a_score_of_zero_is_ignored():
+def test_values_with_score_zero_are_ignored():
     joints, scores = moving_person()
     rays = (joints[..., :2] / joints[..., 2:])[None]
     spoilt = np.where(scores[None, ..., None] > 0, rays, 1e3)

@@ -41,7 +41,7 @@ def test_a_flat_patch_is_its_depth(dtype):
 
 
 @pytest.mark.parametrize("hole", [0.0, np.nan, np.inf, -np.inf, 0.2, 25.0])
-def test_what_is_no_depth_does_not_count(hole):
+def test_invalid_depths_are_ignored(hole):
     image = picture()
     rng = np.random.default_rng(0)
     image[rng.random(image.shape) < 0.4] = hole
@@ -51,7 +51,7 @@ def test_what_is_no_depth_does_not_count(hole):
     assert np.isnan(depth) and reason == Reason.DEPTH_HOLES
 
 
-def test_zeros_are_holes_in_millimetres_too():
+def test_zero_millimetres_are_missing_depths():
     image = picture(np.uint16)
     image[:, : (LEFT + RIGHT) // 2 - 5] = 0
     assert one(image) == (pytest.approx(BODY_M), "")
@@ -73,7 +73,7 @@ def test_two_surfaces_are_refused_and_a_little_of_one_is_not(distance):
     assert one(image) == (pytest.approx(BODY_M), "")
 
 
-def test_a_noisy_sensor_is_believed_to_its_noise():
+def test_depth_variance_includes_the_sensors_noise():
     image = picture()
     noisy = image * (1 + np.random.default_rng(1).normal(0, 0.015, image.shape)).astype(np.float32)
     assert one(noisy) == (pytest.approx(BODY_M, abs=0.02), "")
@@ -88,7 +88,7 @@ def test_the_patch_grows_with_the_trunk_or_is_given():
     assert one(image, radius_px=6) == (pytest.approx(2.5), "")
 
 
-def test_a_trunk_out_of_sight_has_none():
+def test_a_trunk_outside_the_image_has_no_depth():
     points = keypoints(3)
     points[0, TRUNK[2]] = np.nan
     points[1] += 1000.0
@@ -97,7 +97,7 @@ def test_a_trunk_out_of_sight_has_none():
     assert np.isnan(depth[:2]).all() and depth[2] == pytest.approx(BODY_M)
 
 
-def test_the_picture_s_edge_is_no_wrap_around():
+def test_the_depth_patch_ends_at_the_image_edge():
     image = picture()
     points = keypoints()
     points[0] -= (LEFT + RIGHT) // 2 - 2, 0  # the middle is at x = 2
@@ -106,7 +106,7 @@ def test_the_picture_s_edge_is_no_wrap_around():
     assert one(image, points)[1] == Reason.DEPTH_HOLES
 
 
-def test_nobody_is_no_error():
+def test_no_people_are_no_error():
     depth, reasons = trunk_depth(picture(), keypoints(0))
     assert depth.shape == reasons.shape == (0,)
 
@@ -156,7 +156,7 @@ def test_the_root_lies_behind_the_surface_on_its_ray():
     assert np.median(side) < 0.01
 
 
-def test_a_depth_that_disagrees_is_refused_and_told():
+def test_a_depth_outlier_is_rejected_and_reported():
     _, root, covariance, joints, _ = estimates(4, 3)
     root[3] = np.nan
     depth = np.array([0.4 * root[0, 2], 2.5 * root[1, 2], np.nan, 3.0])
@@ -166,7 +166,7 @@ def test_a_depth_that_disagrees_is_refused_and_told():
     np.testing.assert_array_equal(narrowed, covariance)
 
 
-def test_a_child_stands_where_the_depth_says():
+def test_depth_overrides_the_distance_of_a_small_person():
     """Taken for an adult it seems to be further off by far more than three stddevs."""
     truth, _, _, joints, _ = estimates(50, 4)
     root = truth / 0.65
@@ -178,7 +178,7 @@ def test_a_child_stands_where_the_depth_says():
     assert np.sqrt(narrowed[:, 2, 2]) == pytest.approx(np.full(50, 0.06), rel=0.1)
 
 
-def test_an_unsure_sensor_counts_less():
+def test_a_noisy_depth_sensor_weighs_less():
     _, root, covariance, joints, _ = estimates(1, 5)
     depth = 1.05 * root[:, 2]
     near, far = (

@@ -213,7 +213,7 @@ def test_failures_grow_with_the_spread():
     assert share(0.02) > 1.6 * share(0.01) > 0
 
 
-def test_points_go_astray_by_limbs_and_keep_most_of_their_score():
+def test_outliers_move_whole_limbs_and_keep_most_of_their_score():
     errors = replace(NONE, astray=Failure(0.05, 2.0))
     _, scores, error = mark(errors, clips=1500)
     far = error.norm(dim=-1)
@@ -273,7 +273,7 @@ def test_frames_go_missing_as_a_whole_but_never_most_of_a_clip():
     assert float(gone.float().mean(dim=1).max()) <= 0.5
 
 
-def test_beyond_the_edge_points_are_squeezed_in_and_doubted():
+def test_points_outside_the_image_are_moved_inside_with_low_scores():
     errors = replace(NONE, edge_pull=(0.2, 1.3), edge_spread=0.06)
     people = standing_people(500)
     half_height = torch.full((500,), 0.05)
@@ -371,7 +371,7 @@ def test_everything_is_finite_whatever_the_geometry(frames):
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
-def test_what_is_behind_the_camera_has_no_score():
+def test_points_behind_the_camera_have_score_zero():
     people = standing_people(50)
     people[..., 2] -= 8.0
     assert (people[..., 2] < NEAREST_M).all()

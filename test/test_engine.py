@@ -64,7 +64,7 @@ def both(exported):
 # ------------------------------------------------------------------------------ batches
 
 
-def test_everyone_falls_into_the_smallest_bucket_that_holds_them():
+def test_a_batch_uses_the_smallest_bucket_that_holds_it():
     assert [bucket_of(n) for n in (1, 2, 3, 5, 31, 32, 33, 64)] == [1, 2, 4, 8, 32, 32, 64, 64]
     assert bucket_of(200) == BUCKETS[-1]
     assert buckets_up_to(5) == (8, 4, 2, 1)
@@ -100,13 +100,13 @@ def test_a_person_alone_and_among_31_others_has_the_same_pose():
             assert np.allclose(alone_stddev[0], stddev[row], rtol=0, atol=1e-5)
 
 
-def test_no_one_is_lifted_to_nothing(both):
+def test_an_empty_batch_gives_an_empty_result(both):
     for engine in both:
         positions, stddev = engine.lift(keypoints(0))
         assert positions.shape == (0, 9, 17, 3) and stddev.shape == (0, 9, 17)
 
 
-def test_what_is_padded_comes_back_without_the_padding(both):
+def test_padding_of_a_batch_is_removed_from_its_result(both):
     """The path of GPUs, with the buffers in the CPU's memory."""
     engine = both[1]
     bound = onnx_engine._Bound(engine._session, (4, 9, 17, 3), "cpu")

@@ -235,7 +235,7 @@ def weights(tmp_path):
     return write
 
 
-def test_who_was_trained_on_is_not_evaluated_on(mocap, weights):
+def test_training_subjects_are_not_evaluated(mocap, weights):
     path = weights(subjects=["a", "cmu02"], mean_pose_m=np.zeros((17, 3)).tolist())
     report = evaluate_file(path, mocap, windows=64, device="cpu")
     assert report["subjects"] == ["b", "cmu49"]

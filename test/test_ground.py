@@ -67,7 +67,7 @@ def guessed(root, joints, spread, rng):
     return off, joints * size[..., None], covariance
 
 
-def test_up_is_up():
+def test_the_up_vector_follows_pitch_and_roll():
     assert GroundPlane(1.0, 0.0).up == pytest.approx([0, -1, 0])
     assert GroundPlane(1.0, math.pi / 2).up == pytest.approx([0, 0, -1])
     # The right side down: up is to the left in the picture.
@@ -133,7 +133,7 @@ def test_errors_are_as_large_as_the_covariance_says():
     assert np.sqrt(np.mean((off / stddevs) ** 2)) == pytest.approx(1.0, abs=0.15)
 
 
-def test_the_pitch_s_error_counts_with_the_square_of_the_distance():
+def test_the_variance_of_the_pitch_grows_with_the_squared_distance():
     ground = GroundPlane(1.2, 0.1, 0.0, 0.0, math.radians(1.0))
     spread = []
     for distance in (4.0, 8.0):
@@ -200,7 +200,7 @@ def test_a_foot_above_the_horizon_stands_on_no_floor():
 
 
 @pytest.mark.parametrize("lifted", [0.0, 0.5], ids=["floor", "chair"])
-def test_who_does_not_stand_on_the_floor_is_refused(lifted):
+def test_a_person_off_the_floor_is_rejected(lifted):
     ground = GroundPlane(1.5, 0.1)
     root, joints, rays, scores = walkers(ground, 50, far=5.0, lifted=lifted)
     covariance = 0.07**2 * root[:, :, None] * root[:, None, :] + 1e-4 * np.eye(3)
@@ -212,7 +212,7 @@ def test_who_does_not_stand_on_the_floor_is_refused(lifted):
         assert (reasons == "").all()
 
 
-def test_a_child_stands_where_the_floor_says():
+def test_the_floor_overrides_the_distance_of_a_small_person():
     ground = GroundPlane(1.0, 0.1)
     truth, joints, rays, scores = walkers(ground, 200, far=4.0)
     root, joints = truth / 0.65, joints / 0.65
@@ -223,7 +223,7 @@ def test_a_child_stands_where_the_floor_says():
     assert np.median(share) < 0.05 and np.percentile(share, 90) < 0.12
 
 
-def test_an_unknown_root_stays_unknown_and_nobody_is_no_error():
+def test_an_unknown_root_stays_nan_and_no_people_are_no_error():
     ground = GroundPlane(1.2, 0.1)
     root, joints, rays, scores = walkers(ground, 1)
     root[:] = np.nan
@@ -246,6 +246,6 @@ def test_an_unknown_root_stays_unknown_and_nobody_is_no_error():
         {"angle_stddev_rad": math.nan},
     ],
 )
-def test_a_mounting_without_sense_is_an_error(wrong):
+def test_an_impossible_camera_mounting_is_an_error(wrong):
     with pytest.raises(ValueError):
         GroundPlane(**{"height_m": 1.0, "pitch_rad": 0.1, **wrong})

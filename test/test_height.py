@@ -36,7 +36,7 @@ def test_a_body_is_as_tall_as_its_bones_add_up_to():
     assert standing_height(bodies) == pytest.approx([1.2, 1.75, 2.0], rel=1e-3)
 
 
-def test_the_head_and_the_arms_tell_nothing_and_both_legs_alike():
+def test_body_height_ignores_head_and_arms_and_averages_the_legs():
     lengths = lengths_of(1.7)
     changed = lengths.copy()
     for i, (_, child) in enumerate(H36M17.bones):
@@ -55,7 +55,7 @@ def test_a_height_scales_the_skeleton_nearly_to_it():
     assert (spread < 0.5 * HEIGHT_SPREAD).all() and (spread > 0.02).all()
 
 
-def test_it_is_the_product_of_two_normal_densities():
+def test_the_height_prior_is_a_product_of_normal_densities():
     """Over the height, on a grid."""
     lengths, height, stddev = lengths_of(1.7), 2.1, 0.05
     guess = standing_height(lengths)
@@ -70,7 +70,7 @@ def test_it_is_the_product_of_two_normal_densities():
     assert spread[0] == pytest.approx(np.sqrt(density @ (grid - mean) ** 2) / mean, rel=1e-3)
 
 
-def test_the_less_sure_the_height_the_less_it_counts():
+def test_an_uncertain_height_weighs_less():
     lengths = np.stack([lengths_of(1.7)] * 4)
     factor, spread = height_scale(lengths, np.full(4, 1.9), np.array([0.0, 0.05, 0.2, 100.0]))
     assert (np.diff(factor) < 0).all() and (np.diff(spread) > 0).all()
@@ -78,7 +78,7 @@ def test_the_less_sure_the_height_the_less_it_counts():
     assert spread[3] == pytest.approx(HEIGHT_SPREAD, rel=1e-3)
 
 
-def test_who_is_of_unknown_height_stays_as_he_is():
+def test_an_unknown_height_changes_nothing():
     lengths = np.stack([lengths_of(1.7)] * 2)
     factor, spread = height_scale(lengths, np.array([np.nan, 1.8]))
     assert factor[0] == 1.0 and spread[0] == pytest.approx(HEIGHT_SPREAD)
@@ -98,6 +98,6 @@ def test_sizes_are_as_sure_as_the_stddev_says():
 
 
 @pytest.mark.parametrize(("height", "stddev"), [(0.0, 0.02), (-1.7, 0.02), (1.7, -0.1)])
-def test_heights_without_sense_are_an_error(height, stddev):
+def test_impossible_heights_are_an_error(height, stddev):
     with pytest.raises(ValueError, match="positive"):
         height_scale(lengths_of(1.7)[None], np.array([height]), stddev)

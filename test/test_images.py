@@ -86,7 +86,7 @@ BAYER = [e for e in ENCODINGS if e.startswith("bayer")]
 
 @pytest.mark.parametrize("pad", [0, PAD])
 @pytest.mark.parametrize("encoding", PLAIN)
-def test_a_coloured_picture_comes_back(encoding, pad):
+def test_images_of_each_encoding_are_decoded(encoding, pad):
     data, step = padded(encode(picture(), encoding), pad)
     decoded = decode_image(data, encoding, WIDTH, HEIGHT, step)
     assert decoded.shape == (HEIGHT, WIDTH, 3) and decoded.dtype == np.uint8
@@ -99,7 +99,7 @@ def test_a_coloured_picture_comes_back(encoding, pad):
 
 @pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS)
 @pytest.mark.parametrize("encoding", BAYER)
-def test_a_bayer_mosaic_of_one_colour_comes_back(encoding, colour):
+def test_a_bayer_image_of_one_colour_is_decoded(encoding, colour):
     data, step = padded(bayer(colour, encoding))
     decoded = decode_image(data, encoding, WIDTH, HEIGHT, step)
     assert (decoded == colour).all()
@@ -109,7 +109,7 @@ def test_every_bayer_pattern_is_known():
     assert len(BAYER) == 4
 
 
-def test_big_endian_mono16():
+def test_big_endian_mono16_is_decoded():
     values = np.array([[0x1234, 0xFF00], [0x00FF, 0x8000]], ">u2")
     decoded = decode_image(values.view(np.uint8).reshape(-1), "mono16", 2, 2, 4, big_endian=True)
     assert decoded[..., 0].tolist() == [[0x12, 0xFF], [0x00, 0x80]]
@@ -122,7 +122,7 @@ def test_rgb8_without_padding_is_not_copied():
 
 @pytest.mark.parametrize("difference", [-1, 1, -(WIDTH * 3 + PAD)])
 @pytest.mark.parametrize("encoding", ["rgb8", "nv12", "mono16", "bayer_rggb8"])
-def test_data_that_is_shorter_or_longer_than_it_should_be(encoding, difference):
+def test_a_wrong_data_length_is_refused(encoding, difference):
     rows = bayer((1, 2, 3), encoding) if encoding in BAYER else encode(picture(), encoding)
     data, step = padded(rows)
     data = np.resize(data, max(0, data.size + difference))
@@ -130,12 +130,12 @@ def test_data_that_is_shorter_or_longer_than_it_should_be(encoding, difference):
         decode_image(data, encoding, WIDTH, HEIGHT, step)
 
 
-def test_no_data_at_all():
+def test_missing_data_is_refused():
     with pytest.raises(ImageError, match="0 bytes"):
         decode_image(np.zeros(0, np.uint8), "rgb8", 4, 4, 12)
 
 
-def test_a_step_shorter_than_a_row():
+def test_a_step_shorter_than_a_row_is_refused():
     with pytest.raises(ImageError, match="step 11 is under the 12 bytes"):
         decode_image(np.zeros(44, np.uint8), "rgb8", 4, 4, 11)
 
@@ -147,12 +147,12 @@ def test_an_unknown_encoding_names_those_that_are_known(encoding):
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 4), (4, 0), (0, 0)])
-def test_an_empty_size(width, height):
+def test_an_empty_image_size_is_refused(width, height):
     with pytest.raises(ImageError, match=f"{width}x{height}"):
         decode_image(np.zeros(0, np.uint8), "rgb8", width, height, 3 * width)
 
 
-def test_a_hundred_megapixels_are_a_damaged_header():
+def test_images_over_the_pixel_limit_are_refused():
     with pytest.raises(ImageError, match=f"over {MAX_PIXELS}"):
         decode_image(np.zeros(16, np.uint8), "mono8", 10_000, 10_000, 10_000)
 
@@ -161,20 +161,20 @@ def test_a_hundred_megapixels_are_a_damaged_header():
     ("encoding", "width", "height", "size"),
     [("nv12", 5, 4, 30), ("nv21", 4, 5, 28), ("yuyv", 5, 4, 40), ("uyvy", 3, 2, 12)],
 )
-def test_odd_sizes_of_subsampled_encodings(encoding, width, height, size):
+def test_odd_sizes_of_subsampled_encodings_are_refused(encoding, width, height, size):
     step = width * (2 if encoding in ("yuyv", "uyvy") else 1)
     with pytest.raises(ImageError, match="odd"):
         decode_image(np.zeros(size, np.uint8), encoding, width, height, step)
 
 
 @pytest.mark.parametrize("encoding", ["rgb8", "bgra8", "mono8"])
-def test_odd_sizes_of_the_others_are_fine(encoding):
+def test_odd_sizes_of_other_encodings_are_decoded(encoding):
     data, step = padded(encode(np.full((3, 5, 3), 90, np.uint8), encoding))
     assert (decode_image(data, encoding, 5, 3, step) == 90).all()
 
 
 @pytest.mark.parametrize("kind", [".jpg", ".png"])
-def test_a_compressed_picture_comes_back(kind):
+def test_a_compressed_image_is_decoded(kind):
     large = cv2.resize(picture(), None, fx=16, fy=16, interpolation=cv2.INTER_NEAREST)
     data = cv2.imencode(kind, large[..., ::-1])[1]
     decoded = decode_compressed(data.reshape(-1))
@@ -196,7 +196,7 @@ def jpeg():
     ],
     ids=["empty", "zeros", "head only", "no head", "png signature only"],
 )
-def test_a_damaged_compressed_picture(data):
+def test_a_damaged_compressed_image_is_refused(data):
     with pytest.raises(ImageError):
         decode_compressed(data)
 
@@ -263,7 +263,7 @@ def test_a_region_of_interest_outside_is_refused():
 
 @pytest.mark.parametrize("kind", [".jpg", ".png"])
 @pytest.mark.parametrize("size", [(1, 1), (33, 7), (1920, 1080)])
-def test_the_size_in_the_header(kind, size):
+def test_the_compressed_size_is_read_from_the_header(kind, size):
     data = cv2.imencode(kind, np.zeros((size[1], size[0], 3), np.uint8))[1].reshape(-1)
     assert compressed_size(data) == size
     # Whatever is cut off or damaged, nothing is invented and nothing raised.
@@ -287,7 +287,7 @@ def test_a_progressive_jpeg_and_one_with_a_thumbnail_are_measured():
     assert compressed_size(np.frombuffer(with_it, np.uint8)) == (70, 50)
 
 
-def test_a_picture_of_billions_of_pixels_is_not_decoded():
+def test_a_compressed_image_over_the_pixel_limit_is_not_decoded():
     data = bytearray(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
     data[16:24] = (60000).to_bytes(4, "big") * 2
     with pytest.raises(ImageError, match="60000x60000 pixels is over"):

@@ -20,12 +20,12 @@ def settle(auto, own_ms, period_ms=FRAME, outputs=200):
     ("budget_ms", "own_ms", "lag"),
     [(150, 45, 3), (150, 16, 4), (40, 45, 0), (45, 45, 0), (150, 150, 0), (2000, 45, 13)],
 )
-def test_the_largest_that_fits(budget_ms, own_ms, lag):
+def test_the_auto_lag_is_the_largest_within_the_budget(budget_ms, own_ms, lag):
     assert settle(AutoLag(budget_ms, FRAME, 13), own_ms) == lag
 
 
 @pytest.mark.parametrize("rate_hz", [5, 15, 30, 60, 120])
-def test_the_age_of_the_image_counts_not_the_number_of_frames(rate_hz):
+def test_the_auto_lag_budget_is_a_time_and_not_a_number_of_frames(rate_hz):
     auto, period = AutoLag(250, FRAME, 13), 1000 / rate_hz
     lag = settle(auto, 40.0, period)
     assert 40 + auto.behind_ms(lag, period) <= 250
@@ -34,7 +34,7 @@ def test_the_age_of_the_image_counts_not_the_number_of_frames(rate_hz):
     assert auto.behind_ms(1, 200.0) == 200.0
 
 
-def test_it_gives_way_at_once_and_returns_with_patience():
+def test_the_auto_lag_falls_at_once_and_grows_slowly():
     auto = AutoLag(150, FRAME, 13)
     assert settle(auto, 45) == 3
     assert settle(auto, 130, outputs=8) == 0
@@ -44,14 +44,14 @@ def test_it_gives_way_at_once_and_returns_with_patience():
     assert (np.diff(lags) >= 0).all()
 
 
-def test_nothing_known_nothing_changed():
+def test_the_auto_lag_stays_without_a_known_latency():
     auto = AutoLag(150, FRAME, 13)
     assert settle(auto, math.nan) == 0
     assert settle(auto, 45, math.nan) == 0
     assert settle(auto, 45, 0.0) == 0
 
 
-def test_jitter_does_not_make_it_waver():
+def test_the_auto_lag_ignores_latency_jitter():
     rng, auto = np.random.default_rng(0), AutoLag(150, FRAME, 13)
     lags = [auto.update(45 + 8 * rng.standard_normal(), FRAME) for _ in range(3000)]
     assert np.count_nonzero(np.diff(lags)) <= 4

@@ -103,7 +103,7 @@ def test_a_bad_clip_does_not_cost_the_others(tmp_path):
     assert "clip giant" in why and "m long" in why
 
 
-def test_what_does_not_fit_is_not_written(tmp_path):
+def test_clips_that_contradict_the_format_are_not_written(tmp_path):
     path = tmp_path / "own.npz"
     for motion in (person(2) + 40, person(2) * np.nan):
         with pytest.raises(FormatError, match="within 32.767 m"):
@@ -129,7 +129,7 @@ def test_one_bad_file_does_not_stop_the_others(bvh, tmp_path):
     assert any("licence" in note for note in report.notes)
 
 
-def test_when_nothing_is_left_the_old_file_stays(bvh, tmp_path):
+def test_the_old_file_stays_when_no_clip_is_accepted(bvh, tmp_path):
     out = tmp_path / "out.npz"
     out.write_text("old")
     path = bvh()

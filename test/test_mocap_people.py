@@ -110,7 +110,7 @@ def test_people_of_all_sizes_pass():
         check_bones(size * person(4))
 
 
-def test_a_dog_is_refused_by_its_bones(bvh, tmp_path):
+def test_a_skeleton_of_animal_proportions_is_refused(bvh, tmp_path):
     dog = T_POSE.copy()
     thighs = [NAMES.index(f"{s}Leg") for s in ("Left", "Right")]
     feet = [NAMES.index(f"{s}Foot") for s in ("Left", "Right")]

@@ -80,7 +80,7 @@ def test_any_length_of_three_or_more_runs(frames):
         ({"frames": 9, "heads": 3}, "dim 16 is no multiple of the 3 heads"),
     ],
 )
-def test_a_trunk_that_cannot_be_is_refused(settings, message):
+def test_impossible_trunk_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         TCPFormer(3, 16, 8, layers=1, **settings)
 
@@ -183,12 +183,12 @@ def test_weights_from_before_the_frame_stride_have_a_stride_of_one():
         (torch.full((1, 9, 17, 3), float("-inf")), "finite"),
     ],
 )
-def test_what_is_no_clip_is_refused(x, message):
+def test_wrong_clip_shapes_are_refused(x, message):
     with pytest.raises(ValueError, match=message):
         small_lifter()(x)
 
 
-def test_the_trunk_alone_refuses_it_too():
+def test_the_trunk_refuses_wrong_clip_shapes():
     trunk = TCPFormer(3, 16, 8, layers=1, frames=9, heads=2)
     for x, message in (
         (torch.zeros(1, 9, 17, 12), r"the input must be \(B, T, 17, 3\), not \(1, 9, 17, 12\)"),
@@ -218,7 +218,7 @@ def test_rivals_of_emf_read_what_their_names_say():
         ({"frame_stride": 9}, "9 frames with a frame_stride of 9 are 1 tokens; TCPFormer needs 3"),
     ],
 )
-def test_a_lifter_that_cannot_be_is_refused(settings, message):
+def test_impossible_lifter_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **settings)
 

@@ -153,7 +153,7 @@ def test_dropout_stands_after_the_first_relu_and_only_in_training():
         ({"combine": "both"}, "combine"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings, message):
+def test_impossible_motion_flow_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         MotionFlowConfig(**settings)
 
@@ -204,7 +204,7 @@ def test_look_back_and_ahead_are_what_the_features_depend_on():
         (torch.full((1, 9, 17, 3), float("inf")), "finite"),
     ],
 )
-def test_what_is_no_clip_is_refused(x, message):
+def test_wrong_clip_shapes_are_refused(x, message):
     with pytest.raises(ValueError, match=message):
         flow_of()(x)
 

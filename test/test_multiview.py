@@ -39,7 +39,7 @@ def test_exact_rays_meet_where_they_came_from(points):
     assert np.allclose(found, points, atol=1e-4) and np.nanmax(miss) < 1e-4
 
 
-def test_a_ray_that_goes_astray_is_left_out(points):
+def test_an_outlier_ray_is_left_out(points):
     keypoints = seen(views(), points)
     keypoints[2, 3, 1, 0] += 150
     keypoints[0, 4, :, 1] -= 200
@@ -59,7 +59,7 @@ def test_what_one_camera_alone_sees_is_unknown(points):
     assert known.sum() == 29 and np.allclose(found[known], points[known], atol=1e-4)
 
 
-def test_scores_weigh(points):
+def test_scores_weigh_the_cameras(points):
     keypoints = seen(views(2), points)
     keypoints[1, ..., 0] += 10
     even, _ = triangulate(views(2), keypoints)

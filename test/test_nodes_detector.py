@@ -147,7 +147,7 @@ def compressed(ros, start_shared_node, diagnostics, demo_frames) -> Detector:
     return Detector(ros, process, diagnostics, demo_frames, compressed=True)
 
 
-def test_compressed_images(compressed: Detector) -> None:
+def test_compressed_images_are_answered(compressed: Detector) -> None:
     compressed.assert_goes_on()
 
 

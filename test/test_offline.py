@@ -62,7 +62,7 @@ def refused(capfd: pytest.CaptureFixture[str], *arguments: object) -> str:
     return lines[0]
 
 
-def test_the_file_is_as_documented(lifted: Path) -> None:
+def test_the_recording_has_the_documented_arrays(lifted: Path) -> None:
     with np.load(lifted, allow_pickle=False) as data:
         arrays = dict(data)
     rows = len(arrays["stamp"])
@@ -86,7 +86,7 @@ def test_the_file_is_as_documented(lifted: Path) -> None:
     assert not list(lifted.parent.glob("*.part*"))
 
 
-def test_two_people_with_sane_poses(lifted: Path) -> None:
+def test_two_people_are_lifted_to_plausible_poses(lifted: Path) -> None:
     recording = load_recording(lifted)
     assert recording.image_size == FRAME_SIZE
     assert recording.camera is not None
@@ -175,7 +175,7 @@ def test_the_field_of_view_sets_the_distance(lifted: Path, tmp_path: Path) -> No
     )
 
 
-def test_intrinsics_from_a_file(lifted: Path, tmp_path: Path) -> None:
+def test_intrinsics_of_a_file_are_used(lifted: Path, tmp_path: Path) -> None:
     path, out = tmp_path / "camera.yaml", tmp_path / "out.npz"
     path.write_text(camera_yaml(*FRAME_SIZE, 700.0))
     arguments = ["lift", str(lifted), "--camera-info", str(path), "--device", "cpu"]
@@ -238,7 +238,7 @@ def test_a_portrait_without_a_field_of_view_is_a_guess_across_the_longer_side(
 
 
 @pytest.mark.parametrize(("stated", "aspect"), [("4:3", 4 / 3), ("8:9", 8 / 9), ("0:0", 1.0)])
-def test_pixels_that_are_not_square(tmp_path: Path, stated: str, aspect: float) -> None:
+def test_the_pixel_aspect_of_the_video_is_used(tmp_path: Path, stated: str, aspect: float) -> None:
     video = write_y4m(tmp_path / "video.y4m", (320, 240), stated)
     out = tmp_path / "out.npz"
     arguments = ["lift", str(video), "--fov", "50", "--device", "cpu", "--out", str(out)]
@@ -267,7 +267,7 @@ def test_with_a_lag_every_picture_still_gets_its_poses(
     assert np.allclose(last[0], last[1], rtol=0.02, atol=0.02)
 
 
-def test_a_video_without_anyone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_video_without_people(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     video = write_clip(tmp_path / "black.mp4", [np.zeros((180, 320, 3), np.uint8)] * 5)
     out = tmp_path / "black.npz"
     assert main(["lift", str(video), "--device", "cpu", "--out", str(out)]) == 0
@@ -277,7 +277,7 @@ def test_a_video_without_anyone(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert recording.joints_3d.shape == (0, 17, 3) and recording.keypoints_2d.shape == (0, 33, 3)
 
 
-def test_what_is_no_video_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unreadable_video_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out, text = tmp_path / "out.npz", tmp_path / "text.mp4"
     text.write_text("this is no video\n" * 100)
     assert "text.mp4" in refused(capfd, text, "--out", out)

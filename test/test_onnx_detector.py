@@ -102,7 +102,7 @@ def error(found: Pose2D, person: np.ndarray) -> float:
 
 @EVERY_FORM
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-def test_markers_are_found_where_they_are(models, form, size):
+def test_keypoints_of_each_decoder_are_at_the_markers(models, form, size):
     made = detector(models / f"{form}.onnx")
     image, person = scene(*size)
     (found,) = made.detect(image, 0)
@@ -126,7 +126,7 @@ def test_a_joint_that_is_not_there_has_a_low_score(models, form):
     [("yolo_pose", "float16"), ("simcc", "float16"), ("movenet_single", "uint8")]
     + [("movenet_single", "float32")],
 )
-def test_other_types_of_input(tmp_path, form, dtype):
+def test_models_with_other_input_types(tmp_path, form, dtype):
     """Read off the file, or said."""
     image, person = scene(640, 480)
     for settings in ({}, {"dtype": dtype}):
@@ -134,7 +134,7 @@ def test_other_types_of_input(tmp_path, form, dtype):
         assert error(found, person) < 3.0
 
 
-def test_a_model_that_answers_with_nan_finds_no_one(models, tmp_path):
+def test_a_model_with_nan_outputs_gives_no_detections(models, tmp_path):
     for form in FORMS:
         made = detector(models / f"{form}.onnx", min_score=0.0)
         run = made._pose._run_once
@@ -168,7 +168,7 @@ def test_one_stage_models_find_several_people_once_each(tmp_path, form):
 
 @pytest.mark.parametrize("boxes", ["yolo_boxes", "yolox_boxes", "nms_boxes"])
 @pytest.mark.parametrize("form", ["simcc", "heatmap", "movenet_single"])
-def test_top_down_models_look_into_each_persons_box(tmp_path, form, boxes):
+def test_top_down_models_crop_each_persons_box(tmp_path, form, boxes):
     marker_model(tmp_path / "finder.onnx", boxes, (320, 320), people=2)
     path = make(tmp_path, form, {"boxes": {"model": "finder.onnx", "decode": boxes}})
     people = [places(17, left, top, 150, 260) for left, top in ((60, 80), (900, 300))]
@@ -249,7 +249,7 @@ def test_without_boxes_one_person_is_followed(models):
     assert looked(image, 2 * 33_000_000)[0]
 
 
-def test_a_halpe_model(tmp_path):
+def test_a_model_with_halpe_keypoints(tmp_path):
     path = make(tmp_path, "simcc", {"layout": "halpe26"}, joints=26)
     made = detector(path)
     image, person = scene(480, 640, 26)
@@ -276,7 +276,7 @@ def test_heat_maps_are_refined(refine):
 
 
 @EVERY_FORM
-def test_pictures_with_no_one(models, form):
+def test_images_without_people_have_no_detections(models, form):
     made = detector(models / f"{form}.onnx")
     rng = np.random.default_rng(0)
     for image in (
@@ -294,7 +294,7 @@ def test_pictures_with_no_one(models, form):
 
 @EVERY_FORM
 @pytest.mark.parametrize("shape", [(2400, 120), (120, 2400)])
-def test_twenty_to_one(models, form, shape):
+def test_images_of_extreme_aspect_ratios(models, form, shape):
     made = detector(models / f"{form}.onnx", min_score=0.1)
     image, person = scene(*shape)
     found = made.detect(image, 0)
@@ -333,7 +333,7 @@ def refused(path: Path, match: str, **more: Any) -> None:
         OnnxPoseDetector(path, 2, 0.4, **{"device": "cpu", **more})
 
 
-def test_a_file_that_is_no_model(tmp_path):
+def test_an_invalid_model_file_is_refused(tmp_path):
     path = tmp_path / "mine.onnx"
     refused(path, "there is no model file .*mine.onnx")
     refused(tmp_path, "there is no model file")
@@ -348,7 +348,7 @@ def test_a_file_that_is_no_model(tmp_path):
         make_detector("mediapipe", "full", 2, 0.4, model=str(path))
 
 
-def test_half_a_model(models, tmp_path):
+def test_a_truncated_model_is_refused(models, tmp_path):
     whole = (models / "rtmo.onnx").read_bytes()
     path = tmp_path / "rtmo.onnx"
     shutil.copy(models / "rtmo.yaml", tmp_path)
@@ -356,7 +356,7 @@ def test_half_a_model(models, tmp_path):
     refused(path, "rtmo.onnx cannot be loaded")
 
 
-def test_an_op_set_that_is_not_there(models, tmp_path):
+def test_an_unsupported_opset_is_refused(models, tmp_path):
     shutil.copy(models / "simcc.yaml", tmp_path)
     made = onnx.load(models / "simcc.onnx")
     made.opset_import[0].version = 999
@@ -461,7 +461,7 @@ def test_failed_gpu_falls_back_to_cpu_with_the_same_image(models, monkeypatch):
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
 )
-def test_settings_that_do_not_fit(models, tmp_path, settings, words):
+def test_settings_that_contradict_the_model_are_refused(models, tmp_path, settings, words):
     path = tmp_path / "mine.onnx"
     shutil.copy(models / "simcc.onnx", path)
     write(path, {"decode": "simcc", "layout": "coco17", **settings})
@@ -469,7 +469,7 @@ def test_settings_that_do_not_fit(models, tmp_path, settings, words):
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "simcc", "{decode: ", "\x00", "decode: !!python/x"])
-def test_a_file_of_settings_that_is_none(models, tmp_path, text):
+def test_an_invalid_settings_file_is_refused(models, tmp_path, text):
     path = tmp_path / "mine.onnx"
     shutil.copy(models / "simcc.onnx", path)
     path.with_suffix(".yaml").write_text(text)
@@ -478,7 +478,7 @@ def test_a_file_of_settings_that_is_none(models, tmp_path, text):
     refused(path, "mine.yaml cannot be read")
 
 
-def test_a_missing_setting(models, tmp_path):
+def test_a_missing_setting_is_refused(models, tmp_path):
     path = tmp_path / "mine.onnx"
     shutil.copy(models / "simcc.onnx", path)
     refused(path, r"there is no .*mine.yaml and no preset")
@@ -488,7 +488,7 @@ def test_a_missing_setting(models, tmp_path):
     refused(path, "layout is missing")
 
 
-def test_inputs_that_do_not_fit(tmp_path):
+def test_unsupported_model_inputs_are_refused(tmp_path):
     refused(make(tmp_path, "simcc", batch=4), r"expected one input \(1, 3, height, width\)")
     refused(make(tmp_path, "simcc", dynamic=True), "write size: .width, height.")
     integers = make(tmp_path, "movenet_single", {"std": [255.0, 255.0, 255.0]})
@@ -528,7 +528,7 @@ def test_inputs_that_do_not_fit(tmp_path):
         ("tinypose_256x192", "heatmap", 17, "rgb"),
     ],
 )
-def test_presets(tmp_path, name, decode, layout, colors):
+def test_presets_follow_the_file_name(tmp_path, name, decode, layout, colors):
     config = load_config(tmp_path / f"{name}.onnx")
     assert (config.decode, len(config.layout), config.colors) == (decode, layout, colors)
 
@@ -542,7 +542,7 @@ def test_presets(tmp_path, name, decode, layout, colors):
         ("yolo11n", "yolo_boxes"),
     ],
 )
-def test_presets_of_what_finds_boxes(tmp_path, name, decode):
+def test_presets_of_person_detection_models(tmp_path, name, decode):
     write(
         tmp_path / "p.onnx",
         {"decode": "simcc", "layout": "coco17", "boxes": {"model": f"{name}.onnx"}},
@@ -551,7 +551,7 @@ def test_presets_of_what_finds_boxes(tmp_path, name, decode):
     assert config.boxes.decode == decode and config.boxes.model == tmp_path / f"{name}.onnx"
 
 
-def test_the_examples_in_the_documentation(tmp_path):
+def test_documented_settings_equal_the_presets(tmp_path):
     """They are read, and say what the presets say."""
     page = Path(__file__).resolve().parents[1] / "docs" / "reference" / "onnx.md"
     examples = re.findall(r"^    # ([\w-]+)\.yaml.*\n((?:    .+\n)+)", page.read_text(), re.M)
@@ -598,7 +598,7 @@ def test_a_well_known_file_needs_no_settings(models, tmp_path, name, form):
 # ------------------------------------------------------------------------------------- the node
 
 
-def test_the_node_publishes_what_the_model_finds(models, ros, start_node, diagnostics):
+def test_the_node_publishes_the_keypoints_of_an_onnx_model(models, ros, start_node, diagnostics):
     import time
 
     from inputs import image_message
@@ -636,7 +636,7 @@ def test_the_node_publishes_what_the_model_finds(models, ros, start_node, diagno
         ({"model": "/nowhere/a.onnx"}, "'blazepose' takes no model"),
     ],
 )
-def test_the_node_says_what_is_wrong_and_ends(start_node, parameters, words):
+def test_a_wrong_model_parameter_ends_the_node(start_node, parameters, words):
     process = start_node("keypoint_detector", expect=False, **parameters)
     assert process.wait() == 1
     assert words in process.log and "Traceback" not in process.log

@@ -227,7 +227,7 @@ def test_without_permission_it_is_refused_first(unprivileged, capfd):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
-def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, error):
     out = tmp_path / "out.txt"
     out.write_text("old")
     with pytest.raises(error):

@@ -41,7 +41,7 @@ def lift(engine, rays, **settings):
     return joints, np.stack([person.root for person in people[-30:]]), pipeline.counts
 
 
-def test_what_the_detector_exchanged_does_not_reach_the_skeleton(engine):
+def test_a_left_right_swap_of_the_detector_is_corrected_in_the_skeleton(engine):
     rays = walker(75, turned=0.4)
     wrong = exchange(rays, range(50, 58))
     right, _, counts = lift(engine, rays)
@@ -71,7 +71,7 @@ def test_an_unknown_camera_is_guessed_across_the_longer_side(engine):
     assert poses[0] == pytest.approx(poses[1], abs=1e-9)
 
 
-def test_bones_keep_their_lengths_and_the_distance_its_calm(engine):
+def test_bone_lengths_and_distance_are_stable(engine):
     noise = np.random.default_rng(0).normal(scale=0.006, size=(75, 17, 2))
     rays = walker(75, turned=0.4) + noise
 
@@ -231,7 +231,7 @@ class TestLag:
 
 
 @pytest.mark.parametrize(("seen", "coasts_s"), [(2, 0.2), (16, 0.5), (45, 1.0)])
-def test_whoever_was_seen_briefly_is_soon_given_up(engine, seen, coasts_s):
+def test_a_track_seen_briefly_ends_sooner(engine, seen, coasts_s):
     pipeline, rays = pipeline_of(engine), walker(90)
     states = []
     for t in range(85):
@@ -416,7 +416,7 @@ class TestWhatFixesTheDistance:
         assert pipeline.counts["ground_disagrees"] > 0
 
 
-def test_the_filter_calms_who_stands_still(engine):
+def test_the_jitter_filter_smooths_a_standing_person(engine):
     noise = np.random.default_rng(0).normal(scale=0.004, size=(75, 17, 2))
     standing = np.repeat(walker(1), 75, axis=0) + noise
 
@@ -431,7 +431,7 @@ def test_the_filter_calms_who_stands_still(engine):
         pipeline_of(engine, smoothing_cutoff_hz=-1.0)
 
 
-def test_the_filter_leaves_unknown_what_is_unknown(engine):
+def test_the_jitter_filter_keeps_nan(engine):
     rays = walker(60)
     pipeline = pipeline_of(engine, smoothing_cutoff_hz=1.0)
     for t in range(60):

@@ -93,7 +93,7 @@ def test_stamps_of_any_origin_give_the_same_poses(lift, shift_s, unit):
     ],
     ids=["us", "ms", "infinite", "all 0", "text", "column", "scalar", "overflow", "two images"],
 )
-def test_stamps_that_cannot_be_are_refused(stamp, what, tmp_path):
+def test_impossible_stamps_are_refused(stamp, what, tmp_path):
     with pytest.raises(RecordingError, match=what) as caught:
         load_recording(write(tmp_path / "in.npz", stamp=stamp))
     assert "in.npz" in str(caught.value) and "\n" not in str(caught.value)
@@ -141,7 +141,7 @@ def test_a_persons_own_stamps_that_step_back_stay_in_the_files_order(tmp_path):
 OBJECT = np.array({"by": "me"}, dtype=object)
 
 
-def test_foreign_arrays_are_passed_over(lift):
+def test_unknown_arrays_are_ignored_with_a_note(lift):
     plain, _ = lift()
     read, lines = lift(extra=OBJECT, other=np.zeros(3), joint_names=OBJECT, format=OBJECT)
     notes = [line for line in lines if line.startswith("note: ")]
@@ -197,7 +197,7 @@ def test_an_array_that_does_not_fit_is_named(changes, what, tmp_path):
         {"root_valid": np.ones(IMAGES, int)},
     ],
 )
-def test_the_same_in_another_type_is_read(changes, tmp_path):
+def test_arrays_of_other_types_are_read(changes, tmp_path):
     plain = load_recording(write(tmp_path / "plain.npz"))
     read = load_recording(write(tmp_path / "in.npz", **changes))
     assert read.camera is not None and read.layout is plain.layout

@@ -225,7 +225,7 @@ def test_images_that_are_not_the_roi_are_refused_with_the_remedy(plain: Lifter) 
     wait_for(lifted, "skeletons with the right intrinsics")
 
 
-def test_intrinsics_that_look_wrong_are_said_once(plain: Lifter) -> None:
+def test_suspicious_intrinsics_are_logged_once(plain: Lifter) -> None:
     message = camera_info_message()
     message.k[2] = 5000.0
     feed_with(plain, message, lambda p: "outside the image" in plain.process.log, "the warning")
@@ -264,7 +264,7 @@ def test_the_lifter_hints_at_images_that_are_called_rectified(
     assert "rectified:=true" not in aware.log
 
 
-def test_names_of_rectified_topics() -> None:
+def test_rectified_topics_are_recognised_by_name() -> None:
     from emf_ros.nodes.skeleton_lifter import _RECTIFIED_TOPIC, _rectifying_matters
 
     for name in ("/image_rect", "/left/image_rect_color", "/rgb/color/rect/image", "/a_rectified"):

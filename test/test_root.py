@@ -147,7 +147,7 @@ def test_a_batch_equals_its_members_one_by_one():
         assert together.covariance[i] == pytest.approx(alone.covariance[0], nan_ok=True)
 
 
-def test_nobody_is_no_error():
+def test_no_people_are_no_error():
     solved = solve_root(np.zeros((0, 17, 3)), np.zeros((0, 17, 2)), np.zeros((0, 17)))
     assert solved.root.shape == (0, 3) and solved.covariance.shape == (0, 3, 3)
 
@@ -185,7 +185,7 @@ def shaken(roots, share, rng):
     return roots * (1 + share * rng.standard_normal((len(roots), 1)))
 
 
-def test_a_line_is_steadier_than_a_frame_and_no_further_off():
+def test_the_line_fit_has_less_noise_and_no_bias():
     rng = np.random.default_rng(0)
     truth = walk((0.3, 0.0, -1.2))
     before, after, velocities = [], [], []
@@ -202,7 +202,7 @@ def test_a_line_is_steadier_than_a_frame_and_no_further_off():
     assert np.isclose(across, 0.3, atol=0.15)
 
 
-def test_standing_still_is_a_mean():
+def test_the_root_of_a_standing_person_is_the_mean():
     rng = np.random.default_rng(1)
     truth = walk((0.0, 0.0, 0.0))
     off = [
@@ -361,7 +361,7 @@ def test_a_measured_distance_makes_errors_as_small_as_the_covariance_says():
     assert (np.linalg.eigvalsh(narrowed) > 0).all()
 
 
-def test_it_is_the_posterior_of_two_normal_densities():
+def test_a_measured_distance_gives_the_posterior_of_normal_densities():
     _, root, covariance, rng = estimates(20, 31)
     direction = root / np.linalg.norm(root, axis=-1, keepdims=True)
     value = np.linalg.norm(root, axis=-1) * rng.uniform(0.9, 1.1, 20)
@@ -376,7 +376,7 @@ def test_it_is_the_posterior_of_two_normal_densities():
     assert moved == pytest.approx(np.linalg.solve(information, right[..., None])[..., 0])
 
 
-def test_who_is_measured_far_nearer_is_small_and_stands_there():
+def test_a_measured_distance_overrides_the_size():
     """Children, solved as the adults that they look like, at up to twice the distance."""
     rng = np.random.default_rng(32)
     truth = people(2000, seed=33)[1]
@@ -395,7 +395,7 @@ def test_who_is_measured_far_nearer_is_small_and_stands_there():
     assert not update_along(truth, covariance, forward, root[:, 2], stddev**2)[2].any()
 
 
-def test_what_disagrees_or_is_unknown_changes_nothing():
+def test_an_outlier_or_unknown_distance_changes_nothing():
     forward = np.array([0.0, 0.0, 1.0])
     root = np.tile([0.2, 0.1, 4.0], (7, 1))
     covariance = np.tile(np.diag([1e-4, 1e-4, 0.09]), (7, 1, 1))

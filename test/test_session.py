@@ -79,7 +79,7 @@ def test_every_public_name_is_there_and_no_other():
         _ = emf_ros.Skeletons
 
 
-def test_the_two_people_of_the_demo(demo_frames):
+def test_the_two_people_of_the_demo_are_tracked(demo_frames):
     with SkeletonTracker(Camera.from_fov(*FRAME_SIZE, 60), device="cpu") as tracker:
         for index, picture in enumerate(demo_frames[30:45]):
             people = tracker(picture, index * STEP_S)
@@ -114,7 +114,7 @@ def test_a_person_is_what_the_pipeline_says():
         np.testing.assert_array_equal(person.keypoints, points)
 
 
-def test_keypoints_without_ids_are_tracked_and_held_to_plausibility():
+def test_keypoints_without_ids_are_tracked_and_implausible_ones_rejected():
     tracker = of_keypoints()
     for step in range(6):
         twice = [walking(step), walking(step, 301.0), walking(step, 900.0)]
@@ -207,7 +207,7 @@ def test_a_stamp_that_is_not_newer_is_left_out_and_counted():
         pytest.param(image(), None, "number of seconds, is None", id="no stamp"),
     ],
 )
-def test_an_image_of_no_use_is_one_clear_error(picture, stamp, words):
+def test_an_invalid_image_is_one_clear_error(picture, stamp, words):
     tracker = SkeletonTracker(CAMERA, detector=Canned, device="cpu")
     with pytest.raises(ValueError, match=words) as error:
         tracker(picture, stamp)
@@ -231,7 +231,7 @@ def test_an_image_of_no_use_is_one_clear_error(picture, stamp, words):
         ({"camera": "left"}, "no camera 'left'"),
     ],
 )
-def test_keypoints_of_no_use_are_one_clear_error(changed, words):
+def test_invalid_keypoints_are_one_clear_error(changed, words):
     arguments = {"keypoints": [walking(0)], "stamp": 0.0, "layout": "coco17", "image_size": SIZE}
     with pytest.raises(ValueError, match=words):
         of_keypoints().from_keypoints(**(arguments | changed))
@@ -255,7 +255,7 @@ def test_arguments_out_of_range_are_one_clear_error(arguments, kind, words):
         SkeletonTracker(**({"camera": CAMERA, "device": "cpu"} | arguments))
 
 
-def test_a_joint_that_does_not_exist():
+def test_an_unknown_joint_name_is_an_error():
     person = followed(of_keypoints(), ids=[1], steps=1)[0][0]
     with pytest.raises(ValueError, match="'tail'; there are: pelvis"):
         person.joint("tail")

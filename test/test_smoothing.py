@@ -14,7 +14,7 @@ def filtered(values, rate_hz=RATE_HZ, **parameters):
     return np.array([one_euro.filter(round(i * 1e9 / rate_hz), v) for i, v in enumerate(values)])
 
 
-def test_it_is_the_paper_s_filter():
+def test_the_filter_equals_the_published_formulas():
     """One element, step by step as the paper's algorithm has it."""
     rng = np.random.default_rng(0)
     stamps = np.cumsum(rng.integers(10, 80, 60)) * 1_000_000
@@ -36,7 +36,7 @@ def test_it_is_the_paper_s_filter():
         assert out[0] == pytest.approx(smooth, abs=1e-12)
 
 
-def test_who_stands_still_trembles_less_than_half_as_much():
+def test_jitter_of_a_standing_person_is_halved():
     noise = np.random.default_rng(1).normal(0, 0.005, (900, 17, 3))
     out = filtered(noise)[30:]
     assert out.std() < 0.45 * 0.005
@@ -77,7 +77,7 @@ def test_steps_may_be_irregular():
     assert np.array(off)[100:] == pytest.approx(expected, rel=0.02)
 
 
-def test_nan_stays_nan_and_its_element_alone_starts_anew():
+def test_nan_restarts_only_its_own_element():
     values = np.random.default_rng(4).normal(0, 0.1, (20, 3, 2))
     whole = filtered(values)
     values[8:10, 1, 0] = np.nan
@@ -90,7 +90,7 @@ def test_nan_stays_nan_and_its_element_alone_starts_anew():
     assert np.array_equal(out[:, others], whole[:, others])
 
 
-def test_what_begins_as_nan_begins_later():
+def test_leading_nan_delays_the_start_of_the_filter():
     values = np.array([[np.nan], [np.nan], [1.0], [1.2]])
     out = filtered(values)
     assert np.isnan(out[:2]).all() and out[2] == 1.0 and 1.0 < out[3, 0] < 1.2
@@ -128,12 +128,12 @@ def test_another_shape_is_an_error():
         {"beta": float("nan")},
     ],
 )
-def test_parameters_without_sense_are_an_error(wrong):
+def test_invalid_filter_parameters_are_an_error(wrong):
     with pytest.raises(ValueError, match="positive"):
         OneEuroFilter(**wrong)
 
 
-def test_the_given_and_the_returned_arrays_are_the_caller_s_own():
+def test_arrays_are_not_shared_with_the_caller():
     one_euro, values = OneEuroFilter(), np.zeros(3)
     for stamp in (0, 33_000_000):
         one_euro.filter(stamp, values)[:] = 7.0

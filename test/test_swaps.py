@@ -105,7 +105,7 @@ def test_a_detector_that_alternates_is_corrected_at_any_frame_rate(rate_hz):
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 @pytest.mark.parametrize("turned", [0.0, 0.6, 1.5, 2.5])
-def test_right_sides_are_left_alone_at_any_frame_rate(rate_hz, turned):
+def test_correct_sides_are_not_swapped_at_any_frame_rate(rate_hz, turned):
     truth = walker(round(3 * rate_hz), rate_hz, turned)
     noisy = truth + 3 * noise(truth.shape, 1)
     live, revised, swapped = feed(SwapCorrector(), noisy, rate_hz)
@@ -129,7 +129,7 @@ def flailing(rate_hz, seed, seconds=4):
 
 
 @pytest.mark.parametrize("rate_hz", [10.0, 30.0, 60.0])
-def test_limbs_that_go_astray_are_hardly_ever_swapped(rate_hz):
+def test_outlier_limbs_are_rarely_swapped(rate_hz):
     swapped = [feed(SwapCorrector(), flailing(rate_hz, seed), rate_hz)[2] for seed in range(5)]
     assert np.mean([np.mean(s) for s in swapped]) < 0.05 and sum(map(any, swapped)) <= 1
 
@@ -189,7 +189,7 @@ def test_missing_joints_say_nothing_and_scores_move_with_their_joints():
     assert not kept.scores.any()
 
 
-def test_nothing_seen_at_all_is_given_back_as_it_came():
+def test_unseen_keypoints_are_returned_unchanged():
     kept = SwapCorrector().correct(0, np.zeros((17, 2)), np.zeros(17))
     assert not kept.swapped and not kept.scores.any() and np.isfinite(kept.rays).all()
 

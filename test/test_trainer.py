@@ -108,7 +108,7 @@ def test_several_weights_begin_as_their_mean(mocap, tmp_path):
         Trainer(config(mocap, tmp_path / "other", init=",".join(paths)), "cpu")
 
 
-def test_muon_takes_what_maps_features_to_features(mocap, tmp_path):
+def test_muon_optimises_the_matrices_between_features(mocap, tmp_path):
     trainer = Trainer(config(mocap, tmp_path / "run", optimizer="muon"), "cpu")
     adamw, muon = trainer.optimizers
     theirs = {id(p) for group in muon.param_groups for p in group["params"]}
@@ -342,7 +342,7 @@ def test_settings_that_do_not_exist_or_fit_are_refused(assignment, message):
         TrainConfig("lite", "m", "o").changed([assignment])
 
 
-def test_a_network_that_cannot_be_is_refused(mocap, tmp_path):
+def test_impossible_network_settings_are_refused(mocap, tmp_path):
     for changes, message in (({"frames": 2}, "frames must be"), ({"depth": 2}, "unknown settings")):
         with pytest.raises(ValueError, match=message):
             Trainer(config(mocap, tmp_path / "run", lifter=changes), "cpu")
@@ -463,7 +463,7 @@ def test_a_broken_state_is_refused_by_name(mocap, tmp_path):
         Trainer(small_run(mocap, tmp_path / "run"), "cpu")
 
 
-def test_a_loss_that_is_no_number_ends_the_run(mocap, tmp_path):
+def test_a_nan_loss_ends_the_run(mocap, tmp_path):
     trainer = Trainer(small_run(mocap, tmp_path / "run"), "cpu")
     with torch.no_grad():
         trainer.lifter.position_head.bias.fill_(float("nan"))

@@ -110,7 +110,7 @@ def test_sources_that_repeat_themselves_are_drawn_less(mocap):
     assert walk == pytest.approx(0.15 * other[0] * np.ones(1))
 
 
-def test_what_is_no_motion_capture_is_refused(mocap, tmp_path):
+def test_invalid_motion_capture_files_are_refused(mocap, tmp_path):
     with pytest.raises(MocapError, match="no .npz"):
         load_mocap(tmp_path, "train")
     with pytest.raises(ValueError, match="'test'"):
@@ -190,7 +190,7 @@ def test_subjects_are_held_back_by_name_or_every_eighth():
         ({"a", "b"}, ("c",), "no clip of the validation subjects c; there are a, b"),
     ],
 )
-def test_nobody_is_on_both_sides_of_the_split(subjects, asked, message):
+def test_no_subject_is_on_both_sides_of_the_split(subjects, asked, message):
     with pytest.raises(MocapError, match=message):
         held_back(subjects, asked)
 
@@ -463,7 +463,7 @@ def test_the_default_weights_are_the_papers():
     assert (weights.velocity, weights.acceleration, weights.smoothness) == (1.0, 0.5, 0.1)
 
 
-def test_the_confidence_never_bends_the_pose():
+def test_the_confidence_loss_has_no_gradient_for_the_pose():
     positions = torch.randn(1, 4, 17, 3, requires_grad=True)
     log_scale = torch.zeros(1, 4, 17, requires_grad=True)
     pose_losses(positions, log_scale, torch.zeros(1, 4, 17, 3))["likelihood"].backward()

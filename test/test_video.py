@@ -244,13 +244,15 @@ def test_an_existing_path_wins_over_a_webcam(
 @pytest.mark.parametrize(
     "name", ["clip #1.mp4", "12:30.mp4", 'it\'s "so".mp4', " ünï 好.mp4", "take%02d.mp4", "-v.mp4"]
 )
-def test_any_name_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_file_name_with_special_characters_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     write_clip(tmp_path / "v.mp4", frames(3)).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert len(read(name)[0]) == 3
 
 
-def test_what_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+def test_an_undecodable_video_is_named(tmp_path: Path) -> None:
     def why(path: Path) -> str:
         with pytest.raises(VideoError) as error:
             open_source(path)

@@ -56,7 +56,7 @@ def relative_spread(person):
     return np.sqrt(ray @ person.root_covariance @ ray) / np.linalg.norm(person.root)
 
 
-def test_the_less_is_seen_the_wider_are_the_spreads():
+def test_stddev_grows_with_the_number_of_missing_joints():
     shares = seen_share(np.stack([WHOLE, UPPER, BUST, seen("nose", "head"), ~WHOLE]))
     assert shares[0] == pytest.approx(1.0) and shares[-1] == 0.0
     assert (np.diff(shares) < 0).all()
@@ -88,7 +88,7 @@ def test_a_bust_has_a_wide_distance_and_no_legs(engine, score):
     assert np.isnan(bust.stddev[~known]).all()
 
 
-def test_too_little_of_a_person_has_no_root(engine):
+def test_a_person_with_too_few_visible_joints_has_no_root(engine):
     little = seen("nose", "head", "ankle", "wrist")
     assert little.sum() == 6 and seen_share(little) < LEAST_SHARE
     person, counts = lifted(engine, little)

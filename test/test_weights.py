@@ -201,7 +201,7 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path, monkeypatch, cache):
         ({"HOME": "/h"}, "/h/.cache/emf_ros"),
     ],
 )
-def test_where_the_cache_lies(monkeypatch, variables, folder):
+def test_the_cache_folder_follows_the_environment(monkeypatch, variables, folder):
     for name in ("EMF_ROS_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():

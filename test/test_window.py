@@ -27,7 +27,7 @@ def history(seconds, scores=None, span=1.0, gap=0.25):
     return out
 
 
-def test_linear_between_two_stamps():
+def test_resampling_is_linear_between_two_stamps():
     rays, scores = history([0, 0.1], [[0.4] * 3, [0.8] * 3]).resample(ns([0.025, 0.05, 0.075]))
     assert rays.shape == (3, JOINTS, 2) and scores.shape == (3, JOINTS)
     for i, t in enumerate((0.025, 0.05, 0.075)):
@@ -55,7 +55,7 @@ def test_any_rate_and_any_jitter_give_the_same_straight_motion(seed):
     assert scores == pytest.approx(np.full((27, JOINTS), 0.8))
 
 
-def test_nothing_is_made_up_inside_a_gap():
+def test_samples_inside_a_gap_are_missing():
     taken = history([0, 0.1, 0.6, 0.7], gap=0.25)
     rays, scores = taken.resample(ns([0.05, 0.11, 0.3, 0.59, 0.65]))
     assert (scores[:, 0] > 0).tolist() == [True, False, False, False, True]
@@ -72,12 +72,12 @@ def test_observations_at_the_edges_of_a_gap_stay():
     assert (scores > 0).all()
 
 
-def test_before_the_first_observation_it_is_repeated():
+def test_samples_before_the_first_observation_repeat_it():
     rays, scores = history([0, 0.1]).resample(ns([-5, -0.3, 0]))
     assert (rays == straight(0)).all() and (scores == 0.8).all()
 
 
-def test_after_the_newest_observation_there_is_nothing():
+def test_samples_after_the_newest_observation_are_missing():
     rays, scores = history([0, 0.1]).resample(ns([0.1, 0.100001, 0.2]))
     assert (scores > 0)[:, 0].tolist() == [True, False, False]
     assert (rays[1:] == 0).all()
@@ -96,7 +96,7 @@ def test_a_joint_missing_at_one_neighbour_is_missing_between():
     assert (scores[:, [0, 2]] > 0).all()
 
 
-def test_what_stands_at_a_score_of_zero_never_comes_out():
+def test_values_with_score_zero_are_never_returned():
     taken = KeypointHistory(1.0, 0.25)
     spoilt = straight(0)
     spoilt[1] = np.nan
@@ -129,7 +129,7 @@ def test_stamps_must_rise(step):
         taken.add(START + step, straight(0), np.ones(JOINTS))
 
 
-def test_whether_each_joint_was_seen_well_within_a_time():
+def test_seen_within_finds_joints_of_a_score_within_a_time():
     taken = history(
         [0, 0.1, 0.2, 0.3], [[0.9, 0.1, 0.0], [0.9, 0.5, 0.0], [0.1, 0.1, 0], [0.9, 0.9, 0.9]]
     )
