@@ -22,7 +22,7 @@ env:
 
 # ------------------------------------------------------------------------------------------
 # make demo   the whole graph on a video of two people; VIDEO=my.mp4 takes your own
-# make test   every test
+# make test   every test, on the machine's cores, at most four
 # make golden  accuracy, ids, recall and false positives, each within its range; a minute
 # make bench  the benchmarks' tables
 # make lint   ruff and mypy
