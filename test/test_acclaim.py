@@ -19,7 +19,8 @@ from mocap_samples import (
 )
 
 from emf_ros.train.formats import FormatError
-from emf_ros.train.formats.acclaim import find_asf, read_amc
+from emf_ros.train.formats.acclaim import read_amc
+from emf_ros.train.formats.acclaim_skeleton import find_asf
 
 
 def fixed(angle):

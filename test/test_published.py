@@ -28,13 +28,13 @@ from emf_ros.model.checkpoint import load_weights, save_weights
 from emf_ros.model.presets import LifterConfig, MotionFlowConfig
 from emf_ros.model.published import (
     LOCAL_SCALE,
-    PublishedError,
     PublishedSizes,
     PublishedTCPFormer,
     lifter_from_published,
     load_published,
-    published_names,
 )
+from emf_ros.model.published_file import PublishedError
+from emf_ros.model.published_names import published_names
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "parity" / "tcpformer_T27_L2.npz"
 OWN = Path(__file__).parent / "data" / "tcpformer_parity.npz"
@@ -564,7 +564,7 @@ def test_the_command_imports_a_checkpoint_that_training_goes_on_from(tmp_path, p
     heads = str(TINY.heads)
     arguments = ["import-published", str(published), "--heads", heads, "--out", str(out)]
     assert main(arguments) == 0
-    assert "to be trained on" in capsys.readouterr().out
+    assert f"emf-ros train --init {out}" in capsys.readouterr().out
     config = load_weights(out).config
     assert config.normalization == "virtual_camera" and config.local_branch
     assert config.frames == TINY.frames

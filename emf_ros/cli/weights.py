@@ -63,7 +63,8 @@ def run_import_published(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from ..model.checkpoint import save_weights
-    from ..model.published import PublishedError, lifter_from_published, load_published
+    from ..model.published import lifter_from_published, load_published
+    from ..model.published_file import PublishedError
 
     check_file(args.out, (args.checkpoint,), ".safetensors")
     try:

@@ -10,12 +10,9 @@ the tables `NETWORK`, `STREAMS`, `BLOCK`, `LOCAL` and `PROXY`.
 from __future__ import annotations
 
 import math
-import pickle
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,141 +20,13 @@ from torch import Tensor, nn
 from ..skeletons import get_layout
 from .lifter import Lifter
 from .presets import LifterConfig
+from .published_file import PublishedError, listed, read_checkpoint, state_dict_in
+from .published_names import published_names
 from .tcpformer import TCPFormer
 
 #: What the layer scales of the local branch are in every published network. The code that trained
 #: them kept these scales out of the parameters: they were neither trained nor saved.
 LOCAL_SCALE = 1e-5
-
-
-class PublishedError(ValueError):
-    """A published checkpoint that is missing, broken, unsafe, or of another kind of network."""
-
-
-# -------------------------------------------------------------------------------------- names
-
-# What a module of a kind holds.
-_ITSELF = ("",)
-_LINEAR = _NORM = ("weight", "bias")
-_MLP = ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
-_ATTENTION = ("qkv.weight", "proj.weight", "proj.bias")
-_CROSS_ATTENTION = ("wq.weight", "wk.weight", "wv.weight", "proj.weight", "proj.bias")
-
-#: The published name, ours, and what both hold.
-Row = tuple[str, str, tuple[str, ...]]
-
-#: The published name, ours in `PublishedTCPFormer`. What is called "center" are the proxies, and
-#: "full" is the clip.
-NETWORK: tuple[Row, ...] = (
-    ("joints_embed", "trunk.embed", _LINEAR),
-    ("pos_embed", "trunk.joint_position", _ITSELF),
-    ("center_pose", "trunk.proxy", _ITSELF),
-    ("center_pos_embed", "trunk.proxy_joint_position", _ITSELF),
-    ("norm", "trunk.norm", _NORM),
-    ("rep_logit.fc", "trunk.representation", _LINEAR),
-    ("head", "head", _LINEAR),
-)
-
-#: The four blocks of layers.N, ours in trunk.blocks.N. No graph is left in the "graph" stream, and
-#: its names say the opposite of what they do: the first attends over time, the second over joints.
-STREAMS = (
-    ("att_spatial", "joints_first.0"),
-    ("att_temporal", "joints_first.1"),
-    ("graph_spatial", "time_first.0"),
-    ("graph_temporal", "time_first.1"),
-)
-
-#: Each of the four.
-BLOCK: tuple[Row, ...] = (
-    ("norm1", "norm1", _NORM),
-    ("mixer", "attention", _ATTENTION),
-    ("layer_scale_1", "scale1", _ITSELF),
-    ("norm2", "norm2", _NORM),
-    ("mlp", "mlp", _MLP),
-    ("layer_scale_2", "scale2", _ITSELF),
-)
-
-#: Lists in temporal_layers.N with an entry per third of the clip, the number of the first third's,
-#: ours in trunk.local_blocks.N, and what they hold. In ours the three are stacked along a leading
-#: axis. `scale1` and `scale2` have no published name, see `LOCAL_SCALE`.
-LOCAL = (
-    ("local_norms", 0, "norm1", _NORM),
-    ("local_attention_list", 0, "", _ATTENTION),
-    ("local_norms", 3, "norm2", _NORM),
-    ("loacl_mlps", 0, "", _MLP),  # their spelling
-)
-
-#: In temporal_layers.N.cross_temporal, ours in trunk.proxy_blocks.N.
-PROXY: tuple[Row, ...] = (
-    # The proxies read the clip.
-    ("norm_center", "norm_proxy", _NORM),
-    ("norm_full", "norm_clip", _NORM),
-    ("center_full", "proxy_from_clip", _CROSS_ATTENTION),
-    ("layer_scale_1", "scale_proxy", _ITSELF),
-    ("norm_1", "norm_proxy_mlp", _NORM),
-    ("mlp_1", "proxy_mlp", _MLP),
-    ("layer_scale_2", "scale_proxy_mlp", _ITSELF),
-    # The clip reads the proxies.
-    ("full_center", "clip_from_proxy", _CROSS_ATTENTION),
-    ("layer_scale_3", "scale_clip", _ITSELF),
-    ("norm_2", "norm_clip_mlp", _NORM),
-    ("mlp_2", "clip_mlp", _MLP),
-    ("layer_scale_4", "scale_clip_mlp", _ITSELF),
-    # The clip attends to itself.
-    ("norm_sa_self", "self_block.norm1", _NORM),
-    ("map_sa_self", "self_block.attention", _ATTENTION),
-    ("layer_scale_7", "self_block.scale1", _ITSELF),
-    ("norm_mlp_self", "self_block.norm2", _NORM),
-    ("mlp_sa_self", "self_block.mlp", _MLP),
-    ("layer_scale_8", "self_block.scale2", _ITSELF),
-    # The clip attends to itself directly and by way of the proxies; the sigmoid of att_weight, a
-    # tensor of one number, is the share of the direct map.
-    ("norm_sa_1", "norm_sum", _NORM),
-    ("map_sum", "sum_attention", _ATTENTION),
-    ("att_weight", "sum_logit", _ITSELF),
-    ("layer_scale_5", "scale_sum", _ITSELF),
-    ("norm_sa_2", "norm_sum_mlp", _NORM),
-    ("mlp_sa", "sum_mlp", _MLP),
-    ("layer_scale_6", "scale_sum_mlp", _ITSELF),
-)
-
-
-class Place(NamedTuple):
-    """A parameter of `PublishedTCPFormer`, and which of the three along its first axis (None: it is
-    the whole parameter)."""
-
-    name: str
-    third: int | None = None
-
-
-def published_names(layers: int) -> dict[str, Place]:
-    """Every name in the state dict of a published network of so many layers, and where it goes."""
-    names: dict[str, Place] = {}
-
-    def add(published: str, ours: str, rows: Iterable[Row], third: int | None = None) -> None:
-        for row_published, row_ours, holds in rows:
-            for what in holds:
-                place = Place(_joined(ours, row_ours, what), third)
-                names[_joined(published, row_published, what)] = place
-
-    add("", "", NETWORK)
-    for i in range(layers):
-        for published, ours in STREAMS:
-            add(f"layers.{i}.{published}", f"trunk.blocks.{i}.{ours}", BLOCK)
-        add(f"layers.{i}", f"trunk.blocks.{i}", [("fusion", "fusion", _LINEAR)])
-        for listed, first, ours, holds in LOCAL:
-            for third in range(3):
-                row = (f"{listed}.{first + third}", ours, holds)
-                add(f"temporal_layers.{i}", f"trunk.local_blocks.{i}", [row], third)
-        add(f"temporal_layers.{i}.cross_temporal", f"trunk.proxy_blocks.{i}", PROXY)
-    return names
-
-
-def _joined(*parts: str) -> str:
-    return ".".join(part for part in parts if part)
-
-
-# ---------------------------------------------------------------------------------- the network
 
 
 @dataclass(frozen=True)
@@ -261,9 +130,6 @@ def published_local_scales(trunk: TCPFormer) -> bool:
     return bool(scales) and all(bool((scale == LOCAL_SCALE).all()) for scale in scales)
 
 
-# ---------------------------------------------------------------------------------- the file
-
-
 def load_published(
     path: str | Path, *, frames: int | None = None, heads: int = 8
 ) -> PublishedTCPFormer:
@@ -285,15 +151,15 @@ def load_published(
         ValueError: `frames` does not fit the number of proxies, or `heads` the width.
     """
     path = Path(path)
-    tensors = _state_dict(_read(path), path)
+    tensors = state_dict_in(read_checkpoint(path), path)
     layers = len({key.split(".")[1] for key in tensors if re.match(r"(temporal_)?layers\.\d", key)})
     names = published_names(max(1, layers))
     missing = [key for key in names if key not in tensors]
     unknown = [key for key in tensors if key not in names]
     if missing or unknown:
         raise PublishedError(
-            f"{path} is no TCPFormer: {len(missing)} tensors are missing ({_listed(missing)}), "
-            f"{len(unknown)} are unknown ({_listed(unknown)})"
+            f"{path} is no TCPFormer: {len(missing)} tensors are missing ({listed(missing)}), "
+            f"{len(unknown)} are unknown ({listed(unknown)})"
         )
     sizes = _sizes(tensors, layers, frames, heads, path)
     with torch.device("meta"):  # of any size without taking memory
@@ -306,13 +172,12 @@ def load_published(
             wrong.append(f"{key} {shape}, not {wanted}")
     if wrong:
         raise PublishedError(
-            f"{path}: {len(wrong)} tensors have shapes other than those of {sizes}: "
-            f"{_listed(wrong)}"
+            f"{path}: {len(wrong)} tensors have shapes other than those of {sizes}: {listed(wrong)}"
         )
     tensors = {key: tensor.detach().to(torch.float32) for key, tensor in tensors.items()}
     infinite = [key for key, tensor in tensors.items() if not bool(tensor.isfinite().all())]
     if infinite:
-        raise PublishedError(f"{path} holds values that are not finite, in {_listed(infinite)}")
+        raise PublishedError(f"{path} holds values that are not finite, in {listed(infinite)}")
 
     ours: dict[str, Tensor] = {}
     thirds: dict[str, list[Tensor]] = {}
@@ -327,73 +192,6 @@ def load_published(
             ours[f"trunk.local_blocks.{i}.{scale}"] = torch.full((3, sizes.dim), LOCAL_SCALE)
     network.load_state_dict(ours, assign=True)
     return network.eval()
-
-
-class _Unread:
-    """Stands in for a numpy scalar or its type: takes whatever it is made of and keeps nothing."""
-
-    def __init__(self, *made_of: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-#: Under these names numpy's scalars are saved, by version 1 and 2. No code of numpy's is called.
-_ALLOWED = [
-    (_Unread, "numpy.core.multiarray.scalar"),
-    (_Unread, "numpy._core.multiarray.scalar"),
-    (_Unread, "numpy.dtype"),
-]
-
-
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise PublishedError(f"there is no checkpoint {path}")
-    try:
-        with torch.serialization.safe_globals(_ALLOWED):  # type: ignore[arg-type]
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # A crafted or truncated file can make the reader fail in any way. Of torch's own message
-        # only what is wrong: it goes on to tell how to load the file all the same.
-        message = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
-        refused = re.search(r"GLOBAL (\S{1,200})", message)
-        if isinstance(error, pickle.UnpicklingError) and refused:
-            raise PublishedError(
-                f"{path} is refused: reading it would take {refused[1]}, and weights need no such "
-                "thing"
-            ) from None
-        reason = (message.splitlines() or [""])[0][:120]
-        raise PublishedError(
-            f"{path} is no checkpoint that torch can read: {type(error).__name__} {reason}"
-        ) from None
-
-
-def _state_dict(stored: Any, path: Path) -> dict[str, Tensor]:
-    """The weights in what a file held, without `module.`."""
-    if isinstance(stored, dict) and "model" in stored:
-        stored = stored["model"]
-    if not isinstance(stored, dict) or not stored:
-        raise PublishedError(f"{path} holds no state dict, neither under 'model' nor as a whole")
-    others = [str(k) for k, v in stored.items() if not (isinstance(k, str) and _is_plain(v))]
-    if others:
-        raise PublishedError(
-            f"{path} holds no state dict: {_listed(others)} are no plain tensors of floating-point "
-            "numbers"
-        )
-    if all(key.startswith("module.") for key in stored):
-        return {key.removeprefix("module."): tensor for key, tensor in stored.items()}
-    return dict(stored)
-
-
-def _is_plain(value: Any) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.is_floating_point()
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-        and not value.is_nested
-    )
 
 
 #: Which dimension of which tensor is which size, and how many dimensions that has.
@@ -435,14 +233,6 @@ def _sizes(
         # The division has been rounded down, and the network would be one too narrow.
         ratio = math.nextafter(ratio, math.inf)
     return PublishedSizes(**found, layers=layers, mlp_ratio=ratio, frames=frames, heads=heads)
-
-
-def _listed(names: list[str], most: int = 8) -> str:
-    text = ", ".join(name[:120] for name in names[:most]) or "none"
-    return f"{text} and {len(names) - most} more" if len(names) > most else text
-
-
-# ---------------------------------------------------------------------------------- the lifter
 
 
 def lifter_from_published(
@@ -492,7 +282,7 @@ def lifter_from_published(
     if len(get_layout(config.layout)) != sizes.joints:
         different.append(f"layout {config.layout}, not one of {sizes.joints} joints")
     if different:
-        raise ValueError(f"the config does not fit {path}: {_listed(different)}")
+        raise ValueError(f"the config does not fit {path}: {listed(different)}")
 
     lifter = Lifter(config)
     trunk = lifter.trunk.state_dict()

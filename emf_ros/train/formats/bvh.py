@@ -274,13 +274,4 @@ def _motion(tree: _Hierarchy, values: np.ndarray, rate_hz: float, notes: tuple[s
         columns, axes = tree.of(joint, "position")
         if columns and values[:, columns].any():
             translations[:, joint, axes] = values[:, columns]
-    positions, orientations = skeleton.pose(rotations, translations)
-    return Motion(
-        skeleton.names,
-        skeleton.parents,
-        positions,
-        orientations,
-        skeleton.rest(),
-        rate_hz,
-        notes=notes,
-    )
+    return Motion.posed(skeleton, rotations, translations, rate_hz, notes=notes)

@@ -150,3 +150,26 @@ class Motion:
     unit_m: float | None = None
     up: str | None = None
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def posed(
+        cls,
+        skeleton: Skeleton,
+        rotations: np.ndarray,
+        translations: np.ndarray,
+        rate_hz: float,
+        naming: Naming = "joints",
+        notes: tuple[str, ...] = (),
+    ) -> Motion:
+        """The motion of a skeleton: see `Skeleton.pose` for the arrays."""
+        positions, orientations = skeleton.pose(rotations, translations)
+        return cls(
+            skeleton.names,
+            skeleton.parents,
+            positions,
+            orientations,
+            skeleton.rest(),
+            rate_hz,
+            naming,
+            notes=notes,
+        )
