@@ -49,7 +49,7 @@ def test_images_are_counted_from_the_first_although_its_camera_info_is_not_heard
 
     from emf_ros.geometry.camera import Camera
     from emf_ros.nodes.conversions import time_msg
-    from emf_ros.nodes.demo import Listener
+    from emf_ros.nodes.demo_listener import Listener
     from emf_ros_msgs.msg import Skeleton2DArray
 
     camera, times_s = Camera.from_fov(640, 480, 60.0), np.array([0.0, 0.1, 0.2, 0.3, 0.9])

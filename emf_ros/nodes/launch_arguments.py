@@ -16,7 +16,7 @@ def launch_arguments(nodes: Iterable[type[NodeParams]]) -> dict[str, str]:
     """The launch arguments of some nodes.
 
     Returns:
-        Descriptions by name. An argument of several nodes goes to each of them.
+        descriptions by name. An argument that several nodes have goes to each of them.
     """
     found: dict[str, list[ParamSpec]] = {}
     for node in nodes:
@@ -27,7 +27,7 @@ def launch_arguments(nodes: Iterable[type[NodeParams]]) -> dict[str, str]:
 
 
 def _argument_text(specs: list[ParamSpec]) -> str:
-    # The narrowest range is the one that every node takes.
+    # Every node accepts the narrowest range.
     narrow = min(specs, key=lambda spec: math.inf if spec.high is None else spec.high)
     values = "true, false" if narrow.kind is bool else narrow.allowed
     allowed = f" Allowed: {values}." if values else ""
@@ -37,14 +37,14 @@ def _argument_text(specs: list[ParamSpec]) -> str:
 
 
 def given_parameters(node: type[NodeParams], arguments: Mapping[str, str]) -> dict[str, Any]:
-    """The parameters of a node that launch arguments give.
+    """The parameters of a node that are given as launch arguments.
 
     Args:
         node: the dataclass of its parameters.
-        arguments: texts by name; an empty one was not given.
+        arguments: texts by name; an empty text is not given.
 
     Returns:
-        Values by name, lists as lists; only of what was given.
+        values by name, lists as lists; only those that are given.
 
     Raises:
         ParamError: the node refuses a value; the message names node, argument and remedy.
@@ -65,7 +65,7 @@ def given_parameters(node: type[NodeParams], arguments: Mapping[str, str]) -> di
 
 
 def ignored_arguments(nodes: Iterable[type[NodeParams]], names: Iterable[str]) -> list[str]:
-    """Sentences on launch arguments that name a parameter, but are no launch arguments of it.
+    """One sentence for each launch argument that names a parameter but is ignored.
 
     Args:
         nodes: that are launched.
@@ -86,7 +86,7 @@ def ignored_arguments(nodes: Iterable[type[NodeParams]], names: Iterable[str]) -
 
 
 def read_switch(name: str, text: str) -> bool:
-    """A launch argument that is true or false.
+    """Read a launch argument that is true or false.
 
     Raises:
         ParamError: it is neither; the message names the argument.
@@ -101,17 +101,17 @@ def write_parameters(
 ) -> str:
     """Write a temporary parameters file for one or several nodes.
 
-    Two nodes in one process refuse each other's parameters, so the file says whose they are.
+    Two nodes in one process refuse the parameters of each other, so each section names its node.
 
     Args:
         values: of each node, by name.
-        namespace: of the nodes, with wildcards. ROS reads sections in the order in which their
-            names first appear, and merges sections of one name: there a word does not replace a
-            number (`lag`). The default stands for any namespace as '/**' does, but no user's file
-            has it, so these values win over those of a file that is given before.
+        namespace: of the nodes, with wildcards. ROS merges sections of the same name, and there a
+            word does not replace a number (`lag`). It reads sections in the order in which their
+            names first appear. The default stands for any namespace, as '/**' does, but no file of
+            a user has it. These values therefore replace those of a file that is given before.
 
     Returns:
-        The file's path; empty where there are no values.
+        path of the file; empty where there are no values.
     """
     content = {
         f"{namespace}/{node.node}": {"ros__parameters": dict(own)}

@@ -1,4 +1,4 @@
-"""What a declaration of a parameter holds, and how values are checked. Needs no ROS."""
+"""Declarations of parameters, and the check of their values. Needs no ROS."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _METADATA = "emf_ros"
 
 
 class ParamError(ValueError):
-    """A parameter's value is refused; the message says what is allowed."""
+    """The value of a parameter is refused. The message names the allowed values."""
 
 
 @dataclass(frozen=True)
 class ParamSpec:
-    """Everything about one parameter but its value.
+    """The declaration of one parameter.
 
     Attributes:
         name, default: as ROS knows them.
@@ -26,13 +26,13 @@ class ParamSpec:
         is_list: whether the value is a list, a tuple in Python.
         description: one imperative sentence.
         unit: of a number; empty where it has none.
-        zero: what 0 means; empty where 0 is an ordinary value or out of range.
+        zero: the meaning of 0; empty where 0 is an ordinary value or out of range.
         low, high: inclusive range of a number.
-        choices: the values that a text may have.
-        words: texts that may stand in place of a number.
-        whole_numbers: take a whole number in place of a text: `source:=0` gives one.
+        choices: the allowed texts.
+        words: texts that are allowed instead of a number.
+        whole_numbers: whether a text may be given as a whole number, as in `source:=0`.
         launch: whether it is a launch argument.
-        advanced: whether most users leave it alone.
+        advanced: whether most users leave it at its default.
     """
 
     name: str
@@ -59,7 +59,7 @@ class ParamSpec:
 
     @property
     def allowed(self) -> str:
-        """The values that are allowed, in words; empty where the type is all there is to say."""
+        """The allowed values, in words; empty where every value of the type is allowed."""
         if self.choices:
             return ", ".join(self.choices)
         if self.low is None or self.high is None:
@@ -110,13 +110,13 @@ class ParamSpec:
         return self.kind(value)
 
     def parse(self, text: str) -> Any:
-        """A value that was typed, as on a command line.
+        """Read a value from a text, as on a command line.
 
         Returns:
             As `check`.
 
         Raises:
-            ParamError: the text is no allowed value.
+            ParamError: the value is refused.
         """
         if self.kind is str and not self.is_list:
             return self.check(text)
@@ -141,7 +141,7 @@ def param(
     launch: bool = False,
     advanced: bool = False,
 ) -> Any:
-    """A field of a dataclass of parameters; the arguments are `ParamSpec`'s."""
+    """A field of a dataclass of parameters. The arguments are those of `ParamSpec`."""
     given = dict(locals())
     return field(default=given.pop("default"), metadata={_METADATA: given})
 
@@ -152,7 +152,7 @@ class NodeParams:
 
     Attributes:
         node: name of the node.
-        gone: parameters of older versions, and what to do in their place.
+        gone: remedies by name of a parameter of older versions.
     """
 
     node: ClassVar[str]

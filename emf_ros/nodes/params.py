@@ -45,8 +45,8 @@ _DEVICE = (
     "Run the model on this device; auto prefers a GPU and falls back to the CPU, cuda never does."
 )
 _MAX_PEOPLE = "Limit the number of people of each camera."
-_RECTIFIED = "Read P in place of K, without distortion: the images are rectified (image_rect)."
-_SYNCHRONOUS = "Process every message in its order, however long it takes: for bags and tests."
+_RECTIFIED = "Use P instead of K, without distortion: the images are rectified (image_rect)."
+_SYNCHRONOUS = "Process every message in order, whatever the delay: for bags and tests."
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class VideoSourceParams(NodeParams):
 
     source: str = param(
         "",
-        "Play this video file, folder of images or webcam number; an existing path wins.",
+        "Play this video file, folder of images or webcam number; an existing path has priority.",
         whole_numbers=True,
     )
     loop: bool = param(False, "Start again at the end.", launch=True)
@@ -90,7 +90,9 @@ class VideoSourceParams(NodeParams):
         launch=True,
     )
     rectified: bool = param(False, _RECTIFIED, launch=True)
-    start_when_subscribed: bool = param(False, "Hold the first image until a subscriber is there.")
+    start_when_subscribed: bool = param(
+        False, "Wait with the first image until a subscriber is connected."
+    )
     exit_at_end: bool = param(False, "End the process at the end of the video.", advanced=True)
 
 
@@ -106,7 +108,7 @@ class KeypointDetectorParams(NodeParams):
 
     detector: str = param(
         "blazepose",
-        "Detect 2D keypoints with this backend; onnx runs a model of yours.",
+        "Detect 2D keypoints with this backend; onnx runs your own model.",
         choices=BACKENDS,
         launch=True,
     )
@@ -125,7 +127,7 @@ class KeypointDetectorParams(NodeParams):
     max_people: int = param(_CORE.max_people, _MAX_PEOPLE, low=1, high=20, launch=True)
     min_score: float = param(
         0.4,
-        "Start tracks at this score; a track goes on down to half of it.",
+        "Set the minimum score of a detection that begins a track; half of it continues one.",
         zero="every detection",
         low=0.0,
         high=1.0,
@@ -157,7 +159,7 @@ class KeypointDetectorParams(NodeParams):
     synchronous: bool = param(False, _SYNCHRONOUS)
     max_side: int = param(
         0,
-        "Shrink images with a longer side by 2, 4 or 8; large JPEGs decode faster.",
+        "Shrink images by 2, 4 or 8 until the longer side fits; large JPEGs then decode faster.",
         unit="px",
         zero="no shrinking",
         low=0,
@@ -167,13 +169,13 @@ class KeypointDetectorParams(NodeParams):
     detection_interval: int = param(
         DETECTION_INTERVAL,
         "With blazepose, detect people in one tile per this number of landmark inferences, while "
-        "places are free.",
+        "fewer than max_people are tracked.",
         low=1,
         high=1000,
         advanced=True,
     )
     appearance: bool = param(
-        True, "Compare colours of clothes to tell crossing people apart.", advanced=True
+        True, "Compare colours of trunk and thighs when people cross or return.", advanced=True
     )
 
 
@@ -203,7 +205,7 @@ class SkeletonLifterParams(NodeParams):
         launch=True,
     )
     weights: str = param(
-        "", "Load this .safetensors or .onnx file in place of the preset's weights.", launch=True
+        "", "Load this .safetensors or .onnx file instead of the preset's weights.", launch=True
     )
     device: str = param("auto", _DEVICE, choices=DEVICES, launch=True)
     cameras: tuple[str, ...] = param(
@@ -219,8 +221,8 @@ class SkeletonLifterParams(NodeParams):
     )
     lag: int | str = param(
         _CORE.lag,
-        "Publish the pose this number of model frames (30 Hz) behind the newest image; auto takes "
-        "what latency_budget_ms allows.",
+        "Publish the pose this number of model frames (30 Hz) behind the newest image; auto "
+        "follows latency_budget_ms.",
         unit="frames",
         zero="the newest image's pose",
         low=0,
@@ -239,7 +241,7 @@ class SkeletonLifterParams(NodeParams):
     max_people: int = param(_CORE.max_people, _MAX_PEOPLE, low=1, high=256, launch=True)
     coast_s: float = param(
         _CORE.coast_s,
-        "Keep a track without keypoints for this time, if it was seen for as long before.",
+        "Set the maximum coasting time without keypoints; a younger track coasts for its age.",
         unit="s",
         zero="none",
         low=0.0,
@@ -256,21 +258,22 @@ class SkeletonLifterParams(NodeParams):
     )
     camera_height_m: tuple[float, ...] = param(
         (0.0,),
-        "Take distances from the floor under a camera at this height; one value, or one a camera.",
+        "Set the height of the camera above a level floor, which fixes distances; one value, or "
+        "one per camera.",
         unit="m",
         zero="unknown",
         launch=True,
     )
     camera_pitch_deg: tuple[float, ...] = param(
         (0.0,),
-        "With camera_height_m, set how far the camera looks down.",
+        "With camera_height_m, set the pitch of the camera, positive downwards.",
         unit="degrees",
         zero="level",
         launch=True,
     )
     camera_roll_deg: tuple[float, ...] = param(
         (0.0,),
-        "With camera_height_m, set how far the camera's right side is down.",
+        "With camera_height_m, set the roll of the camera, positive with its right side down.",
         unit="degrees",
         zero="level",
         launch=True,
@@ -300,7 +303,7 @@ class SkeletonLifterParams(NodeParams):
     )
     max_gap_s: float = param(
         _CORE.max_gap_s,
-        "Interpolate over gaps in the keypoints up to this time; more than two images' time.",
+        "Interpolate keypoints over gaps up to this time; set it above twice the camera's period.",
         unit="s",
         low=0.01,
         high=2.0,

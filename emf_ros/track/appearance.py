@@ -1,4 +1,4 @@
-"""Appearance: colour histograms of trunk and thighs, to tell people apart after an occlusion."""
+"""Appearance: colour histograms of trunk and thighs, which tell people apart after an occlusion."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BINS = (4, 8, 8)
 #: Number of bins of a histogram.
 BIN_COUNT = BINS[0] * BINS[1] * BINS[2]
 
-#: Maximum absolute value of CIELAB's a and b that is told from larger ones, of 128. Cloth in
+#: Maximum absolute value of CIELAB's a and b, of 128. Larger values are clipped. Cloth in
 #: daylight is seldom more colourful.
 MAX_CHROMA = 48.0
 

@@ -41,8 +41,8 @@ SWAP_FACTOR = 0.9
 #: Weight of the appearance's log-likelihood ratio in the similarity.
 APPEARANCE_WEIGHT = 0.1
 
-#: Minimum similarity right after a detection. It exceeds this for the same person in 99.5 % of the
-#: images; for another person, who comes out from behind the first, it seldom does.
+#: Minimum similarity right after a detection. In 99.5 % of the images the similarity of the same
+#: person is above it. That of another person, who was occluded by the first, is seldom above it.
 MIN_SIMILARITY_AT_ONCE = 0.5
 
 #: Decrease of the minimum similarity with the time since the detection, 1/s. It ends at the
