@@ -1,6 +1,7 @@
 """Installs emf_ros, both as an ament_python package (colcon) and with pip."""
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 from setuptools import find_packages, setup
 
@@ -24,7 +25,7 @@ def shared_files(folder: str, pattern: str) -> list[tuple[str, list[str]]]:
 
 setup(
     name=NAME,
-    version="0.1.0",
+    version=ElementTree.parse(HERE / "package.xml").findtext("version"),
     description="Tracked, metric 3D human skeletons from one ordinary camera, live in ROS 2.",
     license="Apache-2.0",
     maintainer="emf_ros maintainers",
