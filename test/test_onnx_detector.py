@@ -187,11 +187,11 @@ def test_people_are_followed_between_detections(tmp_path):
     boxes = {"model": "finder.onnx", "decode": "nms_boxes", "detect_every": 4}
     made = detector(make(tmp_path, "simcc", {"boxes": boxes}))
     calls = []
-    see = made._finder.see
-    made._finder.see = lambda *given: (calls.append(1), see(*given))[1]
+    see = made._boxes.infer
+    made._boxes.infer = lambda *given: (calls.append(1), see(*given))[1]
 
     def looked(image: np.ndarray, stamp_ns: int) -> tuple[bool, list[Pose2D]]:
-        """Whether boxes were looked for, and who was found."""
+        """Whether the model for boxes ran, and the people."""
         before = len(calls)
         found = made.detect(image, stamp_ns)
         return len(calls) > before, found
@@ -216,8 +216,8 @@ def test_without_boxes_one_person_is_followed(models):
     large."""
     made = detector(models / "simcc.onnx", min_score=0.1)
     scales = []
-    see = made._pose.see_crops
-    made._pose.see_crops = lambda image, places: (
+    see = made._pose.infer_crops
+    made._pose.infer_crops = lambda image, places: (
         scales.append(places[0].scale),
         see(image, places),
     )[1]
@@ -384,7 +384,7 @@ def test_a_provider_that_is_not_there(models, monkeypatch):
 
 
 def test_failed_gpu_falls_back_to_cpu_with_the_same_image(models, monkeypatch):
-    from emf_ros.detect.onnx import detector as onnx_detector
+    from emf_ros.detect.onnx import network
     from emf_ros.runtime import device
 
     class Broken:
@@ -399,15 +399,15 @@ def test_failed_gpu_falls_back_to_cpu_with_the_same_image(models, monkeypatch):
                 raise RuntimeError("CUDA error 700\nand pages more")
             return self.session.run(*given)
 
-    make_session, said = onnx_detector.make_session, []
+    make_session, said = network.make_session, []
     monkeypatch.setattr(device, "gpu_present", lambda: True)
     monkeypatch.setattr(
-        onnx_detector, "make_gpu_session", lambda path, threads, shapes: (Broken(path), "a GPU")
+        network, "make_gpu_session", lambda path, threads, shapes: (Broken(path), "a GPU")
     )
     path = models / "simcc.onnx"
     made = OnnxPoseDetector(path, 2, 0.4, "auto", say=said.append)
     assert made.device == "cuda" and made.description.endswith(
-        "on a GPU, one person, looked for in the whole picture"
+        "on a GPU, a single person, without boxes"
     )
     image, person = scene(480, 640)
     (found,) = made.detect(image, 0)

@@ -14,18 +14,17 @@ from .protocol import DetectorError, body_joints, person_score
 
 
 class MediaPipeDetector:
-    """Several people, with BlazePose's own tracking of regions between frames.
+    """Detects several people; MediaPipe tracks their ROIs from frame to frame.
 
     Args:
-        variant: 'lite' or 'full'.
-        max_people: how many people are looked for. With one, MediaPipe smooths the keypoints over
-            time; with more it does not. Each costs a run of the landmark model, and
-            while fewer are in sight the search for the missing ones runs on every frame.
-        min_score: least mean visibility of the body's joints in the picture for a person to be
-            reported.
+        variant: 'lite', 'full' or 'heavy'.
+        max_people: maximum number of people. Each costs a landmark inference per frame. With fewer
+            people in the image the person detection runs in every frame. With a maximum of 1
+            MediaPipe smooths the keypoints over time, otherwise not.
+        min_score: minimum score of a reported person, 0..1, see `protocol.person_score`.
 
     Raises:
-        DetectorError: MediaPipe or its weights are not to be had.
+        DetectorError: MediaPipe or its weights are not available.
     """
 
     layout = BLAZEPOSE33
@@ -61,17 +60,16 @@ class MediaPipeDetector:
         )
 
     def detect(self, image: np.ndarray, stamp_ns: int) -> list[Pose2D]:
-        # MediaPipe wants stamps that rise, whatever the camera's do: its clock takes over the
-        # differences, within bounds.
+        # MediaPipe needs rising stamps: its clock advances by the limited intervals of the images.
         step_ms = 33 if self._last_ns is None else (stamp_ns - self._last_ns) // 1_000_000
         self._clock_ms += int(np.clip(step_ms, 1, 1000))
         self._last_ns = stamp_ns
-        picture = self._mediapipe.Image(
+        frame = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)
         )
-        result = self._landmarker.detect_for_video(picture, self._clock_ms)
+        result = self._landmarker.detect_for_video(frame, self._clock_ms)
         height, width = image.shape[:2]
-        found = []
+        people = []
         for landmarks, world in zip(
             result.pose_landmarks, result.pose_world_landmarks, strict=True
         ):
@@ -84,8 +82,8 @@ class MediaPipeDetector:
             score = person_score(keypoints, self._body, (width, height))
             if score >= self._min_score:
                 points = np.array([(p.x, p.y, p.z) for p in world])
-                found.append(Pose2D(keypoints, score, world=points))
-        return without_duplicates(found)
+                people.append(Pose2D(keypoints, score, world=points))
+        return without_duplicates(people)
 
     def close(self) -> None:
         self._landmarker.close()

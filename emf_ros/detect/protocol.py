@@ -13,15 +13,15 @@ from ..types import Pose2D
 
 
 class DetectorError(RuntimeError):
-    """A detector that cannot start or go on; the message says what to do."""
+    """A detector cannot start or continue; the message says what to do."""
 
 
 class Detector(Protocol):
-    """Finds people in images, one camera after another frame.
+    """Detects people in the images of one camera.
 
     Attributes:
         layout: of the keypoints.
-        refused: how many it has found and then not reported, by reason; who reads it empties it.
+        refused: number of detections that were not reported, by reason. Its reader clears it.
     """
 
     layout: Layout
@@ -29,48 +29,52 @@ class Detector(Protocol):
 
     @property
     def description(self) -> str:
-        """One line for the log: what runs where."""
+        """Model and device, one line for the log."""
         ...
 
     def detect(self, image: np.ndarray, stamp_ns: int) -> list[Pose2D]:
-        """Find people.
+        """Detect people.
 
         Args:
             image: (H, W, 3) uint8, RGB, contiguous.
-            stamp_ns: of the image; any order, though steady rising serves tracking detectors best.
+            stamp_ns: of the image, ns. A detector that tracks people restarts when stamps fall.
+
+        Raises:
+            DetectorError: the detector cannot continue.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Free the model."""
         ...
 
 
 def body_joints(layout: Layout) -> list[int]:
-    """The joints whose mean score is the person's: those of the trunk and the limbs."""
+    """Indices of the joints whose mean score is the person's: those of the trunk and the limbs."""
     body = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
     return [i for i, joint in enumerate(layout.joints) if joint.split("_")[-1] in body]
 
 
 def person_score(keypoints: np.ndarray, body: list[int], image_size: tuple[int, int]) -> float:
-    """The mean score of a body's keypoints that lie in the picture: those beyond its edges do not
-    speak against a person who fills it.
+    """Score of a person: the mean score of the body's keypoints in the image.
+
+    Keypoints outside are left out: a person close to the camera fills the image.
 
     Args:
-        keypoints: (K, 3) px, px, score; one that is not reported is NaN and counts as 0.
-        body: the indices that count, see `body_joints`.
+        keypoints: (K, 3) px, px, score. A missing keypoint is NaN and has score 0.
+        body: indices of the joints, see `body_joints`.
         image_size: (width, height) px.
 
     Returns:
-        0..1; 0 where none lies in the picture.
+        0..1; 0 if no keypoint is in the image.
     """
     chosen = keypoints[body]
-    there = np.isfinite(chosen).all(axis=1)
-    beyond = there & ~in_picture(chosen[:, :2], image_size)
-    scores = np.where(there, chosen[:, 2], 0.0)[~beyond]
+    known = np.isfinite(chosen).all(axis=1)
+    outside = known & ~in_image(chosen[:, :2], image_size)
+    scores = np.where(known, chosen[:, 2], 0.0)[~outside]
     return float(scores.mean()) if len(scores) else 0.0
 
 
-def in_picture(points: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """(K,) whether points (K, 2) px lie in a picture of (width, height) px; not where NaN."""
+def in_image(points: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """(K,) whether points (K, 2) px are in an image of (width, height) px; False for NaN."""
     return np.all((points >= -0.5) & (points < np.array(image_size) - 0.5), axis=1)

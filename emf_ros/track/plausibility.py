@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..detect.protocol import in_picture, person_score
+from ..detect.protocol import in_image, person_score
 from ..reasons import Reason
 from ..skeletons import Layout
 from ..types import Pose2D
@@ -152,7 +152,7 @@ class QualityGate:
         diagonal = float(np.hypot(*np.ptp(points[body], axis=0))) if body.any() else 0.0
         if diagonal < self.min_size * np.hypot(*image_size):
             return Reason.TOO_SMALL
-        inside = visible & in_picture(points, image_size)
+        inside = visible & in_image(points, image_size)
         shown = int((body & inside).sum())
         # Where head and chest fill the image, the face shows what the limbs do not.
         if inside[self._shoulders].all():

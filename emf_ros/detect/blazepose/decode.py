@@ -18,29 +18,29 @@ LANDMARK_INPUT_PX = 256
 ANCHOR_STRIDES_PX = (8, 16, 32, 32, 32)
 #: Number of anchors in each cell of one layer.
 ANCHORS_PER_CELL = 2
-#: Number of landmarks of the network: 33 of the body, 2 of the next ROI, 4 of the hands, unused.
+#: Number of landmarks of the network: 33 of the body, 2 for the next ROI, 4 of the hands (unused).
 LANDMARK_COUNT = 39
-#: Index of the landmark at the middle of the hips, the centre of the next ROI.
+#: Index of the landmark between the hips, the centre of the next ROI.
 HIP_CENTRE_LANDMARK = 33
 #: Index of the landmark on the circle around the body, in the direction of the head.
 CIRCLE_LANDMARK = 34
-#: Minimum score of a person detection, 0..1. It is half of MediaPipe's 0.5, because the landmark
-#: network and the verification judge the doubtful ones: 6 of 10 people are found in place of 5.
+#: Minimum score of a person detection, 0..1. MediaPipe's is 0.5. With half of it 6 of 10 people are
+#: detected in place of 5; the landmark network and the verification reject more false positives.
 MIN_DETECTION_SCORE = 0.25
 #: Minimum presence that the landmark network gives a person, 0..1.
 MIN_PRESENCE = 0.5
 #: Minimum IoU of two candidates that are merged into one.
 NMS_MIN_IOU = 0.3
-#: Side of the part of the heat map that refines a landmark, cells.
+#: Side of the window of the heat map that refines a landmark, cells.
 HEATMAP_KERNEL_CELLS = 7
-#: Minimum of the largest probability in that part, 0..1; below it the landmark stays.
+#: Minimum of the largest probability in that window, 0..1; below it the landmark stays.
 MIN_HEATMAP_PROBABILITY = 0.5
 
 
 def anchors() -> np.ndarray:
     """(2254, 2) centres of the anchors in the detection network's input, 0..1.
 
-    Layers of the same stride share their cells: all anchors of a cell follow one another.
+    Layers of the same stride share their cells: all anchors of a cell are adjacent.
     """
     layers = []
     for stride in sorted(set(ANCHOR_STRIDES_PX)):

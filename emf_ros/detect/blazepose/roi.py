@@ -13,18 +13,18 @@ from ...types import Pose2D
 
 #: Side of an ROI over the diameter of the circle around the body.
 ROI_SIDE_TO_CIRCLE = 1.25
-#: Minimum side of an ROI, px: a smaller one shows nothing.
+#: Minimum side of an ROI, px: a smaller one shows no person.
 MIN_ROI_SIDE_PX = 4.0
-#: Maximum side of an ROI over the longer side of the image: no person's is larger.
+#: Maximum side of an ROI over the longer side of the image.
 MAX_ROI_TO_IMAGE = 8.0
-#: Maximum ratio of the sides of two ROIs of one person, detected and then from its landmarks.
+#: Maximum ratio of the sides of two ROIs of one person, from the detection and from landmarks.
 MAX_ROI_SIDE_RATIO = 2.0
-#: Maximum distance of an ROI's centre from the place of another one, as a share of its side.
+#: Maximum distance of the centres of two ROIs at the same place, as a share of the side.
 MAX_SHIFT_TO_SIDE = 0.5
-#: Minimum difference of the angles of two ROIs that lie across one another, rad.
+#: Minimum difference of the angles of two crossing ROIs, rad.
 CROSSING_ANGLE_RAD = 0.8
 #: Maximum distance of the hips of two crossing ROIs of one person, as a share of the larger side.
-#: Two people who stand side by side are 0.2 apart, with equal angles.
+#: Two people side by side are 0.2 apart, with equal angles.
 MAX_CROSSING_DISTANCE = 0.35
 #: Maximum IoU of the bounding boxes of a new person and a known one.
 MAX_NEW_PERSON_IOU = 0.3
@@ -45,7 +45,7 @@ def roi_from_points(hip_centre: np.ndarray, circle_point: np.ndarray) -> Roi:
     """The ROI around a person.
 
     Args:
-        hip_centre: (2,) px, the middle of the hips.
+        hip_centre: (2,) px.
         circle_point: (2,) px, a point on the circle around the body, in the head's direction.
     """
     x, y = (circle_point - hip_centre).tolist()
@@ -58,19 +58,19 @@ def roi_from_points(hip_centre: np.ndarray, circle_point: np.ndarray) -> Roi:
 
 
 def similar_size(one: Roi, other: Roi) -> bool:
-    """Whether two ROIs may be of the same person, by their sides."""
+    """Whether two ROIs can be of the same person, by their sides."""
     return 1 / MAX_ROI_SIDE_RATIO < one.side / other.side < MAX_ROI_SIDE_RATIO
 
 
 def at_same_place(one: Roi, other: Roi) -> bool:
-    """Whether the person of one ROI may be the one of the other, by their centres."""
+    """Whether two ROIs can be of the same person, by their centres."""
     return max(abs(one.x - other.x), abs(one.y - other.y)) < MAX_SHIFT_TO_SIDE * other.side
 
 
 def is_known(new: Roi, tracked: Roi) -> bool:
     """Whether a detected ROI shows a tracked person, or only some limbs of that person.
 
-    The person detection takes limbs for a person who lies across.
+    The person detection may take limbs for a person that lies across the tracked one.
     """
     distance = math.hypot(new.x - tracked.x, new.y - tracked.y) / max(new.side, tracked.side)
     turned = abs(math.remainder(new.angle - tracked.angle, 2 * math.pi))
@@ -80,6 +80,6 @@ def is_known(new: Roi, tracked: Roi) -> bool:
 
 
 def are_separate(one: Pose2D, other: Pose2D) -> bool:
-    """Whether two poses are of two people, and not two readings of the same limbs."""
+    """Whether two poses are of two people, not two poses of the same limbs."""
     boxes = keypoint_boxes(np.stack([one.keypoints, other.keypoints]))
     return bool(box_iou(boxes[:1], boxes[1:])[0, 0] < MAX_NEW_PERSON_IOU)

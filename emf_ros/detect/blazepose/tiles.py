@@ -1,7 +1,8 @@
-"""Which parts of the image, the tiles, the person detection gets in which frame.
+"""Schedules the tiles of an image, the crops that the person detection gets in each frame.
 
-The person detection network finds people who fill its input: 9 in 10 of those 0.3 of the tile's
-side tall, 6 in 10 at 0.2, none at 0.1. So it gets tiles of several sizes, a few in each frame.
+The person detection network detects people that fill its input. It detects 9 in 10 people whose
+height is 0.3 of the tile's side, 6 in 10 at 0.2, and none at 0.1. Therefore it gets tiles of
+several sizes, a few in each frame.
 """
 
 from __future__ import annotations
@@ -17,67 +18,76 @@ from .roi import at_same_place
 TILE_SIZES = 3
 #: Side of a tile over the side of the next smaller one.
 TILE_SIZE_RATIO = 1.75
-#: Order in which the sizes take turns: the middle one, of people some metres away, most often.
+#: Order of the sizes: the middle size, for people some metres away, comes most often.
 SIZE_TURNS = (1, 0, 1, 2)
 #: Total distance by which the tiles reach beyond the image's edges, as a share of their side.
 OVERHANG_TO_SIDE = 0.25
-#: Shift of the grid of tiles from round to round, in grid steps, along x and y. Multiples of these
+#: Shift of the grid of tiles from round to round along x and y, in grid steps. Multiples of these
 #: numbers fill a square evenly (Roberts, The unreasonable effectiveness of quasirandom sequences,
 #: 2018).
 GRID_SHIFTS = (0.7548776662466927, 0.5698402909980532)
-#: Minimum side of a tile, px: smaller ones show nothing that those of the size before do not.
+#: Minimum side of a tile, px: a smaller one shows no more detail than the next larger one.
 MIN_TILE_SIDE_PX = 200
-#: Number of tiles of the first frame: the whole image, and its parts in one of 16:9.
+#: Number of tiles of the first frame: the whole image, and three parts of a 16:9 image.
 FIRST_FRAME_TILES = 4.0
-#: Number of frames with a tile each, at the start and after a person is lost: the detection finds a
-#: person in one frame and not in the next.
+#: Number of frames that get a tile each, at the start and after a person is lost. One tile is not
+#: enough: the person detection misses a person in some frames.
 BURST_FRAMES = 30
-#: Time for which a lost person is looked for at the last place, behind another person perhaps, ns.
+#: Time for which the last place of a lost person gets tiles, ns: another person may occlude it.
 LOST_MEMORY_NS = 1_000_000_000
 #: Side of the tile around a lost person over the side of the person's ROI.
 LOST_TILE_TO_ROI = 2.0
-#: Time between frames that pays for one tile, ns: a slower camera gets more tiles a frame.
+#: Time between frames per tile, ns: a slower camera gets more tiles in a frame.
 TILE_INTERVAL_NS = 33_000_000
-#: Number of landmark inferences for which one tile is added while more people may come: the person
-#: detection then costs a fixed share of the time.
+#: Number of landmark inferences per tile, while fewer people than the maximum are tracked. The
+#: person detection then takes a fixed share of the time.
 DETECTION_INTERVAL = 3
 #: Maximum number of tiles that a slow camera gets in one frame.
-MAX_TILES_AT_ONCE = 3
+MAX_TILES_PER_FRAME = 3
 
 
 class TileScheduler:
     """Chooses the tiles of each frame.
 
-    At the start, after a loss, and while there is no person, each frame gets a tile. Else one tile
-    follows after a number of landmark inferences, so that the person detection costs a fixed share
-    of the time.
+    At the start, after a loss, and while there is no person, each frame gets a tile. Otherwise one
+    tile follows after a number of landmark inferences, so that the person detection takes a fixed
+    share of the time.
 
     Args:
-        inferences_per_tile: number of landmark inferences for which one tile is added.
+        detection_interval: number of landmark inferences per tile.
     """
 
-    def __init__(self, inferences_per_tile: int) -> None:
-        self._inferences_per_tile = inferences_per_tile
+    def __init__(self, detection_interval: int) -> None:
+        self._detection_interval = detection_interval
         self._sequence: Iterator[Roi] = iter(())
         #: Number of tiles due; its fraction is kept for the next frame.
         self._due = 0.0
         #: Number of frames left that get a tile each.
         self._burst_frames = BURST_FRAMES
-        #: Until when a lost person is looked for, ns, and the last ROI.
+        #: Of each lost person the stamp, ns, until which it gets tiles, and the last ROI.
         self._lost: list[tuple[int, Roi]] = []
 
     def restart(self, width: int, height: int) -> None:
-        """Begin with the whole image, of this size, px."""
+        """Begin with the whole image.
+
+        Args:
+            width, height: px, of the image.
+        """
         self._sequence = tile_sequence(width, height)
         self._due, self._burst_frames, self._lost = FIRST_FRAME_TILES, BURST_FRAMES, []
 
     def add_lost(self, roi: Roi, stamp_ns: int) -> None:
-        """Look for a lost person, whose last ROI this was."""
+        """Add tiles for a lost person.
+
+        Args:
+            roi: the last one of the person.
+            stamp_ns: of the frame in which the person was lost.
+        """
         self._burst_frames = BURST_FRAMES
         self._lost.append((stamp_ns + LOST_MEMORY_NS, roi))
 
     def remove_lost(self, roi: Roi) -> None:
-        """Stop looking for the lost people at the place of this ROI."""
+        """End the tiles for lost people at the place of this ROI."""
         self._lost = [
             (until_ns, lost) for until_ns, lost in self._lost if not at_same_place(roi, lost)
         ]
@@ -91,15 +101,15 @@ class TileScheduler:
             stamp_ns: of the frame.
             elapsed_ns: since the frame before.
             tracked: number of people tracked into this frame.
-            max_people: number of people at which no more are looked for.
+            max_people: number of people at which there are no tiles.
         """
-        self._due += max(tracked, 1) / self._inferences_per_tile
+        self._due += max(tracked, 1) / self._detection_interval
         if self._burst_frames or not tracked:
-            paid = min(max(round(elapsed_ns / TILE_INTERVAL_NS), 1), MAX_TILES_AT_ONCE)
-            self._due = max(self._due, paid)
+            count = min(max(round(elapsed_ns / TILE_INTERVAL_NS), 1), MAX_TILES_PER_FRAME)
+            self._due = max(self._due, count)
         tiles: list[Roi] = []
         if tracked < max_people and self._due >= 1:
-            # While there is no person, the burst waits for the first one.
+            # The burst begins with the first person.
             self._burst_frames -= bool(tracked and self._burst_frames)
             tiles = list(itertools.islice(self._sequence, int(self._due)))
             tiles = self._lost_tiles(stamp_ns) + tiles
@@ -107,7 +117,7 @@ class TileScheduler:
         return tiles
 
     def _lost_tiles(self, stamp_ns: int) -> list[Roi]:
-        """A tile around one of the lost people, each in turn; none without one."""
+        """A tile around one of the lost people, each in turn; empty if there is none."""
         self._lost = [(until_ns, roi) for until_ns, roi in self._lost if stamp_ns < until_ns]
         if not self._lost:
             return []
@@ -117,9 +127,9 @@ class TileScheduler:
 
 
 def tile_sequence(width: int, height: int) -> Iterator[Roi]:
-    """The tiles of an image, one after another, without end.
+    """The tiles of an image, without end.
 
-    First the whole image and all tiles of the next size; then the sizes take turns.
+    First the whole image and all tiles of the next size; then the sizes alternate.
 
     Args:
         width, height: px.
@@ -139,20 +149,20 @@ def tile_sequence(width: int, height: int) -> Iterator[Roi]:
 def tile_grids(width: int, height: int, side: float) -> Iterator[list[Roi]]:
     """Grids of tiles of one size that cover an image, row by row; neighbours overlap by half.
 
-    Each round moves the grid a little. A person whom the tiles of one round cut is whole in
-    another, and a person who is missed in one place may be found in the next.
+    Each round shifts the grid. A person that is cut in one round is whole in another, and a person
+    that is missed at one place of a tile may be detected at another.
     """
-    for turn in itertools.count():
+    for index in itertools.count():
         centres = []
         for length, step in zip((width, height), GRID_SHIFTS, strict=True):
-            shift = (0.5 + turn * step) % 1
-            room = max(length - side, 0.0)
-            count = 1 + max(math.ceil(2 * room / side - 0.1), 0)
-            # Without the overhang, only some rounds would show what lies at the edges.
-            room += OVERHANG_TO_SIDE * side
-            first = (length - room) / 2
-            centres.append([first + room * (i + shift) / count for i in range(count)])
-        # The whole image has no other place.
+            shift = (0.5 + index * step) % 1
+            extent = max(length - side, 0.0)
+            count = 1 + max(math.ceil(2 * extent / side - 0.1), 0)
+            # Without the overhang, only some rounds would show the image's edges.
+            extent += OVERHANG_TO_SIDE * side
+            first = (length - extent) / 2
+            centres.append([first + extent * (i + shift) / count for i in range(count)])
+        # The whole image has only one position.
         if side == max(width, height):
             centres = [[width / 2], [height / 2]]
         yield [Roi(x, y, side, 0.0) for y in centres[1] for x in centres[0]]

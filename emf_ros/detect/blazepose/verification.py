@@ -1,10 +1,10 @@
-"""Verification: which tracked poses are false positives.
+"""Verification: rejects tracked poses that are false positives.
 
-The landmark network reads a pose into whatever its ROI shows, and is sure of some of them: of
-lenses on a wall, a guitar, a spoon. Such a pose falls apart in the mirrored crop, or when the
-person detection gets the same place. Each verification gives a log-likelihood ratio of a person
-against a false positive. They add up until the pose is confirmed or rejected (Wald, Sequential
-Tests of Statistical Hypotheses, 1945).
+The landmark network gives a pose for any ROI. Some false positives have a high presence: lenses on
+a wall, a guitar, a spoon. Their presence is low in the mirrored crop, or the person detection gives
+a low score at the same place. Each verification gives a log-likelihood ratio of a person against a
+false positive. The ratios are added until the pose is confirmed or rejected (Wald, Sequential Tests
+of Statistical Hypotheses, 1945).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ...geometry.crops import Roi
 from ...types import Pose2D
 from .roi import MIN_ROI_SIDE_PX, at_same_place, similar_size
 
-#: Weight of the log-odds of the presence in the ROI. This, the two next weights and the offset are
-#: a logistic regression, fitted to BlazePose "full" on people (two videos, one of them also
-#: truncated, occluded, small, dark, blurred and grey) and on 35 images and scenes without people.
-#: One verification alone rejects 2 % of the people, 17 % of those truncated, occluded or spoilt,
-#: and confirms 5 % of the false positives.
+#: Weight of the log-odds of the presence in the ROI. This weight, the next two and the offset are a
+#: logistic regression. It was fitted to BlazePose "full" on two videos of people and on 35 images
+#: and scenes without people. One video was also truncated, occluded, shrunk, darkened, blurred and
+#: made grey. A single verification rejects 2 % of the people (17 % in the altered video), and
+#: confirms 5 % of the false positives.
 PRESENCE_WEIGHT = 0.26
 #: Weight of the log-odds of the presence in the mirrored ROI.
 MIRRORED_PRESENCE_WEIGHT = 0.43
@@ -29,27 +29,26 @@ DETECTION_WEIGHT = 1.27
 OFFSET = -4.2
 #: Minimum distance of a probability from 0 and from 1 in its log-odds.
 PROBABILITY_MARGIN = 1e-4
-#: Maximum size of what one verification adds: those of one scene in two successive frames are much
-#: the same, and no independent evidence.
+#: Maximum absolute log-likelihood ratio of one verification: two successive frames of a scene are
+#: not independent evidence.
 MAX_RATIO_PER_VERIFICATION = 3.0
 #: Minimum log-likelihood ratio at which a pose is confirmed.
 CONFIRM_RATIO = 1.0
 #: Minimum log-likelihood ratio at which a confirmed pose stays confirmed.
 UNCONFIRM_RATIO = -1.0
-#: Log-likelihood ratio at which a pose is rejected; the sum is clipped to it.
+#: Log-likelihood ratio at which a pose is rejected; it is the minimum of the sum.
 REJECT_RATIO = -4.0
-#: Maximum log-likelihood ratio; it bounds how long a wrong track survives.
+#: Maximum of the sum; it limits the time until a wrong track is rejected.
 MAX_RATIO = 6.0
-#: Time from one verification to the next of a pose that is not confirmed, ns.
+#: Time between the verifications of a pose that is not confirmed, ns.
 UNCONFIRMED_INTERVAL_NS = 0
-#: Time to the next one of a confirmed pose whose last verification failed, ns: long enough for
-#: another moment of the scene.
+#: Time from a failed verification of a confirmed pose to the next one, ns: the scene changes in it.
 FAILED_INTERVAL_NS = 150_000_000
-#: Time from one verification to the next of any other confirmed pose, ns.
+#: Time between the verifications of other confirmed poses, ns.
 CONFIRMED_INTERVAL_NS = 1_000_000_000
-#: Maximum number of verifications in one frame, where the networks take one crop at a time.
+#: Maximum number of verifications in one frame where the networks take one crop at a time.
 MAX_VERIFICATIONS_PER_FRAME = 2
-#: Side of the tile that the person detection gets over the visible size of the person.
+#: Side of the tile for the person detection over the visible size of the person.
 VERIFICATION_TILE_TO_PERSON = 2.0
 #: Time for which the place of a rejected pose is remembered, ns.
 REJECTED_MEMORY_NS = 10_000_000_000
@@ -80,7 +79,7 @@ class Verification:
 
     Attributes:
         ratio: the log-likelihood ratio so far.
-        confirmed: whether to report the pose.
+        confirmed: whether the pose is reported.
     """
 
     def __init__(self, ratio: float = 0.0) -> None:
@@ -113,7 +112,7 @@ class RejectedPlaces:
     """The places where poses have been rejected; a new pose there needs more evidence."""
 
     def __init__(self) -> None:
-        #: Until when the place is remembered, ns, and the ROI.
+        #: Of each place the stamp, ns, until which it is remembered, and the ROI.
         self._places: list[tuple[int, Roi]] = []
 
     def __len__(self) -> int:
@@ -124,7 +123,7 @@ class RejectedPlaces:
         self._places = []
 
     def add(self, roi: Roi, stamp_ns: int) -> None:
-        """Remember the place of a pose that was rejected at this time."""
+        """Remember the place of a pose that is rejected in a frame with this stamp."""
         self._places.append((stamp_ns + REJECTED_MEMORY_NS, roi))
 
     def first_ratio(self, roi: Roi, stamp_ns: int) -> float:
@@ -134,15 +133,15 @@ class RejectedPlaces:
         return RATIO_AFTER_REJECTION if again else 0.0
 
 
-def verification_tile(detection: Pose2D, roi: Roi, width: int, height: int) -> Roi:
+def verification_tile(pose: Pose2D, roi: Roi, width: int, height: int) -> Roi:
     """The tile around a person for the person detection: the visible part, with a margin.
 
     Args:
-        detection: the person.
-        roi: taken where no keypoint lies in the image.
+        pose: of the person.
+        roi: of the person, the result if no keypoint is in the image.
         width, height: px, of the image.
     """
-    points = detection.keypoints[:, :2]
+    points = pose.keypoints[:, :2]
     inside = ((points >= 0) & (points < (width, height))).all(axis=1)
     if not inside.any():
         return roi

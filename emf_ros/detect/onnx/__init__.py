@@ -1,7 +1,8 @@
-"""2D pose models of the user's own in ONNX.
+"""The user's own 2D pose models in ONNX.
 
-- `config`: the YAML file beside a model;
-- `decode`: the outputs of each family of models;
+- `config`: the settings of a model, from the YAML file beside it or from a preset;
+- `network`: one model in onnxruntime;
+- `decode`: the inputs and outputs of each family of models;
 - `detector`: the detector.
 """
 

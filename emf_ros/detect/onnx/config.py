@@ -1,4 +1,4 @@
-"""What stands in the YAML file beside a 2D pose model, and presets for well-known files."""
+"""The settings of a 2D pose model: the YAML file beside it, and presets for well-known models."""
 
 from __future__ import annotations
 
@@ -13,50 +13,56 @@ import yaml
 from ...skeletons import LAYOUTS, Layout, get_layout
 from ..protocol import DetectorError
 
-#: One person in each crop; the others find everyone in a picture.
+#: Decoders of top-down models: one person in each crop.
 TOP_DOWN = ("simcc", "heatmap", "movenet_single")
+#: Decoders of one-stage models: all people in an image.
 ONE_STAGE = ("rtmo", "yolo_pose", "movenet_multi")
+#: Decoders of all models that give keypoints.
 POSE_DECODES = TOP_DOWN + ONE_STAGE
+#: Decoders of models that give bounding boxes.
 BOX_DECODES = ("yolo_boxes", "yolox_boxes", "nms_boxes")
-#: For models that take any size.
-USUAL_SIZE = {
-    # At half of it, people a third as high as the picture are found a fifth less often, and half as
-    # exactly.
+#: Input size (width, height), px, of models that take any size.
+DEFAULT_SIZE = {
+    # At half of this size, people a third of the image tall are detected a fifth less often, with
+    # half the accuracy.
     "movenet_multi": (512, 288),
     **dict.fromkeys(("rtmo", "yolo_pose", "yolo_boxes", "yolox_boxes", "nms_boxes"), (640, 640)),
 }
+#: Data types of a model's input.
 DTYPES = ("float32", "float16", "uint8", "int32")
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """How a picture goes into a network, and how its output is read.
+    """Input and output of a network.
 
     Attributes:
-        decode: the output's form, one of `POSE_DECODES` or `BOX_DECODES`.
+        decode: form of the output, one of `POSE_DECODES` or `BOX_DECODES`.
         layout: of the keypoints; None for boxes.
-        size: (width, height) of the input, px; None: the model says it, or it is `USUAL_SIZE`.
+        size: (width, height) of the input, px; None for the model's own, or else `DEFAULT_SIZE`.
         channels: 'nchw' or 'nhwc'.
-        dtype: one of `DTYPES`; None: the model says it.
+        dtype: one of `DTYPES`; None for the model's own.
         colors: 'rgb' or 'bgr'.
-        mean, std: per channel in the order of `colors`, of values 0..255; the network gets
+        mean, std: of each channel in the order of `colors`, for values 0..255; the network gets
             (value - mean) / std.
-        placement: where a picture of another shape goes, 'center' or 'corner' (top left).
-        fill: value 0..255 of what it does not cover.
-        score_threshold: what scores less is dropped before anything else.
-        nms_iou: of two people whose boxes overlap by more, the better is kept.
-        split: simcc: bins per pixel.
-        padding: top-down: a crop's size over the box's.
-        grid: heatmap: 'corners' where the outermost cells lie on the outermost pixels (UDP),
-            'stride' where each cell lies on the first of its pixels.
-        refine: heatmap: 'gaussian' (the peak of a Gaussian through the neighbours), 'quarter' (a
-            quarter cell to the higher neighbour) or 'none'.
-        class_id: boxes: the class that is a person.
-        boxes: top-down: what finds people; None: one person is looked for in the whole picture,
-            and from then on where it was.
-        model: boxes: the .onnx file.
-        detect_every: boxes: it runs on every n-th image; between, people are looked for where they
-            were in the last one.
+        placement: position of an image of another aspect ratio in the input, 'center' or 'corner'
+            (upper left).
+        fill: value, 0..255, of the pixels outside the image.
+        score_threshold: minimum score of a candidate, 0..1.
+        nms_iou: maximum IoU of the boxes of two people, 0..1; of two that overlap more, the one
+            with the better score is kept.
+        split: for simcc, number of bins per pixel.
+        padding: for top-down models, size of a crop over size of the box.
+        grid: for heatmap, 'corners' if the outermost cells lie on the outermost pixels (UDP),
+            'stride' if each cell lies on the first of its pixels.
+        refine: for heatmap, 'gaussian' (the peak of a Gaussian through the neighbours), 'quarter'
+            (a quarter cell towards the higher neighbour) or 'none'.
+        class_id: for boxes, index of the class of people.
+        boxes: for top-down models, the model that detects people. None for a single person: the
+            crop is the whole image first, and then the person's box in the image before.
+        model: for boxes, the .onnx file.
+        detect_every: for boxes, number of images per run of the model. In the other images the
+            crops follow the people's boxes in the image before.
     """
 
     decode: str
@@ -128,7 +134,7 @@ Read = Callable[[Any], Any]
 
 
 class _Wrong(Exception):
-    """A value that cannot be; the text says what is wanted."""
+    """A value is not valid; the message says which values are."""
 
 
 def _is_number(value: Any) -> bool:
@@ -187,7 +193,7 @@ def _positive_three(value: Any) -> tuple[float, ...]:
 
 
 _INPUT: dict[str, Read] = {
-    "decode": lambda value: value,  # looked at before the others
+    "decode": lambda value: value,  # checked before the others
     "size": _size,
     "channels": _one_of("nchw", "nhwc"),
     "dtype": _one_of(*DTYPES),
@@ -223,10 +229,10 @@ _KEYS: dict[str, dict[str, Read]] = {
 
 
 def _read(values: Any, where: str, decodes: tuple[str, ...]) -> NetworkConfig:
-    """A mapping's values, checked.
+    """Check the values of a mapping.
 
     Raises:
-        DetectorError: names the first that is wrong.
+        DetectorError: a value is not valid; the message names the first one.
     """
     if not isinstance(values, dict):
         raise DetectorError(f"{where} must be a mapping of settings, not {values!r}")
@@ -258,11 +264,10 @@ def _read(values: Any, where: str, decodes: tuple[str, ...]) -> NetworkConfig:
 
 
 def load_config(path: Path) -> NetworkConfig:
-    """The settings of a model: of the YAML file beside it, of the same name, or else the preset for
-    files of its name.
+    """The settings of a model: of the YAML file of the same name beside it, or of a preset.
 
     Raises:
-        DetectorError: there is neither, or a setting is wrong; the message names it.
+        DetectorError: there is neither, or a setting is not valid; the message names it.
     """
     beside = [p for p in (path.with_suffix(".yaml"), path.with_suffix(".yml")) if p.is_file()]
     values: Any
@@ -288,7 +293,7 @@ def load_config(path: Path) -> NetworkConfig:
 
 
 def _read_boxes(boxes: Any, path: Path, where: str) -> NetworkConfig:
-    """The settings of the model that finds people for a top-down one."""
+    """The settings of the model that detects people for a top-down one."""
     if not isinstance(boxes, dict):
         raise DetectorError(f"{where}: boxes must be whole or a mapping with model, not {boxes!r}")
     where = f"{where}, boxes"
