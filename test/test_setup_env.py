@@ -1,0 +1,80 @@
+"""`make env`: its errors, each with the remedy, and that a failed set-up continues."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A copy of the part of the checkout that the set-up itself needs."""
+    folder = tmp_path / "checkout"
+    (folder / "tools").mkdir(parents=True)
+    for file in (ROOT / "tools").glob("*.py"):
+        (folder / "tools" / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def set_up(checkout: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(checkout / "tools" / "setup_env.py"), *options]
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(checkout), **variables}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_foreign_folder_is_not_overwritten(checkout):
+    folder = checkout / ".venv"
+    folder.mkdir()
+    (folder / "precious.txt").write_text("kept")
+    text = refused(set_up(checkout, "--ros", "wheels"))
+    assert "make env did not make it" in text and "make env VENV=" in text
+    assert (folder / "precious.txt").read_text() == "kept"
+
+
+def test_path_with_a_space_is_refused(checkout):
+    text = refused(set_up(checkout, "--ros", "wheels", "--venv", "my venv"))
+    assert "has a space" in text and "move the folder" in text
+    assert not (checkout / "my venv").exists()
+
+
+def test_sourced_ros_that_is_not_there_is_refused(checkout):
+    text = refused(set_up(checkout, "--ros", "sourced"))
+    assert "no ROS 2 is sourced" in text and "setup.bash" in text
+
+
+def test_sourced_ros_of_another_python_is_refused(checkout):
+    variables = {"AMENT_PREFIX_PATH": "/opt/ros/none", "ROS_DISTRO": "none"}
+    text = refused(set_up(checkout, **variables))
+    assert "ROS 2 none is sourced" in text and "cannot import rclpy" in text
+    assert "make env ROS=wheels" in text
+
+
+def test_missing_compiler_is_named_with_its_package(checkout, tmp_path):
+    text = refused(set_up(checkout, "--ros", "wheels", PATH=str(tmp_path)))
+    assert "There is no cc" in text and "apt install build-essential" in text
+    assert not (checkout / ".venv").exists()
+
+
+def test_failed_command_is_quoted_with_a_remedy(checkout):
+    (checkout / "requirements").mkdir()
+    for name in ("core", "train", "mediapipe", "dev", "ros"):
+        (checkout / "requirements" / f"{name}.txt").write_text("")
+    (checkout / "requirements" / "core.txt").write_text("emf-ros-no-such-package==1\n")
+    text = refused(
+        set_up(checkout, "--ros", "wheels", PIP_NO_INDEX="1", PIP_CONFIG_FILE="/dev/null")
+    )
+    assert "No matching distribution found for emf-ros-no-such-package==1" in text
+    assert "Check the network" in text and "Full output:" in text
+    # An interrupted or failed set-up continues: the environment is known as its own.
+    again = refused(
+        set_up(checkout, "--ros", "wheels", PIP_NO_INDEX="1", PIP_CONFIG_FILE="/dev/null")
+    )
+    assert "make env did not make it" not in again and "No matching distribution" in again
