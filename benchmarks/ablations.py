@@ -38,7 +38,7 @@ VARIANTS: dict[str, list[str]] = {
     "with EMF, no dropout": ["lifter.motion.dropout=0"],
     "with EMF, AdamW": ["optimizer=adamw"],
     "with EMF, layer scale 0.1": ["lifter.layer_scale=0.1"],
-    "with EMF, no made-up motion": [
+    "with EMF, no synthetic motion": [
         f"diversity.{name}=0"
         for name in ("limbs", "halves", "keys", "rotations", "lengths", "tilt")
     ],

@@ -1,17 +1,17 @@
-"""Who is who when a real detector looks at people who cross.
+"""Id switches of crossing people, with a real detector.
 
 python benchmarks/crossings.py                    # some five minutes
 python benchmarks/crossings.py --people 5 --rates 10 --save crossing.mp4
 
-The woman of the demo video is cut out, copied, mirrored, dyed and sized, and walks across the
-video's background, at her own pace, from both sides: everybody meets everybody within a second or
-two. The detector, the quality gate and the tracker see every picture, or every third one, as they
-do in a busy node. Unlike in tracking.py nothing about the detections is made up: squares slide from
-one person onto another, and two who overlap are read as one.
+The woman of the demo video is cut out, copied, mirrored, dyed and scaled. The copies walk across
+the video's background from both sides. All of them meet within a second or two. Detector,
+plausibility checks and tracker get every image, or every third one, as in a busy node. In
+tracking.py detections are simulated. Here they are real: ROIs slide from one person to another, and
+poses merge.
 
-Somebody is in sight while half of their own pixels are. A switch is an id other than the person's
-last one: an exchange where somebody else had it before, or else a new one. The figures are per
-minute in which people cross; nobody only walks alone here.
+A person is visible while half of the own pixels are visible. A switch is an id other than the
+person's last one. It is an exchange if another person had that id before, else a new id. The
+figures are per minute of crossing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from detection import FEET_Y, HORIZON_Y, CutOut, demo, paired, stand
+from detection import FEET_Y, HORIZON_Y, CutOut, assigned, demo, stand
 
 from emf_ros.detect.protocol import DetectorError
 from emf_ros.downloads.cache import DownloadError
@@ -32,10 +32,10 @@ from emf_ros.people import PeopleTracker
 from emf_ros.runtime.machine import load, machine
 
 RATE_HZ = 30
-#: The last one starts this much later than the first, frames.
+#: Time between the starts of the first and the last walker, frames.
 STAGGER = 45
-#: Share of somebody's pixels that have to be seen.
-IN_SIGHT = 0.5
+#: Minimum visible share of a visible person's pixels.
+MIN_VISIBLE = 0.5
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Walker:
         start: frame.
         to_the_right: mirrored, as she walks to the left in the video.
         scale: of her size.
-        middle: px, where half of her way is.
+        middle: px, the middle of the way.
         dye: (3,) gain of red, green and blue.
     """
 
@@ -59,21 +59,21 @@ class Walker:
 
 @dataclass
 class Frame:
-    """What there is to see.
+    """An image and the truth.
 
     Attributes:
         picture: (H, W, 3) uint8 RGB.
-        people: keypoints (33, 3) of everyone in it, by number.
-        in_sight: numbers of those who are not covered.
+        people: keypoints (33, 3) of all people, by number.
+        visible: numbers of the visible people.
     """
 
     picture: np.ndarray
     people: dict[int, np.ndarray]
-    in_sight: set[int]
+    visible: set[int]
 
 
 def crossing(cuts: list[CutOut], background: np.ndarray, count: int, seed: int) -> list[Frame]:
-    """So many people who walk through one another."""
+    """Frames of `count` people that cross."""
     random = np.random.default_rng([count, seed])
     width = background.shape[1]
     walkers = [
@@ -103,12 +103,12 @@ def crossing(cuts: list[CutOut], background: np.ndarray, count: int, seed: int) 
                 canvas, cuts[place], walker.scale, x, feet, walker.to_the_right, walker.dye
             )
         people = {number: keypoints for number, (keypoints, _) in drawn.items()}
-        frames.append(Frame(canvas, people, _in_sight(drawn)))
+        frames.append(Frame(canvas, people, _visible(drawn)))
     return frames
 
 
-def _in_sight(drawn: dict[int, tuple[np.ndarray, np.ndarray]]) -> set[int]:
-    """Of people in the order in which they were drawn, those who are not covered."""
+def _visible(drawn: dict[int, tuple[np.ndarray, np.ndarray]]) -> set[int]:
+    """The visible ones of the people, which are in the order of drawing."""
     people = set()
     masks = {number: mask[::4, ::4] for number, (_, mask) in drawn.items()}
     numbers = list(drawn)
@@ -116,30 +116,30 @@ def _in_sight(drawn: dict[int, tuple[np.ndarray, np.ndarray]]) -> set[int]:
         seen = masks[number].copy()
         for nearer in numbers[place + 1 :]:
             seen *= 1 - masks[nearer]
-        if seen.sum() >= IN_SIGHT * masks[number].sum() > 0:
+        if seen.sum() >= MIN_VISIBLE * masks[number].sum() > 0:
             people.add(number)
     return people
 
 
 @dataclass
 class Score:
-    """Counts."""
+    """Counts over scenes."""
 
     seconds: float = 0.0
-    in_sight: int = 0
+    visible: int = 0
     missed: int = 0
-    ghosts: int = 0
+    false_positives: int = 0
     new: int = 0
     exchanged: int = 0
     _last: dict[int, int] = field(default_factory=dict)
     _owner: dict[int, int] = field(default_factory=dict)
 
-    def add(self, ids: dict[int, int], in_sight: set[int], reported: int) -> None:
-        """The ids that those who were found have, by the person's number."""
-        self.in_sight += len(in_sight)
-        self.missed += len(in_sight - set(ids))
-        self.ghosts += reported - len(ids)
-        for number in in_sight & set(ids):
+    def add(self, ids: dict[int, int], visible: set[int], reported: int) -> None:
+        """Add an image: the ids of the detected people, by the person's number."""
+        self.visible += len(visible)
+        self.missed += len(visible - set(ids))
+        self.false_positives += reported - len(ids)
+        for number in visible & set(ids):
             track_id = ids[number]
             if self._last.get(number, track_id) != track_id:
                 if self._owner.get(track_id, number) != number:
@@ -150,19 +150,19 @@ class Score:
             self._owner[track_id] = number
 
     def owner(self, track_id: int) -> int:
-        """Who has this id, by number; -1: nobody."""
+        """The number of the person with this id; -1 without one."""
         number = self._owner.get(track_id, -1)
         return number if self._last.get(number) == track_id else -1
 
     def anew(self) -> None:
-        """Another scene with other people."""
+        """Begin another scene with other people."""
         self._last, self._owner = {}, {}
 
 
 def follow(
     scenes: list[list[Frame]], backend: str, people: int, rate_hz: int, save: Path | None
 ) -> Score:
-    """Detector, gate and tracker on scenes."""
+    """Run detector, plausibility checks and tracker on scenes."""
     score, writer = Score(), None
     for frames in scenes:
         tracker = PeopleTracker.make(backend, "full", people, device="cpu")
@@ -177,9 +177,9 @@ def follow(
                 for k, person in enumerate(tracked)
                 if (owner := score.owner(person.track_id)) in numbers
             ]
-            pairs = paired(tracked, list(frame.people.values()), tracker.layout, before)
+            pairs = assigned(tracked, list(frame.people.values()), tracker.layout, before)
             ids = {numbers[i]: tracked[k].track_id for i, k in pairs}
-            score.add(ids, frame.in_sight, len(tracked))
+            score.add(ids, frame.visible, len(tracked))
             if save:
                 writer = writer or cv2.VideoWriter(
                     str(save), cv2.VideoWriter.fourcc(*"mp4v"), rate_hz, size
@@ -203,13 +203,13 @@ def main() -> int:
     parser.add_argument("--rates", type=int, nargs="+", default=[30, 10])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--backends", nargs="+", default=["blazepose", "mediapipe"])
-    parser.add_argument("--save", type=Path, help="a video of what the last of them found")
+    parser.add_argument("--save", type=Path, help="write a video of the last run")
     options = parser.parse_args()
     try:
         _, everyone, background = demo()
         print(f"{machine()}; {load()}\n")
         print(
-            "| people | Hz | detector | seconds | in sight | missed | ghosts "
+            "| people | Hz | detector | seconds | visible | missed | false positives "
             "| new ids a minute | exchanges a minute |\n" + "|---" * 9 + "|"
         )
         for count in options.people:
@@ -220,8 +220,9 @@ def main() -> int:
                     minutes = score.seconds / 60
                     print(
                         f"| {count} | {rate_hz} | {backend} | {score.seconds:.0f} "
-                        f"| {score.in_sight} | {score.missed / score.in_sight:.3f} "
-                        f"| {score.ghosts / score.in_sight:.3f} | {score.new / minutes:.1f} "
+                        f"| {score.visible} | {score.missed / score.visible:.3f} "
+                        f"| {score.false_positives / score.visible:.3f} "
+                        f"| {score.new / minutes:.1f} "
                         f"| {score.exchanged / minutes:.1f} |",
                         flush=True,
                     )

@@ -1,18 +1,19 @@
-"""How many people each detector finds, how well, and how long it takes.
+"""Recall, error and time of each detector.
 
 python benchmarks/detection.py                        # all cases, some ten minutes
 python benchmarks/detection.py --people 10 --model /models/rtmo-s.onnx
 taskset -c 0 python benchmarks/detection.py           # one core, and one thread, for all
 
-The pseudo-truth is MediaPipe heavy. A clip is either the demo video, or so many of its people, cut
-out by MediaPipe's own masks and stood beside one another before its background, where the truth
-is what heavy finds of each where it really is. Every detector sees each picture in turns, so that
-whatever else the machine does slows down all of them alike.
+The pseudo-truth is MediaPipe heavy. A clip is either the demo video, or a composite: people of the
+video, cut out by MediaPipe's own masks, side by side before its background. Their truth is heavy's
+on the original image. All detectors take turns on each image, so that other load of the machine
+slows them down alike.
 
-A person is found where the median distance of the twelve joints of the body is under `PAIRED` of
-its height; a detection that is nobody's, or somebody's second, is a ghost. On the demo itself
-ghosts are not counted: nearly all are its people where heavy misses them. Ratios are of the median
-times; the first pictures of a run, which fill caches and start threads, are not timed.
+A person is detected if the median distance of the twelve joints of the body is under
+`MAX_DISTANCE` of the height. Any other detection, and a second one of a person, is a false
+positive. On the demo itself false positives are not counted: nearly all are people that heavy
+misses. Ratios are of the median times. The first images of a run fill caches and start threads, and
+are not timed.
 """
 
 from __future__ import annotations
@@ -42,19 +43,23 @@ from emf_ros.types import Pose2D
 SIZES = ((1768, 994), (640, 360))
 RATE_HZ = 30.0
 MIN_SCORE = 0.4
-#: A detection is somebody's up to this share of their height.
-PAIRED = 0.2
+#: Maximum median distance of a person's detection, as a share of the height.
+MAX_DISTANCE = 0.2
 UNTIMED = 5
 BODY = body_joints(BLAZEPOSE33)
 HIPS = [BLAZEPOSE33.index("left_hip"), BLAZEPOSE33.index("right_hip")]
-#: Where the demo's people are whole and well seen: frames, and where their middle is left, right.
+#: Where the demo's people are wholly visible: first and last frame, left and right limit of the
+#: middle of the body, px.
 SOURCES = {"man": (20, 160, 300, 800), "woman": (66, 180, 180, 1500)}
-#: By the number of people in a composite: their sizes, front and back.
+#: By the number of people in a composite: their sizes, nearer and farther.
 SCALES = {0: (1.0, 1.0), 1: (1.0, 1.0), 2: (1.0, 1.0), 5: (0.85, 0.85), 10: (0.65, 0.5)}
-FEET_Y, HORIZON_Y = 930.0, 560.0  # px, of who is as large as in the video, and of who is far away
+#: Row of the feet of a person of the size in the video, px.
+FEET_Y = 930.0
+#: Row of the horizon, px.
+HORIZON_Y = 560.0
 FRAMES = 90
-#: Where there is nobody, and whatever is found is a ghost.
-LOOKED_FOR = 5
+#: Maximum number of people that detectors report on the empty background.
+MAX_PEOPLE_ON_BACKGROUND = 5
 
 BACKENDS = (
     ("blazepose", "lite"),
@@ -68,7 +73,7 @@ BACKENDS = (
 
 @dataclass
 class Clip:
-    """Pictures, and who is in them.
+    """Images with the true keypoints.
 
     Attributes:
         frames: (H, W, 3) uint8 RGB each.
@@ -159,8 +164,8 @@ def demo() -> tuple[Clip, dict[str, list[CutOut]], np.ndarray]:
                     people[name].append(_cut_out(frame, mask, detection.keypoints, low, high))
         if index % 10 == 0:
             around = np.max(masks, axis=0) if masks else np.zeros((height, width), np.float32)
-            hidden = cv2.dilate(around, np.ones((41, 41), np.uint8)) > 0.1
-            empty.append(np.where(hidden[..., None], np.nan, frame.astype(np.float32)))
+            near_person = cv2.dilate(around, np.ones((41, 41), np.uint8)) > 0.1
+            empty.append(np.where(near_person[..., None], np.nan, frame.astype(np.float32)))
     landmarker.close()
     background = np.nan_to_num(np.nanmedian(empty, axis=0), nan=128).astype(np.uint8)
     return Clip(frames, truth), people, background
@@ -182,7 +187,7 @@ def _cut_out(
 
 
 def composite(people: dict[str, list[CutOut]], background: np.ndarray, count: int) -> Clip:
-    """So many of them beside one another, each walking on the spot and swaying a little."""
+    """A clip of `count` people side by side, each walking on the spot and swaying a little."""
     random = np.random.default_rng(count)
     height, width = background.shape[:2]
     starts = random.integers(0, 1000, count)
@@ -242,17 +247,20 @@ def stand(
     return keypoints, alpha
 
 
-def paired(
+def assigned(
     detections: list[Pose2D],
     truth: list[np.ndarray],
     layout: Layout,
     before: Collection[tuple[int, int]] = (),
 ) -> dict[tuple[int, int], np.ndarray]:
-    """Who is whose: the distances of the body's joints (12,), as shares of the height, by the
-    numbers of the person and of the detection.
+    """Assign detections to people.
 
-    Pairs of the picture `before` go on while they are near enough, as CLEAR MOT has it (Bernardin,
+    Pairs of the image `before` are kept while they are near enough, as in CLEAR MOT (Bernardin,
     Stiefelhagen, 2008).
+
+    Returns:
+        The distances of the body's joints (12,), as shares of the height, by the numbers of the
+        person and of the detection.
     """
     mine = [layout.index(BLAZEPOSE33.joints[j]) for j in BODY]
     apart = np.full((len(truth), len(detections), len(BODY)), np.inf)
@@ -261,7 +269,7 @@ def paired(
         for k, detection in enumerate(detections):
             offset = detection.keypoints[mine, :2] - person[BODY, :2]
             apart[i, k] = np.linalg.norm(offset, axis=1) / tall
-    near = 1 - np.median(apart, axis=2) / PAIRED
+    near = 1 - np.median(apart, axis=2) / MAX_DISTANCE
     near = np.maximum(near, 0.0)
     for pair in before:
         near[pair] += len(truth) * (near[pair] > 0)
@@ -277,23 +285,23 @@ class Figures:
     people: int = 0
     found: int = 0
     late: list[int] = field(default_factory=lambda: [0, 0])
-    ghosts: int = 0
+    false_positives: int = 0
     distances: list[np.ndarray] = field(default_factory=list)
 
     def add(
         self, detections: list[Pose2D], truth: list[np.ndarray], layout: Layout, is_late: bool
     ) -> None:
-        """What was found of who is there in one picture; one of the last second is late."""
-        pairs = paired(detections, truth, layout)
+        """Add the detections of one image; `is_late`: it is of the last second."""
+        pairs = assigned(detections, truth, layout)
         self.people += len(truth)
         self.found += len(pairs)
         if is_late:
             self.late[0] += len(pairs)
             self.late[1] += len(truth)
-        self.ghosts += len(detections) - len(pairs)
+        self.false_positives += len(detections) - len(pairs)
         self.distances += pairs.values()
 
-    def row(self, case: str, name: str, reference_ms: float, with_ghosts: bool) -> str:
+    def row(self, case: str, name: str, reference_ms: float, with_false_positives: bool) -> str:
         p50, p95 = np.percentile(self.ms, (50, 95))
         recall = f"{self.found / self.people:.3f}" if self.people else "-"
         if self.late[1]:
@@ -307,13 +315,13 @@ class Figures:
         )
         return (
             f"| {case} | {name} | {p50:.1f} / {p95:.1f} | {p50 / reference_ms:.2f} "
-            f"| {recall} | {self.ghosts if with_ghosts else '-'} | {error} |"
+            f"| {recall} | {self.false_positives if with_false_positives else '-'} | {error} |"
         )
 
 
 HEADER = (
     "| pictures | detector | ms p50 / p95 | to mediapipe full | recall, in the last second "
-    "| ghosts | error, % of the height, p50 / p90 |\n|---|---|---|---|---|---|---|"
+    "| false positives | error, % of the height, p50 / p90 |\n|---|---|---|---|---|---|---|"
 )
 
 
@@ -362,8 +370,12 @@ def main() -> int:
     options = parser.parse_args()
     try:
         video, people, background = demo()
-        clips = [("the demo", 2, video), ("the demo, 8 looked for", 8, video)] + [
-            (f"{count} people", count or LOOKED_FOR, composite(people, background, count))
+        clips = [("the demo", 2, video), ("the demo, max_people 8", 8, video)] + [
+            (
+                f"{count} people",
+                count or MAX_PEOPLE_ON_BACKGROUND,
+                composite(people, background, count),
+            )
             for count in options.people
         ]
         print(f"{machine()}; {load()}\n\n{HEADER}")

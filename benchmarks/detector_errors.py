@@ -54,7 +54,7 @@ class Condition:
         spoil: (H, W, 3) uint8 and a random generator -> the same size; None leaves it.
         scale: of the resolution.
         window: left, top, right and bottom of what is cut out, in shares of the picture.
-        people: how many are looked for; MediaPipe smooths over time where it is one.
+        people: maximum number of people; MediaPipe smooths over time with 1.
         mirrored: left and right exchanged, and back in the result.
     """
 
@@ -143,7 +143,7 @@ def pictures(video: Path, condition: Condition) -> Iterator[tuple[np.ndarray, np
 
 
 def detect(video: Path, variant: str, condition: Condition, rate_hz: float) -> np.ndarray:
-    """(F, people, 33, 3): px of the original video and score; NaN where nobody was found."""
+    """(F, people, 33, 3): px of the original video and score; NaN without a detection."""
     detector: Detector = make_detector("mediapipe", variant, condition.people, MIN_SCORE)
     frames = []
     for index, (picture, corner) in enumerate(pictures(video, condition)):
@@ -186,9 +186,9 @@ MIRROR = [POINTS.index(BLAZEPOSE33.joints[BLAZEPOSE33.mirror[row]]) for row in R
 KINDS = ("nose", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 KIND_OF = np.array([p.split("_")[-1] for p in POINTS])
 
-#: A detection this far from a reference, in shares of its size, is of someone else.
+#: Minimum distance of another person's detection from a reference, as a share of its size.
 SAME_PERSON = 0.3
-#: Where the reference's two halves differ by more, it is not used.
+#: Maximum difference of the reference's two halves; with more it is not used.
 UNSURE = 0.06
 #: Shorter tracks are no reference, frames.
 SHORTEST_TRACK = 45
@@ -689,7 +689,7 @@ def real_strips(found: dict[str, np.ndarray], truth: Reference) -> list[Strip]:
 def model_strips(mocap: Path, rate_hz: float, spreads: list[float], seed: int) -> list[Strip]:
     filmed = windows_of_motion(mocap, 40 * len(spreads), STRIP_FRAMES, rate_hz)
     generator = torch.Generator().manual_seed(seed)
-    # Of people who are whole in the picture and move, as those in the video do.
+    # Of people that are whole in the image and move, as those in the video do.
     rays = filmed.joints[..., :2] / filmed.joints[..., 2:].clamp(min=0.05)
     half = torch.stack([filmed.half_width, filmed.half_height], -1)[:, None, None]
     inside = (rays.abs() < half).all(-1).float().mean(dim=(1, 2))
@@ -762,7 +762,7 @@ def draw_strips(columns: list[list[Strip]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--video", type=Path, help="of people who move; default: the demo's")
+    parser.add_argument("--video", type=Path, help="video of moving people; default: the demo's")
     parser.add_argument("--cache", type=Path, help="folder for what the detector finds")
     parser.add_argument("--mocap", type=Path, help="folder of motion capture: adds the noise model")
     parser.add_argument(

@@ -88,7 +88,7 @@ def demo_keypoints() -> Recording:
 
 
 def messages(recording: Recording, people: int) -> list[bytes]:
-    """What a detector would publish, serialized: the person who is there longest, so many times
+    """The serialized message of a detector: the person with the longest track, several times
     beside each other, forwards and backwards."""
     ids, rows = np.unique(recording.track_id, return_counts=True)
     keypoints = recording.keypoints_2d[recording.track_id == ids[np.argmax(rows)]]

@@ -49,7 +49,7 @@ STAGES = (
 
 @dataclass
 class Clip:
-    """What is played: a video, at so many images a second, with so many people in it."""
+    """A video, its rate in images a second, and the number of people in it."""
 
     path: Path
     rate_hz: float
@@ -224,7 +224,7 @@ def main() -> int:
         nargs="*",
         type=float,
         default=(1.0, 3.0),
-        help="the demo video at so many times its rate",
+        help="multiples of its rate at which the demo video is played",
     )
     parser.add_argument("--rate-seconds", type=float, default=30.0)
     parser.add_argument("--idle-seconds", type=float, default=20.0, help="0: not measured")

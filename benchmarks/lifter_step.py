@@ -40,7 +40,7 @@ def walking(people: int, index: int) -> list[Pose2D]:
 
 
 def steps_ms(engine: Engine, people: int, count: int) -> np.ndarray:
-    """(count,) what the first so many steps take, ms."""
+    """(count,) times of the first `count` steps, ms."""
     pipeline = LiftPipeline(engine, PipelineConfig(max_people=people))
     pipeline.set_camera(CAMERA)
     times = []

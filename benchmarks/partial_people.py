@@ -1,4 +1,4 @@
-"""People of whom the camera sees a part: errors, and whether the stated spreads match them.
+"""People that are visible in part: errors, and whether the stated spreads match them.
 
 python benchmarks/partial_people.py --mocap DIR [--weights FILE] [--people 300]
 
@@ -9,7 +9,7 @@ only the edges of the picture remove anything: the camera is 0.5 to 1 m away fro
 
 Columns of the root: median relative error of the distance, its bias, share of the people with a
 root, share of the errors along the ray within one stated standard deviation, and share of the
-people whose error is over 15 % and over twice the stated standard deviation.
+people with an error over 15 % and over twice the stated standard deviation.
 
 Columns of the joints: mean number per person, MPJPE relative to the pelvis, median stated standard
 deviation, and share of the errors along an axis within it.
@@ -83,12 +83,12 @@ def partly(
     rays: np.ndarray, scores: np.ndarray, seen: tuple[str, ...], guessed: bool, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rays and scores of which only the joints named in `seen` are left."""
-    hidden = np.array([j not in seen for j in H36M17.joints])
-    scores = np.where(hidden, GUESS_SCORE if guessed else 0.0, scores)
+    missing = np.array([j not in seen for j in H36M17.joints])
+    scores = np.where(missing, GUESS_SCORE if guessed else 0.0, scores)
     size = np.linalg.norm(np.ptp(rays, axis=2), axis=-1)[:, :, None, None]
     # The errors of guesses hardly change from picture to picture.
     error = np.random.default_rng(seed).normal(scale=GUESS_ERROR, size=(len(rays), 1, 17, 2))
-    return np.where(hidden[:, None], rays + size * error, rays), scores
+    return np.where(missing[:, None], rays + size * error, rays), scores
 
 
 def lifted(engine: Engine, rays: np.ndarray, scores: np.ndarray) -> list:

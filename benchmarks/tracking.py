@@ -1,23 +1,22 @@
-"""Who is who: id switches on the demo video, and on composites of its two people who cross.
+"""Id switches on the demo video, and on composites in which its two people cross.
 
 python benchmarks/tracking.py                                  # all of it, some ten minutes
 python benchmarks/tracking.py --people 5 --rates 10 --seeds 1
 
-The detector runs once; what it finds is kept in a file. A composite shows copies of the two real
-people, mirrored, shifted in time, moved and sized by their distance, for --seconds at irregular
-stamps. Whoever is behind others loses the keypoints that they cover, and is not found at all where
-they cover most; on top come jitter, people who are missed, found with a low score or with left and
-right exchanged, and ghosts of a frame or two. The pictures, for the colours, are pasted from the
-video's own, each person's clothes dyed differently.
+The detector runs once, and a file keeps its detections. A composite shows copies of the two real
+people, mirrored, shifted in time, moved, and scaled by their distance, for --seconds at irregular
+stamps. An occluded person loses the occluded keypoints, and with most of them occluded the whole
+detection. The simulated detector adds jitter, missed people, low scores, left/right swaps, and
+false positives of a frame or two. The images, for the appearance, are pasted from the video, each
+person dyed differently.
 
-Returns, switches and breaks are counted by the minute. A return is somebody who was covered for a
-quarter of a second and is in sight again. A switch is an id other than the person's last one, where
-who was out of the picture for longer than a second is somebody new: to a new id, or, which is
-worse, to one that was another person's last (an exchange; also a newcomer's first id counts). A
-break is somebody in sight who is not reported for a while. MOTA is 1 - (missed + ghosts + switches)
-/ (people in sight), with those who are covered not in sight; IDF1 the share of all that is reported
-under each person's one best id (Ristani et al., 2016). People whom the made-up detector misses
-count against both.
+Reappearances, switches and breaks are counted per minute. A reappearance follows an occlusion of at
+least a quarter of a second. A switch is an id other than the person's last one. A person that was
+out of the image for longer than a second is a new person. A switch is to a new id, or to an id
+that was another person's last one (an exchange). A newcomer with such an id is an exchange, too. A
+break is a time without a report of a visible person. MOTA is 1 - (missed + false positives +
+switches) / (visible people). IDF1 is the share of all reports that have each person's one best id
+(Ristani et al., 2016). People that the simulated detector misses count against both.
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ from emf_ros.downloads.videos import ensure_demo_video
 from emf_ros.geometry.boxes import person_boxes
 from emf_ros.io.video import frames_of, open_source
 from emf_ros.people import PeopleTracker
+from emf_ros.reasons import Reason
 from emf_ros.runtime.machine import load, machine
 from emf_ros.skeletons import BLAZEPOSE33
 from emf_ros.track import Tracker
@@ -48,7 +48,7 @@ CACHE = Path(tempfile.gettempdir()) / "emf_ros_bench_tracking.npz"
 NANOSECONDS = 1_000_000_000
 RATE_HZ = 30.0
 SIZE = (1768, 994)
-#: The pictures are half as large as the video's.
+#: Size of the images over that of the video.
 SHRUNK = 0.5
 
 #: Where the middles of the demo's people are: frame, x, y. The man jumps off his roof.
@@ -67,18 +67,18 @@ PATHS = {
         ]
     ),
 }
-#: The middle of a detection is no farther than this, px, from that of the person it shows.
+#: Maximum distance of a detection's middle from that of the person, px.
 NEAR = 90.0
-#: The frames in which each is found well, for the composites.
+#: First and last frame with good detections of each person, for the composites.
 SOURCES = {"man": (20, 165), "woman": (62, 192)}
 
 TRUNK = [
     BLAZEPOSE33.index(f"{side}_{j}") for side in ("left", "right") for j in ("shoulder", "hip")
 ]
-#: Who walks back slows down before: time from full speed one way to full speed the other way, s.
+#: Time of a turn, from full speed one way to full speed the other way, s.
 TURN_S = 1.0
-#: Who was covered for longer than this, s, counts as coming back.
-HIDDEN_S = 0.25
+#: Minimum time of an occlusion before a reappearance, s.
+MIN_OCCLUSION_S = 0.25
 BODY = TRUNK + [
     BLAZEPOSE33.index(f"{side}_{j}")
     for side in ("left", "right")
@@ -90,9 +90,9 @@ BODY = TRUNK + [
 
 
 def demo_detections() -> list[list[Pose2D]]:
-    """Per frame; out of a file from the second time on."""
+    """The detections of each frame; from a file if it exists."""
     if not CACHE.is_file():
-        print(f"finding keypoints, once; kept in {CACHE}", flush=True)
+        print(f"detecting keypoints, once; kept in {CACHE}", flush=True)
         detector = make_detector("mediapipe", "full", 2, 0.2)
         rows = []
         for index, seconds, picture in frames_of(open_source(str(ensure_demo_video()))):
@@ -117,7 +117,7 @@ def middle(keypoints: np.ndarray) -> np.ndarray:
 
 
 def labelled(found: list[list[Pose2D]]) -> Iterator[dict[str, Pose2D]]:
-    """Per frame, whom the detections show; ghosts are nobody, and neither are doubles."""
+    """Per frame the detection of each person, without false positives and duplicates."""
     for frame, detections in enumerate(found):
         people = {}
         for name, path in PATHS.items():
@@ -235,12 +235,12 @@ class Actor:
 
 
 def cast(sources: dict[str, Source], count: int, random: np.random.Generator) -> list[Actor]:
-    """Walkers both ways and, one in four, people who stay where they are."""
+    """Walkers both ways and, one in four, people that do not walk."""
     actors = []
     for number in range(count):
         source = sources["man" if number % 4 == 3 else "woman"]
         feet = random.uniform(760, 960)
-        # A plane floor: who stands lower in the picture is nearer.
+        # A plane floor: people lower in the image are nearer.
         scale = feet / 860 * random.uniform(0.92, 1.08)
         scale *= 1.0 if source is sources["woman"] else 1.2
         across = (
@@ -264,27 +264,27 @@ def cast(sources: dict[str, Source], count: int, random: np.random.Generator) ->
 
 @dataclass
 class Frame:
-    """What one picture of a composite shows.
+    """One image of a composite.
 
     Attributes:
-        stamp_ns: of it.
-        detections: what the made-up detector finds.
-        whom: the person's number per detection, -1 for ghosts; who comes into the picture again as
-            somebody new has the old number and a multiple of the number of people.
-        visible: numbers of the people that can be seen.
-        image: (h, w, 3) RGB, `SHRUNK`; None where no one asked.
+        stamp_ns: of the image.
+        detections: of the simulated detector.
+        persons: the person's number per detection, -1 for a false positive. A person that comes
+            back as a new one has the old number plus a multiple of the number of people.
+        visible: numbers of the visible people.
+        image: (h, w, 3) RGB, `SHRUNK`; None without images.
     """
 
     stamp_ns: int
     detections: list[Pose2D]
-    whom: list[int]
+    persons: list[int]
     visible: set[int]
     image: np.ndarray | None
 
 
 @dataclass
 class Scene:
-    """A composite of so many people at so many pictures a second."""
+    """A composite of `people` people at `rate_hz` images a second."""
 
     sources: dict[str, Source]
     people: int
@@ -293,7 +293,8 @@ class Scene:
     seed: int
     random: np.random.Generator = field(init=False)
 
-    #: Of the joints of the body that others cover: not found any more; found with those as guesses.
+    #: Occluded share of the body's joints: at which there is no detection; at which the occluded
+    #: keypoints are guesses.
     COVERED, TOUCHED = 0.6, 0.2
 
     def __post_init__(self) -> None:
@@ -306,13 +307,13 @@ class Scene:
         actors.sort(key=lambda actor: -actor.offset[1])
         last_in = [-np.inf] * len(actors)
         number = list(range(len(actors)))
-        ghosts: list[Pose2D] = []
+        false_positives: list[Pose2D] = []
         for index in range(int(self.seconds * self.rate_hz)):
             if random.random() < 0.1:
                 continue
             seconds = (index + random.uniform(-0.15, 0.15)) / self.rate_hz
             shown = [actor.at(seconds) for actor in actors]
-            detections, whom, visible = [], [], set()
+            detections, persons, visible = [], [], set()
             fronts: list[np.ndarray] = []
             for i, (pose, _, _) in enumerate(shown):
                 inside = ((pose[BODY, :2] >= 0) & (pose[BODY, :2] < SIZE)).all(axis=1).mean()
@@ -339,15 +340,15 @@ class Scene:
                 found = self._found(pose, covered if share > self.TOUCHED else None)
                 if found is not None:
                     detections.append(found)
-                    whom.append(number[i])
-            ghosts = [g for g in ghosts if random.random() < 0.3]
+                    persons.append(number[i])
+            false_positives = [g for g in false_positives if random.random() < 0.3]
             if random.random() < 0.02:
                 pose = shown[random.integers(len(shown))][0].copy()
                 pose[:, :2] += random.normal(0, 200, 2)
-                ghosts.append(Pose2D(pose, float(random.uniform(0.4, 0.7))))
-            order = random.permutation(len(detections) + len(ghosts))
-            everything = detections + ghosts
-            numbers = whom + [-1] * len(ghosts)
+                false_positives.append(Pose2D(pose, float(random.uniform(0.4, 0.7))))
+            order = random.permutation(len(detections) + len(false_positives))
+            everything = detections + false_positives
+            numbers = persons + [-1] * len(false_positives)
             yield Frame(
                 round((10 + seconds) * NANOSECONDS),
                 [everything[i] for i in order],
@@ -398,15 +399,15 @@ def shrunk(detection: Pose2D) -> Pose2D:
 
 
 class Score:
-    """Counts over one scene of so many people."""
+    """Counts over one scene of `people` people."""
 
     def __init__(self, people: int) -> None:
         self.people = people
-        self.visible = self.missed = self.ghosts = self.breaks = self.returns = 0
+        self.visible = self.missed = self.false_positives = self.breaks = self.reappearances = 0
         self.to_new = self.exchanges = 0
         self.seconds: list[float] = []
         self._ids: dict[int, int] = {}
-        self._whose: dict[int, int] = {}
+        self._owner: dict[int, int] = {}
         self._there: dict[int, bool] = {}
         self._seen: dict[int, tuple[int, int]] = {}
         self._frames = 0
@@ -415,27 +416,27 @@ class Score:
         self.first_ns = self.last_ns = -1
 
     def add(self, frame: Frame, found: list[tuple[int, Pose2D]]) -> None:
-        whom = {id(d): w for d, w in zip(frame.detections, frame.whom, strict=True)}
-        ids = {whom[id(d)]: number for number, d in found}
+        persons = {id(d): w for d, w in zip(frame.detections, frame.persons, strict=True)}
+        ids = {persons[id(d)]: number for number, d in found}
         self._reported += len(found)
-        self.ghosts += sum(whom[id(d)] < 0 for _, d in found)
+        self.false_positives += sum(persons[id(d)] < 0 for _, d in found)
         self.visible += len(frame.visible)
         for person in frame.visible:
             number, stamp_ns = self._seen.get(person, (self._frames, frame.stamp_ns))
-            hidden_s = (frame.stamp_ns - stamp_ns) / NANOSECONDS
-            self.returns += hidden_s > HIDDEN_S and self._frames - number > 1
+            occluded_s = (frame.stamp_ns - stamp_ns) / NANOSECONDS
+            self.reappearances += occluded_s > MIN_OCCLUSION_S and self._frames - number > 1
             self._seen[person] = self._frames, frame.stamp_ns
             if person not in ids:
                 self.missed += 1
                 self._there[person] = False
                 continue
             # Of numbers that are equal but for multiples of the people, all are one.
-            owner = self._whose.get(ids[person], person)
+            owner = self._owner.get(ids[person], person)
             if (owner - person) % self.people:
                 self.exchanges += 1
             elif self._ids.get(person, ids[person]) != ids[person]:
                 self.to_new += 1
-            self._whose[ids[person]] = person
+            self._owner[ids[person]] = person
             self.breaks += not self._there.get(person, True) and person in self._ids
             self._ids[person], self._there[person] = ids[person], True
             self._both[person, ids[person]] += 1
@@ -450,7 +451,9 @@ class Score:
 
     @property
     def mota(self) -> float:
-        return 1 - (self.missed + self.ghosts + self.to_new + self.exchanges) / self.visible
+        return (
+            1 - (self.missed + self.false_positives + self.to_new + self.exchanges) / self.visible
+        )
 
     @property
     def idf1(self) -> float:
@@ -463,9 +466,9 @@ class Score:
 def measure(scene: Scene, tracker: Tracker, with_images: bool, least_score: float) -> Score:
     score = Score(scene.people)
     for frame in scene.frames(with_images):
-        kept = [(shrunk(d), w) for d, w in zip(frame.detections, frame.whom, strict=True)]
+        kept = [(shrunk(d), w) for d, w in zip(frame.detections, frame.persons, strict=True)]
         kept = [(d, w) for d, w in kept if d.score >= least_score]
-        frame.detections, frame.whom = [d for d, _ in kept], [w for _, w in kept]
+        frame.detections, frame.persons = [d for d, _ in kept], [w for _, w in kept]
         begin = time.process_time()
         if with_images:
             found = tracker.update(frame.detections, frame.stamp_ns, frame.image)
@@ -477,7 +480,7 @@ def measure(scene: Scene, tracker: Tracker, with_images: bool, least_score: floa
 
 
 HEADER = (
-    "| people | Hz | | returns | to new ids | exchanges | breaks | MOTA | IDF1 "
+    "| people | Hz | | reappearances | to new ids | exchanges | breaks | MOTA | IDF1 "
     "| CPU ms, median, 99 % |\n"
     "|---|---|---|---|---|---|---|---|---|---|"
 )
@@ -487,7 +490,7 @@ def row(people: int, rate: float, name: str, scores: list[Score]) -> str:
     minutes = sum(s.minutes for s in scores)
     times = 1000 * np.concatenate([s.seconds for s in scores])
     return (
-        f"| {people} | {rate:g} | {name} | {sum(s.returns for s in scores) / minutes:.0f} "
+        f"| {people} | {rate:g} | {name} | {sum(s.reappearances for s in scores) / minutes:.0f} "
         f"| {sum(s.to_new for s in scores) / minutes:.1f} "
         f"| {sum(s.exchanges for s in scores) / minutes:.1f} "
         f"| {sum(s.breaks for s in scores) / minutes:.1f} "
@@ -499,17 +502,18 @@ def row(people: int, rate: float, name: str, scores: list[Score]) -> str:
 def demo(found: list[list[Pose2D]], pictures: list[np.ndarray] | None) -> str:
     """The ids that each of the demo's people had, with their numbers of frames."""
     tracker = PeopleTracker(BLAZEPOSE33)
-    ids: dict[str, Counter[int]] = {name: Counter() for name in (*PATHS, "nobody")}
+    ids: dict[str, Counter[int]] = {name: Counter() for name in (*PATHS, "false positives")}
     for index, (detections, people) in enumerate(zip(found, labelled(found), strict=True)):
         names = {id(d): name for name, d in people.items()}
         stamp_ns = round(index / RATE_HZ * NANOSECONDS)
-        pairs = [(shrunk(d), names.get(id(d), "nobody")) for d in detections]
+        pairs = [(shrunk(d), names.get(id(d), "false positives")) for d in detections]
         image = pictures[index] if pictures else None
         size = (round(SIZE[0] * SHRUNK), round(SIZE[1] * SHRUNK))
         for d in tracker.update_keypoints([d for d, _ in pairs], size, stamp_ns, image):
             ids[next(n for other, n in pairs if other.keypoints is d.keypoints)][d.track_id] += 1
     out = "; ".join(f"{name}: {dict(c)}" for name, c in ids.items())
-    return f"{out}; refused: {dict(tracker.counts)}"
+    counts = {Reason(key).value: count for key, count in tracker.counts.items()}
+    return f"{out}; rejected: {counts}"
 
 
 def main() -> None:
@@ -524,14 +528,14 @@ def main() -> None:
     people = list(labelled(found))
     print(f"{machine()}; {load()}\n")
     print("ids on the demo, with their numbers of frames")
-    print("  without colours  ", demo(found, None))
-    print("  with colours     ", demo(found, pictures))
+    print("  keypoints alone  ", demo(found, None))
+    print("  with appearance  ", demo(found, pictures))
     print()
     sources = {name: Source(name, people, pictures) for name in SOURCES}
     print(HEADER)
     for count in args.people:
         for rate in args.rates:
-            for name, with_images in (("keypoints", False), ("with colours", True)):
+            for name, with_images in (("keypoints", False), ("with appearance", True)):
                 scores = [
                     measure(
                         Scene(sources, count, rate, args.seconds, seed), Tracker(), with_images, 0.2

@@ -1,21 +1,21 @@
-"""Things that are taken for people, and people who are taken for things.
+"""False positives of the detectors, and people that verification rejects.
 
-python benchmarks/ghosts.py PICTURES [--objects CUTOUTS]
+python benchmarks/false_positives.py PICTURES [--objects CUTOUTS]
 
-PICTURES is a folder of photographs without people; each is shown for two seconds, as from a camera
-held in a hand. CUTOUTS is a folder of objects with an alpha channel (PNG), ten of which are put
-before one of the pictures. The figures in docs/experiments/detection.md are
-of Debian's wallpapers and stamps:
+PICTURES is a folder of photographs without people. Each is shown for two seconds, as from a
+hand-held camera. CUTOUTS is a folder of objects with an alpha channel (PNG). Ten of them are drawn
+over one of the photographs. The figures in docs/experiments/detection.md are of Debian's wallpapers
+and stamps:
 
     apt-get download gnome-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 \\
         mate-backgrounds plasma-workspace-wallpapers ukui-wallpapers tuxpaint-stamps-default
     for package in *.deb; do dpkg -x $package debian; done
-    python benchmarks/ghosts.py debian/usr/share/backgrounds debian/usr/share/wallpapers \\
+    python benchmarks/false_positives.py debian/usr/share/backgrounds debian/usr/share/wallpapers \\
         --objects debian/usr/share/tuxpaint/stamps/{animals,food,household,plants,town,vehicles}
 
-The people are the demo video's, one by one, each as they are and cut off, hidden, small or spoilt;
-they are to be found within five pictures. Their true places are what the detector finds in the
-whole video.
+The people are those of the demo video, one by one: unchanged, truncated, occluded, small or
+degraded. Each has to be detected within five images. The true keypoints are those that the detector
+reports in the whole video.
 """
 
 from __future__ import annotations
@@ -43,23 +43,24 @@ from emf_ros.track import WEAK
 from emf_ros.types import Pose2D
 
 FRAME_NS = 33_333_333
-#: Pictures that each scene is shown for.
+#: Number of images for which each scene is shown.
 SHOWN = 60
-#: A longer side, px.
+#: Longer side of an image, px.
 SIDE = 1280
+#: Number of objects in a scene.
 OBJECTS = 10
-#: Pictures within which a person is to be found.
+#: Maximum number of images until a person is detected.
 SOON = 5
-#: Two keypoints at a distance of less than this, as a share of the person's size, are one.
+#: Maximum distance of equal keypoints, as a share of the person's size.
 SAME = 0.1
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A detector to be tried.
+    """A detector under test.
 
     Attributes:
-        name, variant: of it.
+        name, variant: of the detector.
         checked: whether verification rejects false positives.
     """
 
@@ -83,7 +84,7 @@ class Backend:
 
 
 def photographs(folders: Sequence[Path]) -> Iterator[np.ndarray]:
-    """RGB pictures, one of each folder that holds the same one in many sizes."""
+    """RGB images; one of each folder that holds one image in many sizes."""
     seen = set()
     for folder in folders:
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
@@ -100,7 +101,7 @@ def photographs(folders: Sequence[Path]) -> Iterator[np.ndarray]:
 def scenes(
     pictures: Sequence[np.ndarray], folders: Sequence[Path], count: int, seed: int
 ) -> Iterator[np.ndarray]:
-    """Pictures with objects before them."""
+    """Images with objects drawn over them."""
     generator = np.random.default_rng(seed)
     paths = sorted(p for folder in folders for p in folder.rglob("*.png"))
     for _ in range(count):
@@ -121,8 +122,8 @@ def scenes(
         yield scene
 
 
-def in_a_hand(picture: np.ndarray, count: int) -> Iterator[np.ndarray]:
-    """The picture from a camera that moves a little, with noise."""
+def hand_held(picture: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """The image as a hand-held camera shows it, with noise."""
     generator = np.random.default_rng(0)
     height, width = picture.shape[:2]
     for index in range(count):
@@ -133,12 +134,12 @@ def in_a_hand(picture: np.ndarray, count: int) -> Iterator[np.ndarray]:
         yield (moved + noise).clip(0, 255).astype(np.uint8)
 
 
-def ghosts_in(picture: np.ndarray, backend: Backend) -> list[int]:
-    """How many are reported in each picture that is shown of it."""
+def false_positives_in(picture: np.ndarray, backend: Backend) -> list[int]:
+    """The number of reported people in each shown image."""
     detector = backend.make()
     tracker = PeopleTracker(detector.layout, detector)
     counts = []
-    for index, shown in enumerate(in_a_hand(picture, SHOWN)):
+    for index, shown in enumerate(hand_held(picture, SHOWN)):
         counts.append(len(tracker.update(shown, index * FRAME_NS)))
     tracker.close()
     return counts
@@ -146,7 +147,7 @@ def ghosts_in(picture: np.ndarray, backend: Backend) -> list[int]:
 
 def no_people(title: str, pictures: Sequence[np.ndarray], backends: Sequence[Backend]) -> None:
     for backend in backends:
-        counts = np.array([ghosts_in(picture, backend) for picture in pictures])
+        counts = np.array([false_positives_in(picture, backend) for picture in pictures])
         print(
             f"| {title} | {backend} | {(counts.max(axis=1) > 0).sum()} of {len(counts)} "
             f"| {100 * counts.sum() / counts.size:.1f} |",
@@ -158,7 +159,7 @@ def no_people(title: str, pictures: Sequence[np.ndarray], backends: Sequence[Bac
 
 
 def people(every: int) -> Iterator[tuple[np.ndarray, Pose2D]]:
-    """RGB pictures of the demo, and those who are in them for certain."""
+    """RGB images of the demo, each with a person of high score."""
     detector = Backend("blazepose", "full").make()
     for index, _, picture in frames_of(open_source(ensure_demo_video())):
         rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
@@ -169,7 +170,7 @@ def people(every: int) -> Iterator[tuple[np.ndarray, Pose2D]]:
 
 
 def conditions(picture: np.ndarray, person: Pose2D) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """What is made of a picture: how, the result, and where the person's keypoints are in it."""
+    """Variants of an image: title, result, and the person's keypoints in it."""
     generator = np.random.default_rng(0)
     height, width = picture.shape[:2]
     x, y, across, tall = person.box()
@@ -193,16 +194,16 @@ def conditions(picture: np.ndarray, person: Pose2D) -> Iterator[tuple[str, np.nd
 
     dark = 0.2 * picture + generator.normal(0, 8, picture.shape)
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    yield "as they are", picture, points
+    yield "unchanged", picture, points
     yield "upper 60 %", *window(0, 0, width, y + 0.6 * tall)
     yield "upper 40 %", *window(0, 0, width, y + 0.4 * tall)
     yield (
-        "head and chest fill the picture",
+        "head and chest fill the image",
         *window(middle - 0.45 * tall, y - 0.05 * tall, middle + 0.45 * tall, y + 0.45 * tall),
     )
     yield "one half", *window(middle, 0, width, height)
-    yield "lower half hidden", covered(0.5, 1.05), points
-    yield "head hidden", covered(-0.1, 0.25), points
+    yield "lower half occluded", covered(0.5, 1.05), points
+    yield "head occluded", covered(-0.1, 0.25), points
     yield "110 px tall", *small(110)
     yield "70 px tall", *small(70)
     yield "motion blur 31 px", motion_blur(picture, generator), points
@@ -212,14 +213,14 @@ def conditions(picture: np.ndarray, person: Pose2D) -> Iterator[tuple[str, np.nd
     yield "grey", cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), points
 
 
-def is_found(picture: np.ndarray, points: np.ndarray, backend: Backend) -> bool:
-    """Whether a person is found in one of a few pictures."""
+def is_detected(picture: np.ndarray, points: np.ndarray, backend: Backend) -> bool:
+    """Whether a person is detected in one of the first images."""
     height, width = picture.shape[:2]
     inside = ((points >= 0) & (points < (width, height))).all(axis=1)
     size = np.hypot(*np.ptp(points, axis=0))
     detector = backend.make()
     try:
-        for index, shown in enumerate(in_a_hand(picture, SOON)):
+        for index, shown in enumerate(hand_held(picture, SOON)):
             for found in detector.detect(shown, index * FRAME_NS):
                 apart = np.linalg.norm(found.keypoints[:, :2] - points, axis=1)[inside]
                 if np.median(apart) < SAME * size:
@@ -235,7 +236,7 @@ def with_people(every: int, backends: Sequence[Backend]) -> None:
         for how, shown, points in conditions(picture, person):
             if min(shown.shape[:2]) >= 40:
                 found.setdefault(how, []).append(
-                    [is_found(shown, points, backend) for backend in backends]
+                    [is_detected(shown, points, backend) for backend in backends]
                 )
     for how, rows in found.items():
         cells = [f"{share:.2f}" for share in np.mean(rows, axis=0)]
@@ -244,12 +245,12 @@ def with_people(every: int, backends: Sequence[Backend]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("pictures", type=Path, nargs="*", help="folders of them")
-    parser.add_argument("--objects", type=Path, nargs="*", default=[], help="folders of them")
+    parser.add_argument("pictures", type=Path, nargs="*", help="folders of photographs")
+    parser.add_argument("--objects", type=Path, nargs="*", default=[], help="folders of PNG files")
     parser.add_argument("--scenes", type=int, default=50, help="with objects (50)")
     parser.add_argument("--seed", type=int, default=7, help="of the scenes (7)")
     parser.add_argument("--variants", nargs="+", default=["full", "lite"])
-    parser.add_argument("--every", type=int, default=12, help="frame of the demo is taken (12)")
+    parser.add_argument("--every", type=int, default=12, help="interval of the demo's frames (12)")
     options = parser.parse_args()
     backends = [
         Backend("blazepose", variant, checked)
@@ -261,14 +262,14 @@ def main() -> int:
         pictures = list(photographs(options.pictures))
         if pictures:
             others = [*backends, *(Backend("mediapipe", variant) for variant in options.variants)]
-            print("| without people | detector | with ghosts | ghosts a hundred pictures |")
+            print("| without people | detector | images with false positives | per 100 images |")
             print("|---" * 4 + "|")
             no_people("photographs", pictures, others)
             if options.objects:
                 made = list(scenes(pictures, options.objects, options.scenes, options.seed))
                 no_people("objects", made, others)
             print()
-        print(f"| people, found within {SOON} pictures | number | ", end="")
+        print(f"| people, detected within {SOON} images | number | ", end="")
         print(" | ".join(map(str, backends)) + " |\n" + "|---" * (2 + len(backends)) + "|")
         with_people(options.every, backends)
     except (DetectorError, DownloadError) as error:
