@@ -201,7 +201,7 @@ def test_keypoints_wait_ten_seconds_of_stamps_for_announced_intrinsics(start_lif
     publish_all(lifter, [lifter.make(ids, SECOND // 5) for _ in range(60)])
     wait_for(lambda: len(lifter.skeletons) == 65, "an answer to each")
     assert not any(s.root_valid for m in lifter.skeletons.messages for s in m.skeletons)
-    assert "without a place" in lifter.process.log
+    assert "without a position" in lifter.process.log
 
 
 def test_an_odd_stamp_does_not_end_the_wait_for_intrinsics(start_lifter) -> None:
@@ -215,7 +215,7 @@ def test_an_odd_stamp_does_not_end_the_wait_for_intrinsics(start_lifter) -> None
     # The first right one has to be confirmed by the next.
     wait_for(lambda: len(lifter.skeletons) == 11, "an answer to each")
     assert all(s.root_valid for m in lifter.skeletons.messages[1:] for s in by_id(m).values())
-    assert "without a place" not in lifter.process.log
+    assert "without a position" not in lifter.process.log
 
 
 def test_the_wait_for_intrinsics_ends_when_their_publisher_has_gone(ros, start_lifter) -> None:

@@ -265,13 +265,13 @@ def test_the_lifter_hints_at_images_that_are_called_rectified(
 
 
 def test_rectified_topics_are_recognised_by_name() -> None:
-    from emf_ros.nodes.skeleton_lifter import _RECTIFIED_TOPIC, _rectifying_matters
+    from emf_ros.nodes.rectified_hint import is_rectified, rectification_matters
 
     for name in ("/image_rect", "/left/image_rect_color", "/rgb/color/rect/image", "/a_rectified"):
-        assert _RECTIFIED_TOPIC.search(name), name
+        assert is_rectified(name), name
     for name in ("/image_raw", "/image", "/direct/image", "/rectangle/image", "/correct_image"):
-        assert not _RECTIFIED_TOPIC.search(name), name
-    assert _rectifying_matters(info())
+        assert not is_rectified(name), name
+    assert rectification_matters(info())
     # An ideal camera's K and P are the same, or P is not given: nothing to hint at.
-    assert not _rectifying_matters(camera_info_message())
-    assert not _rectifying_matters(info(d=[], k=PROJECTED.ravel().tolist()))
+    assert not rectification_matters(camera_info_message())
+    assert not rectification_matters(info(d=[], k=PROJECTED.ravel().tolist()))

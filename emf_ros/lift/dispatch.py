@@ -1,0 +1,231 @@
+"""When the keypoints of a lifter's cameras are lifted: the newest, or every one in its order.
+
+`LiftNewest` is for live images: a thread of its own takes in all keypoints that wait, of all
+cameras, and lifts the newest. `LiftEvery` is for replays: it lifts each image in the thread that
+brings it, so that the same input gives the same output at any speed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from ..reasons import Reason
+from ..stamps import CONFIRM_NS
+from ..types import Frame2D
+from .feed import CameraReport, Feed, Log, Output, Received
+from .pipeline import lift_together
+
+#: Time without keypoints after which all tracks of a camera end, s, wall time.
+SILENCE_S = 1.0
+
+#: Maximum time for which keypoints of a replay wait for the intrinsics, ns, by their stamps.
+INTRINSICS_WAIT_NS = 10_000_000_000
+
+#: Maximum time that `LiftNewest.stop` waits for its thread, s.
+STOP_TIMEOUT_S = 5.0
+
+Batch = tuple[Feed, Sequence[Received]]
+
+
+class Dispatcher(ABC):
+    """Takes the keypoints of all cameras, and has them lifted.
+
+    Args:
+        feeds: the cameras; their pipelines share one engine.
+        log: counts and says what fails.
+        publish: takes the poses of a camera.
+
+    Attributes:
+        feeds: as given.
+        lift_ms: time of the last forward pass, ms; NaN before the first.
+    """
+
+    def __init__(
+        self, feeds: Sequence[Feed], log: Log, publish: Callable[[Feed, Output], None]
+    ) -> None:
+        self.feeds = tuple(feeds)
+        self.lift_ms = float("nan")
+        self._log, self._publish = log, publish
+        self._stopping = False
+
+    @abstractmethod
+    def submit(self, feed: Feed, frame: Frame2D) -> None:
+        """Take the keypoints of one image, from any thread."""
+
+    def report(self, feed: Feed, report: CameraReport) -> None:
+        """Take intrinsics, from any thread."""
+        feed.put_report(report)
+
+    @abstractmethod
+    def waiting(self, feed: Feed) -> int:
+        """The number of images of a camera whose keypoints wait."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to lift."""
+
+    def stop(self) -> None:
+        """Lift no more."""
+        self._stopping = True
+
+    def _process(self, batches: Sequence[Batch]) -> None:
+        """Take in keypoints of all cameras, lift in one forward pass, and publish."""
+        due = [(feed, newest) for feed, batch in batches if (newest := feed.take_in(batch))]
+        if not due:
+            return
+        begin_s = time.perf_counter()
+        results = lift_together([feed.pipeline for feed, _ in due])
+        for (feed, newest), result in zip(due, results, strict=True):
+            if result is not None:
+                self.lift_ms = result.lift_ms
+                self._publish(feed, feed.output(result, newest, begin_s))
+
+    def _safely(self, action: Callable[[], None]) -> None:
+        """Run an action. An error is counted and logged; it must not end the stream."""
+        try:
+            action()
+        except Exception as error:
+            if not (self._stopping or self._log.shutting_down):
+                self._log.refuse(Reason.LIFTER_FAILED, f"lifting failed: {error!r}")
+
+
+class LiftNewest(Dispatcher):
+    """Lifts in a thread of its own: all keypoints are taken in, the newest are lifted."""
+
+    def __init__(
+        self, feeds: Sequence[Feed], log: Log, publish: Callable[[Feed, Output], None]
+    ) -> None:
+        super().__init__(feeds, log, publish)
+        # Guards the queues.
+        self._arrived = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="lift", daemon=True)
+
+    def waiting(self, feed: Feed) -> int:
+        return len(feed.queue)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        with self._arrived:
+            self._stopping = True
+            self._arrived.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout=STOP_TIMEOUT_S)
+
+    def submit(self, feed: Feed, frame: Frame2D) -> None:
+        received = Received(frame)
+        with self._arrived:
+            feed.heard_s = time.monotonic()
+            feed.put(received)
+            self._arrived.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._arrived:
+                self._arrived.wait_for(
+                    lambda: self._stopping or any(feed.queue for feed in self.feeds),
+                    timeout=SILENCE_S / 2,
+                )
+                if self._stopping:
+                    return
+                batches = [(feed, feed.take_queue()) for feed in self.feeds]
+                now_s = time.monotonic()
+                silent = [feed for feed in self.feeds if now_s - feed.heard_s > SILENCE_S]
+            self._safely(partial(self._process, batches))
+            for feed in silent:
+                if feed.pipeline.active:
+                    self._safely(partial(self._end_all, feed))
+
+    def _end_all(self, feed: Feed) -> None:
+        self._publish(feed, feed.end_all())
+
+
+class LiftEvery(Dispatcher):
+    """Lifts every image in its order, in the thread that brings it.
+
+    The first keypoints of a camera wait for its intrinsics, where these are announced. Otherwise
+    the load of the machine decides which of two topics is read first, and a replay would begin
+    with or without positions by chance.
+    """
+
+    def __init__(
+        self, feeds: Sequence[Feed], log: Log, publish: Callable[[Feed, Output], None]
+    ) -> None:
+        super().__init__(feeds, log, publish)
+        self._lock = threading.Lock()
+        self._waiting = {feed.name: IntrinsicsWait() for feed in feeds}
+
+    def waiting(self, feed: Feed) -> int:
+        return len(self._waiting[feed.name].queue)
+
+    def start(self) -> None:
+        """Nothing is to begin: the lifting happens in the threads of the callers."""
+
+    def submit(self, feed: Feed, frame: Frame2D) -> None:
+        with self._lock:
+            self._waiting[feed.name].put(Received(frame))
+            self._lift_waiting(feed)
+
+    def report(self, feed: Feed, report: CameraReport) -> None:
+        super().report(feed, report)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Lift what waits in vain: a publisher of intrinsics may have gone without a message."""
+        with self._lock:
+            for feed in self.feeds:
+                self._lift_waiting(feed)
+
+    def _lift_waiting(self, feed: Feed) -> None:
+        waiting = self._waiting[feed.name]
+        while waiting.queue and not waiting.goes_on(feed.report is not None, feed.announced):
+            self._safely(partial(self._process, [(feed, [waiting.queue.popleft()])]))
+        if waiting.timed_out:
+            self._log.warn_once(
+                f"no intrinsics {feed.name}",
+                f"no {feed.topic('camera_info')} in {INTRINSICS_WAIT_NS / 1e9:g} s of keypoints, "
+                "though it is announced: they are lifted without a position",
+            )
+
+
+class IntrinsicsWait:
+    """The keypoints of one camera that wait for its intrinsics.
+
+    Attributes:
+        queue: the keypoints.
+        timed_out: whether they have waited for longer than `INTRINSICS_WAIT_NS`.
+    """
+
+    def __init__(self) -> None:
+        self.queue: deque[Received] = deque()
+        self.timed_out = False
+        self._waited_ns = 0
+
+    def put(self, received: Received) -> None:
+        """Add keypoints.
+
+        The waiting time is counted by the stamps, so that it is the same whatever the load. Steps
+        to or from an odd stamp do not count.
+        """
+        if self.queue:
+            step_ns = received.frame.stamp_ns - self.queue[-1].frame.stamp_ns
+            self._waited_ns += step_ns if 0 < step_ns <= CONFIRM_NS else 0
+        self.queue.append(received)
+
+    def goes_on(self, known: bool, announced: Callable[[], bool]) -> bool:
+        """Whether the keypoints still wait.
+
+        Args:
+            known: whether intrinsics have come.
+            announced: whether a publisher of intrinsics is there.
+        """
+        if known or self.timed_out or not announced():
+            return False
+        self.timed_out = self._waited_ns > INTRINSICS_WAIT_NS
+        return not self.timed_out

@@ -1,0 +1,264 @@
+"""The topics of one camera of a lifter: keypoints, intrinsics and depth in, skeletons out."""
+
+from __future__ import annotations
+
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
+
+from ..geometry.camera import CameraError
+from ..io.images import ImageError
+from ..lift.dispatch import SILENCE_S, Dispatcher, LiftEvery
+from ..lift.feed import CameraReport, Feed, Output
+from ..reasons import Reason
+from ..skeletons import Layout
+from . import conversions
+from .adapters import ThirdPartyKeypoints
+from .base import BaseNode
+from .params import SkeletonLifterParams
+from .qos import EVERY_QOS, IGNORE_INCOMPATIBLE, RELIABLE_QOS, SENSOR_QOS
+from .rate import RateMeter
+
+#: Period of the check for subscribers, s.
+SUBSCRIBERS_PERIOD_S = 0.2
+
+#: What to do about a camera whose intrinsics are not known.
+CALIBRATE = (
+    "run camera_calibration and give its file to the camera's driver, or set fov_deg or "
+    "camera_info_file of video_source"
+)
+
+
+class CameraTopics:
+    """The topics of one camera; the keypoints are subscribed to while there are subscribers.
+
+    The detector can rest meanwhile.
+
+    Args:
+        node: publishes and subscribes.
+        feed: of the camera.
+        dispatcher: takes what comes in.
+        layout: of the skeletons.
+
+    Attributes:
+        info: the newest camera_info, None before the first.
+        rate: of the output.
+    """
+
+    #: QoS of the skeletons and the markers.
+    output_qos = RELIABLE_QOS
+
+    def __init__(
+        self,
+        node: BaseNode[SkeletonLifterParams],
+        feed: Feed,
+        dispatcher: Dispatcher,
+        layout: Layout,
+    ) -> None:
+        self.feed = feed
+        self.info: CameraInfo | None = None
+        self.rate = RateMeter()
+        self._node, self._dispatcher, self._layout = node, dispatcher, layout
+        self._shown: set[int] = set()
+        self._skeletons = node.publish_on(Skeleton3DArray, feed.topic("skeletons"), self.output_qos)
+        self._markers = node.publish_on(MarkerArray, feed.topic("markers"), self.output_qos)
+        self._infos = node.listen_to(
+            CameraInfo, feed.topic("camera_info"), self._take_info, SENSOR_QOS
+        )
+        self._keypoints: Subscription | None = None
+        self._depth: Subscription | None = None
+        self._unwanted_s = 0.0
+        self._third_party: ThirdPartyKeypoints | None = None
+        if node.params.keypoints_type != "emf_ros":
+            self._third_party = ThirdPartyKeypoints(
+                node,
+                node.params.keypoints_type,
+                feed.topic,
+                lambda: feed.image_size,
+                lambda frame: dispatcher.submit(feed, frame),
+            )
+
+    # ------------------------------------------------------------------ subscriptions
+
+    def start(self) -> None:
+        """Subscribe to keypoints from now on, while there are subscribers."""
+        self._node.create_timer(SUBSCRIBERS_PERIOD_S, self._subscribe_when_wanted)
+
+    def is_wanted(self) -> bool:
+        """Whether there are subscribers."""
+        return (
+            self._node.params.publish_tf
+            or self._skeletons.get_subscription_count() > 0
+            or self._markers.get_subscription_count() > 0
+        )
+
+    def subscribe(self, qos: QoSProfile) -> None:
+        """Subscribe to keypoints and depth images."""
+        if self._keypoints is not None:
+            return
+        if self._third_party is not None:
+            self._keypoints = self._third_party.subscribe(qos)
+        else:
+            self._keypoints = self._node.listen_to(
+                Skeleton2DArray, self.feed.topic("keypoints"), self._take_keypoints, qos
+            )
+        self.subscribe_depth()
+
+    def subscribe_depth(self) -> None:
+        """Subscribe to depth images, if they are to be used."""
+        if self._node.params.use_depth and self._depth is None:
+            self._depth = self._node.listen_to(
+                Image, self.feed.topic("depth"), self._take_depth, SENSOR_QOS
+            )
+
+    def _subscribe_when_wanted(self) -> None:
+        if self.is_wanted():
+            self._unwanted_s = 0.0
+            self.subscribe(SENSOR_QOS)
+            return
+        self._unwanted_s += SUBSCRIBERS_PERIOD_S
+        # A subscriber that restarts must not restart the tracks.
+        if self._keypoints is not None and self._unwanted_s > SILENCE_S:
+            self._unsubscribe()
+
+    def _unsubscribe(self) -> None:
+        for subscription in (self._keypoints, self._depth):
+            if subscription is not None:
+                self._node.destroy_subscription(subscription)
+        self._keypoints = self._depth = None
+        if self._third_party is not None:
+            self._third_party.unsubscribe()
+
+    # ------------------------------------------------------------------ messages in
+
+    def _take_keypoints(self, message: Skeleton2DArray) -> None:
+        self._dispatcher.submit(self.feed, conversions.keypoint_frame(message))
+
+    def _take_info(self, message: CameraInfo) -> None:
+        self.info = message
+        self._dispatcher.report(self.feed, self._report(message))
+
+    def _report(self, message: CameraInfo) -> CameraReport:
+        """The intrinsics in a message."""
+        topic, camera, fault = self.feed.topic("camera_info"), None, ""
+        rectified = self._node.params.rectified
+        try:
+            camera = conversions.camera_from_info(message, rectified)
+        except CameraError as error:
+            self._node.counts[Reason.BAD_CAMERA_INFO] += 1
+            fault = f"{topic} refused: {error}"
+        else:
+            if camera is None:
+                zero = "P, which rectified images need," if rectified else "K"
+                fault = f"{topic} has no intrinsics ({zero} is zero)"
+        if fault:
+            fault += f": poses have no position; {CALIBRATE}"
+        return CameraReport(camera, conversions.delivered_size(message), fault)
+
+    def _take_depth(self, message: Image) -> None:
+        try:
+            image = conversions.depth_image(message)
+        except ImageError as error:
+            topic = self.feed.topic("depth")
+            self._node.refuse(Reason.BAD_DEPTH, f"{topic} refused: {error}")
+        else:
+            self.feed.put_depth(conversions.stamp_ns(message.header.stamp), image)
+
+    # ------------------------------------------------------------------ messages out
+
+    def publish(self, output: Output) -> Header:
+        """Publish poses to the subscribers that there are; the header of the messages."""
+        self.rate.tick()
+        result = output.result
+        header = Header(stamp=conversions.time_msg(result.stamp_ns), frame_id=output.frame_id)
+        if self._skeletons.get_subscription_count() > 0:
+            self._skeletons.publish(
+                conversions.skeletons_msg(
+                    result,
+                    output.frame_id,
+                    self._layout.name,
+                    output.detect_ms,
+                    output.queue_ms,
+                    output.own_ms,
+                )
+            )
+        if self._markers.get_subscription_count() > 0:
+            markers = conversions.markers_msg(result.people, header, self._layout, self._shown)
+            if markers.markers:
+                self._markers.publish(markers)
+        return header
+
+    # ------------------------------------------------------------------ diagnostics
+
+    def troubles(self) -> list[str]:
+        """What is wrong with what comes in."""
+        found = [self.feed.fault, self.feed.pipeline.stamps.trouble]
+        for subscription, content in ((self._infos, "intrinsics"), (self._keypoints, "people")):
+            if subscription is None:
+                continue
+            publishers = self._node.count_publishers(subscription.topic_name)
+            if publishers > 1:
+                found.append(
+                    f"{publishers} publishers on {subscription.topic_name}: their {content} would "
+                    "get mixed up"
+                )
+        return [text for text in found if text]
+
+    def values(self) -> dict[str, str]:
+        """Values for the diagnostics."""
+        median_ms, most_ms = self.feed.latency_ms()
+        return {
+            "rate_hz": f"{self.rate.read():.1f}",
+            "people": str(self.feed.people),
+            "lag_frames": str(self.feed.pipeline.lag),
+            "waiting": str(self._dispatcher.waiting(self.feed)),
+            "latency_ms_p50": f"{median_ms:.0f}",
+            "latency_ms_p95": f"{most_ms:.0f}",
+        }
+
+
+class ReplayTopics(CameraTopics):
+    """The topics of one camera of a replay: every message counts, whether there are subscribers."""
+
+    # A subscriber that is held up for a moment must not miss an answer.
+    output_qos = EVERY_QOS
+
+    def __init__(
+        self,
+        node: BaseNode[SkeletonLifterParams],
+        feed: Feed,
+        dispatcher: LiftEvery,
+        layout: Layout,
+    ) -> None:
+        super().__init__(node, feed, dispatcher, layout)
+        self._look_again = dispatcher.look_again
+        self._hears_every_info = False
+        # A replay may send its intrinsics only once. The other subscription remains for publishers
+        # with best effort, which this one cannot hear.
+        node.create_subscription(
+            CameraInfo,
+            feed.topic("camera_info"),
+            self._take_every_info,
+            EVERY_QOS,
+            event_callbacks=IGNORE_INCOMPATIBLE,
+        )
+
+    def start(self) -> None:
+        self.subscribe(EVERY_QOS)
+        self._node.create_timer(SILENCE_S, self._look_again)
+
+    def is_wanted(self) -> bool:
+        return True
+
+    def _take_info(self, message: CameraInfo) -> None:
+        if not self._hears_every_info:
+            super()._take_info(message)
+
+    def _take_every_info(self, message: CameraInfo) -> None:
+        # The other subscription would tell the same from now on, some of it late.
+        self._hears_every_info = True
+        super()._take_info(message)
