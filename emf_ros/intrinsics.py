@@ -1,4 +1,4 @@
-"""Which intrinsics of a camera are believed, and which changes of them matter."""
+"""The rule for changing intrinsics: which messages are believed, and which changes matter."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import numpy as np
 
 from .geometry.camera import Camera, CameraError
 
-#: Maximum angle, rad, by which a pixel's ray may turn without a change of the intrinsics. Rounding
-#: is far below it, and so is what an autofocus does.
+#: Maximum angle, rad, between the rays of a pixel by intrinsics that count as the same. Rounding
+#: and autofocus stay far below it.
 SAME_RAYS_RAD = 0.01
 
-#: Number of points along each side of a picture at which the rays are compared.
+#: Number of points along each side of the image at which the rays are compared.
 GRID = 5
 
-#: Number of messages in a row that make a change of known intrinsics believed.
+#: Number of messages in a row after which a change of known intrinsics is believed.
 CHANGED_IN_A_ROW = 3
 
-#: Number of messages in a row without usable intrinsics after which known ones are given up: a
-#: second's at 30 Hz.
+#: Number of messages in a row without usable intrinsics after which known ones are dropped: one
+#: second at 30 Hz.
 UNKNOWN_IN_A_ROW = 30
 
 #: Number of images after which a change is believed that no message has contradicted: some
@@ -26,10 +26,10 @@ IMAGES_WITHOUT_CONTRADICTION = 100
 
 
 def same_rays(first: Camera | None, second: Camera | None) -> bool:
-    """Whether windows go on when one camera replaces the other: they see nearly the same.
+    """Whether two intrinsics give nearly the same rays, so that windows go on after a change.
 
-    Two that are not known (None) are the same; a known one differs from an unknown one. The
-    picture's resolution makes no difference.
+    Two unknown ones (None) are the same; a known one differs from an unknown one. The resolution of
+    the image makes no difference.
     """
     if first is None or second is None:
         return first is second
@@ -46,7 +46,7 @@ def same_rays(first: Camera | None, second: Camera | None) -> bool:
     points = np.stack(np.meshgrid(*sides), axis=-1)
     directions = [_directions(camera.rays(points)) for camera in (first, second)]
     apart = np.linalg.norm(directions[0] - directions[1], axis=-1)
-    # A lens model may have no ray at the corners of a picture.
+    # A lens model may have no ray at the corners of an image.
     alone = np.isfinite(directions[0][..., 0]) != np.isfinite(directions[1][..., 0])
     return not alone.any() and bool(np.nanmax(apart, initial=0.0) <= SAME_RAYS_RAD)
 
@@ -58,11 +58,11 @@ def _directions(rays: np.ndarray) -> np.ndarray:
 
 
 class IntrinsicsFilter:
-    """Which of the intrinsics that a camera's driver sends are believed.
+    """Decides which intrinsics of a camera's driver are believed.
 
-    The first are believed at once, and so are known ones after unknown ones. Any other change is
-    believed when a number of messages in a row say it, or when no message contradicts it for a
-    number of images. A single wrong message between good ones changes nothing.
+    The first ones are believed at once, and so are known ones after unknown ones. Any other change
+    is believed after a number of messages in a row, or when no message contradicts it for a number
+    of images. A single wrong message between good ones changes nothing.
 
     Attributes:
         camera: the believed intrinsics; None where they are not known.
@@ -73,17 +73,17 @@ class IntrinsicsFilter:
         self.camera: Camera | None = None
         self.heard = False
         self._change: Camera | None = None
-        # Of the messages in a row, and of the images since, that have that change; 0 for none.
+        # Number of messages in a row with that change, and of images since; 0 for none.
         self._messages = self._images = 0
 
     def take(self, camera: Camera | None) -> bool:
         """Take in a message.
 
         Args:
-            camera: what it says; None where it has no usable intrinsics.
+            camera: its intrinsics; None where it has no usable ones.
 
         Returns:
-            whether it is believed; if so it is `camera` now.
+            whether they are believed; they are `camera` then.
         """
         at_once = not self.heard or self.camera is None
         self.heard = True
@@ -103,7 +103,7 @@ class IntrinsicsFilter:
         """Count images that have come since the last message.
 
         Returns:
-            whether a change is believed now that no message has contradicted.
+            whether a change is believed now, because no message has contradicted it.
         """
         if not self._messages:
             return False

@@ -1,4 +1,4 @@
-"""The Python API: images, or keypoints, in; tracked metric 3D skeletons out.
+"""The Python API: from images or keypoints to tracked metric 3D skeletons.
 
     from emf_ros import Camera, SkeletonTracker
 
@@ -45,22 +45,21 @@ class Person:
     """One person in one image. Unknown is NaN.
 
     Attributes:
-        id: the same from image to image, never used for another person.
-        state: WARMING_UP: seen in too few images for a full window; TRACKED; COASTING: not seen,
-            the joints are a prediction; ENDED: gone, given once, without a pose.
-        stamp: of the image that the pose describes, s, as it was given. With a lag it is older
-            than the newest image.
-        score: how sure the whole skeleton is, 0..1.
+        id: the same from image to image, and never that of another person.
+        state: see `TrackState`.
+        stamp: of the described image, s, as it was given. With a lag this image is older than the
+            newest one.
+        score: of the whole skeleton, 0..1.
         joints: (17, 3) m, in the order of `emf_ros.skeletons.H36M17.joints`, in the camera's
-            optical frame (x right, y down, z forward). Where the root is unknown they are
-            relative to the pelvis.
+            optical frame (x right, y down, z forward). They are relative to the pelvis where the
+            root is unknown.
         confidence: (17,) 0..1; 0 for unknown.
         stddev: (17,) m, standard deviation of each joint along each axis.
-        root: (3,) m, the pelvis; NaN without intrinsics, or where too few joints are seen.
+        root: (3,) m, the pelvis; NaN without intrinsics, or when too few joints are seen.
         root_covariance: (3, 3) m^2.
         velocity: (3,) m/s of the root.
         keypoints: (K, 3) px, px, score: the 2D keypoints in the described image, in the layout of
-            the detector or of `from_keypoints`; None where the person is not seen in it.
+            the detector or of `from_keypoints`; None where the image does not show the person.
     """
 
     id: int
@@ -87,7 +86,7 @@ class Person:
 
 
 class _Feed:
-    """One camera: its intrinsics, its pipeline, its detector once it is needed."""
+    """One camera: intrinsics, pipeline, and the detector once it is needed."""
 
     def __init__(self, camera: Camera | None, pipeline: LiftPipeline) -> None:
         self.camera, self.pipeline = camera, pipeline
@@ -101,7 +100,7 @@ class _Feed:
         self._seen.add(stamp_ns, self._stamp, people)
 
     def observe(self, stamp: float, frame: Frame2D) -> bool:
-        """Take in one image's keypoints; whether they are of use."""
+        """Take in the keypoints of one image; whether they are used."""
         self._stamp = stamp
         return self.pipeline.observe(frame)
 
@@ -132,32 +131,31 @@ class _Feed:
 class SkeletonTracker:
     """Tracks people in the images of one camera or several, and lifts them to 3D.
 
-    Call it with each image and its stamp, in their order. It keeps each person's last second; it
-    is not safe to be called from two threads at once.
+    Call it with each image and its stamp, in their order, from one thread at a time.
 
-    An image whose stamp is not plausible is left out, as in the nodes (`emf_ros.stamps`): the
-    answer is empty, and `counts` says why.
+    An image with an implausible stamp is left out, as in the nodes (`emf_ros.stamps`): the result
+    is empty, and `counts` says why.
 
     Args:
         camera: the intrinsics; None where they are not known: poses are then relative to the
-            pelvis, and roots are NaN. For several cameras a mapping of names to either. Images of
-            another resolution with the same field of view are fine.
+            pelvis, and roots are NaN. For several cameras a mapping of names to these. Images may
+            have another resolution with the same field of view.
         detector: name of a detector, see `emf_ros.detect.factory.BACKENDS`; or a class or function
-            that makes a `emf_ros.detect.protocol.Detector`, called once for each camera. It is made
-            with the first image.
+            that makes an `emf_ros.detect.protocol.Detector`. It is made once for each camera, with
+            the first image.
         variant: of a named detector, 'full' or 'lite'.
         model: path of a .onnx file, for the detector 'onnx'.
         color: order of the images' channels, 'bgr' as OpenCV reads them, or 'rgb'.
         max_people: maximum number of people of each camera.
         min_score: minimum score of a detection that begins a track, 0..1.
-        lag: frames of the model (30 Hz) that the poses are behind the newest image. A few make
-            them more exact.
+        lag: frames of the model (30 Hz) that the poses are behind the newest image. A larger lag
+            makes them more exact.
         preset, weights: the lifting model, or a file to use in its place.
         device: where detector and model run: 'auto', 'cuda' or 'cpu'.
         config: more settings of the lifter; its `lag` and `max_people` are those given here.
 
     Attributes:
-        counts: what was left out, by reason. Only grows.
+        counts: number of rejected inputs, by reason. Only grows.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -211,30 +209,30 @@ class SkeletonTracker:
 
         Args:
             image: (H, W, 3) uint8, its channels in the order of `color`.
-            stamp: when it was taken, s, of any epoch.
-            camera: its name, where there are several.
+            stamp: time of the image, s, of any epoch.
+            camera: name of the camera, where there are several.
 
         Returns:
-            everyone in the image that the poses describe; empty until the first poses are due.
+            the people in the described image; empty until the first poses are due.
 
         Raises:
-            ValueError: the image, its size, the stamp or the name is of no use.
+            ValueError: the image, its size, the stamp or the name is wrong.
             DetectorError: with the first image: the detector is not available.
         """
         name = self._name(camera)
         return self.together({name: (image, stamp)})[name]
 
     def together(self, images: Mapping[str, tuple[np.ndarray, float]]) -> dict[str, list[Person]]:
-        """Track and lift the people of several cameras, with one pass of the model for all.
+        """Track and lift the people of several cameras, in one forward pass.
 
         Args:
-            images: image and stamp by the camera's name, see `__call__`. Cameras may be missing.
+            images: image and stamp by name of the camera, see `__call__`. Cameras may be missing.
 
         Returns:
             the people of each of these cameras.
 
         Raises:
-            as `__call__`; then no image has been used.
+            as `__call__`; no image has been used then.
         """
         checked = [
             (self._feed(name), self._image(name, image), stamp, _nanoseconds(stamp))
@@ -259,23 +257,23 @@ class SkeletonTracker:
         scores: Sequence[float] | None = None,
         camera: str | None = None,
     ) -> list[Person]:
-        """Lift people whose keypoints are known already, in place of an image.
+        """Lift people by their keypoints, in place of an image.
 
         Args:
-            keypoints: (N, K, 3) px, px, score 0..1, of everyone in the next image; a missing one
+            keypoints: (N, K, 3) px, px, score 0..1, of all people in the next image. A missing one
                 is NaN with score 0.
-            stamp: of the image, s.
+            stamp: time of the image, s.
             layout: name of the keypoints' layout, see `emf_ros.skeletons.LAYOUTS`.
             image_size: (width, height) px of the image.
-            ids: (N,) numbers from 0 of a tracker; None to have the people tracked here.
+            ids: (N,) numbers from 0 of a tracker; None where the people are to be tracked here.
             scores: (N,) of the people, 0..1; None for the mean of the body's keypoints.
-            camera: its name, where there are several.
+            camera: name of the camera, where there are several.
 
         Returns:
             as `__call__`.
 
         Raises:
-            ValueError: an argument is of no use.
+            ValueError: an argument is wrong.
         """
         name = self._name(camera)
         feed, kind = self._feed(name), get_layout(layout)
@@ -302,7 +300,7 @@ class SkeletonTracker:
         return self._lift({name: feed.observe(stamp, frame)})[name]
 
     def close(self) -> None:
-        """Release the detectors. The tracker takes no image any more."""
+        """Release the detectors. The tracker takes no more images."""
         self._closed = True
         for feed in self._feeds.values():
             if feed.people is not None:
@@ -357,7 +355,7 @@ class SkeletonTracker:
         return np.ascontiguousarray(image)
 
     def _make_people(self, feed: _Feed) -> None:
-        """Make the detector and tracker of a camera, where there are none yet."""
+        """Make the detector and tracker of a camera where there are none yet."""
         if feed.people is None and isinstance(self._detector, str):
             feed.people = PeopleTracker.make(
                 self._detector,
@@ -388,7 +386,7 @@ class SkeletonTracker:
         return feed.observe(stamp, frame)
 
     def _lift(self, observed: Mapping[str, bool]) -> dict[str, list[Person]]:
-        """One pass for the cameras whose images were of use."""
+        """Lift, in one forward pass, the cameras whose images were used."""
         out: dict[str, list[Person]] = {name: [] for name in observed}
         due = [name for name, of_use in observed.items() if of_use]
         results = lift_together([self._feeds[name].pipeline for name in due])
@@ -401,7 +399,7 @@ def _nanoseconds(stamp: float) -> int:
     """A stamp, s, in nanoseconds.
 
     Raises:
-        ValueError: it is no number of seconds.
+        ValueError: it is not a number of seconds.
     """
     try:
         seconds = float(stamp)

@@ -1,7 +1,7 @@
 """Joint layouts as data, and the conversions between them.
 
-A layout is a named, ordered set of joints. Everything that indexes joints (the model, the messages,
-the drawings) asks a layout; no other module writes a joint's number down.
+A layout is a named, ordered set of joints. The model, the messages and the drawings get the index
+of a joint from a layout; no other module contains such a number.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Layout:
         name: the layout's name, as it stands in messages and files.
         joints: joint names in order.
         bones: pairs of joint names, for drawing.
-        parent_of: the parent's name per joint name in the kinematic tree. Joints without an entry
-            have none; layouts that are a detector's point set and no tree have no entries at all.
+        parent_of: name of the parent by name of the joint, in the kinematic tree. Joints without a
+            parent have no entry. The point set of a detector is no tree, and has no entries.
     """
 
     name: str
@@ -38,19 +38,19 @@ class Layout:
 
     @cached_property
     def edges(self) -> tuple[tuple[int, int], ...]:
-        """The bones as index pairs."""
+        """The bones as pairs of indices."""
         return tuple((self.index(a), self.index(b)) for a, b in self.bones)
 
     @cached_property
     def parents(self) -> tuple[int, ...]:
-        """The parent's index per joint; -1 where there is none."""
+        """The index of the parent of each joint; -1 where there is none."""
         return tuple(
             self.index(self.parent_of[j]) if j in self.parent_of else -1 for j in self.joints
         )
 
     @cached_property
     def mirror(self) -> tuple[int, ...]:
-        """The index of each joint's counterpart on the other side (itself for the middle ones)."""
+        """The index of each joint on the other side; its own for joints in the middle."""
 
         def counterpart(joint: str) -> str:
             if joint.startswith("left_"):
@@ -75,7 +75,7 @@ def _tree(name: str, parent_of: dict[str, str | None]) -> Layout:
     return Layout(name, joints, tuple((p, j) for j, p in tree.items()), tree)
 
 
-# Human3.6M's seventeen joints. "thorax" is the base of the neck.
+# The 17 joints of Human3.6M. "thorax" is the base of the neck.
 H36M17 = _tree(
     "h36m17",
     {
@@ -144,7 +144,7 @@ COCO17 = Layout(
     {},
 )
 
-# MediaPipe's BlazePose topology.
+# The BlazePose topology of MediaPipe.
 BLAZEPOSE33 = Layout(
     "blazepose33",
     (
@@ -200,7 +200,7 @@ BLAZEPOSE33 = Layout(
     {},
 )
 
-# Halpe-FullBody's first 26 points: COCO's joints, then the middle line's and the feet's.
+# The first 26 points of Halpe-FullBody: those of COCO, then the middle line and the feet.
 HALPE26 = Layout(
     "halpe26",
     (
@@ -250,7 +250,7 @@ _FOOT_BONES = tuple(
 )
 _TRUNKLESS = tuple(bone for bone in _LIMB_BONES if bone[1].split("_")[1] != "hip")
 
-# OpenPose's BODY_25; its "MidHip" is our "hip".
+# BODY_25 of OpenPose; its "MidHip" is "hip" here.
 BODY25 = Layout(
     "body25",
     (
@@ -292,7 +292,7 @@ BODY25 = Layout(
     {},
 )
 
-# ROS4HRI's hri_msgs/Skeleton2D: OpenPose's COCO set, but of eyes and ears the left come first.
+# hri_msgs/Skeleton2D of ROS4HRI: the COCO set of OpenPose, but with the left eye and ear first.
 HRI18 = Layout(
     "hri18",
     (
@@ -338,9 +338,10 @@ def get_layout(name: str) -> Layout:
         raise ValueError(f"unknown joint layout {name!r}; known: {', '.join(LAYOUTS)}") from None
 
 
-# How a joint that a source does not have by name is made of what it has, the best way first. The
-# head's top may be extrapolated from the shoulders' middle through the ears' middle: 0.55 is the
-# adult's ear-to-crown over neck-to-ear height, from the mocap skeletons' proportions.
+# Weights by which a joint is made of other joints, where the source has none of its name; the best
+# way comes first. The top of the head may be extrapolated from the middle of the shoulders through
+# the middle of the ears. The ratio of the heights from ear to crown and from neck to ear is 0.55 in
+# adults, by the proportions of the motion capture skeletons.
 _SHOULDERS = {"left_shoulder": 0.5, "right_shoulder": 0.5}
 _HIPS = {"left_hip": 0.5, "right_hip": 0.5}
 _CROWN = 0.55
@@ -360,7 +361,7 @@ _MADE_OF: dict[str, tuple[dict[str, float], ...]] = {
 
 
 def _parts(joint: str, source: tuple[str, ...]) -> dict[str, float]:
-    """The source's joints that make one, with their weights; empty where it has none for it."""
+    """The joints of a source that make a joint, with their weights; empty where none do."""
     for way in ({joint: 1.0}, *_MADE_OF.get(joint, ())):
         if all(part in source for part in way):
             return way
@@ -371,11 +372,11 @@ def conversion_matrix(source: Layout, target: Layout) -> np.ndarray:
     """The weights that turn joints of one layout into another's.
 
     Returns:
-        (K_target, K_source) float64; each row sums to 1, or is zero where the source has nothing
-        that the joint could be made of, as toes of coco17.
+        (K_target, K_source) float64. Each row sums to 1, or is zero where the joint cannot be made
+        of the source's joints, like the toes from coco17.
 
     Raises:
-        ValueError: it has nothing for any joint.
+        ValueError: no joint can be made.
     """
     parts, weights = _conversion(source.name, source.joints, target.name, target.joints)
     matrix = np.zeros((len(target), len(source)))
@@ -385,7 +386,7 @@ def conversion_matrix(source: Layout, target: Layout) -> np.ndarray:
 
 
 def check_conversion(source: Layout, target: Layout) -> None:
-    """Check that keypoints of one layout can be converted to another; cheap enough for each image.
+    """Check that keypoints of one layout can be converted to another. The check is fast.
 
     Raises:
         ValueError: as `conversion_matrix`.
@@ -416,7 +417,7 @@ def _conversion(
     parts = np.zeros((len(target_joints), count), dtype=np.intp)
     weights = np.zeros((len(target_joints), count))
     for row, weight_of in enumerate(parts_of):
-        # In the source's order, in which the sum is taken.
+        # In the order of the source, in which the sum is taken.
         for column, part in enumerate(sorted(weight_of, key=source_joints.index)):
             weights[row, column] = weight_of[part]
             parts[row, column] = source_joints.index(part)
@@ -430,11 +431,11 @@ def convert_keypoints(keypoints: np.ndarray, source: Layout, target: Layout) -> 
     Args:
         keypoints: (..., K_source, 3): x, y (any unit) and score 0..1.
         source: their layout.
-        target: the layout wanted.
+        target: the wanted layout.
 
     Returns:
-        (..., K_target, 3). A joint made of several has the lowest of their scores, and is missing
-        (NaN, score 0) when any of them is, or when the source has none for it.
+        (..., K_target, 3). A joint made of several has the lowest of their scores. It is missing
+        (NaN, score 0) when any of them is missing, or when it cannot be made.
 
     Raises:
         ValueError: as `conversion_matrix`.
@@ -445,7 +446,7 @@ def convert_keypoints(keypoints: np.ndarray, source: Layout, target: Layout) -> 
     parts, weights = _conversion(source.name, source.joints, target.name, target.joints)
     gathered = keypoints[..., parts, :]
     out = gathered.min(axis=-2)
-    # Not a product of matrices: 0 times the NaN of a joint that is not used would be NaN.
+    # Not a product of matrices: 0 times the NaN of an unused joint would be NaN.
     out[..., :2] = np.einsum("kp,...kpc->...kc", weights, gathered[..., :2])
     missing = ~np.isfinite(out).all(axis=-1) | (out[..., 2] <= 0) | ~weights.any(axis=-1)
     out[missing] = (np.nan, np.nan, 0.0)

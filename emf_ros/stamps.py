@@ -1,11 +1,11 @@
-"""Which time stamps of a camera's images are believed: one rule for detector, tracker and lifter.
+"""The rule for the time stamps of images, the same for detector, tracker and lifter.
 
-An image continues the last one when its stamp is a plausible step later. A stamp that is not newer,
-or that is far from the last one, is refused, and the image is dropped. A jump of the clock is
-believed when the next image confirms it: its stamp continues from the stamp that was refused.
+An image continues the last one when its stamp is a plausible step later. An image is dropped when
+its stamp is not newer, or is far from the last one. A jump of the clock is accepted when the next
+image confirms it: its stamp continues from the refused one.
 
-The rule knows no clock but the stamps, so that a replay gives the same result at any speed. Stamps
-may be of any epoch: Unix time, time since boot or since the start of a file, negative.
+The rule reads no clock, so a replay gives the same result at any speed. Stamps may have any epoch:
+Unix time, time since boot or since the start of a file. They may be negative.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from .reasons import Reason
 
 NANOSECONDS = 1_000_000_000
 
-#: Maximum time, ns, that a stamp lies before the newest one and is late. An earlier one has jumped.
+#: Maximum time by which a late stamp is older than the newest one, ns. An older one is a jump.
 LATE_NS = 500_000_000
 
-#: Longest plausible step from image to image, ns, of a fast camera. Tracks bridge such a gap.
+#: Maximum plausible step from image to image of a fast camera, ns. Tracks bridge such a gap.
 STEP_NS = 1_000_000_000
 
-#: Longest plausible step of a slow camera, as a multiple of its usual step.
+#: Maximum plausible step of a slow camera, as a multiple of its usual step.
 STEPS = 3
 
-#: Number of steps of which the usual one is the median.
+#: Number of steps whose median is the usual step.
 STEPS_KEPT = 5
 
 #: Maximum step, ns, from a refused stamp to the stamp that confirms it.
 CONFIRM_NS = 10_000_000_000
 
-#: Number of outliers in a row that end in a believed jump, however far apart their stamps are. A
-#: camera that falls to one image a minute would be refused for ever without it.
+#: Number of outliers in a row after which a jump is accepted, however far apart their stamps are.
+#: Without it a camera that slows down to one image a minute would be refused for ever.
 OUTLIERS_IN_A_ROW = 5
 
-#: Number of images in a row with the same stamp that is reported as a driver without stamps.
+#: Number of images in a row with the same stamp after which the driver is said to set no stamps.
 EQUAL_IN_A_ROW = 10
 
 
@@ -78,19 +78,19 @@ class StampFilter:
 
     def __init__(self) -> None:
         self.newest_ns: int | None = None
-        # Of the accepted image before the newest.
+        # Stamp of the accepted image before the newest.
         self._previous_ns = 0
         self._steps: deque[int] = deque(maxlen=STEPS_KEPT)
-        # The last image's stamp where that one was an outlier.
+        # Stamp of the last image if it was an outlier.
         self._outlier_ns: int | None = None
         self._outliers = 0
-        # Of the last image, accepted or not, and the number of images in a row that have it.
+        # Stamp of the last image, accepted or not, and the number of images in a row with it.
         self._last_ns: int | None = None
         self._equal = 0
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the driver's stamps, with the remedy; empty while nothing is."""
+        """The fault of the driver's stamps, with the remedy; empty while there is none."""
         if self._equal < EQUAL_IN_A_ROW or self._last_ns is None:
             return ""
         return (
@@ -109,8 +109,8 @@ class StampFilter:
 
         Args:
             stamp_ns: of the image, ns. Every image counts, in the order of arrival.
-            next_ns: of the image after it, where that is known, as in a recording. A jump ahead
-                that it confirms is believed at once.
+            next_ns: of the image after it, ns, where it is known, as in a recording. A jump ahead
+                that it confirms is accepted at once.
         """
         self._equal = self._equal + 1 if stamp_ns == self._last_ns else 1
         self._last_ns = stamp_ns
@@ -128,8 +128,8 @@ class StampFilter:
         if 0 < step_ns <= max(STEP_NS, STEPS * usual_ns):
             self._accept(stamp_ns, self.newest_ns)
             return StampVerdict.CONTINUES
-        # A stamp between the last two may be older: of two images in the wrong order, or after a
-        # stamp that was a little ahead.
+        # A stamp between the last two may be far older than the newest: two images came in the
+        # wrong order, or the newest stamp was a little ahead.
         if step_ns <= 0 and (step_ns >= -LATE_NS or stamp_ns >= self._previous_ns):
             self._outlier_ns, self._outliers = None, 0
             return StampVerdict.NOT_NEWER
@@ -142,7 +142,7 @@ class StampFilter:
         if before_ns is None or stamp_ns <= before_ns:
             return StampVerdict.OUTLIER
         confirmed = stamp_ns - before_ns <= max(CONFIRM_NS, STEPS * usual_ns)
-        # With a single image accepted the usual step is not known: any may be.
+        # After a single accepted image the usual step is not known, so any step is plausible.
         if not (confirmed or not self._steps or self._outliers >= OUTLIERS_IN_A_ROW):
             return StampVerdict.OUTLIER
         self._steps.clear()

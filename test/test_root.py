@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from emf_ros.lift.root import solve_root, steady_root, update_along
+from emf_ros.lift.root import smooth_root, solve_root, update_along
 
 
 def people(count, seed=0, near=1.5, far=8.0):
@@ -191,7 +191,7 @@ def test_the_line_fit_has_less_noise_and_no_bias():
     before, after, velocities = [], [], []
     for _ in range(300):
         noisy = shaken(truth, 0.06, rng)
-        root, velocity = steady_root(noisy, 26, RATE_HZ)
+        root, velocity = smooth_root(noisy, 26, RATE_HZ)
         before.append(np.linalg.norm(noisy[26] - truth[26]))
         after.append(np.linalg.norm(root - truth[26]))
         velocities.append(velocity)
@@ -206,7 +206,7 @@ def test_the_root_of_a_standing_person_is_the_mean():
     rng = np.random.default_rng(1)
     truth = walk((0.0, 0.0, 0.0))
     off = [
-        np.linalg.norm(steady_root(shaken(truth, 0.06, rng), 26, RATE_HZ)[0] - truth[26])
+        np.linalg.norm(smooth_root(shaken(truth, 0.06, rng), 26, RATE_HZ)[0] - truth[26])
         for _ in range(300)
     ]
     assert np.sqrt(np.mean(np.square(off))) < 0.45 * 0.06 * np.linalg.norm(truth[26])
@@ -215,7 +215,7 @@ def test_the_root_of_a_standing_person_is_the_mean():
 @pytest.mark.parametrize("frame", [26, 22, 13])
 def test_the_direction_is_the_frame_s_own(frame):
     roots = walk((0.4, -0.1, 0.5), frame=frame)
-    root, velocity = steady_root(roots, frame, RATE_HZ)
+    root, velocity = smooth_root(roots, frame, RATE_HZ)
     assert np.allclose(np.cross(root, roots[frame]), 0, atol=1e-9)
     assert np.linalg.norm(root - roots[frame]) < 0.3
     assert np.isfinite(velocity).all()
@@ -224,17 +224,17 @@ def test_the_direction_is_the_frame_s_own(frame):
 def test_near_people_are_followed_closely():
     """The nearer, the smaller the distance's error, and the more the slope is believed."""
     near = walk((0.0, 0.0, -1.0), start=(0.0, 0.0, 1.0))
-    root, velocity = steady_root(near, 26, RATE_HZ)
+    root, velocity = smooth_root(near, 26, RATE_HZ)
     assert abs(root[2] - 1.0) < 0.12 and -1.0 < velocity[2] < -0.7
 
 
 def test_unknown_frames_are_left_out_and_few_give_no_velocity():
     roots = walk((0.0, 0.0, 0.0))
     roots[:20] = np.nan
-    root, velocity = steady_root(roots, 26, RATE_HZ)
+    root, velocity = smooth_root(roots, 26, RATE_HZ)
     assert np.allclose(root, roots[26]) and np.allclose(velocity, 0, atol=1e-9)
     roots[:24] = np.nan
-    root, velocity = steady_root(roots, 26, RATE_HZ)
+    root, velocity = smooth_root(roots, 26, RATE_HZ)
     assert np.array_equal(root, roots[26]) and np.isnan(velocity).all()
 
 

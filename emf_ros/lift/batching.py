@@ -1,4 +1,4 @@
-"""Batches as the hardware likes them: buckets for GPUs, chunks that fit a CPU's cache."""
+"""Batch sizes for the hardware: buckets for GPUs, chunks that fit the cache of a CPU."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from ..model.presets import LifterConfig
 from ..skeletons import get_layout
 
-#: Batches that a GPU runs; what lies between is padded to the next. The largest holds the most
-#: people that go through in one pass.
+#: Batch sizes that a GPU runs. Other sizes are padded to the next one; the largest is the maximum
+#: number of people in one forward pass.
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 
-#: Numbers in the activations of one layer, all clips of a batch together: 1 MB.
+#: Maximum number of floats in the activations of one layer, of all clips of a chunk: 1 MB.
 _CACHED = 2**18
 
 #: Positions (B, T, J, 3) m and their standard deviation (B, T, J) m.
@@ -21,21 +21,21 @@ Lifted = tuple[np.ndarray, np.ndarray]
 
 
 def bucket_of(people: int) -> int:
-    """The smallest bucket that holds so many people; the largest where none does."""
+    """The smallest bucket that holds a number of people; the largest where none does."""
     return next((bucket for bucket in BUCKETS if bucket >= people), BUCKETS[-1])
 
 
 def buckets_up_to(people: int) -> tuple[int, ...]:
-    """All buckets that batches of at most so many people fall into, the largest first."""
+    """The buckets of all batches of at most a number of people, the largest first."""
     return tuple(b for b in reversed(BUCKETS) if b <= bucket_of(people))
 
 
 def cpu_chunk(config: LifterConfig) -> int:
-    """Clips that a CPU runs at a time: as many as stay in its cache.
+    """The number of clips that a CPU runs at a time: those that fit its cache.
 
-    Measured for `lite` in onnxruntime on one core: 5.4 ms a person in eights, 8.2 in one batch of
-    32. Padding to buckets is of no use there: three people take 35 ms where four take 43, five 57
-    where eight take 96.
+    Measured for `lite` in onnxruntime on one core: 5.4 ms a person in batches of 8, 8.2 ms in one
+    of 32. Padding to buckets only costs there: three people take 35 ms and four 43, five take 57
+    and eight 96.
     """
     numbers = config.frames * len(get_layout(config.layout)) * config.dim
     return int(np.clip(_CACHED // numbers, 1, BUCKETS[-1]))
@@ -45,9 +45,9 @@ def in_chunks(run: Callable[[np.ndarray], Lifted], keypoints: np.ndarray, size: 
     """Run a batch of any size in parts.
 
     Args:
-        run: lifts keypoints (b, T, J, 3), 1 <= b <= size; it may give the same memory each time.
-        keypoints: (B, T, J, 3); of no one, too.
-        size: of the largest part.
+        run: lifts keypoints (b, T, J, 3), 1 <= b <= size; it may return the same memory each time.
+        keypoints: (B, T, J, 3); B may be 0.
+        size: maximum size of a part.
     """
     positions = np.empty((*keypoints.shape[:-1], 3), dtype=np.float32)
     stddev = np.empty(keypoints.shape[:-1], dtype=np.float32)

@@ -1,8 +1,8 @@
-"""Bones that keep their lengths: what a window of frames cannot know, and a track can.
+"""Bone lengths of a person, averaged over the whole track.
 
-The model sees a second of motion and guesses the body anew in each; the person stays the same. The
-mean of many guesses is nearer the truth than the newest, and a skeleton whose bones keep their
-lengths keeps its scale, on which the root's distance depends.
+The model sees about a second of motion and estimates the body anew in each window. The person stays
+the same, so the mean of many estimates is more exact than the newest one. A skeleton with constant
+bone lengths also has a constant scale, on which the distance of the root depends.
 """
 
 from __future__ import annotations
@@ -13,33 +13,37 @@ import numpy as np
 
 from ..skeletons import H36M17
 
+#: (16, 2) joints of each bone: parent and child.
 _ENDS = np.array(H36M17.edges)
-#: The bone on the other side, by bone; itself for the middle ones.
+#: (16,) index of the bone on the other side of the body; its own for bones in the middle.
 _MIRROR = np.array(
     [H36M17.edges.index((H36M17.mirror[a], H36M17.mirror[b])) for a, b in H36M17.edges]
 )
 
-#: Least share of the skeleton that a window's weight is taken from.
+#: Minimum share of the skeleton that the weight of a window is computed from.
 LEAST_WEIGHED_SHARE = 0.1
 
 
 def bone_lengths(joints: np.ndarray) -> np.ndarray:
-    """(..., 17, 3) -> (..., 16): lengths in the order of `H36M17.bones`, in the joints' unit."""
+    """(..., 16) lengths of the bones of joints (..., 17, 3), in the order of `H36M17.bones`."""
     return np.linalg.norm(joints[..., _ENDS[:, 1], :] - joints[..., _ENDS[:, 0], :], axis=-1)
 
 
 def with_bone_lengths(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The same pose with other bones: their directions stay, and the pelvis.
+    """The same pose with other bone lengths. The pelvis and the directions of the bones stay.
 
     Args:
         joints: (..., 17, 3).
-        lengths: (..., 16) in their unit, of shapes that broadcast. A bone of no length, which has
-            no direction, stays one.
+        lengths: (..., 16) in the unit of the joints; the shapes broadcast. A bone of length 0 has
+            no direction, and stays as it is.
+
+    Returns:
+        (..., 17, 3).
     """
     old = bone_lengths(joints)
     factor = np.where(old > 1e-6, lengths / np.maximum(old, 1e-6), 0.0)
     out = joints.copy()
-    # Parents stand before their children in the layout's order of bones.
+    # In the order of bones of the layout parents come before their children.
     for bone, (parent, child) in enumerate(_ENDS):
         step = joints[..., child, :] - joints[..., parent, :]
         out[..., child, :] = out[..., parent, :] + factor[..., bone, None] * step
@@ -47,15 +51,15 @@ def with_bone_lengths(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 class BoneMemory:
-    """The lengths of one person's bones, from all windows so far.
+    """The bone lengths of one person, from all windows so far.
 
-    Each window gives the mean of its frames, weighted by how sure the model is of the bone's outer
-    end; both sides are taken to be alike. Older windows count less, so that a wrong id, or one
-    person's track taken over by another, is forgotten. Windows that show a part of the person count
+    Each window gives the mean of its frames, weighted by the inverse variance of the bone's outer
+    end. Both sides of the body are equal. Older windows count less, so that the lengths of another
+    person, after an exchange of ids, are forgotten. Windows that show a part of the person count
     less too: their scale is uncertain.
 
     Args:
-        memory_s: time after which a window counts 1/e.
+        memory_s: time after which the weight of a window has fallen to 1/e, s.
     """
 
     def __init__(self, memory_s: float) -> None:
@@ -67,7 +71,7 @@ class BoneMemory:
 
     @property
     def share(self) -> float:
-        """The share of the skeleton that was seen, mean over the windows as they count; 0..1."""
+        """The share of the skeleton that was seen, 0..1: weighted mean over the windows."""
         return self._share_sum / self._weight if self._weight else 0.0
 
     def add(
@@ -78,11 +82,11 @@ class BoneMemory:
         Args:
             joints: (T, 17, 3) m.
             stddev: (T, 17) m.
-            stamp_ns: of the window; not before the last one's.
+            stamp_ns: of the window, ns; not before that of the last one.
             share: of the skeleton that is seen, 0..1.
 
         Returns:
-            (16,) m: the lengths as they are known now.
+            (16,) m: the lengths from all windows so far.
         """
         weight = 1.0 / np.maximum(stddev[:, _ENDS[:, 1]], 1e-3) ** 2
         lengths = (weight * bone_lengths(joints)).sum(axis=0) / weight.sum(axis=0)

@@ -1,4 +1,4 @@
-"""The distance from a depth image: at the trunk, where the body is widest."""
+"""The distance of people from a depth image, measured at the trunk, the widest part of the body."""
 
 from __future__ import annotations
 
@@ -10,26 +10,35 @@ from ..reasons import Reason
 from ..skeletons import H36M17
 from .root import update_along
 
+#: Indices of the joints of the trunk.
 TRUNK = np.array(
     [H36M17.index(j) for j in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
 )
 
-#: Depths outside of these, m, are a sensor's errors.
-NEAREST_M, FARTHEST_M = 0.3, 20.0
+#: Minimum depth, m. A smaller one is an error of the sensor.
+NEAREST_M = 0.3
+#: Maximum depth, m. A larger one is an error of the sensor.
+FARTHEST_M = 20.0
 
-#: The patch's half width as a share of the trunk's length in the image: 0.08 m of a man's.
+#: Half the width of the patch, as a share of the trunk's length in the image: 0.08 m of an adult's.
 PATCH = 0.15
-#: Samples along the patch's side, and the share of them that must have a depth.
-_SIDE, FEWEST_VALID = 9, 0.5
+#: Number of samples along each side of the patch.
+_SIDE = 9
+#: Minimum share of the samples that have a depth.
+FEWEST_VALID = 0.5
 
-#: The interquartile range of a patch on one body: its relief, m, and the noise of stereo cameras as
-#: a share of the depth. A patch with more in it has something else before or behind the body.
-RELIEF_M, NOISE_SHARE = 0.10, 0.02
+#: Maximum interquartile range of the depths of a patch on one body, m, without noise. A patch with
+#: more shows another object before or behind the body.
+RELIEF_M = 0.10
+#: Growth of that range with the depth, m/m: the noise of stereo cameras.
+NOISE_SHARE = 0.02
 
-#: The joints lie behind the surface by half the chest's depth, which is about 0.24 m (Gordon et al.
-#: 1989, ANSUR); with the stddev of one measurement: people seen from the side are deeper, arms and
+#: Distance of the joints behind the surface, m: half the depth of the chest, which is about 0.24 m
+#: (Gordon et al. 1989, ANSUR).
+BEHIND_SURFACE_M = 0.12
+#: Standard deviation of a measured distance, m: people are deeper from the side, and arms and
 #: clothes stand before the trunk.
-BEHIND_SURFACE_M, DEPTH_STDDEV_M = 0.12, 0.06
+DEPTH_STDDEV_M = 0.06
 
 
 #: Maximum time between a depth image and the described image, ns. Half the period of an
@@ -69,16 +78,16 @@ class DepthImages:
 def trunk_depth(
     image: np.ndarray, keypoints: np.ndarray, radius_px: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The depth of people's surface: the median in a patch in the middle of the trunk.
+    """The depth of people's surface: the median of a patch in the middle of the trunk.
 
     Args:
         image: (H, W) along the optical axis: uint16 mm or float32 m (REP-118). 0, NaN and infinity
             are holes.
         keypoints: (P, 17, 2) px of h36m17 in the depth image; NaN where not seen.
-        radius_px: half the patch's width; None: `PATCH` of each trunk's length.
+        radius_px: half the width of the patch, px; None for `PATCH` of each trunk's length.
 
     Returns:
-        (P,) m, NaN where there is none, and (P,) str why, empty where there is one.
+        (P,) m, NaN where unknown, and (P,) str: the `Reason` for that, empty where it is known.
 
     Raises:
         ValueError: the image is of another type or shape.
@@ -93,7 +102,7 @@ def trunk_depth(
     shoulders, hips = trunk[:, :2].mean(axis=1), trunk[:, 2:].mean(axis=1)
     middle = 0.5 * (shoulders + hips)
     radius = PATCH * np.linalg.norm(shoulders - hips, axis=-1)
-    # A patch under three pixels wide is what one flying pixel decides.
+    # One outlier decides a patch that is under three pixels wide.
     radius = np.maximum(radius, 1.0) if radius_px is None else np.full(len(trunk), radius_px)
 
     step = np.linspace(-1.0, 1.0, _SIDE)
@@ -106,7 +115,7 @@ def trunk_depth(
         depth *= 0.001
     valid = inside.reshape(depth.shape) & (depth >= NEAREST_M) & (depth <= FARTHEST_M)
     count = valid.sum(axis=-1)
-    # The holes come last, out of the quantiles' reach.
+    # Infinity sorts the holes behind the quantiles.
     ordered = np.sort(np.where(valid, depth, np.inf), axis=-1)
     low, median, high = (
         ordered[np.arange(len(ordered)), (share * (count - 1).clip(min=0)).astype(int)]
@@ -135,12 +144,13 @@ def with_depth(
         root: (P, 3) m, camera optical frame.
         covariance: (P, 3, 3) m^2.
         joints: (P, 17, 3) m, relative to the root, in that frame.
-        depth: (P,) m, see `trunk_depth`; NaN where there is none.
-        stddev_m: (P,) or a number, m, of `depth` as the trunk's distance, sensor and body together.
+        depth: (P,) m, see `trunk_depth`; NaN where unknown.
+        stddev_m: (P,) or a number, m: standard deviation of `depth` as the distance of the trunk,
+            from sensor and body together.
 
     Returns:
-        root, covariance, and (P,) str: why a depth was refused, empty for those that were not and
-        where there was nothing to fuse.
+        root, covariance, and (P,) str: the `Reason` why a depth was refused, empty where it was
+        used or where there was none.
     """
     trunk = joints[:, TRUNK, 2].mean(axis=1)
     forward = np.array([0.0, 0.0, 1.0])

@@ -29,8 +29,8 @@ __all__ = [
 
 ENGINES = ("auto", "torch", "onnxruntime")
 
-#: The faster first. On a GPU torch replays one CUDA graph; on a CPU onnxruntime takes a third of
-#: torch's time.
+#: Engines of each device, the faster one first. On a GPU torch replays one CUDA graph. On a CPU
+#: onnxruntime needs a third of torch's time.
 _ORDER = {"cuda": ("torch", "onnxruntime"), "cpu": ("onnxruntime", "torch")}
 
 
@@ -45,9 +45,9 @@ def make_engine(
 ) -> Engine:
     """Load the model and choose what runs it.
 
-    The first of these that is to be had: torch on a CUDA GPU, onnxruntime on one, onnxruntime on
-    the CPU, torch on the CPU. `description` says which, and why none before it. onnxruntime wants
-    the exported model, .onnx, beside the .safetensors file.
+    The choice is the first that works: torch on a CUDA GPU, onnxruntime on one, onnxruntime on the
+    CPU, torch on the CPU. `description` says which one it is, and why none before it. onnxruntime
+    needs the exported model, .onnx, beside the .safetensors file.
 
     The devices are those of `runtime.device`. `GpuGuard` handles a GPU that fails later.
 
@@ -96,8 +96,10 @@ def _on_cpu(engine: str, path: Path, threads: int, reasons: list[str]) -> Engine
 def _first_of(
     device: str, engine: str, path: Path, threads: int, reasons: list[str]
 ) -> Engine | None:
-    """The fastest engine on a device; None where there is none. Why others are not it is added to
-    `reasons`, and stands in its description."""
+    """The fastest engine on a device; None where there is none.
+
+    The reasons against faster ones are added to `reasons`, and to the description.
+    """
     for name in _ORDER[device]:
         if engine not in ("auto", name):
             continue

@@ -1,4 +1,4 @@
-"""What all engines have in common."""
+"""The interface of the engines that run the model, and the parts that they share."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ __all__ = [
 
 
 class EngineError(RuntimeError):
-    """The model cannot be run as asked for; the message says why."""
+    """The model cannot be run with these settings; the message says why."""
 
 
 class EngineUnavailable(EngineError):
-    """This engine is not to be had here, another may be: a package or a GPU is missing."""
+    """This engine cannot run here, but another one may: a package or a GPU is missing."""
 
 
 class Engine(Protocol):
-    """Something that runs the model. One thread at a time may use it.
+    """Runs the model. Only one thread at a time may use it.
 
     Attributes:
-        config: the window's length and rate, and the layout.
-        device: 'cuda' or 'cpu', where it really runs.
-        description: one line for the log: what runs where, and why that was chosen.
+        config: length and rate of the window, and the layout.
+        device: the device that it runs on, 'cuda' or 'cpu'.
+        description: one line for the log: engine, device, and the reason for the choice.
     """
 
     config: LifterConfig
@@ -45,17 +45,26 @@ class Engine(Protocol):
     description: str
 
     def lift(self, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Canonical keypoints (B, T, J, 3) to positions (B, T, J, 3) m and the standard deviation
-        of their error along each axis (B, T, J) m. B is any number, 0 too.
+        """Lift windows of keypoints.
+
+        Args:
+            keypoints: (B, T, J, 3) of the canonical windows; B may be 0.
+
+        Returns:
+            positions (B, T, J, 3) m, and the standard deviation of their error along each axis
+            (B, T, J) m.
 
         Raises:
-            ValueError: another shape, or keypoints that are not finite.
-            EngineError: the GPU has failed, and nothing else may be used.
+            ValueError: the shape is another one, or keypoints are not finite.
+            EngineError: the GPU has failed, and the CPU may not be used.
         """
         ...
 
     def warm_up(self, largest: int) -> None:
-        """Do ahead what the first passes of up to `largest` people would take long for.
+        """Run the model once for each batch size, as the first runs are slow.
+
+        Args:
+            largest: maximum number of people in one forward pass.
 
         Raises:
             EngineError: as `lift`.
@@ -64,21 +73,25 @@ class Engine(Protocol):
 
 
 def check_config(path: Path, config: LifterConfig) -> None:
-    """Refuse a model that is no use here, whatever it is good for elsewhere."""
+    """Check that a model gives metric skeletons.
+
+    Raises:
+        EngineError: it does not.
+    """
     if config.normalization != "virtual_camera":
         raise EngineError(
             f"{path} takes keypoints normalised by {config.normalization!r}, which gives no metric "
-            "skeletons; what runs here takes 'virtual_camera'"
+            "skeletons; use a model that takes 'virtual_camera'"
         )
 
 
 def clip_shape(config: LifterConfig) -> tuple[int, int, int]:
-    """(T, J, 3) of one person's keypoints."""
+    """The shape (T, J, 3) of the keypoints of one person."""
     return config.frames, len(get_layout(config.layout)), 3
 
 
 def check_keypoints(keypoints: np.ndarray, config: LifterConfig) -> np.ndarray:
-    """The keypoints (B, T, J, 3) as engines want them, float32 in one piece.
+    """The keypoints (B, T, J, 3) as contiguous float32.
 
     Raises:
         ValueError: see `Engine.lift`.
@@ -94,6 +107,6 @@ def check_keypoints(keypoints: np.ndarray, config: LifterConfig) -> np.ndarray:
 
 
 def laplace_stddev(log_scale: np.ndarray) -> np.ndarray:
-    """The standard deviation, m, of errors whose scale is given as log m."""
+    """The standard deviation, m, of Laplace errors, from the logarithm of their scale in m."""
     # A Laplace distribution of scale b has the standard deviation sqrt(2) b.
     return np.sqrt(2.0) * np.exp(np.clip(log_scale, -8.0, 2.0))

@@ -1,4 +1,4 @@
-"""What happens when a GPU fails while people are being lifted."""
+"""Handling of a GPU that fails during the lifting."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..runtime.device import DevicePolicy, GpuFallback, first_line
 from .batching import BUCKETS, Lifted, bucket_of, in_chunks
 from .engine_base import Engine, check_keypoints
 
-#: How torch, onnxruntime, cuDNN, cuBLAS and TensorRT say it.
+#: Parts of the error texts of torch, onnxruntime, cuDNN, cuBLAS and TensorRT.
 _OUT_OF_MEMORY = ("out of memory", "outofmemory", "failed to allocate memory", "alloc_failed")
 
 _Result = TypeVar("_Result")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or one that it came from, says that the GPU's memory is full."""
+    """Whether an error, or one of its causes, says that the memory of the GPU is full."""
     cause: BaseException | None = error
-    # While a CUDA graph is captured, the error that ends it hides the one that broke it.
+    # During the capture of a CUDA graph the last error hides the first one.
     while cause is not None:
         text = f"{type(cause).__name__} {cause}".lower()
         if any(words in text for words in _OUT_OF_MEMORY):
@@ -32,18 +32,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class GpuGuard:
-    """An engine on a GPU, with smaller batches or the CPU where the GPU fails.
+    """An engine on a GPU that uses smaller batches, or the CPU, when the GPU fails.
 
-    Where the GPU's memory is full, the batch is halved, and stays so: what did not fit once does
-    not fit in the next frame. It is counted as `gpu_out_of_memory`. Where not even one person
-    fits, or after any other error, `GpuFallback` takes the CPU. `device` and `description` follow.
+    When the memory of the GPU is full, the batch size is halved and stays so: the next frame would
+    not fit either. This is counted as `gpu_out_of_memory`. When not even one person fits, or after
+    any other error, `GpuFallback` uses the CPU. `device` and `description` follow.
 
     Args:
         engine: on the GPU.
         make_cpu: makes the engine for the CPU.
         policy: with the device 'cuda' there is no fallback.
-        say: takes what has happened, a line each.
-        counts: where it is counted.
+        say: takes a line of text about each failure.
+        counts: takes the number of failures, by reason.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class GpuGuard:
         self._describe()
 
     def lift(self, keypoints: np.ndarray) -> Lifted:
-        # Bad keypoints are not the GPU's fault: they are refused before it gets them.
+        # Bad keypoints are refused here: their error must not count as one of the GPU.
         keypoints = check_keypoints(keypoints, self.config)
         return self._run(
             len(keypoints), lambda size: in_chunks(self._engines.runner.lift, keypoints, size)
@@ -84,7 +84,7 @@ class GpuGuard:
                 return run(size)
             except Exception as error:
                 full, reason = is_out_of_memory(error), first_line(error)
-            # Outside the handler: the error holds the memory of the frames that it came from.
+            # Outside the handler, as the error holds the memory of the stack frames it came from.
             if full:
                 self._counts[Reason.GPU_OUT_OF_MEMORY] += 1
             if full and size > 1:

@@ -1,4 +1,4 @@
-"""The distance from the floor: who stands on it is where the ray to his foot meets it."""
+"""The distance of people from a known floor: the ray to a foot meets the floor at the person."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from .root import KEYPOINT_ERROR, MAX_DISTANCE_M, update_along
 
 _ANKLES = np.array([H36M17.index("left_ankle"), H36M17.index("right_ankle")])
 
-#: The lower ankle's height over the floor, m: 0.039 of the body's (Drillis & Contini 1966, in
-#: Winter, Biomechanics and Motor Control of Human Movement, figure 4.1), and a sole; and its stddev
-#: in people who walk. It is one of several centimetres in motion capture, too.
-ANKLE_HEIGHT_M, ANKLE_STDDEV_M = 0.08, 0.03
+#: Height of the lower ankle over the floor, m: 0.039 of the body's height (Drillis & Contini 1966,
+#: in Winter, Biomechanics and Motor Control of Human Movement, figure 4.1), and a sole.
+ANKLE_HEIGHT_M = 0.08
+#: Standard deviation of that height in people who walk, m. In motion capture it is the same.
+ANKLE_STDDEV_M = 0.03
 
-#: How far off, m, the model's ankle may be along the ray.
+#: Standard deviation of the model's ankle along the ray, m.
 POSE_STDDEV_M = 0.05
 
 #: Why the floor was not used.
@@ -29,14 +30,15 @@ class GroundPlane:
     """A level floor as the camera sees it.
 
     Attributes:
-        height_m: of the camera over the floor.
-        pitch_rad: of the optical axis below the horizon.
-        roll_rad: about the optical axis; positive where the camera's right side is down.
-        height_stddev_m, angle_stddev_rad: of the height, and of the pitch and a floor's slope.
+        height_m: height of the camera over the floor, m.
+        pitch_rad: angle of the optical axis below the horizon, rad.
+        roll_rad: angle about the optical axis, rad; positive where the camera's right side is down.
+        height_stddev_m: standard deviation of the height, m.
+        angle_stddev_rad: standard deviation of the pitch and of the floor's slope, rad.
 
     Raises:
-        ValueError: at construction: the camera is no higher than an ankle, or an angle or a stddev
-            makes no sense.
+        ValueError: at construction: the camera is no higher than an ankle, an angle is out of its
+            range, or a standard deviation is negative.
     """
 
     height_m: float
@@ -56,7 +58,7 @@ class GroundPlane:
                 "within half a turn, roll within a whole one"
             )
         if not (self.height_stddev_m >= 0 and self.angle_stddev_rad >= 0):
-            raise ValueError("a stddev must not be negative")
+            raise ValueError("a standard deviation must not be negative")
 
     @property
     def up(self) -> np.ndarray:
@@ -80,31 +82,32 @@ def on_ground(
     ground: GroundPlane,
     min_score: float = 0.2,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fuse roots with the distance at which the lower ankle is over the floor by an ankle's height.
+    """Fuse roots with the distance at which the lower ankle has its height over the floor.
 
-    The foot is where its ray meets that plane, whatever the skeleton's size; the root is measured
-    from it along the root's own ray. Of a ray that falls by the angle b, the foot is at
-    D = h / sin(b), h being the camera's height over the ankle's, so that an error of the height
-    makes one of D/h, and one of the angle one of D^2 cos(b) / h: with the square of the distance.
-    A foot in the air seems further off than it is; only the solved distance can contradict it.
+    The ankle is where its ray meets the plane of that height, whatever the size of the skeleton.
+    The root is measured from the ankle, along the root's own ray. On a ray that falls by the angle
+    b the ankle is at D = h / sin(b), where h is the height of the camera over the plane. An error
+    of the height is multiplied by D/h. An error of the angle is multiplied by D^2 cos(b) / h, so it
+    grows with the square of the distance. A foot in the air seems too far away; only the solved
+    distance can contradict it.
 
     Args:
         root: (P, 3) m, camera optical frame.
         covariance: (P, 3, 3) m^2.
         joints: (P, 17, 3) m, relative to the root, in that frame.
-        rays: (P, 17, 2); what stands at score 0 is ignored.
+        rays: (P, 17, 2) on the plane z = 1; ignored where the score is 0.
         scores: (P, 17) 0..1.
         ground: the floor.
-        min_score: an ankle below it is not seen.
+        min_score: minimum score of an ankle that is seen, 0..1.
 
     Returns:
-        root, covariance, and (P,) str: why the floor was not used, empty where it was and where
-        there was no root.
+        root, covariance, and (P,) str: the `Reason` why the floor was not used, empty where it was
+        used or where there was no root.
     """
     up = ground.up
     people = np.arange(len(root))
     ankles = joints[:, _ANKLES]
-    # A NaN of either is the lowest, and then not seen.
+    # An ankle that is NaN counts as the lower one, and is then not seen.
     lower = _ANKLES[np.argmin(ankles @ up, axis=1)]
     ankle = joints[people, lower]
     ray = np.concatenate([rays[people, lower], np.ones((len(root), 1))], axis=-1)
@@ -118,7 +121,7 @@ def on_ground(
     below = falls * MAX_DISTANCE_M > height
     distance = height / np.where(below, falls, 1.0)
     level = distance * np.sqrt(np.maximum(1.0 - falls**2, 0.0))
-    # The keypoint's own error turns the ray, too.
+    # The error of the keypoint turns the ray, too.
     angle2 = ground.angle_stddev_rad**2 + (1.5 * KEYPOINT_ERROR / distance) ** 2
     height2 = ground.height_stddev_m**2 + ANKLE_STDDEV_M**2
     variance = (distance / height) ** 2 * (height2 + level**2 * angle2) + POSE_STDDEV_M**2

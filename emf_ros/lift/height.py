@@ -1,4 +1,4 @@
-"""A person's known height: it fixes the skeleton's scale, and by it the distance."""
+"""The known height of a person: it fixes the scale of the skeleton, and so the distance."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import numpy as np
 from ..skeletons import H36M17
 from .root import HEIGHT_SPREAD
 
-#: The legs and the trunk of one who stands, from the ankles to the middle of the shoulders, as a
-#: share of the height: 0.246 shank, 0.245 thigh, 0.288 hip to shoulder (Drillis & Contini 1966, in
-#: Winter, Biomechanics and Motor Control of Human Movement, figure 4.1). Not the head, whose joints
-#: every source of motion capture places elsewhere.
+#: Length of legs and trunk, from the ankles to the middle of the shoulders, as a share of the
+#: standing height: 0.246 shank, 0.245 thigh, 0.288 hip to shoulder (Drillis & Contini 1966, in
+#: Winter, Biomechanics and Motor Control of Human Movement, figure 4.1). The head is left out: each
+#: source of motion capture places its joints elsewhere.
 BODY_SHARE = 0.246 + 0.245 + 0.288
 
-#: Relative stddev of that share, from person to person and from one definition of the joints to
-#: another: in motion capture the shoulders are by 0.95 to 1.02 of these bones' sum over the ankles.
+#: Relative standard deviation of that share over people and over definitions of the joints. In
+#: motion capture the shoulders stand over the ankles by 0.95 to 1.02 of the sum of these bones.
 BODY_SHARE_SPREAD = 0.03
 
-# Both legs' mean, and the trunk.
+# Weight of each bone in the sum: the mean of both legs, and the trunk.
 _WEIGHT = np.zeros(len(H36M17.bones))
 for _child in ("knee", "ankle"):
     for _side in ("left", "right"):
@@ -27,7 +27,7 @@ for _child in ("spine", "thorax"):
 
 
 def standing_height(lengths: np.ndarray) -> np.ndarray:
-    """The height of a person whose bones have these lengths.
+    """The standing height of people by their bone lengths.
 
     Args:
         lengths: (..., 16) m, see `bones.bone_lengths`.
@@ -43,26 +43,27 @@ def height_scale(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The factor that gives skeletons the size of people whose height is known.
 
-    The mean of the model's height, of relative stddev `HEIGHT_SPREAD`, and the known one, each
-    weighted by its inverse variance: the product of two normal densities.
+    The result is the mean of the model's height and the known one, each weighted by its inverse
+    variance: the product of two normal densities. `HEIGHT_SPREAD` is the relative standard
+    deviation of the model's height.
 
     Args:
         lengths: (P, 16) m, of the model's skeletons.
         height_m: (P,) m, standing; NaN where it is not known.
-        stddev_m: (P,) or a number, m.
+        stddev_m: (P,) or a number, m: standard deviation of the known height.
 
     Returns:
-        (P,) the factor on all joints, 1 where the height is not known, and (P,) the relative stddev
-        that remains, which is `solve_root`'s `height_spread`.
+        (P,) the factor on all joints, 1 where the height is not known, and (P,) the relative
+        standard deviation of the size that remains: `height_spread` of `solve_root`.
 
     Raises:
-        ValueError: a height is not positive, or a stddev is negative.
+        ValueError: a height is not positive, or a standard deviation is negative.
     """
     if np.any(np.asarray(height_m) <= 0) or np.any(np.asarray(stddev_m) < 0):
-        raise ValueError("heights must be positive and their stddev not negative")
+        raise ValueError("heights must be positive, standard deviations must not be negative")
     guess = standing_height(lengths)
     ratio = height_m / guess
-    # What a height tells of the bones.
+    # Variance of the bones' scale, given the height.
     variance = (stddev_m / guess) ** 2 + (BODY_SHARE_SPREAD * ratio) ** 2
     known = np.isfinite(ratio) & np.isfinite(variance)
     share = np.where(known, HEIGHT_SPREAD**2 / (HEIGHT_SPREAD**2 + variance), 0.0)

@@ -1,5 +1,8 @@
-"""How many frames behind the newest a pose may be: the more it has seen after it, the better it is,
-and the later it comes."""
+"""The choice of the lag, the number of frames that the described image is behind the newest.
+
+A larger lag makes poses more exact, because the model sees more of the motion after them. It also
+makes them later.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +11,33 @@ from collections import deque
 
 import numpy as np
 
-#: Outputs that the delay is estimated from, and their quantile that has to fit into the budget.
-RECENT, QUANTILE = 64, 95.0
+#: Number of outputs that the delay is estimated from.
+RECENT = 64
+#: Percentile of their delays that has to fit into the budget.
+QUANTILE = 95.0
 
-#: Outputs with room for a larger lag before it is taken: each change leaves out images or waits for
-#: new ones, so it is not made for a moment's calm. A smaller lag is taken at once.
+#: Number of outputs in a row with room for a larger lag, before it is chosen. Each change leaves
+#: out images or waits for new ones. A smaller lag is chosen at once.
 PATIENCE = 30
 
-#: Outputs before anything is known of the delay.
+#: Minimum number of outputs before the lag is chosen.
 FEWEST = 10
 
 
 class AutoLag:
     """The largest lag that keeps the age of the poses within a budget.
 
-    A pose's age when it is published is that of the image that it describes: the newest image's
-    own delay (camera, detector, waiting, lifting), which is measured, and how much older the
-    described image is than the newest, which the lag and the camera's rate fix.
+    The age of a pose when it is published is the age of the image that it describes. It has two
+    parts. The delay of the newest image (camera, detector, waiting, lifting) is measured. The time
+    from the described image to the newest one follows from the lag and the camera's rate.
 
     Args:
-        budget_ms: the age that nineteen in twenty poses should keep.
-        step_ms: a frame of the model.
-        largest: never more than this; half the window is where the model knows most.
+        budget_ms: maximum age of 19 in 20 poses, ms.
+        step_ms: time between two frames of the model, ms.
+        largest: maximum lag, frames. The model knows most in the middle of the window.
 
     Attributes:
-        lag: frames; 0 until enough is known.
+        lag: frames; 0 before `FEWEST` outputs.
     """
 
     def __init__(self, budget_ms: float, step_ms: float, largest: int) -> None:
@@ -45,11 +50,12 @@ class AutoLag:
         """Take in one output.
 
         Args:
-            own_ms: the newest image's age when its poses were published; NaN where not known.
-            period_ms: from image to image.
+            own_ms: age of the newest image when the poses were published, ms; NaN where it is not
+                known.
+            period_ms: time from image to image, ms.
 
         Returns:
-            the lag to use from now on.
+            the lag of the next outputs, frames.
         """
         if math.isfinite(own_ms):
             self._own_ms.append(own_ms)
@@ -66,8 +72,10 @@ class AutoLag:
         return self.lag
 
     def behind_ms(self, lag: int, period_ms: float) -> float:
-        """How much older than the newest the described image is: the first that is at least the lag
-        old, within half a frame."""
+        """Time from the described image to the newest one, ms.
+
+        The described image is the first that is at least the lag old, within half a frame.
+        """
         if lag == 0:
             return 0.0
         return math.ceil((lag - 0.5) * self.step_ms / period_ms) * period_ms

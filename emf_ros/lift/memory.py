@@ -1,4 +1,4 @@
-"""The keypoints of the images that poses still wait for."""
+"""The keypoints of images that are not described yet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Note = TypeVar("Note")
 
 
 class KeypointMemory(Generic[Note]):
-    """Remembers the keypoints of each image, and a note on it, until the poses are there.
+    """Remembers the keypoints of each image, and a note on it, until its poses come.
 
     Poses describe an image `lag` frames behind the newest one.
     """
@@ -31,10 +31,15 @@ class KeypointMemory(Generic[Note]):
             del self._seen[next(iter(self._seen))]
 
     def at(self, stamp_ns: int, otherwise: Note) -> tuple[Note, dict[int, np.ndarray]]:
-        """The note and the keypoints (K, 3) by id; `otherwise` and none of an unknown image."""
+        """The note on an image and the keypoints (K, 3) by id.
+
+        Args:
+            stamp_ns: of the image, ns.
+            otherwise: the note where the image is unknown; there are no keypoints then.
+        """
         return self._seen.get(stamp_ns, (otherwise, {}))
 
     def forget_before(self, stamp_ns: int) -> None:
-        """Forget the images before a stamp, ns, which are described."""
+        """Forget the images before a stamp, ns: they are described."""
         for stamp in [stamp for stamp in self._seen if stamp < stamp_ns]:
             del self._seen[stamp]

@@ -1,4 +1,4 @@
-"""Videos and recorded keypoints through the live pipeline, frame by frame and without ROS."""
+"""Videos and recorded keypoints, lifted frame by frame by the live pipeline, without ROS."""
 
 from __future__ import annotations
 
@@ -26,9 +26,15 @@ from .window import NANOSECONDS
 
 
 class PoseCollector:
-    """Joins poses with the keypoints of the image that they describe, into recording rows.
+    """Makes recording rows of poses and the keypoints of the image that they describe.
 
-    Poses come `lag` behind the keypoints, so those are kept until their poses are there.
+    Args:
+        layout: of the keypoints.
+        image_size: (width, height) px.
+        camera: the intrinsics; None where they are not known.
+
+    Attributes:
+        writer: holds the rows.
     """
 
     def __init__(self, layout: Layout, image_size: tuple[int, int], camera: Camera | None) -> None:
@@ -36,11 +42,17 @@ class PoseCollector:
         self._seen: KeypointMemory[int] = KeypointMemory()
 
     def keypoints(self, stamp_ns: int, frame: int, people: list[Pose2D]) -> None:
-        """Take one image's people, with the number of the image."""
+        """Take the people of one image.
+
+        Args:
+            stamp_ns: of the image, ns.
+            frame: number of the image.
+            people: with their ids.
+        """
         self._seen.add(stamp_ns, frame, people)
 
     def poses(self, result: Frame3D) -> None:
-        """Write the poses of one image into rows."""
+        """Write the poses of one image, a row each."""
         frame, keypoints = self._seen.at(result.stamp_ns, -1)
         unknown = np.full((len(self.writer.layout), 3), np.nan)
         unknown[:, 2] = 0.0
@@ -74,23 +86,23 @@ def lift_video(
     """Detect, track and lift every frame of a video.
 
     Args:
-        source: the video; read to its end and closed. What it could not give is in its counts.
+        source: the video; it is read to its end and closed. Its counts tell the unreadable frames.
         camera: None where the intrinsics are not known; the roots then stay unknown.
         engine: runs the model.
         lag: frames of the model behind the newest.
-        people: how many are looked for.
+        people: maximum number of people.
         variant: of the detector.
-        progress: tell of it on stderr.
-        world_landmarks: `watch` gets detections with the detector's own 3D points.
-        watch: is told each frame's number, and whom the detector found, with their ids.
-        stopping: is asked before each picture, with the number of pictures lifted so far. When it
-            is true, reading ends there, and the recording holds what was lifted.
+        progress: show the progress on stderr.
+        world_landmarks: give `watch` the detector's own 3D points, too.
+        watch: called with the number of each frame and its people, with their ids.
+        stopping: called before each image with the number of images lifted so far. Where it returns
+            true, the reading ends; the recording holds the images so far.
 
     Returns:
-        the recording, and what was refused, by reason.
+        the recording, and the number of rejected inputs, by reason.
 
     Raises:
-        VideoError: the detector cannot be had.
+        VideoError: the detector is not available, or a setting is out of its range.
     """
     pipeline = _pipeline(engine, lag, people)
     try:
@@ -148,17 +160,17 @@ def lift_recording(
     progress: bool = True,
     stopping: Callable[[int], bool] = lambda done: False,
 ) -> tuple[Recording, Counter[Reason]]:
-    """Lift recorded keypoints as they would be live: one update per stamp, in their order.
+    """Lift recorded keypoints like live ones: one update per stamp, in their order.
 
-    An image without people has no row. It counts as an image that was lost. People without a track
-    id are tracked: where the id 0 stands twice in one image, it is none.
+    An image without people has no row, and so counts as a lost image. People without a track id are
+    tracked. The id 0 means no id where two people of one image have it.
 
     Args:
-        keypoints: the recording; of it the keypoints, and the camera where it is known.
+        keypoints: the recording; its keypoints are used, and its camera where it is known.
         engine, lag, people, progress, stopping: see `lift_video`.
 
     Returns:
-        the recording, and what was refused, by reason.
+        the recording, and the number of rejected inputs, by reason.
 
     Raises:
         RecordingError: the recording holds no keypoints.
@@ -169,13 +181,13 @@ def lift_recording(
     pipeline.set_camera(keypoints.camera)
     collector = PoseCollector(keypoints.layout, keypoints.image_size, keypoints.camera)
     stamps = np.round(keypoints.stamp * NANOSECONDS).astype(np.int64)
-    # Rows of one image stand together; cut where the stamp changes.
+    # The rows of one image are consecutive; they are cut where the stamp changes.
     cuts = np.flatnonzero(np.diff(stamps)) + 1
     images = np.split(np.arange(len(stamps)), cuts)
     ids = keypoints.track_id.copy()
     if any((ids[rows] == 0).sum() > 1 for rows in images):
         ids[ids == 0] = UNTRACKED
-    # The numbers of the images, for the people as they are after the tracking.
+    # Number of the image by its stamp: the people are known after the tracking only.
     number_of: dict[int, int] = {}
     pipeline.watch = lambda stamp_ns, people: collector.keypoints(
         stamp_ns, number_of[stamp_ns], people
@@ -193,7 +205,7 @@ def lift_recording(
             keypoints.layout.name,
             keypoints.image_size,
             [Pose2D(keypoints.keypoints_2d[r], track_id=int(ids[r])) for r in rows],
-            # People come back after seconds without rows; the next image tells that from a fault.
+            # After seconds without rows the stamps jump; the next image confirms the jump.
             stamp_verdict=pipeline.stamps.take(stamp_ns, following[done]),
         )
         for result in pipeline.update_every(frame):

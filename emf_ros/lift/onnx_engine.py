@@ -32,12 +32,12 @@ class OnnxEngine:
 
     Args:
         path: a .onnx file.
-        threads: of the CPU.
-        device: 'cuda', which is TensorRT where that starts, or 'cpu'.
+        threads: number of CPU threads.
+        device: 'cuda', which means TensorRT where it starts, or 'cpu'.
 
     Raises:
         EngineUnavailable: onnxruntime or the GPU cannot be used.
-        EngineError: the file does not load, or is of no use here.
+        EngineError: the file does not load, or is no lifting model.
     """
 
     def __init__(self, path: Path, threads: int, device: str = "cpu") -> None:
@@ -61,10 +61,10 @@ class OnnxEngine:
         taken = [(i.name, list(i.shape[1:])) for i in self._session.get_inputs()]
         wanted = [("keypoints", list(clip_shape(self.config)))]
         if taken != wanted:
-            raise EngineError(f"{path} says that it takes {wanted} and takes {taken}")
+            raise EngineError(f"the inputs of {path} are {taken}; its metadata say {wanted}")
         self._bound: dict[int, _Bound] = {}
         if device == "cuda":
-            # The file is sound: what fails now is the GPU's side.
+            # The file is sound, so an error from here on is one of the GPU.
             shapes = _shapes(clip_shape(self.config))
             try:
                 self._session, where = onnx_session.make_gpu_session(path, threads, shapes)
@@ -81,7 +81,7 @@ class OnnxEngine:
         return in_chunks(self._run, keypoints, cpu_chunk(self.config))
 
     def warm_up(self, largest: int) -> None:
-        # On the CPU only the very first pass is slow, not the first of each size.
+        # On the CPU only the very first pass is slow, not the first of each batch size.
         for bucket in buckets_up_to(largest) if self.device == "cuda" else (1,):
             self.lift(np.zeros((bucket, *clip_shape(self.config)), dtype=np.float32))
 
@@ -97,11 +97,12 @@ class OnnxEngine:
 
 
 class _Bound:
-    """One bucket's buffers, bound to the session, so that nothing is allocated in a pass.
+    """The buffers of one bucket, bound to the session: a pass allocates nothing.
 
     Args:
+        session: of onnxruntime.
         shape: (bucket, T, J, 3).
-        memory: where they lie, 'cuda' or 'cpu'.
+        memory: device of the buffers, 'cuda' or 'cpu'.
     """
 
     def __init__(self, session: Any, shape: tuple[int, ...], memory: str) -> None:
@@ -119,7 +120,7 @@ class _Bound:
             self._binding.bind_ortvalue_output(name, value)
 
     def run(self, keypoints: np.ndarray) -> Lifted:
-        """Lift (b, T, J, 3), b from 1 to the bucket."""
+        """Lift keypoints (b, T, J, 3), 1 <= b <= bucket."""
         people = len(keypoints)
         self._padded[:people], self._padded[people:] = keypoints, 0.0
         self._given.update_inplace(self._padded)
@@ -129,7 +130,7 @@ class _Bound:
 
 
 def _shapes(clip: tuple[int, ...]) -> Shapes:
-    """Of the model's input, for clips (T, J, 3)."""
+    """The smallest, the usual and the largest shape of the input, for clips (T, J, 3)."""
     least, usual, largest = ((people, *clip) for people in (BUCKETS[0], 8, BUCKETS[-1]))
     return {"keypoints": (least, usual, largest)}
 
@@ -137,10 +138,10 @@ def _shapes(clip: tuple[int, ...]) -> Shapes:
 def gpu_providers(
     available: Sequence[str], path: Path, clip: tuple[int, ...]
 ) -> list[tuple[str, dict[str, str]]]:
-    """The providers to be asked for, the best first, with their options.
+    """The providers of onnxruntime to use, the fastest first, with their options.
 
     Args:
-        available: those that onnxruntime was built with.
+        available: the providers that onnxruntime was built with.
         path: of the model.
         clip: (T, J, 3).
     """

@@ -1,6 +1,6 @@
-"""Where the person stands: the metric root from relative joints and rays.
+"""The metric position of the root, from relative joints and rays.
 
-`solve_root` works on numpy arrays and torch tensors alike, through the array API.
+`solve_root` works on numpy arrays and on torch tensors, through the array API.
 """
 
 from __future__ import annotations
@@ -11,36 +11,42 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-#: A keypoint's error in the image, as a share of the person's size; floors the covariance where the
-#: joints fit by chance better than any detector measures.
+#: Standard deviation of a keypoint in the image, as a share of the person's size. It is the floor
+#: of the covariance: joints may fit by chance better than a detector measures.
 KEYPOINT_ERROR = 0.01
 
-#: Relative spread of people's size. An unknown height is an unknown distance in the same measure:
-#: it dominates the covariance along the ray. Adults: about 7 % of the mean.
+#: Relative standard deviation of the size of adults. The distance has the same, as an unknown
+#: height is an unknown distance: it dominates the covariance along the ray.
 HEIGHT_SPREAD = 0.07
 
-#: Beyond it the joints' rays are parallel to within a detector's error, and the distance is chance.
+#: Maximum distance, m. Beyond it the rays of the joints are parallel within a detector's error.
 MAX_DISTANCE_M = 60.0
 
-#: Where the joints' stddev are given: solves with weights from the last one's residuals, and the
-#: least stddev that is believed, m.
-REWEIGHTINGS, SURE_M = 2, 0.01
+#: Number of solves with weights from the residuals of the last one.
+REWEIGHTINGS = 2
+#: Minimum standard deviation of a joint in these weights, m.
+SURE_M = 0.01
 
-#: What the slope of a line through a window's distances is held against: the spread of people's
-#: speed along the ray, m/s, and the distances' errors as a share of them, and for how long
-#: they are alike, s. Measured on validation motion: 6 to 7 %, errors that last. The speed at
-#: which the distance changes (95th percentile; true: 0.85 m/s) is 10.5 m/s frame by frame, 5.1 by a
-#: line through nine frames and 2.2 by this one, at the same error of the root.
-SPEED_SPREAD, DISTANCE_ERROR, ALIKE_S = 1.5, 0.06, 1 / 3
+#: Standard deviation of people's speed along the ray, m/s: the prior on the slope of the line
+#: through the distances of a window. On validation motion the 95th percentile of the speed is 2.2
+#: m/s with this prior (true: 0.85), 5.1 by a line through nine frames, and 10.5 frame by frame, at
+#: the same error of the root.
+SPEED_SPREAD = 1.5
+#: Relative standard deviation of the distances. On validation motion it is 6 to 7 %.
+DISTANCE_ERROR = 0.06
+#: Time for which the errors of the distances are correlated, s.
+ALIKE_S = 1 / 3
 
-#: A measured distance is refused where it is further than the solved one by more stddevs of their
-#: difference than this, or nearer by more than the factor: it is likelier something else's then.
-#: Nearer than the stddevs allow is who is smaller than adults are.
-GATE_STDDEVS, GATE_FACTOR = 3.0, 2.0
+#: Maximum difference of a measured distance and the solved one, in standard deviations of it. A
+#: larger distance is refused; a smaller one is of a person smaller than adults.
+GATE_STDDEVS = 3.0
+#: Maximum factor between the two distances. Beyond it another object was measured.
+GATE_FACTOR = 2.0
 
-#: Seconds up to the described frame that the turning of the ray to the root is taken from; with
-#: fewer than so many known frames in it there is no velocity.
-TURN_S, FEWEST_FRAMES = 0.28, 4
+#: Time up to the described frame that the velocity across the ray is measured in, s.
+TURN_S = 0.28
+#: Minimum number of known frames in it. With fewer there is no velocity.
+FEWEST_FRAMES = 4
 
 
 @dataclass
@@ -50,7 +56,7 @@ class Root:
     Attributes:
         root: (B, 3) m, the pelvis in the camera's optical frame; NaN where not valid.
         covariance: (B, 3, 3) m^2, widest along the ray; NaN where not valid.
-        valid: (B,) the joints fix a position in front of the camera.
+        valid: (B,) whether the joints fix a position in front of the camera.
         residual: (B,) root mean square of the reprojection error on the plane z = 1.
     """
 
@@ -71,19 +77,19 @@ def solve_root(
     """The translation t that best puts joints X_j + t onto rays u_j = (x_j, y_j, 1).
 
     A joint on its ray has (X + t)_x - x (X + t)_z = 0, and the same for y: two linear equations per
-    joint. They measure metres at the joint's depth where the picture measures angles, so a second
-    solve divides each by the depth that the first one found; that is the Gauss-Newton step for the
-    reprojection error.
+    joint. Their errors are in metres at the joint's depth, but those of the image are angles. So a
+    second solve divides each equation by the depth from the first one: the Gauss-Newton step for
+    the reprojection error.
 
     Args:
         joints: (B, J, 3) m, relative to the pelvis, in the camera's optical frame.
-        rays: (B, J, 2); what stands at score 0 is ignored.
+        rays: (B, J, 2); ignored where the score is 0.
         scores: (B, J) 0..1, the weights.
-        min_joints: fewer than these leave the root unknown.
-        stddev: (B, J) m, how far off each joint may be; where given, those that do not fit by as
-            much count less: Cauchy's weights 1 / (1 + (r / stddev)^2) of their distances r from
+        min_joints: minimum number of joints with a score; with fewer the root is unknown.
+        stddev: (B, J) m, standard deviation of the joints. Where given, joints that fit worse than
+            that count less: Cauchy's weights 1 / (1 + (r / stddev)^2) of their distances r from
             their rays, iteratively reweighted (Holland & Welsch 1977).
-        height_spread: relative stddev of the joints' scale, a number or (B,).
+        height_spread: relative standard deviation of the joints' scale, a number or (B,).
     """
     xp = array_api_compat.array_namespace(joints, rays, scores)
     kind = joints.dtype
@@ -106,7 +112,7 @@ def solve_root(
             xp.matrix_transpose(rows_y * w), rows_y
         )
         moment = xp.sum(w * (rows_x * right[..., :1] + rows_y * right[..., 1:]), axis=1)
-        # Joints all on one ray leave the depth open; such a matrix is replaced, and marked.
+        # If all joints are on one ray the depth is not determined. The matrix is then replaced.
         trace = normal[..., 0, 0] + normal[..., 1, 1] + normal[..., 2, 2]
         determinant = xp.linalg.det(normal)
         regular = determinant > 1e-9 * xp.where(trace > 0, trace, xp.ones_like(trace)) ** 3
@@ -120,20 +126,20 @@ def solve_root(
         return xp.matmul(inverse, moment[..., None])[..., 0], inverse, regular
 
     def reprojected(root: Any, nearest: float) -> tuple[Any, Any]:
-        """The joints' depths, none under `nearest`, and their errors on the plane z = 1."""
+        """The joints' depths, `nearest` at least, m, and their errors on the plane z = 1."""
         depth = joints[..., 2] + root[..., 2:3]
         depth = xp.where(depth > nearest, depth, nearest * one)
         return depth, (joints[..., :2] + root[:, None, :2]) / depth[..., None] - rays
 
     root, inverse, regular = solve(weight)
-    trusted = weight
+    robust = weight
     for _ in range(1 if stddev is None else REWEIGHTINGS):
         depth, error = reprojected(root, 0.1)
         if stddev is not None:
             known = xp.where(stddev > SURE_M, stddev, SURE_M * one)
             off = depth**2 * xp.sum(error**2, axis=-1)
-            trusted = weight / (1.0 + off / known**2)
-        root, inverse, regular_too = solve(trusted / depth**2)
+            robust = weight / (1.0 + off / known**2)
+        root, inverse, regular_too = solve(robust / depth**2)
         regular = regular & regular_too
 
     ahead = xp.all((joints[..., 2] + root[..., 2:3] > 0.05) | ~finite, axis=-1)
@@ -147,7 +153,7 @@ def solve_root(
 
     distance2 = xp.sum(root**2, axis=-1)
     valid = valid & (distance2 < MAX_DISTANCE_M**2)
-    # Errors in the picture, at least the detector's own for a body of about a metre and a half.
+    # Errors in the image, at least those of a detector on a body of about 1.5 m.
     floor = (KEYPOINT_ERROR * 1.5) ** 2 / xp.where(
         distance2 > 0, distance2, xp.ones_like(distance2)
     )
@@ -171,23 +177,24 @@ def update_along(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fuse roots with their distances measured along a direction, where the two agree.
 
-    The Kalman filter's measurement update for one scalar: the root also moves across the direction
-    as its covariance says, that is, along the ray on which the picture holds it. A child is taken
-    for an adult who stands further off; what measures it as much nearer contradicts the solved
-    distance, whose variance is then the likeliest one, by which the two are one stddev apart.
-    A skeleton stays on its rays when it is scaled as its root's distance is.
+    This is the Kalman filter's measurement update for one scalar. The covariance of the root is
+    widest along the ray, so the root moves along its ray.
+
+    The solved distance of a child is too large, because the model assumes the size of an adult. A
+    measured distance that is smaller than the gate allows is therefore accepted. The variance of
+    the solved distance is then set to its most likely value, at which the two are one standard
+    deviation apart. A skeleton stays on its rays when it is scaled with the distance of its root.
 
     Args:
         root: (P, 3) m.
         covariance: (P, 3, 3) m^2.
         direction: (P, 3) or (3,), unit vectors.
-        value: (P,) m, measured `direction @ root`; NaN where there is none.
+        value: (P,) m, measured `direction @ root`; NaN where unknown.
         variance: (P,) or a number, m^2, of `value`.
 
     Returns:
-        root (P, 3) and covariance (P, 3, 3), which stay as they are where there is no value, no
-        root, or no agreement (`GATE_STDDEVS`, `GATE_FACTOR`); and (P,) bool, whether the value was
-        taken.
+        root (P, 3) m and covariance (P, 3, 3) m^2, unchanged where there is no value, no root, or
+        no agreement (`GATE_STDDEVS`, `GATE_FACTOR`); and (P,) bool, whether the value was used.
     """
     direction = np.broadcast_to(direction, root.shape)
     foretold = np.einsum("pi,pi->p", direction, root)
@@ -210,17 +217,17 @@ def update_along(
     return moved, narrowed, taken
 
 
-def steady_root(roots: np.ndarray, frame: int, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
-    """A frame's root, its distance steadied by those of the frames around, and the velocity.
+def smooth_root(roots: np.ndarray, frame: int, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    """The root of a frame, its distance smoothed over the window, and the velocity.
 
-    One picture fixes the direction to a person to a centimetre and the distance to a tenth of it,
-    so the distance is taken from a line through the window's, which adds no lag: Bayesian linear
-    regression with a normal prior on the slope (Bishop 2006, 3.3), for errors that are alike for
-    some frames on end.
+    One image fixes the direction to a person within a centimetre, but the distance within a tenth
+    of it. So the distance comes from a line through the distances of the window, without delay:
+    Bayesian linear regression with a normal prior on the slope (Bishop 2006, 3.3), for errors that
+    are correlated over some frames.
 
     Args:
         roots: (T, 3) m in the camera's frame; NaN where unknown.
-        frame: the one to steady, which is known.
+        frame: index of the frame to smooth; its root is known.
         rate_hz: of the frames.
 
     Returns:
@@ -244,8 +251,10 @@ def steady_root(roots: np.ndarray, frame: int, rate_hz: float) -> tuple[np.ndarr
 
 
 def _slope(t: np.ndarray, values: np.ndarray, prior: float = 0.0) -> np.ndarray:
-    """Least-squares slope of values (N, ...) over t (N,) s, drawn to 0 by `prior`: the variance
-    of a value over that of the slope, s^2."""
+    """Least-squares slope of values (N, ...) over t (N,) s.
+
+    `prior`, s^2, is the variance of a value over that of the slope, and draws the slope to 0.
+    """
     centred = t - t.mean()
     moment = np.tensordot(centred, values - values.mean(axis=0), axes=1)
     return moment / ((centred**2).sum() + prior)

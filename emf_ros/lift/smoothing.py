@@ -10,17 +10,17 @@ from .window import NANOSECONDS
 
 
 class WindowFilter:
-    """Takes the jumps between one window's pose and the next one's out, and delays nothing.
+    """Removes the jumps between the poses of consecutive windows, without delay.
 
-    Every window is a new estimate of the whole second, and the newest frames of two on end differ
-    by more than the person moved; within a window the motion is smooth. So the last pose is moved
-    on by what the window says of the motion since, and drawn to what it says of the place: a
-    complementary filter (Higgins 1975), which passes motion and averages places. On a real
-    recording at lag 0, 0.05 s take the acceleration from 16.6 to 10.2 m/s^2 (true: 4.7) and add
-    1 mm to the error; 0.1 s: 8.3 m/s^2 and 3 mm.
+    Each window is a new estimate of the whole second. The newest frames of two consecutive windows
+    differ by more than the person moved, but the motion within a window is smooth. So the filter
+    moves the last pose on by the motion in the new window, and draws it to the position in the new
+    window. This is a complementary filter (Higgins 1975): it passes motion and averages positions.
+    On a real recording at lag 0, 0.05 s reduce the acceleration from 16.6 to 10.2 m/s^2 (true: 4.7)
+    and add 1 mm to the error; 0.1 s: 8.3 m/s^2 and 3 mm.
 
     Args:
-        time_constant_s: of being drawn to the newest window's place.
+        time_constant_s: time constant with which the pose is drawn to that of the new window, s.
     """
 
     def __init__(self, time_constant_s: float) -> None:
@@ -32,10 +32,10 @@ class WindowFilter:
         """The pose of one frame.
 
         Args:
-            stamp_ns: of that frame, later than the last one's.
+            stamp_ns: of that frame, ns, later than that of the last one.
             window: (T, ...) m, the newest window.
-            frame: of it, that the pose is wanted of.
-            rate_hz: of its frames.
+            frame: index of the frame in the window.
+            rate_hz: of the frames of the window.
 
         Returns:
             (...) m.
@@ -43,7 +43,7 @@ class WindowFilter:
         pose: np.ndarray = window[frame]
         if self._stamp_ns is not None:
             step_s = (stamp_ns - self._stamp_ns) / NANOSECONDS
-            # The frame that was described last, as the new window sees it.
+            # Position in the new window of the frame that was described last.
             at = frame - step_s * rate_hz
             if at >= 0:
                 low = math.floor(at)
@@ -55,21 +55,21 @@ class WindowFilter:
 
 
 class OneEuroFilter:
-    """A low-pass filter that opens with the speed (Casiez, Roussel & Vogel 2012).
+    """A low-pass filter whose cutoff grows with the speed (Casiez, Roussel & Vogel 2012).
 
-    What moves at v m/s is smoothed with the cutoff frequency `min_cutoff_hz + beta * v`: who stands
-    still does not tremble, and fast motion is hardly delayed. The delay of steady motion is
-    1 / (2 pi cutoff). The defaults are for human joints at 30 Hz: white noise of 5 mm falls to
-    2 mm; the delay is 31 ms at 0.5 m/s, 9 ms at 2 m/s, and 14 ms while one starts to move so fast.
-    Errors that last for longer than 0.1 s are motion to the filter.
+    The cutoff frequency at a speed of v m/s is `min_cutoff_hz + beta * v`. Joints at rest do not
+    jitter, and fast motion is hardly delayed. The delay of uniform motion is 1 / (2 pi cutoff). The
+    defaults are for human joints at 30 Hz: white noise of 5 mm falls to 2 mm. The delay is 31 ms at
+    0.5 m/s, 9 ms at 2 m/s, and 14 ms while a joint accelerates to 2 m/s. Errors that last for more
+    than 0.1 s pass the filter like motion.
 
-    Every element of the array is filtered by itself. It starts anew after a NaN, which stays one.
+    Each element of the array is filtered by itself. NaN stays NaN; the element starts anew after.
 
     Args:
-        min_cutoff_hz: of what stands still; the lower, the steadier and the later.
-        beta: 1/m, how fast the cutoff grows with the speed: Hz per m/s.
-        derivative_cutoff_hz: of the low-pass filter on the speed.
-        reset_s: after a gap longer than this everything starts anew.
+        min_cutoff_hz: cutoff at rest, Hz. A lower one smooths more and delays more.
+        beta: growth of the cutoff with the speed, Hz per m/s.
+        derivative_cutoff_hz: cutoff of the low-pass filter on the speed, Hz.
+        reset_s: gap after which the filter starts anew, s.
 
     Raises:
         ValueError: a parameter is not positive; `beta` may be 0.
@@ -99,7 +99,7 @@ class OneEuroFilter:
         """Smooth one frame.
 
         Args:
-            stamp_ns: of the frame, later than the last one's.
+            stamp_ns: of the frame, ns, later than that of the last one.
             values: m, of any shape, the same at every call.
 
         Returns:
@@ -138,5 +138,5 @@ class OneEuroFilter:
 
 
 def _share(cutoff_hz: np.ndarray | float, step_s: float) -> np.ndarray | float:
-    """How much of the new value a first-order low-pass filter takes (their equation 6)."""
+    """Weight of the new value in a first-order low-pass filter (their equation 6)."""
     return 1.0 / (1.0 + 1.0 / (2.0 * math.pi * cutoff_hz * step_s))

@@ -1,15 +1,15 @@
-"""From the model's answer to people's poses: the stages between them, in their order.
+"""The stages from the output of the model to the poses of people, in their order.
 
-The model gives joints about the pelvis, in a virtual camera, for every frame of each window. Each
-stage takes a `PoseBatch` and returns the next one; `STAGES` is their order, and the reasons for it:
+The model gives joints relative to the pelvis, in the frame of a virtual camera, for each frame of
+each window. Each stage takes a `PoseBatch` and returns the next one. `STAGES` is their order:
 
-1. `turn_back` comes first: all that follows is in the camera's frame.
+1. `turn_back` comes first: all later stages work in the camera's frame.
 2. `remember_bone_lengths` and 3. `scale_to_height` fix the size, on which every distance depends.
 4. `solve_roots` needs the size, and gives the distance.
-5. `choose_frame` leaves the described frame alone; what is not seen widens its spreads.
-6. `filter_jitter` takes out the jumps between one window and the next; bones keep their lengths.
+5. `choose_frame` keeps the described frame only; unseen joints widen its standard deviations.
+6. `filter_jitter` removes the jumps between one window and the next; bones keep their lengths.
 7. `measure_distance` corrects the distance by the floor and by a depth image, and the size with it.
-8. `refuse_unsure_roots` takes away the roots of people of whom too little is seen.
+8. `reject_uncertain_roots` removes the roots of people of whom too little is seen.
 
 Shapes: P people, T frames of the window, 17 joints. Frame: the camera's optical frame.
 """
@@ -31,22 +31,23 @@ from .depth import trunk_depth, with_depth
 from .forward import Windows
 from .ground import GroundPlane, on_ground
 from .height import height_scale
-from .root import solve_root, steady_root
+from .root import smooth_root, solve_root
 from .tracks import Track
 from .visibility import LEAST_SHARE, distance_spread, seen_share, with_unseen
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """What the stages know beside the batch.
+    """The inputs of the stages besides the batch.
 
     Attributes:
         config: of the pipeline.
-        rate_hz: of the window's frames.
-        camera: intrinsics of the images; camera_known: whether they are the camera's own.
-        depth: (H, W) depth image of the described moment, None where there is none; depths_wait:
-            whether depth images have come at all.
-        counts: of what is refused, by reason. Stages add to it.
+        rate_hz: of the frames of the window.
+        camera: intrinsics of the images.
+        camera_known: whether they are the camera's own; otherwise they are guessed.
+        depth: (H, W) depth image of the described moment; None where there is none.
+        depths_wait: whether depth images have come at all.
+        counts: takes the number of rejections, by reason.
     """
 
     config: PipelineConfig
@@ -71,18 +72,20 @@ class PoseBatch:
     """The poses of one camera's people on their way through the stages.
 
     Attributes:
-        windows: of keypoints that the model was given.
-        positions: (P, T, 17, 3) m about the pelvis, in the virtual camera, as the model gave them.
+        windows: of keypoints, the input of the model.
+        positions: (P, T, 17, 3) m about the pelvis, in the virtual camera: the output of the model.
         stddev: (P, T, 17) m along each axis, likewise.
-        usable: (P,) whether the model had enough keypoints and gave finite numbers.
+        usable: (P,) whether there were enough keypoints and the output is finite.
         seen: (P, 17) whether a joint was seen within the joint timeout.
-        share: (P,) of the skeleton that is seen, or that bone lengths were learned from.
+        share: (P,) share of the skeleton that is seen, or that the bone lengths are known from.
         window_m: (P, T, 17, 3) m about the pelvis, in the camera's frame.
         height_spread: (P,) relative standard deviation of the size.
         window_roots: (P, T, 3) m.
         joints: (P, 17, 3) m about the pelvis, at the described frame.
-        spread_m: (P, 17) standard deviation of these along each axis.
-        root: (P, 3) m, NaN where unknown; covariance: (P, 3, 3) m^2; velocity: (P, 3) m/s.
+        spread_m: (P, 17) m, standard deviation of these along each axis.
+        root: (P, 3) m; NaN where unknown.
+        covariance: (P, 3, 3) m^2, of the root.
+        velocity: (P, 3) m/s, of the root; NaN where unknown.
         placed: (P,) whether the root is known.
         distance_scale: (P,) factor by which a measured distance changed root and size.
     """
@@ -108,7 +111,7 @@ class PoseBatch:
     def of(
         cls, windows: Windows, positions: np.ndarray, stddev: np.ndarray, config: PipelineConfig
     ) -> PoseBatch:
-        """The model's answer, before the first stage."""
+        """The output of the model, before the first stage."""
         seen = np.zeros((len(windows.tracks), positions.shape[2]), dtype=bool)
         for row, track in enumerate(windows.tracks.values()):
             seen[row] = track.history.seen_within(
@@ -133,7 +136,7 @@ def turn_back(batch: PoseBatch, context: StageContext) -> PoseBatch:
 
 
 def remember_bone_lengths(batch: PoseBatch, context: StageContext) -> PoseBatch:
-    """Give each person the bone lengths that all windows so far agree on."""
+    """Give each person the mean bone lengths of all windows so far."""
     if not context.config.bone_length_memory_s:
         return batch
     lengths, share = bone_lengths(batch.window_m)[:, :1], batch.share.copy()
@@ -142,13 +145,13 @@ def remember_bone_lengths(batch: PoseBatch, context: StageContext) -> PoseBatch:
             lengths[row] = track.bones.add(
                 batch.positions[row], batch.stddev[row], batch.windows.stamp_ns, share[row]
             )
-            # The scale is known from what was seen before, too.
+            # The scale is also known from the earlier windows.
             share[row] = max(share[row], track.bones.share)
     return replace(batch, window_m=with_bone_lengths(batch.window_m, lengths), share=share)
 
 
 def scale_to_height(batch: PoseBatch, context: StageContext) -> PoseBatch:
-    """Scale people of a known height to it; what is not known of the size widens the distance."""
+    """Scale people to their known height; the uncertainty of the size is that of the distance."""
     lengths = bone_lengths(batch.window_m[:, batch.windows.frame])
     heights_m = np.full(len(lengths), context.config.person_height_m)
     factor, spread = height_scale(lengths, heights_m)
@@ -160,7 +163,7 @@ def scale_to_height(batch: PoseBatch, context: StageContext) -> PoseBatch:
 
 
 def solve_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
-    """Find where each pose of the window stands, and the described one's place and velocity."""
+    """Solve the root of each frame of the window, and the velocity of the described one."""
     windows, frame = batch.windows, batch.windows.frame
     people, frames = batch.window_m.shape[:2]
     scores = np.where(windows.scores >= context.config.min_score, windows.scores, 0.0)
@@ -172,12 +175,12 @@ def solve_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
         height_spread=np.repeat(batch.height_spread, frames),
     )
     roots = solved.root.reshape(people, frames, 3)
-    # A person who is not being seen has no known place: a guess would be worth less than none.
+    # A person who is not seen has no root: robots act on it, and a guess is worse than none.
     placed = batch.usable & np.isfinite(roots[:, frame]).all(axis=-1) & context.camera_known
     placed &= np.array([t.history.newest_ns >= windows.stamp_ns for t in batch.tracks])
     root, velocity = np.full((people, 3), np.nan), np.full((people, 3), np.nan)
     for row in np.flatnonzero(placed).tolist():
-        root[row], velocity[row] = steady_root(roots[row], frame, context.rate_hz)
+        root[row], velocity[row] = smooth_root(roots[row], frame, context.rate_hz)
     covariance = solved.covariance.reshape(people, frames, 3, 3)[:, frame]
     return replace(
         batch,
@@ -190,10 +193,10 @@ def solve_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
 
 
 def choose_frame(batch: PoseBatch, context: StageContext) -> PoseBatch:
-    """Leave the described frame; widen the spreads by what is not seen of the person."""
+    """Keep the described frame; unseen joints widen the standard deviations."""
     frame = batch.windows.frame
     spread_m = with_unseen(batch.stddev[:, frame].astype(float), batch.seen)
-    # A pelvis that is not seen lies somewhere about where the joints that are seen place it.
+    # The uncertainty of an unseen pelvis adds to that of the root.
     aside = np.where(batch.seen[:, 0], 0.0, spread_m[:, 0]) ** 2
     return replace(
         batch,
@@ -204,7 +207,7 @@ def choose_frame(batch: PoseBatch, context: StageContext) -> PoseBatch:
 
 
 def filter_jitter(batch: PoseBatch, context: StageContext) -> PoseBatch:
-    """Take out the jumps between the last window's pose and this one's, without delay."""
+    """Remove the jumps between the poses of the last window and of this one, without delay."""
     if not context.config.jitter_filter_s:
         return batch
     joints, lengths = batch.joints.copy(), bone_lengths(batch.joints)
@@ -224,12 +227,12 @@ def measure_distance(batch: PoseBatch, context: StageContext) -> PoseBatch:
     windows, before = batch.windows, np.linalg.norm(batch.root, axis=-1)
     root, covariance = batch.root, batch.covariance
     rays, scores = windows.rays[:, windows.frame], windows.scores[:, windows.frame]
-    refused: list[str] = []
+    reasons: list[str] = []
     if context.ground is not None:
         root, covariance, why = on_ground(
             root, covariance, batch.joints, rays, scores, context.ground, context.config.min_score
         )
-        refused += why.tolist()
+        reasons += why.tolist()
     if context.depth is not None and context.camera is not None:
         height, width = context.depth.shape
         try:
@@ -241,16 +244,16 @@ def measure_distance(batch: PoseBatch, context: StageContext) -> PoseBatch:
             points = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1)
             pixels = np.where(seen[..., None], camera.project(points), np.nan)
             surface, why = trunk_depth(context.depth, pixels)
-            refused += why.tolist()
+            reasons += why.tolist()
             root, covariance, why = with_depth(root, covariance, batch.joints, surface)
-            refused += why.tolist()
+            reasons += why.tolist()
     elif context.depths_wait:
         context.counts[Reason.DEPTH_IMAGE_MISSING] += 1
-    context.counts.update(Reason(why) for why in refused if why)
+    context.counts.update(Reason(why) for why in reasons if why)
     known = np.isfinite(before)
     scale = np.linalg.norm(root, axis=-1) / np.where(known, before, 1.0)
     scale = np.where(known, scale, 1.0)
-    # The picture fixes angles: a person who is nearer than was thought is as much smaller.
+    # The image fixes the angles: a person at half the distance has half the size.
     return replace(
         batch,
         root=root,
@@ -261,10 +264,10 @@ def measure_distance(batch: PoseBatch, context: StageContext) -> PoseBatch:
     )
 
 
-def refuse_unsure_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
-    """Take away the roots of people of whom too little is seen to know their distance.
+def reject_uncertain_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
+    """Remove the roots of people of whom too little is seen to know their distance.
 
-    The floor or a depth image gives the distance all the same.
+    A distance from the floor or from a depth image is kept.
     """
     unsure = batch.placed & (batch.share < LEAST_SHARE) & (batch.distance_scale == 1.0)
     context.counts.update([Reason.TOO_LITTLE_VISIBLE] * int(unsure.sum()))
@@ -279,7 +282,7 @@ STAGES: tuple[Stage, ...] = (
     choose_frame,
     filter_jitter,
     measure_distance,
-    refuse_unsure_roots,
+    reject_uncertain_roots,
 )
 
 

@@ -1,7 +1,7 @@
 """Left/right swap correction.
 
-A 2D detector takes the left limbs for the right ones now and then, for a picture or for half a
-second. Scores do not show it. The motion does: a limb cannot jump to the place of the other one.
+A 2D detector now and then takes the left limbs for the right ones, for one image or for half a
+second. The scores do not show it, but the motion does: a limb cannot jump to the other one.
 
 `SwapCorrector` is a hidden Markov model with one state per combination of swapped groups of joints
 (hips, legs, shoulders, arms). Each state keeps its own prediction of the joints' motion. The most
@@ -68,14 +68,14 @@ _NOISE_GROWTH = 1.5
 _ASTRAY = 0.2
 #: Standard deviation of an outlier's error, sizes.
 _ASTRAY_BY = 0.25
-#: Variance of a joint's place after an outlier, as a share of the squared distance to it.
+#: Variance of a joint's position after an outlier, as a share of the squared distance to it.
 _JUMPED = 1.0
-#: Weight of a picture's log-likelihood. Errors of neighbouring joints and pictures are correlated,
-#: so that a picture says less than as many independent errors would.
+#: Weight of the log-likelihood of an image. The errors of neighbouring joints and images are
+#: correlated, so an image carries less evidence than independent errors would.
 _INDEPENDENT = 0.4
 #: Time constant of the mean of the person's size, s.
 _SIZE_S = 0.5
-#: Standard deviation of a joint's place before it is seen, sizes.
+#: Standard deviation of a joint's position before it is seen, sizes.
 _UNSEEN = 1.0
 
 
@@ -86,7 +86,7 @@ class Corrected:
     Attributes:
         rays: (17, 2).
         scores: (17,).
-        swapped: whether any joint has changed places.
+        swapped: whether any joint is swapped.
         revised: stamp in ns and order (17,) for each past observation that has to be corrected
             again. Joint i of it becomes joint order[i] of the observation that was returned.
     """
@@ -117,7 +117,7 @@ class _Step:
     Attributes:
         stamp_ns: of the image.
         state: of the most likely sequence.
-        said: groups that were swapped in the observation as returned or revised, as a number.
+        said: groups that are swapped in the observation as returned or revised, as a number.
         before: (S,) the predecessor of each state.
         turned: (S,) the change of the remembered sides on the way from it, as a state.
     """
@@ -143,9 +143,9 @@ class SwapCorrector:
         self._speed = np.array([_SPEED[_KIND[j]] for j in _SIDED])
         # Negative log-likelihood of the best sequence that ends in each state.
         self._cost = -np.log(np.kron(_BODY_SHARE, _LIMBS_SHARE))
-        # Place and velocity of the sided joints in each state; their variances are those of both
-        # axes: of the place, covariance, of the velocity.
-        self._place = np.zeros((_STATES, len(_SIDED), 2))
+        # Position and velocity of the sided joints in each state. The variances are equal for both
+        # axes: of the position, covariance, of the velocity.
+        self._position = np.zeros((_STATES, len(_SIDED), 2))
         self._velocity = np.zeros((_STATES, len(_SIDED), 2))
         self._variance = np.zeros((3, _STATES, len(_SIDED)))
         self._past: deque[_Step] = deque()
@@ -196,15 +196,15 @@ class SwapCorrector:
         """Predict every state's joints: their velocity is an Ornstein-Uhlenbeck process."""
         kept = np.exp(-step_s / _VELOCITY_S)
         gone = _VELOCITY_S * (1.0 - kept)
-        self._place += gone * self._velocity
+        self._position += gone * self._velocity
         self._velocity *= kept
-        place, both, velocity = self._variance
+        position, both, velocity = self._variance
         speed = (self._size * self._speed) ** 2
         ratio = step_s / _VELOCITY_S
         spread = _VELOCITY_S**2 * (2.0 * ratio - 3.0 + 4.0 * kept - kept**2)
         self._variance = np.stack(
             [
-                place + 2.0 * gone * both + gone**2 * velocity + speed * spread,
+                position + 2.0 * gone * both + gone**2 * velocity + speed * spread,
                 kept * (both + gone * velocity) + speed * _VELOCITY_S * (1.0 - kept) ** 2,
                 kept**2 * velocity + speed * (1.0 - kept**2),
             ]
@@ -214,7 +214,7 @@ class SwapCorrector:
         """Log-likelihood (S, 12) of keypoints at each state's joints, and the probability that they
         are no outliers."""
         total = self._variance[0] + noise
-        off = ((points - self._place) ** 2).sum(axis=-1)
+        off = ((points - self._position) ** 2).sum(axis=-1)
         wide = total + (_ASTRAY_BY * self._size) ** 2
         near = np.log(1.0 - _ASTRAY) - 0.5 * off / total - np.log(total)
         astray = np.log(_ASTRAY) - 0.5 * off / wide - np.log(wide)
@@ -246,7 +246,7 @@ class SwapCorrector:
         swap = _SWAPPED[turned]
         index = np.where(swap, _OTHER, np.arange(len(_SIDED)))
         row = before[:, None]
-        self._place, self._velocity = self._place[row, index], self._velocity[row, index]
+        self._position, self._velocity = self._position[row, index], self._velocity[row, index]
         self._variance = self._variance[:, row, index]
         return before, turned
 
@@ -255,24 +255,24 @@ class SwapCorrector:
         index = np.where(_SWAPPED, _OTHER, np.arange(len(_SIDED)))
         points, seen, noise = points[index], seen[index], noise[index]
         _, sure = self._fit(points, noise)
-        # An outlier may also be a joint that has moved unexpectedly. Its place is then uncertain by
-        # that distance, and its velocity is unknown.
-        off = points - self._place
+        # An outlier may also be a joint that has moved unexpectedly. Its position is then uncertain
+        # by that distance, and its velocity is unknown.
+        off = points - self._position
         missed = np.where(seen, 1.0 - sure, 0.0)
-        place, both, velocity = self._variance
-        place = place + missed * _JUMPED * (off**2).sum(axis=-1)
+        position, both, velocity = self._variance
+        position = position + missed * _JUMPED * (off**2).sum(axis=-1)
         both = (1.0 - missed) * both
         velocity = velocity + missed * ((self._size * self._speed) ** 2 - velocity)
         self._velocity = (1.0 - missed)[..., None] * self._velocity
-        total = place + noise
+        total = position + noise
         weight = np.where(seen, sure, 0.0)
         off = weight[..., None] * off
-        self._place = self._place + (place / total)[..., None] * off
+        self._position = self._position + (position / total)[..., None] * off
         self._velocity = self._velocity + (both / total)[..., None] * off
         self._variance = np.stack(
             [
-                place - weight * place * place / total,
-                both - weight * place * both / total,
+                position - weight * position * position / total,
+                both - weight * position * both / total,
                 velocity - weight * both * both / total,
             ]
         )

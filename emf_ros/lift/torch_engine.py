@@ -1,4 +1,4 @@
-"""The model in torch: on a CUDA GPU in half precision, one CUDA graph per bucket, or on the CPU."""
+"""The model in torch: on the CPU, or on a GPU in half precision with a CUDA graph per bucket."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class TorchEngine:
     Args:
         path: a .safetensors file.
         device: 'cuda' or 'cpu'.
-        threads: of the CPU; they hold for all of torch in this process.
+        threads: number of CPU threads; it applies to all of torch in this process.
 
     Raises:
         EngineUnavailable: torch or the GPU cannot be used.
-        EngineError: the weights do not load, or are of no use here.
+        EngineError: the weights do not load, or are of no lifting model.
     """
 
     def __init__(self, path: Path, device: str, threads: int) -> None:
@@ -81,7 +81,7 @@ class TorchEngine:
         if self._graphs is not None:
             self._graphs.capture(buckets_up_to(largest))
         else:
-            # Only the very first pass is slow, not the first of each size.
+            # Only the very first pass is slow, not the first of each batch size.
             self._run(np.zeros((1, *clip_shape(self.config)), dtype=np.float32))
 
     def _run(self, keypoints: np.ndarray) -> Lifted:
@@ -94,11 +94,12 @@ class TorchEngine:
 
 @dataclass
 class _Captured:
-    """One bucket's graph and the buffers that it reads and writes, (bucket, T, J, 3 or 4).
+    """The graph of one bucket, and the buffers that it reads and writes, (bucket, T, J, 3 or 4).
 
     Attributes:
-        given, lifted: in pinned memory, which a GPU copies by itself.
-        x, y: on the GPU.
+        graph: of the forward pass.
+        given, lifted: input and output in pinned memory, which the GPU copies by itself.
+        x, y: input and output on the GPU.
     """
 
     graph: torch.cuda.CUDAGraph
@@ -109,18 +110,18 @@ class _Captured:
 
 
 class _CudaGraphs:
-    """A lifter on a GPU, each bucket captured when it is first wanted."""
+    """A lifter on a GPU; the graph of a bucket is captured when it is first needed."""
 
     def __init__(self, lifter: FusedLifter) -> None:
         import torch
 
         self._lifter = lifter
-        # One pool for all: no two graphs run at once, and the largest needs what all others do.
+        # One memory pool for all: only one graph runs at a time.
         self._pool = torch.cuda.graph_pool_handle()
         self._captured: dict[int, _Captured] = {}
 
     def capture(self, buckets: tuple[int, ...]) -> None:
-        """Capture those of the buckets that are not captured yet."""
+        """Capture the graphs of buckets, where there are none yet."""
         import torch
 
         with torch.inference_mode():
@@ -133,8 +134,8 @@ class _CudaGraphs:
 
         shape = (bucket, *clip_shape(self._lifter.config))
         given, x = torch.zeros(shape, pin_memory=True), torch.zeros(shape, device="cuda")
-        # What libraries set up at first use cannot be captured: a few passes go ahead, beside the
-        # default stream, as captures do.
+        # Libraries set themselves up at their first use, which cannot be captured. So a few passes
+        # run before, on a stream of their own as captures do.
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -142,15 +143,15 @@ class _CudaGraphs:
                 self._lifter(x)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        # Other threads may use the GPU meanwhile: a detector in the same process does.
+        # Other threads, such as a detector in this process, may use the GPU meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             positions, log_scale = self._lifter(x)
-            # As one tensor, which is one copy back.
+            # One tensor needs one copy to the host.
             y = torch.cat([positions, log_scale[..., None]], dim=-1)
         return _Captured(graph, given, x, y, torch.empty(y.shape, pin_memory=True))
 
     def run(self, keypoints: np.ndarray) -> Lifted:
-        """Lift (b, T, J, 3), b from 1 to the largest bucket; what comes is overwritten next."""
+        """Lift (b, T, J, 3), 1 <= b <= largest bucket; the next run overwrites the result."""
         import torch
 
         people = len(keypoints)

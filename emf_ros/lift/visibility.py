@@ -1,8 +1,8 @@
-"""How much of a person is seen, and what that leaves unknown.
+"""The uncertainty of people who are seen in part.
 
 The model completes a body of which it sees a part, and its standard deviations are then too small.
-From a bust, for example, neither the scale nor the place of the pelvis can be known. The spreads
-here are measured. `benchmarks/partial_people.py` tests them on other subjects.
+The upper body alone, for example, tells neither the scale nor the position of the pelvis. The
+spreads here are measured. `benchmarks/partial_people.py` tests them on other subjects.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..skeletons import H36M17
 
-#: Lengths of an adult's bones by their outer end, m; mean of the motion capture.
+#: Lengths of an adult's bones by their outer end, m: mean of the motion capture.
 _LENGTH_M = {
     "hip": 0.10,
     "knee": 0.40,

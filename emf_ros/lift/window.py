@@ -1,4 +1,4 @@
-"""A person's recent keypoints, and the model's window cut from them by time."""
+"""The recent keypoints of a person, and the model's window, resampled from them by time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from ..stamps import NANOSECONDS
 
 
 class KeypointHistory:
-    """Timed rays of one track.
+    """The observations of one track: rays with their stamps.
 
     Args:
-        span_s: how far back it remembers.
-        max_gap_s: samples between observations further apart than this are missing, not made up.
+        span_s: time for which observations are remembered, s.
+        max_gap_s: maximum time between two observations that are interpolated, s. In a longer gap
+            the samples are missing.
+
+    Attributes:
+        observed: number of observations since the track began.
     """
 
     def __init__(self, span_s: float, max_gap_s: float) -> None:
@@ -26,29 +30,34 @@ class KeypointHistory:
 
     @property
     def seen_ns(self) -> int:
-        """From the first observation there was to the last, ns."""
+        """Time from the first observation of the track to the last one, ns."""
         return self.newest_ns - self._born_ns
 
     @property
     def newest(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """Stamp in ns, rays (J, 2) and scores (J,) of the last observation."""
+        """Stamp, ns, rays (J, 2) and scores (J,) of the last observation."""
         return self._entries[-1]
 
     @property
     def newest_ns(self) -> int:
+        """Stamp of the last observation, ns."""
         return self._entries[-1][0]
 
     @property
     def first_ns(self) -> int:
+        """Stamp of the oldest observation that is remembered, ns."""
         return self._entries[0][0]
 
     def add(self, stamp_ns: int, rays: np.ndarray, scores: np.ndarray) -> None:
-        """Append an observation; stamps must rise.
+        """Append an observation.
 
         Args:
             stamp_ns: of the image, ns.
             rays: (J, 2); anything where the score is 0.
             scores: (J,) 0..1; 0 marks a missing joint.
+
+        Raises:
+            ValueError: the stamp is not later than the last one.
         """
         if self._entries and stamp_ns <= self.newest_ns:
             raise ValueError("stamps must rise")
@@ -56,16 +65,16 @@ class KeypointHistory:
             self._born_ns = stamp_ns
         self._entries.append((stamp_ns, rays, scores))
         self.observed += 1
-        # One entry older than the span stays: the oldest sample lies between it and its successor.
+        # One older observation stays: the oldest sample lies between it and the next one.
         while len(self._entries) > 2 and self._entries[1][0] <= stamp_ns - self.span_ns:
             self._entries.popleft()
 
     def reorder(self, stamp_ns: int, order: np.ndarray) -> None:
-        """Let joints of a past observation change places.
+        """Reorder the joints of a past observation.
 
         Args:
-            stamp_ns: of the observation; one that is no longer remembered is passed over.
-            order: (J,) joint i becomes what joint order[i] was.
+            stamp_ns: of the observation, ns. One that is forgotten is ignored.
+            order: (J,) joint i gets the values of joint order[i].
         """
         for i in range(len(self._entries) - 1, -1, -1):
             stamp, rays, scores = self._entries[i]
@@ -75,14 +84,13 @@ class KeypointHistory:
                 return
 
     def resample(self, times_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rays and scores at other times.
+        """Rays and scores at other times, by linear interpolation of each joint.
 
-        Linear between the neighbours, joint by joint. Times before the first observation repeat it,
-        as a track's first frames must be filled with something; times after the newest, or inside a
-        gap, are missing.
+        Times before the first observation repeat it: the window of a new track must be full. Times
+        after the last one, or inside a gap, are missing.
 
         Args:
-            times_ns: (T,) rising.
+            times_ns: (T,) ns, rising.
 
         Returns:
             rays (T, J, 2), 0 where missing, and scores (T, J).
@@ -105,11 +113,11 @@ class KeypointHistory:
         return np.where(present[..., None], out_rays, 0.0), out_scores
 
     def seen_within(self, min_score: float, until_ns: int, within_s: float) -> np.ndarray:
-        """(J,) bool: whether each joint had at least this score in the time up to a stamp.
+        """(J,) bool: whether each joint had a score in the time up to a stamp.
 
         Args:
-            min_score: 0..1.
-            until_ns: end of that time, ns; later observations do not count.
+            min_score: minimum score, 0..1.
+            until_ns: end of that time, ns. Later observations do not count.
             within_s: length of that time, s.
         """
         seen = np.zeros(len(self._entries[-1][2]), dtype=bool)

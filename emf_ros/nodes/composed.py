@@ -1,15 +1,18 @@
-"""Detector and lifter in one process; keypoints go from one to the other as arrays."""
+"""Detector and lifter in one process: keypoints are handed over as arrays."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
+from .base import BaseNode
 from .keypoint_detector import KeypointDetector
 from .running import run
 from .skeleton_lifter import SkeletonLifter
 
 
-def build() -> list:
+def build() -> list[BaseNode[Any]]:
+    """The two nodes; the detector gives its keypoints to the lifter."""
     lifter = SkeletonLifter(subscribe=False)
     return [lifter, KeypointDetector(lifter.submit, lifter.is_wanted)]
 
