@@ -128,7 +128,7 @@ class TestFeed:
             result = feed.pipeline.lift()
             if result is not None:
                 result.lift_ms = 10.0
-                feed.output(result, Received(frame, 1.0), 1.01)
+                feed.choose_lag(feed.output(result, Received(frame, 1.0), 1.01))
         # 380 ms are left of the budget: eleven frames of 33 ms.
         assert feed.pipeline.lag == 11
 

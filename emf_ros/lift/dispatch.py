@@ -83,7 +83,9 @@ class Dispatcher(ABC):
         for (feed, newest), result in zip(due, results, strict=True):
             if result is not None:
                 self.lift_ms = result.lift_ms
-                self._publish(feed, feed.output(result, newest, begin_s))
+                output = feed.output(result, newest, begin_s)
+                self._publish(feed, output)
+                feed.choose_lag(output)
 
     def _safely(self, action: Callable[[], None]) -> None:
         """Run an action. An error is counted and logged; it must not end the stream."""

@@ -216,7 +216,7 @@ class Feed:
         return used
 
     def output(self, result: Frame3D, newest: Received, begin_s: float) -> Output:
-        """Poses as they are published; chooses the lag of the next ones.
+        """Poses as they are published.
 
         Args:
             result: the poses.
@@ -224,15 +224,18 @@ class Feed:
             begin_s: when the lifting began, as `time.perf_counter` reads.
         """
         queue_ms = 1000 * (begin_s - newest.at_s)
-        output = self._output(result, newest.frame.detect_ms, queue_ms)
-        if self._auto_lag is not None:
-            spent_ms = output.own_ms
-            if not math.isfinite(spent_ms):
-                # Stamps of another clock tell no age. What was measured here has to do.
-                known_ms = [output.detect_ms, output.queue_ms, result.lift_ms]
-                spent_ms = float(np.nansum(known_ms))
-            self.pipeline.lag = self._auto_lag.update(spent_ms, self.pipeline.period_ms)
-        return output
+        return self._output(result, newest.frame.detect_ms, queue_ms)
+
+    def choose_lag(self, output: Output) -> None:
+        """Choose the lag of the next poses by those that were published."""
+        if self._auto_lag is None:
+            return
+        spent_ms = output.own_ms
+        if not math.isfinite(spent_ms):
+            # Stamps of another clock tell no age. The times that were measured here replace it.
+            known_ms = [output.detect_ms, output.queue_ms, output.result.lift_ms]
+            spent_ms = float(np.nansum(known_ms))
+        self.pipeline.lag = self._auto_lag.update(spent_ms, self.pipeline.period_ms)
 
     def end_all(self) -> Output:
         """End all tracks; the output says so."""
