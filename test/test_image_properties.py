@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from emf_ros.io.images import (
     ENCODINGS,
-    Excerpts,
     ImageError,
     compressed_size,
     decode_compressed,
     decode_depth,
     decode_image,
 )
+from emf_ros.io.roi_crops import RoiCropper
 
 SIZES = st.integers(-1, 40) | st.sampled_from([2**16, 2**31 - 1, 2**32 - 1])
 BYTES_PER_PIXEL = st.sampled_from([1, 1.5, 2, 3, 4])
@@ -85,7 +85,7 @@ def compressed_images(draw: st.DrawFn) -> bytes:
 def test_compressed_images_are_decoded_or_refused(data: bytes, shrink: int) -> None:
     array = np.frombuffer(data, np.uint8)
     size = compressed_size(array)
-    # What the header claims is checked before decoding, see `Excerpts.of_compressed`.
+    # What the header claims is checked before decoding, see `RoiCropper.crop_compressed`.
     if size is None or size[0] * size[1] < 1_000_000:
         try:
             decoded = decode_compressed(array, shrink)
@@ -108,12 +108,14 @@ def test_parts_of_compressed_images_are_decoded_or_refused(
     if size is not None and 1_000_000 <= size[0] * size[1] <= 64_000_000:
         return
     try:
-        part = Excerpts(roi, max_side).of_compressed(array)
+        part = RoiCropper(roi, max_side).crop_compressed(array)
     except ImageError as error:
         assert len(str(error).splitlines()) == 1
         return
-    height, width = part.picture.shape[:2]
+    height, width = part.image.shape[:2]
     assert width > 0 and height > 0
     corners = np.array([[0.0, 0, 1], [width - 1, height - 1, 1]])
-    in_whole = part.in_whole(corners)[:, :2]
-    assert (in_whole >= -0.5).all() and (in_whole[1] < np.array(part.size) + part.shrink).all()
+    in_full_image_px = part.in_full_image(corners)[:, :2]
+    assert (in_full_image_px >= -0.5).all() and (
+        in_whole[1] < np.array(part.full_size) + part.factor
+    ).all()

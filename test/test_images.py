@@ -7,12 +7,12 @@ import pytest
 from emf_ros.io.images import (
     ENCODINGS,
     MAX_PIXELS,
-    Excerpts,
     ImageError,
     compressed_size,
     decode_compressed,
     decode_image,
 )
+from emf_ros.io.roi_crops import RoiCropper
 
 WIDTH, HEIGHT, PAD = 12, 8, 5
 COLOURS = {"red": (220, 30, 20), "green": (25, 200, 40), "blue": (10, 35, 230)}
@@ -201,7 +201,7 @@ def test_a_damaged_compressed_image_is_refused(data):
         decode_compressed(data)
 
 
-# ------------------------------------------------------------------------------ excerpts
+# ------------------------------------------------------------------------------ cropper
 
 
 def dots(width: int, height: int, places: list[tuple[int, int]]) -> np.ndarray:
@@ -212,16 +212,16 @@ def dots(width: int, height: int, places: list[tuple[int, int]]) -> np.ndarray:
     return out
 
 
-def centres(excerpt) -> np.ndarray:
+def centres(crop) -> np.ndarray:
     """(n, 3) the middles of bright spots, in pixels of the whole, by x."""
-    light = excerpt.picture[..., 0].astype(float)
+    light = crop.image[..., 0].astype(float)
     count, labels = cv2.connectedComponents((light > 20).astype(np.uint8))
     y, x = np.indices(light.shape)
     found = [
         (np.average(x[spot], weights=light[spot]), np.average(y[spot], weights=light[spot]), 1.0)
         for spot in (labels == i for i in range(1, count))
     ]
-    return excerpt.in_whole(np.array(sorted(found)).reshape(-1, 3))
+    return crop.in_full_image(np.array(sorted(found)).reshape(-1, 3))
 
 
 @pytest.mark.parametrize("kind", ["raw", ".jpg", ".png"])
@@ -238,15 +238,15 @@ def centres(excerpt) -> np.ndarray:
 )
 def test_keypoints_of_an_excerpt_are_in_the_pixels_of_the_whole(kind, size, max_side, roi, seen):
     whole = dots(*size, [(104, 208), (400, 304)])
-    excerpts = Excerpts(roi, max_side)
+    cropper = RoiCropper(roi, max_side)
     if kind == "raw":
-        excerpt = excerpts.of(whole)
+        crop = cropper.crop(whole)
     else:
-        excerpt = excerpts.of_compressed(cv2.imencode(kind, whole)[1].reshape(-1))
-    assert excerpt.size == size
+        crop = cropper.crop_compressed(cv2.imencode(kind, whole)[1].reshape(-1))
+    assert crop.full_size == size
     if max_side:
-        assert max(excerpt.picture.shape) <= max(max_side + 1, 81)
-    found = centres(excerpt)
+        assert max(crop.image.shape) <= max(max_side + 1, 81)
+    found = centres(crop)
     assert len(found) == len(seen)
     # Half a pixel: the middle of 16 lies between the eighth and the ninth.
     wanted = np.array(seen).reshape(-1, 2) - 0.5
@@ -255,10 +255,10 @@ def test_keypoints_of_an_excerpt_are_in_the_pixels_of_the_whole(kind, size, max_
 
 def test_a_region_of_interest_outside_is_refused():
     with pytest.raises(ImageError, match="region of interest lies outside of 640x480"):
-        Excerpts((640, 0, 0, 0)).of(np.zeros((480, 640, 3), np.uint8))
+        RoiCropper((640, 0, 0, 0)).crop(np.zeros((480, 640, 3), np.uint8))
     data = cv2.imencode(".jpg", np.zeros((480, 640, 3), np.uint8))[1].reshape(-1)
     with pytest.raises(ImageError, match="outside"):
-        Excerpts((0, 500, 10, 10)).of_compressed(data)
+        RoiCropper((0, 500, 10, 10)).crop_compressed(data)
 
 
 @pytest.mark.parametrize("kind", [".jpg", ".png"])
@@ -291,4 +291,4 @@ def test_a_compressed_image_over_the_pixel_limit_is_not_decoded():
     data = bytearray(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
     data[16:24] = (60000).to_bytes(4, "big") * 2
     with pytest.raises(ImageError, match="60000x60000 pixels is over"):
-        Excerpts().of_compressed(np.frombuffer(bytes(data), np.uint8))
+        RoiCropper().crop_compressed(np.frombuffer(bytes(data), np.uint8))

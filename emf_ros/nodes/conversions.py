@@ -23,8 +23,9 @@ from emf_ros_msgs.msg import (
 )
 
 from ..geometry.camera import Camera
-from ..io.images import Excerpt, Excerpts, decode_depth, decode_image
+from ..io.images import decode_depth, decode_image
 from ..io.render.palette import rgb_of
+from ..io.roi_crops import RoiCrop, RoiCropper
 from ..skeletons import Layout
 from ..stamps import NANOSECONDS
 from ..types import UNTRACKED, Frame2D, Frame3D, Pose2D, Pose3D, TrackState
@@ -73,15 +74,15 @@ def depth_image(message: Image) -> np.ndarray:
     )
 
 
-def excerpt(message: Image | CompressedImage, excerpts: Excerpts) -> Excerpt:
+def roi_crop(message: Image | CompressedImage, cropper: RoiCropper) -> RoiCrop:
     """The region of interest of an image, RGB.
 
     Raises:
         ImageError: the image cannot be decoded.
     """
     if isinstance(message, CompressedImage):
-        return excerpts.of_compressed(np.frombuffer(message.data, np.uint8))
-    return excerpts.of(image_to_rgb(message))
+        return cropper.crop_compressed(np.frombuffer(message.data, np.uint8))
+    return cropper.crop(image_to_rgb(message))
 
 
 def image_msg(picture: np.ndarray, encoding: str, header: Header) -> Image:

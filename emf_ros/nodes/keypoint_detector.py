@@ -15,8 +15,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
 from ..detect.protocol import DetectorError
-from ..io.images import Excerpts, ImageError
+from ..io.images import ImageError
 from ..io.render.overlay import draw_keypoints
+from ..io.roi_crops import RoiCropper
 from ..people import PeopleTracker
 from ..reasons import Reason
 from ..stamps import StampVerdict
@@ -58,7 +59,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
                 f"parameter 'roi' is {list(self.params.roi)}; it must be x, y, width, height, px"
             )
         x, y, width, height = self.params.roi
-        self._excerpts = Excerpts((x, y, width, height), self.params.max_side)
+        self._cropper = RoiCropper((x, y, width, height), self.params.max_side)
         self._limiter = RateLimiter(self.params.max_rate_hz)
         try:
             self._tracker = PeopleTracker.make(
@@ -162,9 +163,9 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             self.counts[Reason.OVER_MAX_RATE] += 1
             return
         begin = time.perf_counter()
-        excerpt = conversions.excerpt(message, self._excerpts)
+        crop = conversions.roi_crop(message, self._cropper)
         self._decode_ms = 1000 * (time.perf_counter() - begin)
-        people = self._tracker.update(excerpt.picture, stamp_ns)
+        people = self._tracker.update(crop.image, stamp_ns)
         self._detect_ms = 1000 * (time.perf_counter() - begin)
         self._people_count = len(people)
         self._rate.tick()
@@ -172,8 +173,8 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             stamp_ns,
             message.header.frame_id,
             self._tracker.layout.name,
-            excerpt.size,
-            [replace(person, keypoints=excerpt.in_whole(person.keypoints)) for person in people],
+            crop.full_size,
+            [replace(person, keypoints=crop.in_full_image(person.keypoints)) for person in people],
             self._detect_ms,
             verdict,
         )
@@ -182,7 +183,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         if self._keypoints.get_subscription_count() > 0:
             self._keypoints.publish(conversions.keypoints_msg(frame))
         if self._overlay.get_subscription_count() > 0:
-            drawn = self._draw(excerpt.picture, people)
+            drawn = self._draw(crop.image, people)
             self._overlay.publish(conversions.image_msg(drawn, "bgr8", message.header))
 
     def _draw(self, picture: np.ndarray, people: list[Pose2D]) -> np.ndarray:

@@ -1,0 +1,98 @@
+"""The region of interest of images, cropped and shrunk, for raw and compressed images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..geometry.crops import shrink
+from .images import JPEG_MARKER, ImageError, compressed_size, decode_compressed, refuse_too_large
+
+
+@dataclass(frozen=True)
+class RoiCrop:
+    """The region of interest of one image, shrunk.
+
+    Attributes:
+        image: (h, w, 3) uint8 RGB, the crop.
+        full_size: (width, height) px of the full image.
+        corner: (x, y) px of the full image, upper left pixel of the crop.
+        factor: number of pixels of the full image, along each side, for one pixel of the crop.
+    """
+
+    image: np.ndarray
+    full_size: tuple[int, int]
+    corner: tuple[int, int] = (0, 0)
+    factor: int = 1
+
+    def in_full_image(self, keypoints: np.ndarray) -> np.ndarray:
+        """Keypoints of the crop, (K, 3) px, px, score, in pixels of the full image."""
+        out = keypoints.copy()
+        # Pixel centres are at whole numbers.
+        out[:, :2] = (out[:, :2] + 0.5) * self.factor - 0.5 + self.corner
+        return out
+
+
+@dataclass(frozen=True)
+class RoiCropper:
+    """Crops images to a region of interest and shrinks the crop.
+
+    Attributes:
+        roi: x, y, width and height, px of the full image, as in sensor_msgs/RegionOfInterest; a
+            width or height of 0 reaches to the edge.
+        max_side: maximum side of the crop, px: a larger one is shrunk by 2, 4 or 8, whichever
+            suffices; 0 shrinks none.
+    """
+
+    roi: tuple[int, int, int, int] = (0, 0, 0, 0)
+    max_side: int = 0
+
+    def crop(self, image: np.ndarray) -> RoiCrop:
+        """The crop of an image (H, W, 3) uint8.
+
+        Raises:
+            ImageError: the region is outside the image.
+        """
+        size = image.shape[1], image.shape[0]
+        left, top, right, bottom = self._bounds(size)
+        part = image[top:bottom, left:right]
+        factor = self._factor(right - left, bottom - top)
+        part = shrink(part, factor) if factor > 1 else part
+        return RoiCrop(part, size, (left, top), factor)
+
+    def crop_compressed(self, data: np.ndarray) -> RoiCrop:
+        """The crop of a JPEG or PNG, (N,) uint8; a JPEG is shrunk while it is decoded.
+
+        Raises:
+            ImageError: the bytes are no JPEG or PNG, or the region is outside the image.
+        """
+        size = compressed_size(data)
+        if size is None:
+            return self.crop(decode_compressed(data))
+        # Before decoding: a small file may hold billions of pixels.
+        refuse_too_large(*size)
+        # OpenCV decodes a PNG completely before it shrinks it, and shrinks less exactly.
+        if data[0] != JPEG_MARKER:
+            return self.crop(decode_compressed(data))
+        left, top, right, bottom = self._bounds(size)
+        factor = self._factor(right - left, bottom - top)
+        image = decode_compressed(data, factor)
+        # In whole pixels of the shrunk image.
+        left, top = left // factor, top // factor
+        part = image[top : -(-bottom // factor), left : -(-right // factor)]
+        return RoiCrop(part, size, (left * factor, top * factor), factor)
+
+    def _bounds(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom, px, the last two exclusive."""
+        (width, height), (x, y, across, down) = size, self.roi
+        right = min(x + across, width) if across else width
+        bottom = min(y + down, height) if down else height
+        if x >= right or y >= bottom:
+            raise ImageError(f"the region of interest lies outside of {width}x{height} pixels")
+        return x, y, right, bottom
+
+    def _factor(self, width: int, height: int) -> int:
+        if not self.max_side:
+            return 1
+        return next((k for k in (1, 2, 4) if max(width, height) <= k * self.max_side), 8)
