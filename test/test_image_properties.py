@@ -115,7 +115,5 @@ def test_parts_of_compressed_images_are_decoded_or_refused(
     height, width = part.image.shape[:2]
     assert width > 0 and height > 0
     corners = np.array([[0.0, 0, 1], [width - 1, height - 1, 1]])
-    in_full_image_px = part.in_full_image(corners)[:, :2]
-    assert (in_full_image_px >= -0.5).all() and (
-        in_whole[1] < np.array(part.full_size) + part.factor
-    ).all()
+    pixels = part.in_full_image(corners)[:, :2]
+    assert (pixels >= -0.5).all() and (pixels[1] < np.array(part.full_size) + part.factor).all()

@@ -1,4 +1,4 @@
-"""Ctrl-C and termination: work stops where its state is whole, and says what is kept."""
+"""Ctrl-C and termination: work stops between two units, so that its state can be saved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class StopRequest:
     """Whether a signal has asked the program to stop.
 
     Attributes:
-        signal: number of the signal; 0 while there was none.
+        signal: number of the signal; 0 before any.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class StopRequest:
 def signals_as_interrupts() -> Iterator[None]:
     """SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does, so that cleanup runs.
 
-    The exception's argument is the signal's number. A signal that is ignored stays so.
+    The exception's argument is the number of the signal. An ignored signal stays ignored.
     """
 
     def interrupt(number: int, _: _Frame) -> None:
@@ -42,12 +42,12 @@ def signals_as_interrupts() -> Iterator[None]:
 
 @contextmanager
 def stop_request(unit: str) -> Iterator[StopRequest]:
-    """SIGINT and SIGTERM ask to stop; the work looks at the request between two units of it.
+    """SIGINT and SIGTERM ask to stop; the work checks the request between two units.
 
-    A second signal ends the program as it would have done without this.
+    A second signal has the effect that it had before this call.
 
     Args:
-        unit: the piece of work that is still finished, for the message.
+        unit: name of the unit of work that is still finished, for the message.
     """
     request = StopRequest()
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -57,7 +57,7 @@ def stop_request(unit: str) -> Iterator[StopRequest]:
         for each in numbers:
             if signal.getsignal(each) is ask:
                 signal.signal(each, before[each])
-        # Not by print(): the signal may have come in the middle of one.
+        # Not by print(), which the signal may have interrupted.
         os.write(2, f"\nstopping after this {unit}; once more to stop at once\n".encode())
 
     with _handling(numbers, ask) as before:

@@ -27,14 +27,14 @@ def cpu_ms(engine: Engine, seconds: float) -> float:
         begin = time.perf_counter()
         engine.lift(keypoints)
         times.append(1000 * (time.perf_counter() - begin))
-    # The first run allocates.
+    # The first run is slower, since it allocates memory.
     return float(np.median(times[1:]))
 
 
 def lines(threads: int | None = None, seconds: float = 2.0) -> Iterator[str]:
-    """Lines of a table of the presets that have weights, each measured when it is asked for.
+    """Lines of a table of the presets with weights; each preset is measured when its line is read.
 
-    Time depends on sizes alone, so that random weights are measured.
+    The weights are random, since time depends on sizes only.
     """
     threads = threads or default_threads()
     yield (

@@ -1,4 +1,4 @@
-"""Files that the commands write: checked before the work starts, and complete or absent after."""
+"""Output files: checked before the work, and complete or absent after it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-#: Number of bytes written to find out whether a device is full.
+#: Number of bytes that are written to test whether a device is full.
 _PROBE_BYTES = 1 << 20
 
-#: Maximum number of characters of the output's name that its temporary file repeats.
+#: Maximum number of characters of the output's name in the name of its temporary file.
 _STEM_CHARACTERS = 40
 
-#: Error numbers of a device or a quota without space.
+#: Error numbers of a device or a quota without free space.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 _Source = str | os.PathLike[str] | None
 
 
 class OutputError(OSError):
-    """A file or folder that cannot be written; the message is one line, with its name and why."""
+    """A file or folder that cannot be written; one line with its name and the reason."""
 
 
 def check_file(
@@ -33,23 +33,23 @@ def check_file(
     suffix: str = "",
     read_in_folders: tuple[str, ...] = (),
 ) -> Path:
-    """Refuse an output file that cannot be written, before any work is done for it.
+    """Refuse an output file that cannot be written, before the work.
 
-    Nothing is left behind by the check.
+    The check leaves no file behind.
 
     Args:
-        target: the file to be written; an existing one will be replaced.
-        sources: files and folders that the command reads. What does not exist is passed over.
-        suffix: the ending that the file must have, such as '.npz'; empty for any.
-        read_in_folders: endings of the files that are read from a folder among the sources.
+        target: the file to write; an existing one will be replaced.
+        sources: files and folders that the command reads; missing ones are ignored.
+        suffix: required ending of the file, such as '.npz'; empty: any.
+        read_in_folders: endings of the files that the command reads in a folder among the sources.
 
     Returns:
         the target.
 
     Raises:
-        OutputError: the target has no name, is a folder or a device, has another ending, lies in a
-            folder that does not exist, is one of the sources (by any name or link), or may not be
-            written.
+        OutputError: the target has no name, is a folder or a device, has another ending, is in a
+            folder that does not exist, is one of the sources (by any name or link), or there is no
+            permission to write it.
     """
     text = _name(target)
     if os.path.isdir(text):
@@ -57,7 +57,7 @@ def check_file(
     if text.endswith(os.sep):
         raise OutputError(f"cannot write {text}: this names a folder, and a file is wanted")
     path = Path(text)
-    # A link stays a link: what it points to is replaced.
+    # A link stays a link: its target is replaced.
     real = Path(os.path.realpath(path))
     try:
         found = os.lstat(real)
@@ -89,19 +89,19 @@ def check_file(
 def check_folder(
     target: str | os.PathLike[str], names: Iterable[str], sources: Iterable[_Source] = ()
 ) -> Path:
-    """Refuse an output folder that cannot be written into, before any work is done for it.
+    """Refuse an output folder in which files cannot be written, before the work.
 
     Args:
-        target: the folder; it may not exist yet, and neither may its parents.
-        names: of the files that will be written into it.
+        target: the folder; it and its parents may be missing.
+        names: of the files that will be written in it.
         sources: see `check_file`.
 
     Returns:
-        the target, which is not made here.
+        the target; it is not created.
 
     Raises:
-        OutputError: the target has no name, is a file, may not be written, or one of the files is
-            refused by `check_file`.
+        OutputError: the target has no name, is a file, there is no permission to write in it, or
+            `check_file` refuses one of the files.
     """
     text = _name(target)
     path = Path(text)
@@ -132,22 +132,22 @@ def check_folder(
 def replacing(target: str | os.PathLike[str], suffix: str | None = None) -> Iterator[Path]:
     """Write a file under a temporary name, and rename it when it is complete.
 
-    The temporary file lies beside the target and has `.part` in its name. It is removed when the
-    body of the `with` statement fails, by an interrupt too; the target is then as it was before.
-    The next call for the same target removes what a killed process left. Missing parent folders
-    are made.
+    The temporary file is beside the target and has `.part` in its name. When the body of the
+    `with` statement fails or is interrupted, the temporary file is removed and the target is
+    unchanged. The next call for the same target removes the temporary file of a killed process.
+    Missing parent folders are created.
 
     Args:
-        target: the file to be written or replaced. Of a link, what it points to is replaced.
-        suffix: ending of the temporary name, for a library that goes by it; the target's own by
-            default.
+        target: the file to write or replace; for a link, its target is replaced.
+        suffix: ending of the temporary name, for a library that chooses the format by it; None: the
+            target's.
 
     Yields:
         the temporary file, which exists and is empty.
 
     Raises:
-        OutputError: the file could not be written. A full device is called that, in whichever words
-            a library reports it.
+        OutputError: the file could not be written. A full device is recognised, however a library
+            reports it.
     """
     real = Path(os.path.realpath(target))
     ending = real.suffix if suffix is None else suffix
@@ -160,7 +160,7 @@ def replacing(target: str | os.PathLike[str], suffix: str | None = None) -> Iter
     try:
         yield part
         with open(part, "rb+") as file:
-            # A file that is renamed before it is on the disk may be empty after a power cut.
+            # Without this, the renamed file may be empty after a power cut.
             os.fsync(file.fileno())
         os.replace(part, real)
     except BaseException as error:
@@ -194,7 +194,7 @@ def _part_name(real: Path, tag: str, ending: str) -> str:
 
 
 def _new_part(real: Path, ending: str) -> Path:
-    """An empty temporary file beside a file, under a name that nothing had before."""
+    """An empty temporary file beside a file, under an unused name."""
     for number in itertools.count():
         tag = f"{os.getpid()}-{number}" if number else str(os.getpid())
         part = real.with_name(_part_name(real, tag, ending))
@@ -217,22 +217,22 @@ def _remove_old_parts(real: Path, ending: str) -> None:
                 os.kill(int(found[1]), 0)
             except (ProcessLookupError, OverflowError):
                 os.unlink(entry)
-            except PermissionError:  # it runs, as another user's
+            except PermissionError:  # the process runs and belongs to another user
                 pass
 
 
-def _try_part(real: Path, otherwise: str) -> None:
-    """Make and remove a temporary file; an OutputError that begins with `otherwise` if it fails."""
+def _try_part(real: Path, beginning: str) -> None:
+    """Create and remove a temporary file; on failure raise OutputError with this beginning."""
     try:
         _new_part(real, real.suffix).unlink()
     except OSError as error:
-        raise OutputError(f"{otherwise}: {_reason(error, real)}") from None
+        raise OutputError(f"{beginning}: {_reason(error, real)}") from None
 
 
 def _same_file(
     real: Path, found: os.stat_result, sources: Iterable[_Source], endings: tuple[str, ...]
 ) -> str | None:
-    """The source, or the file in a folder among the sources, that is this very file."""
+    """The source, or the file in a folder among the sources, that is the same file."""
     for source in sources:
         if source is None or not os.path.exists(source):
             continue
@@ -252,7 +252,7 @@ def _same_file(
 
 
 def _reason(error: OSError, real: Path) -> str:
-    """What an error of the operating system means, in a few words."""
+    """The meaning of an error of the operating system, in a few words."""
     if error.errno in _NO_SPACE:
         return f"no space left on the device holding {real.parent}"
     if error.errno == errno.EFBIG:
@@ -265,13 +265,13 @@ def _reason(error: OSError, real: Path) -> str:
 
 
 def _why_not_written(error: BaseException, part: Path, real: Path) -> str:
-    """Why writing the temporary file failed; empty where the error is about something else."""
+    """Why writing the temporary file failed; empty where the error has another cause."""
     if isinstance(error, OutputError) or not isinstance(error, Exception):
         return ""
     if isinstance(error, OSError) and error.errno is not None:
         about = error.filename
         return _reason(error, real) if about is None or Path(about) == part else ""
-    # Libraries report a full device in their own words, or not at all. A further write tells.
+    # Libraries report a full device in different ways, or not at all. Another write shows it.
     try:
         with open(part, "ab") as file:
             file.write(bytes(_PROBE_BYTES))

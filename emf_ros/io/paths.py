@@ -1,4 +1,4 @@
-"""Where the package's own files lie, and those that it makes."""
+"""Folders: the package's own files, and the cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def share_folder(name: str) -> Path:
-    """A folder of the repository's top level: in the checkout, or where ament installed it.
+    """A folder of the repository's top level: in the checkout, or installed by ament.
 
     Args:
         name: 'models', 'config' or 'launch'.
@@ -25,7 +25,7 @@ def share_folder(name: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """The user's folder for what is fetched or built once; it may not exist yet.
+    """The user's folder for files that are downloaded or built once; it may be missing.
 
     `$EMF_ROS_CACHE`, else `$XDG_CACHE_HOME/emf_ros`, else `~/.cache/emf_ros`.
     """
@@ -34,6 +34,6 @@ def cache_folder() -> Path:
         return Path(own).expanduser().absolute()
     try:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:  # no HOME, and no entry for this user either
+    except RuntimeError:  # neither HOME nor an entry for this user
         base = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
     return Path(base).absolute() / "emf_ros"

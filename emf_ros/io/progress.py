@@ -1,4 +1,4 @@
-"""Progress of a long loop: a bar on a terminal, a line now and then in a log."""
+"""Progress of a long loop: a bar on a terminal, lines at intervals in a log."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Progress:
     Args:
         what: the activity, such as "lifting".
         total: units of the whole loop; None where it is not known.
-        unit: singular name of what is counted.
-        done: units that were done before.
+        unit: name of one unit, such as "frame".
+        done: units done before the start.
         shown: False prints nothing.
     """
 
@@ -57,7 +57,7 @@ class Progress:
             )
 
     def update(self, units: int = 1) -> None:
-        """Count units that have been done since the last call."""
+        """Add the units done since the last call."""
         self.done += units
         if self._bar is not None:
             self._bar.update(units)
@@ -71,7 +71,7 @@ class Progress:
             self._print_line()
 
     def note(self, text: str) -> None:
-        """Set a text that stands behind the figures from now on."""
+        """Set a text that follows the figures."""
         self._note = text
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
@@ -112,7 +112,7 @@ def track(
     unit: str = "frame",
     shown: bool = True,
 ) -> Iterator[Item]:
-    """The items, with their progress shown; arguments as of `Progress`."""
+    """Yield the items and show their progress; arguments as of `Progress`."""
     with Progress(what, total, unit, shown=shown) as progress:
         for item in items:
             yield item

@@ -1,4 +1,4 @@
-"""Lifted skeletons, or keypoints alone, as one npz file: docs/reference/formats.md."""
+"""Recordings: skeletons, or only keypoints, as one npz file (docs/reference/formats.md)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from .outputs import replacing
 
 FORMAT = "emf_ros-recording-1"
 
+#: Arrays that every recording has.
 _KEYPOINT_ARRAYS = ("stamp", "track_id", "keypoints_2d", "layout", "image_size")
 
-#: Arrays that are read where they are there.
+#: Arrays that are read if they are present.
 _OTHER_ARRAYS = (
     "frame",
     "joints_3d",
@@ -29,23 +30,26 @@ _OTHER_ARRAYS = (
     "distortion_model",
 )
 
-#: Arrays of the format that say nothing that is needed on reading.
+#: Arrays of the format that are not needed for reading.
 _NOT_NEEDED = ("format", "joint_names")
 
-#: Kinds of numpy types that are whole numbers, and that are numbers.
-_WHOLE, _NUMBERS = "iu", "iuf"
+#: Kinds of numpy types of whole numbers.
+_WHOLE_KINDS = "iu"
+#: Kinds of numpy types of numbers.
+_NUMBER_KINDS = "iuf"
 
-#: Minimum time from image to image, in the unit of `stamp`, at which the unit is nanoseconds:
-#: 1 ms as nanoseconds, eleven days as seconds.
+#: Minimum step between images, in the unit of `stamp`, from which the unit is nanoseconds. It is
+#: 1 ms in nanoseconds and eleven days in seconds.
 _NANOSECOND_STEP = 1e6
 
-#: Minimum time from image to image, in the unit of `stamp`, that is no second: it would be 17 min.
+#: Minimum step between images, in the unit of `stamp`, from which the unit is not seconds. It is
+#: 17 minutes in seconds.
 _NO_SECOND_STEP = 1e3
 
-#: Time from image to image, s, beyond which keypoints are not interpolated; worth a note.
+#: Minimum step between images that is worth a note, s: keypoints are not interpolated over it.
 _LONG_STEP_S = 0.4
 
-#: Maximum stamp, s: beyond it 64 bits of nanoseconds overflow, in the year 2262.
+#: Maximum stamp, s: later ones, after the year 2261, overflow 64 bits of nanoseconds.
 _MAX_STAMP_S = 9.2e9
 
 #: Maximum width and height of an image, px.
@@ -53,7 +57,7 @@ _MAX_IMAGE_SIDE = 1_000_000
 
 
 class RecordingError(ValueError):
-    """A file that is no recording, or one that is damaged."""
+    """A file that is no recording, or a damaged recording."""
 
 
 @dataclass
@@ -62,7 +66,7 @@ class Recording:
 
     Attributes:
         stamp: (M,) float64 s, of the image that the row describes.
-        frame: (M,) int64, the image's number in its source; -1 where that is not known.
+        frame: (M,) int64, number of the image in its source; -1 where unknown.
         track_id: (M,) int64.
         keypoints_2d: (M, K, 3) px, px, score; layout `layout`; NaN where missing.
         joints_3d: (M, 17, 3) m, camera optical frame, layout h36m17; NaN where unknown; relative to
@@ -72,8 +76,8 @@ class Recording:
         root_valid: (M,) bool.
         layout: of the keypoints.
         image_size: (width, height) px.
-        camera: the intrinsics, or None where they were not known.
-        notes: what was left out or converted on reading, a sentence each.
+        camera: the intrinsics; None where they are unknown.
+        notes: a sentence for each thing that was left out or converted on reading.
     """
 
     stamp: np.ndarray
@@ -121,13 +125,13 @@ class Recording:
 
 
 def load_recording(path: str | Path) -> Recording:
-    """Read a recording; one that holds keypoints alone has NaN for all that is missing.
+    """Read a recording; in one of keypoints only, the skeletons are NaN.
 
-    Nothing is unpickled. Arrays that are not of the format are passed over with a note. Stamps in
-    nanoseconds are converted, with a note.
+    Nothing is unpickled. Unknown arrays are ignored with a note. Stamps in nanoseconds are
+    converted with a note.
 
     Raises:
-        RecordingError: says what is wrong with the file.
+        RecordingError: the file cannot be read; the message has the array and the reason.
     """
     notes: list[str] = []
     try:
@@ -138,7 +142,7 @@ def load_recording(path: str | Path) -> Recording:
 
 
 def _read_arrays(path: str | Path, notes: list[str]) -> dict[str, np.ndarray]:
-    """The arrays of the format that a file holds, none of them of Python objects."""
+    """The arrays of the format in a file; an array of Python objects is refused."""
     name = ""
     try:
         with open(path, "rb") as file:
@@ -146,7 +150,7 @@ def _read_arrays(path: str | Path, notes: list[str]) -> dict[str, np.ndarray]:
             if isinstance(data, np.ndarray):
                 raise RecordingError("it holds a single array (.npy), not the arrays of an .npz")
             known = [n for n in (*_KEYPOINT_ARRAYS, *_OTHER_ARRAYS) if n in data.files]
-            foreign = sorted(set(data.files) - {*known, *_NOT_NEEDED})
+            unknown = sorted(set(data.files) - {*known, *_NOT_NEEDED})
             arrays = {}
             for name in known:
                 arrays[name] = np.asarray(data[name])
@@ -154,7 +158,7 @@ def _read_arrays(path: str | Path, notes: list[str]) -> dict[str, np.ndarray]:
         raise
     except FileNotFoundError:
         raise RecordingError("there is no such file") from None
-    except Exception as error:  # numpy raises whatever a damaged file leads to
+    except Exception as error:  # a damaged file leads to errors of any type
         why = " ".join(str(error).split()) or type(error).__name__
         if name and "allow_pickle" in why:
             raise RecordingError(
@@ -164,16 +168,16 @@ def _read_arrays(path: str | Path, notes: list[str]) -> dict[str, np.ndarray]:
     missing = [name for name in _KEYPOINT_ARRAYS if name not in arrays]
     if missing:
         raise RecordingError(f"it has no array {', '.join(missing)}")
-    if foreign:
-        notes.append(f"arrays that are not of this format are not read: {', '.join(foreign)}")
+    if unknown:
+        notes.append(f"arrays that are not of this format are not read: {', '.join(unknown)}")
     return arrays
 
 
 def _checked(arrays: Mapping[str, np.ndarray], notes: list[str]) -> Recording:
-    """A recording of arrays that fit each other.
+    """A recording of these arrays.
 
     Raises:
-        RecordingError, CameraError: they do not; the message names the array.
+        RecordingError, CameraError: an array has a wrong shape or type; the message names it.
     """
     try:
         layout = get_layout(_text(arrays, "layout"))
@@ -221,7 +225,7 @@ def _checked(arrays: Mapping[str, np.ndarray], notes: list[str]) -> Recording:
     return _in_order(recording)
 
 
-def _numbers(values: np.ndarray, name: str, kinds: str = _NUMBERS) -> np.ndarray:
+def _numbers(values: np.ndarray, name: str, kinds: str = _NUMBER_KINDS) -> np.ndarray:
     if values.dtype.kind not in kinds:
         kind = {"U": "text", "S": "text", "b": "true and false"}.get(values.dtype.kind)
         raise RecordingError(f"{name} holds {kind or values.dtype}, not numbers")
@@ -229,11 +233,11 @@ def _numbers(values: np.ndarray, name: str, kinds: str = _NUMBERS) -> np.ndarray
 
 
 def _whole(values: np.ndarray, name: str) -> np.ndarray:
-    """Whole numbers as int64, which floats may stand for."""
+    """Whole numbers, possibly stored as floats, as int64."""
     _numbers(values, name)
-    if values.dtype.kind not in _WHOLE:
+    if values.dtype.kind not in _WHOLE_KINDS:
         values = values.astype(np.float64)
-        # Beyond 2^53 not every whole number is a float64.
+        # Not every whole number beyond 2^53 is a float64.
         if not (np.isfinite(values) & (values == np.floor(values)) & (abs(values) < 2**53)).all():
             raise RecordingError(f"{name} holds numbers that are not whole")
     elif values.size and int(values.max()) > np.iinfo(np.int64).max:
@@ -256,17 +260,17 @@ def _text(arrays: Mapping[str, np.ndarray], name: str) -> str:
 
 
 def _seconds(stamp: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Stamps as float64 s, whatever unit they came in."""
+    """Stamps in seconds or nanoseconds as float64 s."""
     if not np.isfinite(stamp).all():
         raise RecordingError("a stamp is not finite")
     if not len(stamp):
         return stamp.astype(np.float64)
     seconds = stamp.astype(np.float64)
     steps = np.sort(np.diff(np.unique(seconds)))
-    # The lower median: one odd stamp among three is not believed.
+    # The lower median: one wrong stamp among three has no effect.
     step = float(steps[(len(steps) - 1) // 2]) if len(steps) else 0.0
     largest = float(np.abs(seconds).max())
-    # A single step may be from a stamp of 0 to one since 1970.
+    # A single step may be from a stamp of 0 to one in seconds since 1970.
     if step >= _NANOSECOND_STEP and (len(steps) > 1 or largest > _MAX_STAMP_S or step < 1e9):
         notes.append(
             f"stamp is in nanoseconds, as the step of {step:.4g} from image to image shows; "
@@ -289,11 +293,11 @@ def _seconds(stamp: np.ndarray, notes: list[str]) -> np.ndarray:
 
 
 def _camera(arrays: Mapping[str, np.ndarray], size: tuple[int, int]) -> Camera | None:
-    """The intrinsics; None where the file says that they are not known."""
+    """The intrinsics; None where they are unknown."""
     if "camera_matrix" not in arrays:
         return None
     matrix = _numbers(arrays["camera_matrix"], "camera_matrix").astype(np.float64)
-    # So are unknown ones written, by this format and by sensor_msgs/CameraInfo.
+    # Unknown intrinsics are NaN in this format and zero in sensor_msgs/CameraInfo.
     if np.isnan(matrix).all() or not matrix.any():
         return None
     if matrix.size != 9:
@@ -304,11 +308,11 @@ def _camera(arrays: Mapping[str, np.ndarray], size: tuple[int, int]) -> Camera |
 
 
 def _in_order(recording: Recording) -> Recording:
-    """Rows image by image.
+    """The recording with its rows in the order of the images.
 
-    A file may hold one person's rows after another's: the stamps of each person rise then, and
-    sorting restores the images. Where a person's own stamps step back, the rows stay as they are,
-    and the pipeline treats them as it does live.
+    A file may have all rows of one person before those of the next: then the stamps of each person
+    rise, and the rows are sorted. Where the stamps of one person step back, the rows stay in their
+    order, and the pipeline treats the step as in a live image stream.
     """
     stamp, track_id = recording.stamp, recording.track_id
     if len(stamp) > 1 and (stamp == stamp[0]).all() and len(np.unique(track_id)) < len(stamp):
@@ -340,7 +344,7 @@ def _in_order(recording: Recording) -> Recording:
 
 @dataclass
 class RecordingWriter:
-    """Collects rows and makes a `Recording` of them; of one person in one image the last row."""
+    """Collects rows for a `Recording`; of one person in one image the last row counts."""
 
     layout: Layout
     image_size: tuple[int, int]
@@ -358,11 +362,12 @@ class RecordingWriter:
         root: np.ndarray,
         root_valid: bool,
     ) -> None:
-        """One person in one frame; shapes and units as in `Recording`, without the M."""
+        """Add one person in one image; shapes and units as in `Recording`, without the M."""
         row = (stamp, frame, track_id, keypoints_2d, joints_3d, joint_stddev, root, root_valid)
         self._rows[stamp, track_id] = row
 
     def recording(self) -> Recording:
+        """The rows so far, in the order of stamp and track id."""
         rows = [self._rows[key] for key in sorted(self._rows)]
         joints = len(H36M17)
 

@@ -1,4 +1,4 @@
-"""What figures were measured on."""
+"""The machine on which figures were measured."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def machine() -> str:
 
 
 def load() -> str:
-    """The load that others put on the machine, which figures should be read beside."""
+    """The load average of the machine, which slows measurements down."""
     return f"load average {os.getloadavg()[0]:.2f}"
