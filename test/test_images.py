@@ -236,7 +236,7 @@ def centres(crop) -> np.ndarray:
         ((480, 400, 0, 0), []),
     ],
 )
-def test_keypoints_of_an_excerpt_are_in_the_pixels_of_the_whole(kind, size, max_side, roi, seen):
+def test_keypoints_of_a_crop_are_in_pixels_of_the_full_image(kind, size, max_side, roi, seen):
     whole = dots(*size, [(104, 208), (400, 304)])
     cropper = RoiCropper(roi, max_side)
     if kind == "raw":
