@@ -29,14 +29,14 @@ def make_detector(
 
     Args:
         backend: one of `BACKENDS`.
-        variant: size of the model, as the backend names it.
+        variant: size of the model, as the backend names it; not for 'onnx'.
         max_people: maximum number of people.
         min_score: minimum score of a reported person, 0..1.
-        model: path of the user's .onnx file, for 'onnx', which takes no `variant`.
+        model: path of the user's .onnx file; for 'onnx' only.
         device: 'auto', 'cuda' or 'cpu', see `runtime.device`; for 'onnx' and 'blazepose'.
-        detection_interval: for 'blazepose', see `DETECTION_INTERVAL`.
-        world_landmarks: give each detection the model's own 3D points; 'onnx' has none.
-        say: takes what happens to a GPU, a line each; by default stderr.
+        detection_interval: number of landmark inferences per tile; for 'blazepose'.
+        world_landmarks: compute `Pose2D.world`, too; not for 'onnx'.
+        say: takes a line for the log, when a GPU fails; by default it goes to stderr.
 
     Raises:
         DetectorError: the backend, its model or the device is not available.

@@ -37,32 +37,32 @@ def convert(network: bytes, outputs: Mapping[int, str], name: str) -> bytes:
 
     Args:
         network: a .tflite file with one graph and one image as input.
-        outputs: which of its outputs are wanted, by their place, and what they are to be called.
-            What only serves others is left out.
+        outputs: names of the outputs to keep, by their index. Operators that serve only other
+            outputs are left out.
         name: of the graph.
 
     Returns:
-        a .onnx file. Its input `image` is (N, C, H, W) float32; outputs that are images are
-        (N, C, H, W) too, all others have the shape they had, N in place of the 1 at its front.
+        The content of a .onnx file. Its input `image` is (N, C, H, W) float32. Outputs that are
+        images are (N, C, H, W), too. Other outputs keep their shape, with N as the first axis.
 
     Raises:
-        ConversionError: the network holds something unknown.
+        ConversionError: an operator, an option or a type is not supported.
     """
     import onnx
 
     graph = TfliteGraph(network)
-    wanted = {graph.outputs[place]: called for place, called in outputs.items()}
-    writer = _Writer(graph, graph.needed_for(set(wanted)))
+    kept = {graph.outputs[index]: output for index, output in outputs.items()}
+    writer = _Writer(graph, graph.needed_for(set(kept)))
     writer.write()
     result = [
         onnx.helper.make_tensor_value_info(
-            called, onnx.TensorProto.FLOAT, _onnx_shape(graph.shape(tensor))
+            output, onnx.TensorProto.FLOAT, _onnx_shape(graph.shape(tensor))
         )
-        for tensor, called in wanted.items()
+        for tensor, output in kept.items()
     ]
     nodes = writer.nodes
-    for tensor, called in wanted.items():
-        nodes.append(onnx.helper.make_node("Identity", [writer.name(tensor)], [called]))
+    for tensor, output in kept.items():
+        nodes.append(onnx.helper.make_node("Identity", [writer.name(tensor)], [output]))
     image = onnx.helper.make_tensor_value_info(
         "image", onnx.TensorProto.FLOAT, _onnx_shape(graph.shape(graph.inputs[0]))
     )
@@ -78,58 +78,69 @@ def convert(network: bytes, outputs: Mapping[int, str], name: str) -> bytes:
 
 def _onnx_shape(shape: tuple[int, ...]) -> tuple[int | str, ...]:
     if shape[0] != 1:
-        raise ConversionError("the network is not one for single images")
-    turned = tuple(shape[axis] for axis in TO_NCHW) if len(shape) == 4 else shape
-    return "N", *turned[1:]
+        raise ConversionError("the network does not take single images")
+    transposed = tuple(shape[axis] for axis in TO_NCHW) if len(shape) == 4 else shape
+    return "N", *transposed[1:]
 
 
 class _Writer:
-    """Writes operators as ONNX nodes."""
+    """Writes operators as ONNX nodes.
+
+    Args:
+        graph: the network.
+        operators: to write, in the order in which they run.
+
+    Attributes:
+        nodes: written so far.
+        constants: tensors of the ONNX graph, by name.
+    """
 
     def __init__(self, graph: TfliteGraph, operators: list[Operator]) -> None:
         self._graph = graph
         self._operators = operators
         self._uses = Counter(i for op in operators for i in op.inputs)
         self._users = {i: op for op in operators for i in op.inputs}
-        #: Padded tensors of which the convolutions do the padding themselves: what is padded, and
-        #: by how much at the top, left, bottom, right.
+        #: Padded tensors whose padding moves into the convolutions: the tensor before the padding,
+        #: and the padding at the top, left, bottom, right, px.
         self._padded: dict[int, tuple[int, tuple[int, int, int, int]]] = {}
-        #: Convolutions that have been moved before a resizing.
+        #: Outputs of convolutions that are written before the resizing that they follow.
         self._moved: set[int] = set()
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
 
     def write(self) -> None:
+        """Write all operators. Raises ConversionError."""
         for operator in self._operators:
             writer = getattr(self, f"_{operator.kind.lower()}", None)
             if writer is None:
-                raise ConversionError(f"the network has a {operator.kind}, which is not known")
+                raise ConversionError(f"the operator {operator.kind} is not supported")
             writer(operator)
 
     def name(self, tensor: int) -> str:
+        """Name of a tensor in the ONNX graph."""
         return "image" if tensor == self._graph.inputs[0] else f"t{tensor}"
 
     # -------------------------------------------------------------------------- operators
 
     def _dequantize(self, operator: Operator) -> None:
         if self._graph.constant(operator.inputs[0]) is None:
-            raise ConversionError("the network computes in half precision")
+            raise ConversionError("inference in half precision is not supported")
 
     _densify = _dequantize
 
     def _pad(self, operator: Operator) -> None:
-        data, amounts = operator.inputs
-        pads = self._weights(amounts)
-        ((n0, n1), (top, bottom), (left, right), (c0, c1)) = pads.tolist()
+        data, padding = operator.inputs
+        ((n0, n1), (top, bottom), (left, right), (c0, c1)) = self._weights(padding).tolist()
         users = [op for op in self._operators if operator.outputs[0] in op.inputs]
-        if not (n0 or n1 or c0 or c1) and all(self._pads_nothing(user) for user in users):
+        if not (n0 or n1 or c0 or c1) and all(self._can_pad(user) for user in users):
             self._padded[operator.outputs[0]] = data, (top, left, bottom, right)
             return
         onnx_pads = np.array([n0, c0, top, left, n1, c1, bottom, right], dtype=np.int64)
         given = [self.name(data), self._constant(f"pads{operator.outputs[0]}", onnx_pads)]
         self._node("Pad", given, operator.outputs[0])
 
-    def _pads_nothing(self, operator: Operator) -> bool:
+    def _can_pad(self, operator: Operator) -> bool:
+        """Whether an operator is a convolution without padding, which can take some."""
         kinds = {"CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions"}
         if operator.kind not in kinds:
             return False
@@ -155,7 +166,7 @@ class _Writer:
         strides = options.StrideH(), options.StrideW()
         dilations = options.DilationHFactor(), options.DilationWFactor()
         if dilations != (1, 1):
-            raise ConversionError("the network has dilated convolutions")
+            raise ConversionError("dilated convolutions are not supported")
         if options.Padding() == SAME_PADDING:
             pads = self._same(operator.inputs[0], weights.shape[2:], strides)
         given = [self.name(data), self._constant(f"w{out}", np.ascontiguousarray(weights))]
@@ -197,7 +208,7 @@ class _Writer:
     def _resize_bilinear(self, operator: Operator) -> None:
         options = self._graph.options(operator, "ResizeBilinearOptions")
         if options.AlignCorners() or not options.HalfPixelCenters():
-            raise ConversionError("the network resizes otherwise than by the pixels' middles")
+            raise ConversionError("resizing is supported with half-pixel centres only")
         data, out = operator.inputs[0], operator.outputs[0]
         _, height, width, _ = self._graph.shape(data)
         _, new_height, new_width, _ = self._graph.shape(out)
@@ -206,8 +217,8 @@ class _Writer:
         given = ["", self._constant(f"scales{out}", scales)]
         user = self._users.get(out)
         if self._uses[out] == 1 and user is not None and self._is_pointwise(user):
-            # The weights of bilinear interpolation sum up to one, so that a convolution of single
-            # pixels may as well come first, where it has a quarter of the pixels to do.
+            # The weights of bilinear interpolation sum to one. Therefore a pointwise convolution
+            # can come before it, with a quarter of the pixels.
             small = f"small{out}"
             weights = self._weights(user.inputs[1]).transpose(TO_NCHW)
             self.nodes.append(
@@ -228,7 +239,7 @@ class _Writer:
         self._node("Resize", [self.name(data), *given], out, **resize)
 
     def _is_pointwise(self, operator: Operator) -> bool:
-        """Whether it is a linear function of each pixel by itself."""
+        """Whether an operator is a linear function of each single pixel."""
         if operator.kind != "CONV_2D" or len(operator.inputs) < 3:
             return False
         options = self._graph.options(operator, "Conv2DOptions")
@@ -252,12 +263,12 @@ class _Writer:
         data, out = operator.inputs[0], operator.outputs[0]
         shape = self._graph.shape(out)
         if len(shape) == 4:
-            raise ConversionError("the network reshapes into images")
+            raise ConversionError("reshaping into images is not supported")
         given = self.name(data)
         if len(self._graph.shape(data)) == 4:
             self.nodes.append(_node("Transpose", [given], [f"nhwc{out}"], perm=TO_NHWC))
             given = f"nhwc{out}"
-        # Of as many images as there are.
+        # The first axis is the batch.
         to = self._constant(f"shape{out}", np.array((-1, *shape[1:]), dtype=np.int64))
         self._node("Reshape", [given, to], out)
 
@@ -275,21 +286,21 @@ class _Writer:
     def _logistic(self, operator: Operator) -> None:
         self._node("Sigmoid", [self.name(operator.inputs[0])], operator.outputs[0])
 
-    # -------------------------------------------------------------------------- pieces
+    # -------------------------------------------------------------------------- nodes
 
     def _node(
         self, kind: str, given: list[str], out: int, activation: int = 0, **attributes: Any
     ) -> None:
-        """Add a node, and its activation's."""
-        does = ACTIVATIONS.get(activation)
-        if does is None:
-            raise ConversionError(f"the network has the activation {activation}, not known")
+        """Add a node, and a node for its activation."""
+        function = ACTIVATIONS.get(activation)
+        if function is None:
+            raise ConversionError(f"the activation {activation} is not supported")
         name = self.name(out)
-        inner = name if does == "none" else f"linear{out}"
+        inner = name if function == "none" else f"linear{out}"
         self.nodes.append(_node(kind, given, [inner], **attributes))
-        if does == "relu":
+        if function == "relu":
             self.nodes.append(_node("Relu", [inner], [name]))
-        elif does == "relu6":
+        elif function == "relu6":
             low = self._constant("zero", np.array(0, dtype=np.float32))
             high = self._constant("six", np.array(6, dtype=np.float32))
             self.nodes.append(_node("Clip", [inner, low, high], [name]))
@@ -303,14 +314,16 @@ class _Writer:
     def _weights(self, tensor: int) -> np.ndarray:
         value = self._graph.constant(tensor)
         if value is None:
-            raise ConversionError("the network computes its weights")
+            raise ConversionError("computed weights are not supported")
         return value
 
     def _same(
         self, tensor: int, kernel: tuple[int, ...], strides: tuple[int, int]
     ) -> tuple[int, int, int, int]:
-        """Padding such that the output is as large as the input by the stride, rounded up; where
-        it is odd the larger part is at the end."""
+        """Padding at the top, left, bottom, right, px, for an output of input size / stride.
+
+        The size is rounded up. Of an odd padding the larger part is at the end.
+        """
         before, after = [], []
         for size, extent, stride in zip(
             self._graph.shape(tensor)[1:3], kernel, strides, strict=True

@@ -1,1 +1,1 @@
-"""What runs the networks, and where: devices, fallback, sessions of onnxruntime."""
+"""Runs networks: device policy and fallback, batches, sessions of onnxruntime."""

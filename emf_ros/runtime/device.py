@@ -1,10 +1,9 @@
-"""The one policy for devices: what runs where, the fallback, and how it is said and counted.
+"""The policy for devices: the choice between GPU and CPU, and the fallback from one to the other.
 
 - `cpu`: the CPU.
-- `cuda`: a GPU. Without one there is a clear refusal to start; a GPU that fails later is an error.
-- `auto`: a GPU where one works; otherwise the CPU, and the description says why. A GPU that fails
-  later is logged and counted (`gpu_lost`), and the CPU runs the same batch again and all that
-  follow.
+- `cuda`: a GPU. Without a GPU the start fails; a later failure of the GPU is an error.
+- `auto`: a GPU if one works, otherwise the CPU, and the description says why. A later failure of
+  the GPU is logged and counted (`gpu_lost`). The CPU then runs the same batch and all later ones.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from ..reasons import Reason
 #: Names of the devices, as parameters and options take them.
 DEVICES = ("auto", "cuda", "cpu")
 
-#: Paths of which a CUDA GPU has at least one: desktop, Jetson, WSL.
+#: Paths that exist with a CUDA GPU, at least one of them: desktop, Jetson, WSL.
 _GPU_PATHS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/nvmap", "/dev/dxg")
 
 T = TypeVar("T")
@@ -32,12 +31,12 @@ class GpuUnavailable(RuntimeError):
 
 
 def gpu_present(paths: Sequence[str] = _GPU_PATHS) -> bool:
-    """Whether there may be a CUDA GPU. Asking torch instead would cost seconds of import."""
+    """Whether a CUDA GPU is likely. The import of torch would take seconds."""
     return sys.platform != "linux" or any(os.path.exists(path) for path in paths)
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error; errors of CUDA have pages."""
+    """The first line of an error: errors of CUDA have pages."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
@@ -48,14 +47,14 @@ def to_stderr(text: str) -> None:
 
 
 class DevicePolicy:
-    """Where something is to run.
+    """The device that a user asks for.
 
     Args:
-        device: one of `DEVICES`. With 'cuda' nothing ever runs on the CPU.
+        device: one of `DEVICES`. With 'cuda' there is no fallback to the CPU.
         error: type of the errors raised, with one message as its argument.
 
     Raises:
-        error: an unknown device.
+        error: the device is unknown.
     """
 
     def __init__(self, device: str, error: type[Exception]) -> None:
@@ -64,14 +63,14 @@ class DevicePolicy:
         self.device, self.error = device, error
 
     def choose(self, make_on_gpu: Callable[[], T], make_on_cpu: Callable[[str], T]) -> T:
-        """Make something on the GPU where that works, else on the CPU.
+        """Make a runner on the GPU if possible, otherwise on the CPU.
 
         Args:
-            make_on_gpu: makes it on a GPU; raises GpuUnavailable.
-            make_on_cpu: makes it on the CPU; takes the reason, for the description.
+            make_on_gpu: makes the runner on a GPU; raises GpuUnavailable.
+            make_on_cpu: makes the runner on the CPU; takes the reason, for the description.
 
         Raises:
-            error: a GPU is asked for and cannot be used.
+            error: a GPU is required and cannot be used.
         """
         if self.device == "cpu":
             reason = "device is cpu"
@@ -88,20 +87,20 @@ class DevicePolicy:
 
 
 class GpuFallback(Generic[T]):
-    """Runs calls on a GPU until it fails, then on the CPU for good.
+    """Runs calls on a GPU until it fails, and from then on on the CPU.
 
-    After most errors CUDA is of no use to the process any more, so there is no way back.
+    There is no return to the GPU: after most errors a process cannot use CUDA any more.
 
     Args:
-        runner: on the GPU, or on the CPU; then it is never replaced.
-        make_cpu: makes the runner for the CPU; None where `runner` is on the CPU already.
+        runner: on the GPU or on the CPU.
+        make_cpu: makes the runner for the CPU; None if `runner` is on the CPU.
         policy: with the device 'cuda' the failure is raised.
-        name: of what runs, for the log.
-        say: takes what has happened, a line.
-        counts: where `gpu_lost` is counted.
+        name: of the network, for the log.
+        say: takes a line for the log, when the GPU fails.
+        counts: counter for `gpu_lost`.
 
     Attributes:
-        runner: the present one.
+        runner: the current one.
     """
 
     def __init__(
@@ -130,28 +129,28 @@ class GpuFallback(Generic[T]):
 
     @property
     def note(self) -> str:
-        """Why the GPU was left, for the end of a description; empty where it was not."""
+        """The failure of the GPU, for the end of a description; empty without one."""
         return f"; the GPU has failed: {self._reason}" if self._reason else ""
 
     def run(self, call: Callable[[T], R]) -> R:
-        """Call with the runner, and again with the CPU's where the GPU fails.
+        """Call with the runner, and again with the CPU's runner if the GPU fails.
 
         Raises:
-            Exception: what the call raises on the CPU.
+            Exception: the call failed on the CPU.
             error of the policy: the GPU has failed and is required.
         """
         if not self.on_gpu:
             return call(self.runner)
         try:
             return call(self.runner)
-        except Exception as error:  # the libraries' errors share no base of their own
+        except Exception as error:  # the libraries' errors have no common base class
             reason = first_line(error)
-        # Outside the handler: the error holds the memory of the frames that it came from.
+        # Outside the handler: the error keeps the memory of its stack frames alive.
         self.leave_gpu(reason)
         return call(self.runner)
 
     def leave_gpu(self, reason: str) -> None:
-        """Replace the runner by the CPU's, log and count it.
+        """Replace the runner by the CPU's runner, and log and count the failure.
 
         Raises:
             error of the policy: a GPU is required.

@@ -1,4 +1,4 @@
-"""Sessions of onnxruntime, and which of its providers run them: TensorRT, CUDA, or the CPU."""
+"""Sessions of onnxruntime with its providers TensorRT, CUDA and CPU."""
 
 from __future__ import annotations
 
@@ -11,49 +11,58 @@ from typing import Any
 from ..io.paths import cache_folder
 from .device import GpuUnavailable, first_line
 
+#: Names of the providers in onnxruntime.
 TENSORRT, CUDA, CPU = (f"{name}ExecutionProvider" for name in ("Tensorrt", "CUDA", "CPU"))
 
-#: The least, the usual and the largest shape of each input, by its name.
+#: Smallest, usual and largest shape of each input, by its name.
 Shapes = Mapping[str, tuple[Sequence[int], Sequence[int], Sequence[int]]]
 
 
 def default_threads() -> int:
-    """Two threads where there are two cores: more bring little to a model this small."""
+    """Number of CPU threads: two if there are two cores; more bring little to small models."""
     return min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
 
 def make_session(
     path: Path, threads: int, providers: Sequence[str | tuple[str, dict[str, str]]] = (CPU,)
 ) -> Any:
-    """An onnxruntime.InferenceSession.
+    """Make an onnxruntime.InferenceSession.
 
     Args:
-        path: a .onnx file.
-        threads: of the CPU.
-        providers: the best first, with their options.
+        path: of a .onnx file.
+        threads: number of CPU threads.
+        providers: the preferred one first, with their options.
 
     Raises:
-        Exception: whatever onnxruntime raises; its errors share no base of their own.
+        Exception: onnxruntime cannot load the file; its errors have no common base class.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Spinning workers answer a tenth sooner on idle cores and take twice as long on busy ones,
-    # as a robot's are; and they burn a core while no one is in sight.
+    # Spinning workers have a tenth less latency on idle cores and twice the latency on busy ones.
+    # A robot's cores are busy. Spinning also uses a whole core while there are no people.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-    # Or a pass that fails on the GPU would go on on the CPU, with a word on stdout at most.
+    # By default a pass that fails on the GPU continues on the CPU without an error.
     session.disable_fallback()
     return session
 
 
 def make_gpu_session(path: Path, threads: int, shapes: Shapes) -> tuple[Any, str]:
-    """A session that runs on a GPU, and the providers' names for the log.
+    """Make a session on a GPU.
+
+    Args:
+        path: of a .onnx file.
+        threads: number of CPU threads.
+        shapes: of the inputs.
+
+    Returns:
+        The session, and the names of its providers for the log.
 
     Raises:
-        GpuUnavailable: there is none.
+        GpuUnavailable: onnxruntime cannot use a GPU.
     """
     import onnxruntime
 
@@ -61,11 +70,11 @@ def make_gpu_session(path: Path, threads: int, shapes: Shapes) -> tuple[Any, str
     if not wanted:
         raise GpuUnavailable("this onnxruntime is built without CUDA (onnxruntime-gpu has it)")
     if hasattr(onnxruntime, "preload_dlls"):
-        # CUDA as pip installs it lies where the loader does not look.
+        # The loader does not find the CUDA libraries that pip installs.
         onnxruntime.preload_dlls()
     try:
         session = make_session(path, threads, [*wanted, CPU])
-    except Exception as error:  # onnxruntime's errors share no base of their own
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise GpuUnavailable(first_line(error)) from None
     # A provider that does not start is left out without an error.
     used = session.get_providers()
@@ -80,10 +89,10 @@ def make_gpu_session(path: Path, threads: int, shapes: Shapes) -> tuple[Any, str
 def gpu_providers(
     available: Sequence[str], path: Path, shapes: Shapes
 ) -> list[tuple[str, dict[str, str]]]:
-    """The providers to be asked for, the best first, with their options.
+    """The GPU providers to use, the preferred one first, with their options.
 
     Args:
-        available: those that onnxruntime was built with.
+        available: providers that onnxruntime was built with.
         path: of the model.
         shapes: of its inputs.
     """
@@ -95,17 +104,17 @@ def gpu_providers(
 
 def _tensorrt_options(path: Path, shapes: Shapes) -> dict[str, str]:
     options = {"device_id": "0", "trt_fp16_enable": "1"}
-    # One engine for all sizes, or each new one would be built anew, which takes minutes.
+    # One engine for all sizes: an engine for each size would take minutes to build.
     for index, which in enumerate(("min", "opt", "max")):
         options[f"trt_profile_{which}_shapes"] = ",".join(
             f"{name}:{'x'.join(map(str, of_input[index]))}" for name, of_input in shapes.items()
         )
-    # By its content: the names that TensorRT's cache goes by do not tell other weights apart.
+    # A folder for each file content: TensorRT's own names do not distinguish weights.
     folder = cache_folder() / "tensorrt" / hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        # Then it is built at each start.
+        # Without a cache folder the engine is built at each start.
         return options
     for what in ("engine", "timing"):
         options[f"trt_{what}_cache_enable"] = "1"

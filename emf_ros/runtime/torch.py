@@ -1,4 +1,4 @@
-"""The policy for devices, for torch."""
+"""The policy for devices with torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .device import DevicePolicy, GpuUnavailable
 
 
 def check_cuda() -> None:
-    """Raise GpuUnavailable where torch cannot use a CUDA GPU; the message says why."""
+    """Raise GpuUnavailable if torch cannot use a CUDA GPU; the message says why."""
     if torch.version.cuda is None:
         raise GpuUnavailable("torch was built without CUDA")
     if not torch.cuda.is_available():
@@ -20,14 +20,14 @@ def check_cuda() -> None:
 def torch_device(name: str, error: type[Exception] = ValueError) -> torch.device:
     """The device for training and evaluation, see `runtime.device`.
 
-    Under `torchrun` each process gets a GPU of its own.
+    With `torchrun` each process gets its own GPU.
 
     Args:
         name: 'auto', 'cuda' or 'cpu'.
         error: type of the error raised.
 
     Raises:
-        error: an unknown device, or a GPU is asked for and cannot be used.
+        error: the device is unknown, or a GPU is required and cannot be used.
     """
 
     def on_gpu() -> torch.device:
