@@ -152,8 +152,11 @@ def test_the_lifter_takes_p_for_rectified_images(
     process = start_node(
         "skeleton_lifter", device="cpu", threads=1, rectified=True, synchronous=True
     )
-    lifter = Lifter(ros, process, diagnostics, demo_keypoints).connect(info=False)
+    lifter = Lifter(ros, process, diagnostics, demo_keypoints)
     ideal = camera_info_message()
+    # A synchronous lifter waits for the first intrinsics; these have no P.
+    lifter.send_info(ideal)
+    lifter.connect(info=False)
     p = np.zeros((3, 4))
     p[:, :3] = np.array(ideal.k).reshape(3, 3)
     p[0, 3] = -0.12 * p[0, 0]
