@@ -46,19 +46,35 @@ class Lifter:
         """Feed until the lifter answers, with intrinsics unless told otherwise."""
         # One that is not synchronous subscribes when it has discovered a subscriber of its own.
         wait_for(lambda: self._keypoints.get_subscription_count() == 1, "the lifter listens")
-        people = self.new_ids()
+        # Intrinsics come on another topic, and may be late for the first keypoints.
+        self.feed_until_answered(
+            camera_info_message() if info else None,
+            lambda answer: any(not info or s.root_valid for s in answer.skeletons),
+        )
+        return self
+
+    def feed_until_answered(
+        self, info: Any = None, wanted: Callable[[Any], Any] = lambda answer: True
+    ) -> None:
+        """Publish keypoints that may go unanswered, until those of one image are answered.
+
+        Args:
+            info: intrinsics that are published in front of the keypoints of each image.
+            wanted: whether an answer is one that is waited for.
+        """
+        people, asked = self.new_ids(), []
 
         def answered() -> bool:
-            # Intrinsics come on another topic, and may be late for the first keypoints.
-            if info:
-                self.send_info(camera_info_message())
-            message = self.make(people)
-            self._keypoints.publish(message)
-            answer = poll(lambda: self.answer_to(message), 2.0)
-            return answer and any(not info or s.root_valid for s in answer.skeletons)
+            return any(wanted(a) for a in map(self.answer_to, asked) if a is not None)
 
-        wait_for(answered, "a first answer")
-        return self
+        def ask() -> bool:
+            if info is not None:
+                self.send_info(info)
+            asked.append(self.make(people))
+            self._keypoints.publish(asked[-1])
+            return poll(answered, 0.5)
+
+        wait_for(ask, "an answer")
 
     def with_known_camera(self) -> Lifter:
         """Feed until the right intrinsics are in use, whatever was sent before."""
@@ -108,7 +124,7 @@ class Lifter:
 
     def answer_to(self, message: Any) -> Any:
         """The skeletons whose newest keypoints are these, or None."""
-        for answer in self.skeletons.messages[:-20:-1]:
+        for answer in self.skeletons.messages[:-200:-1]:
             lag = answer.lag.sec * SECOND + answer.lag.nanosec
             if stamp_ns(answer) + lag == stamp_ns(message):
                 return answer

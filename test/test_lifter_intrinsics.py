@@ -158,15 +158,8 @@ def test_intrinsics_of_another_size_are_counted(lifter: Lifter) -> None:
         return poll(lambda: lifter.diagnostics.count("camera_info_size_mismatch") > before, 0.1)
 
     wait_for(counted, "the count")
-    lifter.send_info(camera_info_message())
-
-    def answered() -> bool:
-        # Until the good intrinsics are in use, keypoints go unanswered.
-        message = lifter.make(ids)
-        lifter._keypoints.publish(message)
-        return poll(lambda: lifter.answer_to(message), 0.5)
-
-    wait_for(answered, "an answer with the right intrinsics")
+    # Until the right intrinsics are in use, keypoints go unanswered.
+    lifter.feed_until_answered(camera_info_message())
     lifter.assert_goes_on()
 
 

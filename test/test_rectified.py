@@ -217,15 +217,7 @@ def test_images_that_are_not_the_roi_are_refused_with_the_remedy(plain: Lifter) 
 
     wait_for(counted, "the count")
     wait_for(lambda: "must be that of the images" in plain.process.log, "the remedy")
-    ids = plain.new_ids()
-
-    def lifted() -> bool:
-        plain.send_info(camera_info_message())
-        asked = plain.make(ids)
-        plain._keypoints.publish(asked)
-        return poll(lambda: plain.answer_to(asked), 0.5)
-
-    wait_for(lifted, "skeletons with the right intrinsics")
+    plain.feed_until_answered(camera_info_message())
 
 
 def test_suspicious_intrinsics_are_logged_once(plain: Lifter) -> None:
