@@ -242,3 +242,14 @@ def bvh(tmp_path: Path) -> Callable[..., Path]:
     from mocap_samples import bvh_writer
 
     return bvh_writer(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one ONNX model of each form of `onnx_models`, and its settings."""
+    from onnx_models import FORMS, make
+
+    folder = tmp_path_factory.mktemp("models")
+    for form in FORMS:
+        make(folder, form)
+    return folder

@@ -5,40 +5,44 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from inputs import write_clip
 
 from emf_ros.io.recordings import load_recording
 
 
-def test_demo_turns_the_video_into_skeletons(tmp_path):
-    """Exit code, closing line, recording, picture and summary of a run over the whole video."""
-    # At a third of its rate, so that a busy machine keeps up too.
-    command = [sys.executable, "-m", "emf_ros.nodes.demo", "--out", str(tmp_path), "--rate", "10"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=800)
+def run_demo(out: Path, *options: object) -> tuple[dict, str]:
+    """Play the demo to its end: its summary, and what it printed."""
+    command = [sys.executable, "-m", "emf_ros.nodes.demo", "--out", out, *options]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "skeleton messages" in done.stdout.splitlines()[-1]
+    return json.loads((out / "summary.json").read_text()), done.stdout
 
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["skeleton_messages"] > 10
-    assert summary["marker_messages"] > 0
-    assert summary["latency_ms"]["p50"] > 0
-    # Each frame is accounted for, where it was dropped if it was.
+
+def run_demo_in_time(out: Path, *options: object) -> dict:
+    """Play the demo, slower where more than a fifth of the images is dropped; its summary."""
+    for rate_hz in (10, 3, 1, 0.2):
+        summary, _ = run_demo(out, "--rate", rate_hz, *options)
+        dropped = sum(summary["dropped"].values())
+        if dropped <= 0.2 * (summary["images"] + summary["dropped"]["source"]):
+            return summary
+    pytest.fail(f"{dropped} images were dropped although {rate_hz} came a second")
+
+
+def test_demo_plays_the_whole_video_and_accounts_for_each_image(tmp_path):
+    """The number of skeletons depends on the machine. Dropped images are counted by place."""
+    summary, printed = run_demo(tmp_path, "--rate", 10)
+    assert "skeleton messages" in printed.splitlines()[-1]
+    assert summary["skeleton_messages"] > 0 and summary["latency_ms"]["p50"] > 0
     assert summary["images"] + summary["dropped"]["source"] == 230
     later = summary["dropped"]["detector"] + summary["dropped"]["lifter"]
-    assert summary["skeleton_messages"] + later == pytest.approx(summary["images"], abs=3)
-    assert "by the detector, which takes the newest" in done.stdout
-
-    recording = load_recording(tmp_path / "skeletons.npz")
-    assert len(set(recording.track_id.tolist())) >= 2
-    placed = recording.root_valid
-    assert placed.sum() > 10
-    distance = np.linalg.norm(recording.root[placed], axis=-1)
-    assert 1.0 < np.median(distance) < 15.0
-    # People stand or jump with the head above the feet for most of this video; y points down.
-    joints = recording.joints_3d[placed]
-    assert np.nanmean(joints[:, 10, 1] < joints[:, [3, 6], 1].mean(axis=1)) > 0.7
+    # The end of a track has a message, too, without an image of its own.
+    assert later <= summary["images"] <= summary["skeleton_messages"] + later + 3
+    assert "by the detector, which takes the newest" in printed
+    assert load_recording(tmp_path / "skeletons.npz").layout.name == "blazepose33"
     assert (tmp_path / "overlay.mp4").stat().st_size > 100_000
 
 
@@ -70,20 +74,26 @@ def test_images_are_counted_from_the_first_although_its_camera_info_is_not_heard
     assert listener.images == 3
 
 
-def test_demo_plays_a_file_of_any_name(tmp_path, demo_frames):
-    """A name with what YAML and shells read as their own reaches the node."""
-    from inputs import write_clip
-
-    path = write_clip(tmp_path / 'it\'s "clip" #1: ü.mp4', demo_frames[:20])
+def test_demo_tracks_two_people_of_a_file_with_special_characters_in_its_name(
+    tmp_path, demo_frames
+):
+    """Two people, nearly all of whose poses have a place and stand upright."""
+    # What YAML and shells read as their own must reach the node.
+    path = write_clip(tmp_path / 'it\'s "clip" #1: ü.mp4', demo_frames[30:60])
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "emf_ros.nodes.demo", "--out", str(out), "--rate", "5"]
-    done = subprocess.run(
-        [*command, "--video", str(path), "--lag", "1"], capture_output=True, text=True, timeout=800
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads((out / "summary.json").read_text())["images"] > 10
+    summary = run_demo_in_time(out, "--video", path, "--lag", "1")
+    assert summary["marker_messages"] >= 0.5 * summary["skeleton_messages"]
     recording = load_recording(out / "skeletons.npz")
-    assert len(recording) and recording.frame.max() >= 15
+    assert recording.frame.max() >= 24
+    shares = [person["share"] for person in summary["people"].values()]
+    assert sum(share > 0.5 for share in shares) == 2
+    placed = recording.root_valid
+    assert placed.mean() > 0.8
+    distance = np.linalg.norm(recording.root[placed], axis=-1)
+    assert (1.0 < distance).all() and (distance < 15.0).all()
+    # In the camera's frame y points down.
+    joints = recording.joints_3d[placed]
+    assert (joints[:, 10, 1] < joints[:, [3, 6], 1].mean(axis=1)).mean() > 0.9
     assert (out / "overlay.mp4").stat().st_size > 10_000
 
 
