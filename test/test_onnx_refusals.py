@@ -73,7 +73,7 @@ def test_a_provider_that_is_not_there(models, monkeypatch):
 
 
 def test_failed_gpu_falls_back_to_cpu_with_the_same_image(models, monkeypatch):
-    from emf_ros.detect.onnx import detector as onnx_detector
+    from emf_ros.detect.onnx import network
     from emf_ros.runtime import device
 
     class Broken:
@@ -88,15 +88,15 @@ def test_failed_gpu_falls_back_to_cpu_with_the_same_image(models, monkeypatch):
                 raise RuntimeError("CUDA error 700\nand pages more")
             return self.session.run(*given)
 
-    make_session, said = onnx_detector.make_session, []
+    make_session, said = network.make_session, []
     monkeypatch.setattr(device, "gpu_present", lambda: True)
     monkeypatch.setattr(
-        onnx_detector, "make_gpu_session", lambda path, threads, shapes: (Broken(path), "a GPU")
+        network, "make_gpu_session", lambda path, threads, shapes: (Broken(path), "a GPU")
     )
     path = models / "simcc.onnx"
     made = OnnxPoseDetector(path, 2, 0.4, "auto", say=said.append)
     assert made.device == "cuda" and made.description.endswith(
-        "on a GPU, one person, looked for in the whole picture"
+        "on a GPU, a single person, without boxes"
     )
     image, person = scene(480, 640)
     (found,) = made.detect(image, 0)
