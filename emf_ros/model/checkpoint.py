@@ -1,4 +1,4 @@
-"""Weights as files: safetensors, which hold arrays and text and can run nothing."""
+"""Weights as safetensors files, which hold arrays and text and cannot run code."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .presets import LifterConfig
 
 
 class WeightsError(ValueError):
-    """A weights file that is missing, broken, or of another kind than this version reads."""
+    """A weights file is missing, broken, or of a kind that this version does not read."""
 
 
 def save_weights(path: str | Path, lifter: Lifter, notes: dict[str, str] | None = None) -> None:
-    """Write a lifter's weights with all that is needed to build it again.
+    """Write a lifter's weights and its configuration.
 
     Raises:
         OutputError: the file cannot be written.
@@ -29,10 +29,10 @@ def save_weights(path: str | Path, lifter: Lifter, notes: dict[str, str] | None 
 
 
 def load_notes(path: str | Path) -> dict[str, str]:
-    """What a weights file says of itself beside its configuration: the `notes` of `save_weights`.
+    """The `notes` that `save_weights` wrote into a file.
 
     Raises:
-        WeightsError: it cannot be read.
+        WeightsError: the file cannot be read.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -45,7 +45,7 @@ def load_weights(path: str | Path, device: str = "cpu") -> Lifter:
     """Build the lifter that a file describes, in evaluation mode.
 
     Raises:
-        WeightsError: says what is wrong with the file.
+        WeightsError: the file is missing or broken, or its weights do not fit its configuration.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""What is refused before the network sees it."""
+"""Checks of the network's input."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def _values_can_be_read(x: Tensor) -> bool:
-    """Whether looking at the values costs nothing but the look.
+    """Whether values can be read without side effects.
 
-    Reading from a GPU would wait for it, cannot be captured in a CUDA graph, and a traced or
-    compiled graph would keep the answer of one input for all.
+    Reading from a GPU waits for it and cannot be captured in a CUDA graph. A traced or compiled
+    graph would keep the answer of one input.
     """
     return x.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
 
@@ -22,18 +22,20 @@ def check_clip(
     min_frames: int = 1,
     name: str = "keypoints",
 ) -> None:
-    """Refuse what is no clip of so many channels.
+    """Check the shape, type and values of a clip.
 
-    Shape and type are always looked at; that all is finite only where that needs no waiting, which
-    is on the CPU outside of tracing and compiling. Who sends clips to a GPU looks before.
+    Values are tested on the CPU only, outside tracing and compiling. Callers test the values of
+    clips for a GPU before.
 
     Args:
         x: (B, T, J, C), any floating type.
-        joints: J, where it is fixed.
-        min_frames: the least T.
+        channels: C.
+        joints: J; None accepts any.
+        min_frames: minimum T.
+        name: of the clip in messages.
 
     Raises:
-        ValueError: says what was expected and what came.
+        ValueError: the clip is wrong; names the expected and the actual shape or values.
     """
     wanted = f"(B, T, {joints or 'J'}, {channels})"
     if x.ndim != 4:

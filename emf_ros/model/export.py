@@ -1,8 +1,8 @@
-"""The model as a file for runtimes that are not ours: ONNX, TorchScript, torch.export.
+"""The model as a file for other runtimes: ONNX, TorchScript, torch.export.
 
-Every file takes `keypoints` (B, T, J, 3), any B, and gives `positions` (B, T, J, 3) m and
-`log_scale` (B, T, J) log m, as `Lifter.forward` does, and says in its metadata what it is (see
-`LifterConfig.metadata`). What is inside is the fused twin.
+Each file takes `keypoints` (B, T, J, 3), any B. It gives `positions` (B, T, J, 3) m and `log_scale`
+(B, T, J) log m, as `Lifter.forward` does. Its metadata hold the configuration, see
+`LifterConfig.metadata`. It contains the fused form of the lifter.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .fused import FusedLifter
 from .lifter import Lifter
 
 OPSET = 17
-#: Formats and the ending of their files.
+#: Endings of the files, by format.
 FORMATS = {"onnx": ".onnx", "torchscript": ".torchscript", "torch-export": ".pt2"}
-#: Largest difference from torch that an export may show, by whether it is in half precision.
+#: Maximum difference of an export from torch, m and log m, by whether it is in half precision.
 TOLERANCE = {False: 1e-4, True: 5e-3}
 
 _INPUT, _OUTPUTS = "keypoints", ("positions", "log_scale")
@@ -32,11 +32,11 @@ _METADATA = "metadata.json"
 
 
 class ExportError(RuntimeError):
-    """The model cannot be exported so, or the file does not compute what the model does."""
+    """The model cannot be exported, or the file does not compute the same."""
 
 
 class _HalfInside(nn.Module):
-    """Half precision between single-precision input and output, so that callers need not care."""
+    """Half precision inside, single precision for input and output."""
 
     def __init__(self, lifter: FusedLifter) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def export(lifter: Lifter, path: str | Path, format: str = "onnx", half: bool = 
         half: weights and arithmetic in float16; input and output stay float32.
 
     Raises:
-        ExportError: an unknown format, or what it needs is not installed.
+        ExportError: the format is unknown, or a package that it needs is not installed.
         OutputError: the file cannot be written.
     """
     if format not in FORMATS:
@@ -63,7 +63,7 @@ def export(lifter: Lifter, path: str | Path, format: str = "onnx", half: bool = 
     config = lifter.config
     fused = FusedLifter(lifter.cpu().eval())
     model: nn.Module = _HalfInside(fused) if half else fused
-    # More than one, or the exporters would take the batch for a constant.
+    # With a batch of one the exporters would make the batch a constant.
     example = torch.zeros(2, config.frames, lifter.joints, config.motion.channels)
     metadata = {**config.metadata(), "precision": "float16" if half else "float32"}
     write: Callable[[nn.Module, Tensor, Path, dict[str, str]], None] = {
@@ -72,8 +72,8 @@ def export(lifter: Lifter, path: str | Path, format: str = "onnx", half: bool = 
         "torch-export": _write_torch_export,
     }[format]
     with warnings.catch_warnings(), torch.no_grad():
-        # Tracing is deprecated in favour of an exporter that needs more packages; it cannot follow
-        # control flow that depends on values, and this network has none.
+        # Tracing is deprecated. The new exporter needs more packages, and tracing suffices: the
+        # network has no control flow that depends on values.
         warnings.simplefilter("ignore")
         with replacing(path, FORMATS[format]) as part:
             write(model, example, part, metadata)
@@ -104,7 +104,7 @@ def _write_torchscript(
     model: nn.Module, example: Tensor, path: Path, metadata: dict[str, str]
 ) -> None:
     traced = torch.jit.trace(model.eval(), (example,), check_trace=False)
-    # By way of memory: where a device is full, the writer for files ends the whole process.
+    # Through memory: torch's writer of files ends the process where a disk is full.
     memory = io.BytesIO()
     torch.jit.save(torch.jit.freeze(traced), memory, {_METADATA: json.dumps(metadata)})
     path.write_bytes(memory.getbuffer())
@@ -123,10 +123,10 @@ def _write_torch_export(
 def load_exported(
     path: str | Path, format: str
 ) -> tuple[Callable[[np.ndarray], Sequence[np.ndarray]], dict[str, str]]:
-    """What a file computes, as a function of numpy arrays on the CPU, and its metadata.
+    """An exported file as a function of numpy arrays on the CPU, and its metadata.
 
     Raises:
-        ExportError: onnxruntime, which runs ONNX, is not installed.
+        ExportError: the format is ONNX and onnxruntime is not installed.
     """
     if format == "onnx":
         try:
@@ -160,13 +160,13 @@ def check_export(
     half: bool = False,
     batches: Sequence[int] = (1, 3, 8),
 ) -> float:
-    """Run a file beside the lifter on keypoints that move as a person's do.
+    """Compare a file with the lifter on keypoints that move smoothly.
 
     Returns:
-        the largest difference of any output, in m and log m.
+        the maximum difference of any output, m and log m.
 
     Raises:
-        ExportError: it is beyond `TOLERANCE`.
+        ExportError: it is above `TOLERANCE`, or the file holds another lifter.
     """
     run, metadata = load_exported(path, format)
     lifter = lifter.cpu().eval()

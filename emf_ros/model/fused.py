@@ -1,18 +1,18 @@
-"""The lifter arranged for speed: the same function with a third of the operations.
+"""The fused lifter: the same function as `Lifter` with a third of the operations.
 
-`Lifter` is the network to read and to train. This is its twin to run and to export, made from its
-weights, with everything done ahead that does not depend on the input:
+`Lifter` is the network for reading and training. The fused form is for running and exporting. It is
+made from the weights of a `Lifter`; all that does not depend on the input is computed ahead:
 
-- layer scales, the affine part of LayerNorm and 1/sqrt(d) of attention go into the linear layers
-  beside them;
-- linear layers that read the same input are one product: both streams' queries, keys and values;
-  the clip's keys, values and queries for the proxies;
-- the motion kernels are linear, so kernels and first layers of all f_s and g are one product over
-  the frames that EMF sees;
-- the first layer's proxies do not depend on the input, so what they ask is a constant;
+- layer scales, the affine part of LayerNorm and 1/sqrt(d) of attention are merged into adjacent
+  linear layers;
+- linear layers of the same input are one product: queries, keys and values of both streams; the
+  clip's keys, values and queries for the proxies;
+- the motion kernels are linear: kernels and first layers of all f_s and g are one product over the
+  receptive field of EMF;
+- the proxies of the first layer do not depend on the input, so their queries are constant;
 - a softmax over two is a sigmoid of the difference.
 
-The window's length is fixed to the configuration's, so that an exported graph computes no shapes.
+The number of frames is fixed to the configuration's, so that an exported graph computes no shapes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .tcpformer import MLP, Attention, ProxyBlock, SpatioTemporalBlock, Transfor
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """A linear layer of a given weight (out, in) and bias (out)."""
+    """A linear layer with a given weight (out, in) and bias (out)."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
     layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
@@ -40,7 +40,7 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
 
 
 def _after_norm(weight: Tensor, bias: Tensor | None, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-    """W (g n + b) + c = (W g) n + (W b + c): what reads a norm without its affine part."""
+    """W (g n + b) + c = (W g) n + (W b + c): a linear layer merged with a norm's affine part."""
     offset = weight @ norm.bias
     return weight * norm.weight, offset if bias is None else offset + bias
 
@@ -51,39 +51,43 @@ def _scaled(layer: nn.Linear, scale: Tensor) -> nn.Linear:
 
 
 def _joined(*parts: tuple[Tensor, Tensor]) -> nn.Linear:
-    """Layers that read the same, as one."""
+    """Linear layers of the same input as one layer."""
     return _linear(torch.cat([w for w, _ in parts]), torch.cat([b for _, b in parts]))
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T) v over (B, N, H, L, C/H); 1/sqrt(C/H) is in the queries already."""
     if torch.onnx.is_in_onnx_export():
-        # The exporter would scale queries and keys, each by the square root of one.
+        # The exporter would scale queries and keys once more.
         return (q @ k.transpose(-1, -2)).softmax(dim=-1) @ v
-    # The fused kernels take no more than four dimensions.
+    # Four dimensions are the maximum of the fused kernels.
     flat = (q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1))
     return F.scaled_dot_product_attention(*flat, scale=1.0).view(q.shape)
 
 
 class _Axes:
-    """Where tokens lie. Between attentions they are the rows of one matrix (B L J, C), which makes
-    every linear layer a single product with its bias in it.
+    """Arrangement of tokens.
+
+    Between attentions they are the rows of one matrix (B L J, C). Each linear layer is then one
+    product that includes its bias.
 
     Args:
-        length: L, frames of the clip, or proxies.
+        length: L, number of frames of the clip, or of proxies.
+        joints: J.
+        heads: H.
+        dim: C.
     """
 
     def __init__(self, length: int, joints: int, heads: int, dim: int) -> None:
         self.length, self.joints, self.heads, self.dim = length, joints, heads, dim
 
     def split(self, x: Tensor, parts: int, axis: str) -> tuple[Tensor, ...]:
-        """(B L J, parts C) -> parts of (B, J, H, L, C/H) by 'time', of (B, L, H, J, C/H) by
-        'joints'."""
+        """(B L J, parts C) -> parts: (B, J, H, L, C/H) by 'time', (B, L, H, J, C/H) by 'joints'."""
         x = x.reshape(-1, self.length, self.joints, parts, self.heads, self.dim // self.heads)
         return x.permute((3, 0, 2, 4, 1, 5) if axis == "time" else (3, 0, 1, 4, 2, 5)).unbind(0)
 
     def merge(self, x: Tensor, axis: str) -> Tensor:
-        """The way back of one part."""
+        """The inverse of `split` for one part."""
         return x.permute((0, 3, 1, 2, 4) if axis == "time" else (0, 1, 3, 2, 4)).reshape(
             -1, self.dim
         )

@@ -13,21 +13,21 @@ from .tcpformer import TCPFormer
 
 
 def join_frames(x: Tensor, stride: int) -> Tensor:
-    """Put the features of neighbouring frames side by side: (B, T, J, C) -> (B, T/s, J, s C)."""
+    """(B, T, J, C) -> (B, T/s, J, s C), features of s neighbouring frames in one token."""
     if stride == 1:
         return x
     return x.unflatten(1, (-1, stride)).transpose(2, 3).flatten(3)
 
 
 def split_frames(x: Tensor, stride: int) -> Tensor:
-    """The way back from `join_frames`: (B, T/s, J, s C) -> (B, T, J, C)."""
+    """(B, T/s, J, s C) -> (B, T, J, C), the inverse of `join_frames`."""
     if stride == 1:
         return x
     return x.unflatten(3, (stride, -1)).transpose(2, 3).flatten(1, 2)
 
 
 class Lifter(nn.Module):
-    """2D keypoints over time to root-relative 3D joints.
+    """From 2D keypoints over time to root-relative 3D joints.
 
     Section 3.1.6 of the EMF paper, equations (7) H^(0) = EMF(X) + P and (8) H_embed = W_embed H^(0)
     + b_embed, then TCPFormer's layers and our heads.
@@ -56,7 +56,7 @@ class Lifter(nn.Module):
             config.local_branch,
             config.temporal_position,
         )
-        # P in front of W_embed and one behind it would be the same thing twice.
+        # P before W_embed replaces the joint position behind it.
         self.trunk.joint_position.requires_grad_(not before)
         self.position_head = nn.Linear(config.dim_rep, 3 * config.frame_stride)
         self.scale_head = nn.Linear(config.dim_rep, config.frame_stride)
@@ -65,7 +65,7 @@ class Lifter(nn.Module):
         self.register_buffer("scale_offset", torch.zeros(self.joints))
 
     def features(self, keypoints: Tensor) -> Tensor:
-        """The features of each frame: (B, T, J, C) -> (B, T, J, feature width)."""
+        """(B, T, J, C) -> (B, T, J, feature width), the features of each frame."""
         if self.motion_flow is not None:
             features = self.motion_flow(keypoints)
         elif self.config.features == "difference":
@@ -78,20 +78,19 @@ class Lifter(nn.Module):
     def forward(self, keypoints: Tensor) -> tuple[Tensor, Tensor]:
         """
         Args:
-            keypoints: (B, T, J, 3) as of `canonical_window`. T may differ from the configuration's,
-                which is what accuracy was measured at. Where it is no multiple of the
-                configuration's frame_stride, or gives fewer than 3 tokens, the first frame is
-                repeated in front.
+            keypoints: (B, T, J, 3) as `canonical_window` gives them. T may differ from the
+                configuration's, but accuracy was measured at that. Where T is no multiple of
+                frame_stride, or gives fewer than 3 tokens, the first frame is repeated in front.
 
         Returns:
-            positions (B, T, J, 3) m, relative to the pelvis, in the virtual camera's frame, and the
-            logarithm of the Laplace scale of their error (B, T, J), log m: sqrt(2) times the scale
-            is the error's standard deviation along each axis, and in calibrated weights holds 68 %
-            of the errors.
+            positions (B, T, J, 3) m, relative to the pelvis, in the virtual camera's frame; and
+            the logarithm (B, T, J), log m, of the Laplace scale of their error. sqrt(2) times the
+            scale is the standard deviation along each axis. With calibrated weights 68 % of the
+            errors are inside it.
 
         Raises:
-            ValueError: another rank, number of joints or channels or type, fewer than 3 frames, or
-                values that are not finite (looked at on the CPU only, see `check_clip`).
+            ValueError: wrong rank, type, or number of joints or channels; fewer than 3 frames; or
+                values that are not finite, which `check_clip` tests on a CPU only.
         """
         check_clip(keypoints, self.config.motion.channels, self.joints, 3)
         frames, stride = keypoints.shape[1], self.config.frame_stride
@@ -99,7 +98,7 @@ class Lifter(nn.Module):
         if missing > 0:
             keypoints = torch.cat([keypoints[:, :1].expand(-1, missing, -1, -1), keypoints], dim=1)
         tokens = join_frames(self.features(keypoints), stride)
-        representation = self.trunk(tokens)  # (8) and what follows it
+        representation = self.trunk(tokens)  # (8) and the following equations
         positions = split_frames(self.position_head(representation), stride)[:, -frames:]
         positions = positions - positions[:, :, :1]
         log_scale = split_frames(self.scale_head(representation), stride)[:, -frames:]

@@ -1,4 +1,4 @@
-"""What fixes a lifter, and the sizes that we ship. Needs no torch."""
+"""Configuration of a lifter, and the presets. Needs no torch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .. import __version__
 from ..io.paths import share_folder
 from ..skeletons import get_layout
 
-#: Of weights files. Raised by one whenever the meaning of input or output changes, or what is said
-#: of it: older files then do not fit.
+#: Name of the format of weights files. Its number rises when the meaning of input, output or
+#: metadata changes; older files are then refused.
 FORMAT = "emf_ros-lifter-2"
 
 ALIGNMENTS = ("paper", "causal")
@@ -21,30 +21,28 @@ COMBINATIONS = ("residual", "motion_only", "compressed")
 
 @dataclass(frozen=True)
 class MotionFlowConfig:
-    """What the paper fixes, and what it leaves open; the defaults are what we ship.
+    """Settings of EMF. Other values than the defaults serve `benchmarks/paper_claims.py`.
 
     Attributes:
-        dim: D, the width of the features (66); a multiple of the number of scales.
-        channels: C, the width of the input (3: x, y and score).
-        scales: S, the temporal scales (1, 2, 4).
-        max_taps: a kernel has min(s + 1, max_taps) taps (5).
-        alignment: where the taps lie. 'paper' (default): at offsets i - floor(k/2), as equation (1)
-            has it, so that scale 4 sees two frames ahead. 'causal': the last tap is the newest
-            frame and nothing is seen ahead.
-        padding: what lies beyond the ends: 'replicate' (default) repeats the first and last frame,
-            'zero' puts zeros, which the kernels take for a jump.
-        dilated: taps lie s frames apart (False: next to each other).
-        joint_kernels: number of joints that have kernels of their own; 0 (default) shares one
-            kernel per scale and channel among all joints, K_s in R^(k_s x 3) as in 3.1.2.
-        pattern_score: the finite differences of 3.4.2 also start the kernels of the score (True);
-            otherwise only x and y's, and the score's start from zero.
-        forward_sign: scale 1 starts as x[t] - x[t-1]. False (default) is the paper's literal
-            [1, -1], which is x[t-1] - x[t] and so runs against scale 2's [-0.5, 0, 0.5].
-        final_relu: f, g and h end in a ReLU (True), as in (2), (4) and (5).
-        dropout: after the first ReLU of f, g and h (0.1). The paper gives the rate, not the place.
-        combine: 'residual' (default) is F_output = g(X) + h(F_motion), (6). 'motion_only' leaves
-            g(X) out. 'compressed' is what the paper argues against in 3.1.1: motion squeezed back
-            into the input's width, X + h(F_motion) in R^C.
+        dim: D, width of the features; a multiple of the number of scales.
+        channels: C, width of the input: x, y and score.
+        scales: S, temporal scales.
+        max_taps: maximum number of taps; a kernel has min(s + 1, max_taps).
+        alignment: positions of the taps. 'paper': offsets i - floor(k/2), as in equation (1), so
+            that scale 4 depends on two later frames. 'causal': the last tap is the current frame.
+        padding: frames beyond the ends. 'replicate' repeats the first and the last frame. 'zero'
+            is zeros, which act as a jump.
+        dilated: whether taps are s frames apart, not one.
+        joint_kernels: number of joints with separate kernels. 0 shares one kernel per scale and
+            channel among all joints, K_s in R^(k_s x 3) as in 3.1.2.
+        pattern_score: whether the finite differences of 3.4.2 also initialise the kernels of the
+            score. Otherwise these begin at zero.
+        forward_sign: whether scale 1 begins as x[t] - x[t-1]. The paper's [1, -1] is x[t-1] - x[t],
+            opposite in sign to scale 2's [-0.5, 0, 0.5].
+        final_relu: whether f, g and h end in a ReLU, as in (2), (4) and (5).
+        dropout: rate after the first ReLU of f, g and h. The paper does not give the position.
+        combine: 'residual' is F_output = g(X) + h(F_motion), (6). 'motion_only' leaves g(X) out.
+            'compressed' is X + h(F_motion) in R^C, which the paper rejects in 3.1.1.
     """
 
     dim: int = 66
@@ -62,7 +60,7 @@ class MotionFlowConfig:
     combine: str = "residual"
 
     def __post_init__(self) -> None:
-        # From JSON the scales come as a list, which would make the settings unequal to themselves.
+        # JSON gives the scales as a list, which is not equal to a tuple.
         object.__setattr__(self, "scales", tuple(self.scales))
         if not self.scales or any(s < 1 for s in self.scales):
             raise ValueError(f"scales must be one or more numbers from 1 up, not {self.scales}")
@@ -82,7 +80,7 @@ class MotionFlowConfig:
 
     @property
     def width(self) -> int:
-        """Features per frame and joint that come out."""
+        """Number of features per frame and joint."""
         return self.channels if self.combine == "compressed" else self.dim
 
 
@@ -93,27 +91,26 @@ POSITIONS = ("before_embedding", "after_embedding")
 
 @dataclass(frozen=True)
 class LifterConfig:
-    """Everything that fixes a lifter's shape and the meaning of its input.
+    """Shape of a lifter and meaning of its input.
 
     Attributes:
-        frames: T, the window's length.
-        frame_stride: number of frames that TCPFormer sees as one token (1): EMF runs at every
-            frame, the features of `frame_stride` neighbouring frames stand side by side in one
-            token, and the token's heads answer for each of these frames. The newest frame ends the
-            last token. T must be a multiple.
-        rate_hz: rate of the window's frames.
+        frames: T, number of frames of a window.
+        frame_stride: number of frames per token of TCPFormer. EMF runs at every frame. One token
+            has the features of `frame_stride` neighbouring frames, and the heads give the joints of
+            each of these frames. The newest frame ends the last token. T must be a multiple.
+        rate_hz: rate of the frames, Hz.
         layers, dim, dim_rep, heads, mlp_ratio, layer_scale, local_branch: see `TCPFormer`.
-        layout: the joints, both in and out.
-        features: what stands in front of TCPFormer: 'emf' (default), or one of the rivals that it
-            has to beat: 'difference', keypoints and x[t] - x[t-1]; 'none', the keypoints alone.
-        motion: EMF's own settings.
-        position: where P, learned per joint, is added: 'before_embedding' (default), at width D as
-            in 3.1.6 of the EMF paper, or 'after_embedding', as TCPFormer does alone.
-        temporal_position: a learned vector per frame is added behind the embedding (False:
-            TCPFormer has none).
-        normalization: of the input. 'virtual_camera' (default): see `geometry.canonical_window`.
-            'image_width': as the published networks, x from -1 to 1 across the image, y in the same
-            unit; it gives no metric output.
+        layout: joints of input and output.
+        features: input of TCPFormer: 'emf'; 'difference', keypoints and x[t] - x[t-1]; or 'none',
+            keypoints alone. The last two are for comparisons.
+        motion: settings of EMF.
+        position: where P, learned per joint, is added: 'before_embedding', at width D as in 3.1.6
+            of the EMF paper, or 'after_embedding', as in TCPFormer.
+        temporal_position: whether a learned vector per frame is added after the embedding.
+            TCPFormer has none.
+        normalization: of the input. 'virtual_camera': see `geometry.canonical_window`.
+            'image_width': as in the published networks, x from -1 to 1 across the image, and y in
+            the same unit. It gives no metric output.
     """
 
     frames: int
@@ -169,12 +166,12 @@ class LifterConfig:
                     f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}"
                 )
         if self.features != "emf" and self.position == "before_embedding":
-            # There P and the embedding's own offset would be one and the same thing.
+            # P would duplicate the offset of the embedding.
             object.__setattr__(self, "position", "after_embedding")
 
     @property
     def tokens(self) -> int:
-        """Tokens per joint in TCPFormer: T / frame_stride."""
+        """Number of tokens per joint in TCPFormer: T / frame_stride."""
         return self.frames // self.frame_stride
 
     @property
@@ -186,8 +183,9 @@ class LifterConfig:
         ]
 
     def metadata(self) -> dict[str, str]:
-        """What an exported file says of itself, as text: all that a reader in another language has
-        to know, and the whole configuration as JSON."""
+        """Metadata of a weights file: what a reader in another language needs, and the whole
+        configuration as JSON.
+        """
         return {
             "format": FORMAT,
             "version": __version__,
@@ -200,11 +198,11 @@ class LifterConfig:
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> LifterConfig:
-        """The way back from `metadata`.
+        """The inverse of `metadata`.
 
         Raises:
-            ValueError: another format, no or an impossible configuration, or one that contradicts
-                what stands beside it.
+            ValueError: the format differs, or the configuration is missing, impossible, or
+                contradicts the other entries.
         """
         if metadata.get("format") != FORMAT:
             raise ValueError(
@@ -226,10 +224,10 @@ class LifterConfig:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> LifterConfig:
-        """The way back from `as_dict`.
+        """The inverse of `as_dict`.
 
         Raises:
-            TypeError, ValueError: unknown, missing or impossible settings.
+            TypeError, ValueError: a setting is unknown, missing or impossible.
         """
         stored = dict(stored)
         motion = stored.pop("motion", {})
@@ -241,10 +239,10 @@ class LifterConfig:
 
 
 def get_preset(name: str) -> LifterConfig:
-    """A shipped size by its name.
+    """The configuration of a preset.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no preset of that name.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
@@ -252,14 +250,14 @@ def get_preset(name: str) -> LifterConfig:
 
 
 def presets_with_weights() -> tuple[str, ...]:
-    """Names of the sizes whose weights are installed: what nodes and tools offer."""
+    """Names of the presets whose weights are installed. Nodes and tools offer only these."""
     folder = share_folder("models")
     return tuple(name for name in PRESETS if (folder / f"{name}.safetensors").is_file())
 
 
 PRESETS: dict[str, LifterConfig] = {
-    # Half the heads and MLP width of the paper's: that is where a CPU's time goes. What it learns
-    # from, docs/experiments/accuracy.md has measured.
+    # Half the paper's heads and MLP width, since these cost most of the time on a CPU. Measurements
+    # are in docs/experiments/accuracy.md.
     "lite": LifterConfig(
         frames=27,
         layers=2,
@@ -269,7 +267,7 @@ PRESETS: dict[str, LifterConfig] = {
         mlp_ratio=2.0,
         layer_scale=1.0,
         temporal_position=True,
-        # A network this small has nothing to be kept from learning by heart.
+        # A network of this size does not overfit.
         motion=MotionFlowConfig(dropout=0.0),
     ),
     "small": LifterConfig(frames=81, layers=8, dim=128, dim_rep=256),

@@ -1,10 +1,10 @@
-"""Networks as the authors of TCPFormer publish them, brought into ours.
+"""Import of the networks that the authors of TCPFormer publish.
 
-A published file is a whole state of training, written by `torch.save`: a dictionary of `epoch`,
-`lr`, `optimizer`, `model`, `min_mpjpe` and `wandb_id`. The weights are under `model`, each name
-with the `module.` of `nn.DataParallel` in front. `load_published` gives the network as it is,
-`lifter_from_published` a lifter to train on from there. What the published names stand for is in
-the tables `NETWORK`, `STREAMS`, `BLOCK`, `LOCAL` and `PROXY`.
+A published file is a state of training, written by `torch.save`: a dictionary of `epoch`, `lr`,
+`optimizer`, `model`, `min_mpjpe` and `wandb_id`. The weights are under `model`. Each name begins
+with the `module.` of `nn.DataParallel`. `load_published` gives the network as it is.
+`lifter_from_published` gives a lifter for further training. The meaning of the names is in
+`published_names`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .published_file import PublishedError, listed, read_checkpoint, state_dict_
 from .published_names import published_names
 from .tcpformer import TCPFormer
 
-#: What the layer scales of the local branch are in every published network. The code that trained
-#: them kept these scales out of the parameters: they were neither trained nor saved.
+#: Layer scale of the local branch in published networks. In the code that trained them it was no
+#: parameter, so that it was neither trained nor saved.
 LOCAL_SCALE = 1e-5
 
 
 @dataclass(frozen=True)
 class PublishedSizes:
-    """What fixes a published network's shape.
+    """Shape of a published network.
 
     Attributes:
         layers, dim, dim_in, dim_rep, mlp_ratio, joints, frames, heads: see `TCPFormer`.
@@ -49,10 +49,10 @@ class PublishedSizes:
     heads: int = 8
 
     def lifter_config(self) -> LifterConfig:
-        """The lifter that takes the most of such a network; the rest as `LifterConfig` has it.
+        """The configuration of a lifter that takes over as much of the network as possible.
 
-        Its rate is ours, not that of what the network has learned from, which the file does not
-        tell; Human3.6M has 50 Hz.
+        The rate is the default of `LifterConfig`. The file does not say the rate of its training
+        data; Human3.6M has 50 Hz.
         """
         return LifterConfig(
             frames=self.frames,
@@ -68,13 +68,12 @@ class PublishedSizes:
 
 
 class PublishedTCPFormer(nn.Module):
-    """What the publishers' network computes: our trunk and their head.
+    """The published network: our trunk with the published head.
 
     Input are x, y and score normalised by the image's width: x from -1 to 1, y in the same unit.
-    Output is what the publishers trained it to give, in that same unit and not in metres; relative
-    to the pelvis for the networks so trained. The file tells neither that nor the order of the
-    joints: the Human3.6M networks have that of our h36m17, those of MPI-INF-3DHP have another one,
-    with the pelvis as number 14.
+    Output is in the same unit, not in metres; some networks give it relative to the pelvis. The
+    file says neither that nor the order of the joints. Human3.6M networks have the order of h36m17.
+    MPI-INF-3DHP networks have another order, with the pelvis as number 14.
 
     Attributes:
         sizes: see `PublishedSizes`.
@@ -104,16 +103,16 @@ class PublishedTCPFormer(nn.Module):
         """(B, T, J, dim_in) -> (B, T, J, dim_out).
 
         Raises:
-            ValueError: as `TCPFormer`; also 4 frames, which do not part into thirds.
+            ValueError: see `TCPFormer`; also 4 frames, which cannot be split into thirds.
         """
         out: Tensor = self.head(self.trunk(x))
         return out
 
 
 def freeze_local_scales(trunk: TCPFormer) -> None:
-    """Take the local branch's layer scales out of training, as the publishers had it.
+    """Exclude the layer scales of the local branch from training, as in the published code.
 
-    Weights files do not tell what is trained: after `load_weights` it has to be said again.
+    Weights files do not store this: call it again after `load_weights`.
     """
     for name, parameter in trunk.local_blocks.named_parameters():
         if name.endswith((".scale1", ".scale2")):
@@ -121,7 +120,7 @@ def freeze_local_scales(trunk: TCPFormer) -> None:
 
 
 def published_local_scales(trunk: TCPFormer) -> bool:
-    """Whether the local branch's layer scales are as published, which training would have moved."""
+    """Whether the layer scales of the local branch have their published value."""
     scales = [
         parameter
         for name, parameter in trunk.local_blocks.named_parameters()
@@ -135,19 +134,20 @@ def load_published(
 ) -> PublishedTCPFormer:
     """A published checkpoint as a network on the CPU in float32, in evaluation mode.
 
-    The state dict may also be the file itself, and go without `module.`. All sizes but two are
-    those of its tensors. Nothing that the file names is built or run but tensors, containers of
-    plain values, and of the numpy scalar that `min_mpjpe` is, a stand-in; anything else is refused.
+    The file may also be the state dict itself, with or without `module.`. Sizes are read from the
+    tensors, except for the two arguments. Only tensors and containers of plain values are built,
+    and a stand-in for the numpy scalar of `min_mpjpe`. Everything else is refused.
 
     Args:
-        frames: T that it was trained for. The file only has T // 3, the number of proxies; taken
-            for three times that unless given. It makes no difference to what is computed.
-        heads: number of attention heads, of which the tensors know nothing; the publishers
-            use 8 throughout. With a wrong number there is no error and no sense in the output.
+        path: the checkpoint.
+        frames: T of its training. The file only has the number of proxies, T // 3. None takes three
+            times that. The output does not depend on it.
+        heads: number of attention heads, which the tensors do not show; the published networks have
+            8. A wrong number gives no error and wrong output.
 
     Raises:
-        PublishedError: no such file; it cannot be read, or names what is refused; it holds no state
-            dict, other names or shapes than such a network has, or values that are not finite.
+        PublishedError: the file is missing, unreadable or unsafe; or its tensors have other names,
+            shapes or types than those of such a network, or are not finite.
         ValueError: `frames` does not fit the number of proxies, or `heads` the width.
     """
     path = Path(path)
@@ -194,7 +194,7 @@ def load_published(
     return network.eval()
 
 
-#: Which dimension of which tensor is which size, and how many dimensions that has.
+#: Tensor, dimension and number of dimensions from which each size is read.
 _SIZES = {
     "dim": ("joints_embed.weight", 0, 2),
     "dim_in": ("joints_embed.weight", 1, 2),
@@ -230,7 +230,7 @@ def _sizes(
         raise ValueError(f"{path} is {dim} wide, which does not part into {heads} heads")
     ratio = hidden / dim
     if int(dim * ratio) < hidden:
-        # The division has been rounded down, and the network would be one too narrow.
+        # The division was rounded down; the network would be too narrow by one.
         ratio = math.nextafter(ratio, math.inf)
     return PublishedSizes(**found, layers=layers, mlp_ratio=ratio, frames=frames, heads=heads)
 
@@ -242,13 +242,13 @@ def lifter_from_published(
     frames: int | None = None,
     heads: int | None = None,
 ) -> Lifter:
-    """A lifter that begins with what a published network knows: to be trained on, not to be used.
+    """A lifter with the weights of a published network, for further training.
 
-    Enhanced Motion Flow, P and W_embed stand where the published embedding of the joints stood and
-    begin as in any new lifter, and so does the head of the error's scale. All else is published:
-    the trunk; `trunk.joint_position`, frozen beside P; and the head of the positions, which gives
-    no metres until trained to. The layer scales of the local branch are `LOCAL_SCALE` and frozen;
-    see `freeze_local_scales` for a lifter that has been saved meanwhile.
+    EMF, P and W_embed replace the published embedding of the joints. They are initialised as in a
+    new lifter, and so is the head of the error's scale. All else is published: the trunk,
+    `trunk.joint_position`, which is frozen, and the head of the positions, which gives no metres
+    before training. The layer scales of the local branch are `LOCAL_SCALE` and frozen, see
+    `freeze_local_scales`.
 
     Args:
         path: see `load_published`.

@@ -1,4 +1,4 @@
-"""Reading of published checkpoints of TCPFormer without running what they name."""
+"""Reading of published checkpoints of TCPFormer without running code from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PublishedError(ValueError):
 
 
 class _Unread:
-    """Stands in for a numpy scalar or its type: takes whatever it is made of and keeps nothing."""
+    """Stand-in for a numpy scalar or its type; it ignores all arguments."""
 
     def __init__(self, *made_of: Any) -> None:
         pass
@@ -25,7 +25,7 @@ class _Unread:
         pass
 
 
-#: Under these names numpy's scalars are saved, by version 1 and 2. No code of numpy's is called.
+#: Names under which versions 1 and 2 of numpy save scalars. No code of numpy is called.
 _ALLOWED = [
     (_Unread, "numpy.core.multiarray.scalar"),
     (_Unread, "numpy._core.multiarray.scalar"),
@@ -40,8 +40,8 @@ def read_checkpoint(path: Path) -> Any:
         with torch.serialization.safe_globals(_ALLOWED):  # type: ignore[arg-type]
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # A crafted or truncated file can make the reader fail in any way. Of torch's own message
-        # only what is wrong: it goes on to tell how to load the file all the same.
+        # A crafted or truncated file can raise any error. torch's message is cut: it continues with
+        # advice on how to load the file unsafely.
         message = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
         refused = re.search(r"GLOBAL (\S{1,200})", message)
         if isinstance(error, pickle.UnpicklingError) and refused:
@@ -56,7 +56,7 @@ def read_checkpoint(path: Path) -> Any:
 
 
 def state_dict_in(stored: Any, path: Path) -> dict[str, Tensor]:
-    """The weights in what a file held, without `module.`."""
+    """The weights of a checkpoint, names without `module.`."""
     if isinstance(stored, dict) and "model" in stored:
         stored = stored["model"]
     if not isinstance(stored, dict) or not stored:

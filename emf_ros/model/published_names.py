@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# What a module of a kind holds.
+# Tensors of each kind of module.
 _ITSELF = ("",)
 _LINEAR = _NORM = ("weight", "bias")
 _MLP = ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
 _ATTENTION = ("qkv.weight", "proj.weight", "proj.bias")
 _CROSS_ATTENTION = ("wq.weight", "wk.weight", "wv.weight", "proj.weight", "proj.bias")
 
-#: The published name, ours, and what both hold.
+#: The published name of a module, our name, and its tensors.
 Row = tuple[str, str, tuple[str, ...]]
 
-#: The published name, ours in `PublishedTCPFormer`. What is called "center" are the proxies, and
-#: "full" is the clip.
+#: Modules of the network; our names are those in `PublishedTCPFormer`. The published code calls
+#: the proxies "center" and the clip "full".
 NETWORK: tuple[Row, ...] = (
     ("joints_embed", "trunk.embed", _LINEAR),
     ("pos_embed", "trunk.joint_position", _ITSELF),
@@ -27,8 +27,8 @@ NETWORK: tuple[Row, ...] = (
     ("head", "head", _LINEAR),
 )
 
-#: The four blocks of layers.N, ours in trunk.blocks.N. No graph is left in the "graph" stream, and
-#: its names say the opposite of what they do: the first attends over time, the second over joints.
+#: The four blocks of layers.N, in ours trunk.blocks.N. The "graph" stream has no graph, and its
+#: names are reversed: the first block attends over time, the second over joints.
 STREAMS = (
     ("att_spatial", "joints_first.0"),
     ("att_temporal", "joints_first.1"),
@@ -36,7 +36,7 @@ STREAMS = (
     ("graph_temporal", "time_first.1"),
 )
 
-#: Each of the four.
+#: Modules of each of these blocks.
 BLOCK: tuple[Row, ...] = (
     ("norm1", "norm1", _NORM),
     ("mixer", "attention", _ATTENTION),
@@ -46,9 +46,9 @@ BLOCK: tuple[Row, ...] = (
     ("layer_scale_2", "scale2", _ITSELF),
 )
 
-#: Lists in temporal_layers.N with an entry per third of the clip, the number of the first third's,
-#: ours in trunk.local_blocks.N, and what they hold. In ours the three are stacked along a leading
-#: axis. `scale1` and `scale2` have no published name, see `LOCAL_SCALE`.
+#: Lists in temporal_layers.N with an entry per third of the clip: name, number of the first entry,
+#: our name in trunk.local_blocks.N, tensors. In ours the three are stacked along a leading axis.
+#: `scale1` and `scale2` are not saved, see `published.LOCAL_SCALE`.
 LOCAL = (
     ("local_norms", 0, "norm1", _NORM),
     ("local_attention_list", 0, "", _ATTENTION),
@@ -56,9 +56,9 @@ LOCAL = (
     ("loacl_mlps", 0, "", _MLP),  # their spelling
 )
 
-#: In temporal_layers.N.cross_temporal, ours in trunk.proxy_blocks.N.
+#: Modules of temporal_layers.N.cross_temporal, in ours trunk.proxy_blocks.N.
 PROXY: tuple[Row, ...] = (
-    # The proxies read the clip.
+    # The proxies attend to the clip.
     ("norm_center", "norm_proxy", _NORM),
     ("norm_full", "norm_clip", _NORM),
     ("center_full", "proxy_from_clip", _CROSS_ATTENTION),
@@ -66,7 +66,7 @@ PROXY: tuple[Row, ...] = (
     ("norm_1", "norm_proxy_mlp", _NORM),
     ("mlp_1", "proxy_mlp", _MLP),
     ("layer_scale_2", "scale_proxy_mlp", _ITSELF),
-    # The clip reads the proxies.
+    # The clip attends to the proxies.
     ("full_center", "clip_from_proxy", _CROSS_ATTENTION),
     ("layer_scale_3", "scale_clip", _ITSELF),
     ("norm_2", "norm_clip_mlp", _NORM),
@@ -79,8 +79,8 @@ PROXY: tuple[Row, ...] = (
     ("norm_mlp_self", "self_block.norm2", _NORM),
     ("mlp_sa_self", "self_block.mlp", _MLP),
     ("layer_scale_8", "self_block.scale2", _ITSELF),
-    # The clip attends to itself directly and by way of the proxies; the sigmoid of att_weight, a
-    # tensor of one number, is the share of the direct map.
+    # The clip attends to itself directly and through the proxies. The share of the direct map is
+    # the sigmoid of att_weight.
     ("norm_sa_1", "norm_sum", _NORM),
     ("map_sum", "sum_attention", _ATTENTION),
     ("att_weight", "sum_logit", _ITSELF),
@@ -92,15 +92,14 @@ PROXY: tuple[Row, ...] = (
 
 
 class Place(NamedTuple):
-    """A parameter of `PublishedTCPFormer`, and which of the three along its first axis (None: it is
-    the whole parameter)."""
+    """A parameter of `PublishedTCPFormer`, and its index along the first axis, or None."""
 
     name: str
     third: int | None = None
 
 
 def published_names(layers: int) -> dict[str, Place]:
-    """Every name in the state dict of a published network of so many layers, and where it goes."""
+    """All names in the state dict of a published network, and the parameters they belong to."""
     names: dict[str, Place] = {}
 
     def add(published: str, ours: str, rows: Iterable[Row], third: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a size costs: parameters and arithmetic."""
+"""Cost of a configuration: parameters and arithmetic."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .presets import LifterConfig
 
 
 def parameters(config: LifterConfig) -> int:
-    """Weights that are trained or imported."""
+    """Number of trained or imported weights."""
     with torch.device("meta"):
         return sum(p.numel() for p in Lifter(config).parameters())
 
 
 @lru_cache(maxsize=32)
 def macs(config: LifterConfig) -> int:
-    """Multiply-adds of one clip, counted in its matrix products, attention's included."""
+    """Number of multiply-adds of one clip in matrix products, attention included."""
     with torch.device("meta"):
         lifter = Lifter(config).eval()
         keypoints = torch.zeros(1, config.frames, lifter.joints, config.motion.channels)

@@ -24,8 +24,8 @@ class Attention(nn.Module):
         dim: C.
         heads: number of heads.
         axis: 'time' attends over frames per joint, 'joints' over joints per frame.
-        cross: queries come from another sequence than keys and values. The two cases differ in how
-            the weights are laid out (three matrices, or one), as in the published checkpoints.
+        cross: whether queries come from another sequence than keys and values. The weights are then
+            three matrices, otherwise one, as in the published checkpoints.
     """
 
     def __init__(self, dim: int, heads: int, axis: str = "time", cross: bool = False) -> None:
@@ -42,14 +42,14 @@ class Attention(nn.Module):
     def split(self, x: Tensor) -> Tensor:
         """(B, T, J, C) -> (B * other axis, H, this axis, C/H).
 
-        Four dimensions, since the fused attention kernels take no more.
+        Four dimensions are the maximum of the fused attention kernels.
         """
         x = x.unflatten(-1, (self.heads, -1))
         x = x.permute(0, 2, 3, 1, 4) if self.axis == "time" else x.permute(0, 1, 3, 2, 4)
         return x.flatten(0, 1)
 
     def merge(self, x: Tensor, batch: int) -> Tensor:
-        """The way back from `split`."""
+        """The inverse of `split`."""
         x = x.unflatten(0, (batch, -1))
         x = x.permute(0, 3, 1, 2, 4) if self.axis == "time" else x.permute(0, 1, 3, 2, 4)
         return x.flatten(-2)
@@ -65,10 +65,10 @@ class Attention(nn.Module):
 
 
 class ProxySumAttention(Attention):
-    """Attention over time whose map is mixed with the one that leads through the proxies.
+    """Attention over time: a direct map mixed with a map through the proxies.
 
-    The clip-to-clip map by way of the proxies is A_clip<-proxy @ A_proxy<-clip. Applied to the
-    values from the right it is two more attentions, so that no T x T map is ever formed.
+    The map through the proxies is A_clip<-proxy @ A_proxy<-clip. It is applied to the values from
+    the right, as two attentions, so that no T x T map is formed.
     """
 
     def forward(self, x, proxy_reads, clip_reads, weight):  # type: ignore[override]
@@ -119,7 +119,7 @@ class TransformerBlock(nn.Module):
 
 
 class SpatioTemporalBlock(nn.Module):
-    """Two streams, joints-then-time and time-then-joints, weighed per frame and joint."""
+    """Two streams, joints-then-time and time-then-joints, weighted per frame and joint."""
 
     def __init__(self, dim: int, heads: int, mlp_ratio: float, scale: float) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class SpatioTemporalBlock(nn.Module):
 
 
 class StackedLinear(nn.Module):
-    """One linear layer for each third of the clip, applied in one batched product."""
+    """A linear layer for each third of the clip, as one batched product."""
 
     def __init__(self, dim_in: int, dim_out: int, bias: bool = True) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class StackedLinear(nn.Module):
 
 
 class StackedLayerNorm(nn.Module):
-    """One LayerNorm for each third of the clip."""
+    """A LayerNorm for each third of the clip."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -174,15 +174,14 @@ class StackedLayerNorm(nn.Module):
 
 
 class LocalBlock(nn.Module):
-    """Attention over time inside each third of the clip, with weights of its own per third.
+    """Attention over time inside each third of the clip, with separate weights per third.
 
-    In the published code its layer scales are not registered as parameters: they stay at 1e-5 and
-    the branch does next to nothing. Here they are, and what `load_published` brings keeps them
-    there: see `published.freeze_local_scales`.
+    In the published code its layer scales are not registered as parameters. They stay at 1e-5, and
+    the branch has nearly no effect. Here they are parameters; `published.freeze_local_scales` keeps
+    those of published networks at 1e-5.
 
-    The three go side by side along a leading axis of 3. Where T is no multiple of three the last
-    third is the shorter one, as `torch.chunk` has it, and is filled up with frames that nobody
-    attends to.
+    The three thirds are stacked along a leading axis. Where T is no multiple of three, the last
+    third is shorter, as with `torch.chunk`, and is padded with frames that are masked out.
     """
 
     def __init__(self, dim: int, heads: int, mlp_ratio: float, scale: float) -> None:
@@ -226,7 +225,7 @@ class LocalBlock(nn.Module):
 
 
 class ProxyBlock(nn.Module):
-    """Clip and pose proxies exchange what they know; then the clip attends through both."""
+    """The proxies attend to the clip and the clip to the proxies; then the clip through both."""
 
     scale_proxy: nn.Parameter
     scale_proxy_mlp: nn.Parameter
@@ -279,21 +278,21 @@ class ProxyBlock(nn.Module):
 
 
 class TCPFormer(nn.Module):
-    """The trunk: embedded joints in, a representation per frame and joint out.
+    """The trunk: from features per frame and joint to a representation per frame and joint.
 
     Args:
         dim_in: width of the input per joint.
         dim: C.
         dim_rep: width of the representation.
         layers: depth.
-        frames: T, any but 1 and 2 (and 4, with the local branch). There are T // 3 proxies; a clip
-            may be of another length than T, the proxies stay as many.
+        frames: T, at least 3; not 4 with the local branch. There are T // 3 proxies, also for clips
+            of another length.
         joints: J.
         heads: attention heads; C must be a multiple.
         mlp_ratio: hidden width of the MLPs over C.
-        layer_scale: initial layer scale. 1e-5 in the paper; small networks learn faster from 0.1.
-        local_branch: with the branch over thirds that the published checkpoints carry unused.
-        temporal_position: a learned vector per frame behind the embedding; TCPFormer has none.
+        layer_scale: initial layer scale: 1e-5 in the paper. Small networks learn faster from 0.1.
+        local_branch: whether to have the branch over thirds of the published checkpoints.
+        temporal_position: whether to add a learned vector per frame; TCPFormer does not.
     """
 
     def __init__(
@@ -337,8 +336,8 @@ class TCPFormer(nn.Module):
         """(B, T, J, dim_in) -> (B, T, J, dim_rep).
 
         Raises:
-            ValueError: another rank, number of joints or channels or type, fewer than 3 frames, or
-                values that are not finite (see `check_clip`).
+            ValueError: wrong rank, type, or number of joints or channels; fewer than 3 frames; or
+                values that are not finite, which `check_clip` tests on a CPU only.
         """
         check_clip(x, self.embed.in_features, self.proxy.shape[1], 3, "the input")
         proxy = (self.proxy + self.proxy_joint_position).expand(x.shape[0], -1, -1, -1)

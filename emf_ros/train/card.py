@@ -1,4 +1,4 @@
-"""What goes out with a training run's weights: calibration, the exported model, the model card."""
+"""The end of a training run: calibration, the exported model, the model card."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ _TERMS = {
 
 
 def finish(trainer: Trainer) -> None:
-    """Calibrate the averaged weights; write them, their ONNX twin and the model card into the run's
-    folder."""
+    """Calibrate the averaged weights; write them, the ONNX export and the model card."""
     expected = calibrate(trainer.averaged, trainer.validation, trainer.device)
     trainer.save_weights()
     lifter, exported = load_weights(trainer.weights_path), trainer.weights_path.with_suffix(".onnx")
@@ -64,7 +63,7 @@ def _revision() -> str:
 
 
 def command_of(trainer: Trainer) -> str:
-    """The command line that makes such a run again."""
+    """The command line that repeats the run."""
     c = trainer.config
     words = ["emf-ros train"]
     if trainer.processes.count > 1:
@@ -81,11 +80,11 @@ def command_of(trainer: Trainer) -> str:
 
 
 def model_card(trainer: Trainer, report: dict[str, Any], expected: float | None) -> str:
-    """Markdown: what the weights were trained on and how good they are.
+    """The model card in Markdown: training data and accuracy.
 
     Args:
-        report: of `evaluate`.
-        expected: of `confidence.calibrate`.
+        report: report of `evaluate`.
+        expected: result of `confidence.calibrate`.
     """
     c, size = trainer.config, trainer.averaged.config
     parameters = sum(p.numel() for p in trainer.averaged.parameters())

@@ -1,11 +1,10 @@
-"""Making `stddev` mean what it says: one factor per joint, from subjects that were held back.
+"""Calibration of `stddev`: one factor per joint, from validation subjects.
 
-The second head learns the scale of a Laplace distribution of the errors on training subjects, on
-whom errors are smaller than on strangers, and whose real distribution has heavier tails. Afterwards
-each joint's `stddev` is multiplied so that 68.27 % of the errors along an axis lie inside, as they
-do inside one standard deviation of a normal distribution: the share is what a robot's margin needs;
-the second moment, which few large errors govern, is not. (Temperature scaling: Guo et al. 2017,
-here by quantile and per joint.)
+The second head learns the scale of a Laplace distribution of the errors on training subjects.
+Errors on other subjects are larger, and the real distribution has heavier tails. Each joint's
+`stddev` is therefore multiplied by a factor. With it 68.27 % of the errors along an axis are inside
+`stddev`, as with a normal distribution. A robot's margin needs this share. The second moment would
+depend on few large errors. (Temperature scaling: Guo et al. 2017, here by quantile and per joint.)
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from .detector_errors import DetectorErrors
 from .evaluate import held_back_batches, lags_of, laplace_stddev
 from .mocap import MotionClips
 
+#: Share of a normal distribution inside one standard deviation.
 ONE_SIGMA = 0.6827
 
 
@@ -25,10 +25,10 @@ ONE_SIGMA = 0.6827
 def error_ratios(
     lifter: Lifter, clips: MotionClips, device: torch.device, windows: int = 1024, seed: int = 7
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Errors over the `stddev` that was given with them, on windows with the simulated detector.
+    """Errors over predicted `stddev`, on windows with the simulated detector.
 
     Returns:
-        (N, lags, 17, 3) ratios of the newest and the published lags' frames, and (N,) subjects.
+        (N, lags, 17, 3) ratios at the reported lags, and (N,) subjects.
     """
     frames = lifter.config.frames
     at = torch.tensor([frames - 1 - lag for lag in lags_of(frames)], device=device)
@@ -44,9 +44,9 @@ def error_ratios(
 
 
 def factors(ratios: np.ndarray) -> np.ndarray:
-    """(N, lags, 17, 3) -> (17,): what each joint's stddev has to be multiplied by.
+    """(N, lags, 17, 3) -> (17,), factor on the `stddev` of each joint.
 
-    The pelvis is the origin, its error is zero, and its factor 1.
+    The factor of the pelvis, the origin without error, is 1.
     """
     per_joint = np.moveaxis(ratios, 2, 0).reshape(ratios.shape[2], -1)
     quantiles = np.quantile(per_joint, ONE_SIGMA, axis=1)
@@ -54,10 +54,10 @@ def factors(ratios: np.ndarray) -> np.ndarray:
 
 
 def cross_validated_share(ratios: np.ndarray, subjects: np.ndarray) -> float | None:
-    """Share of the errors inside one stddev on each subject, calibrated on the others.
+    """Share of the errors inside one `stddev` on each subject, calibrated on the others.
 
     Returns:
-        the mean over all windows; None where there is but one subject.
+        the mean over all windows; None with a single subject.
     """
     if len(set(subjects.tolist())) < 2:
         return None
@@ -72,14 +72,16 @@ def cross_validated_share(ratios: np.ndarray, subjects: np.ndarray) -> float | N
 def calibrate(
     lifter: Lifter, clips: MotionClips, device: torch.device, windows: int = 1024
 ) -> float | None:
-    """Set the lifter's `scale_offset`, anew each time.
+    """Set the lifter's `scale_offset`, whatever it was before.
 
     Args:
         lifter: in evaluation mode, on `device`; changed.
-        clips: of subjects that were held back from training.
+        clips: of validation subjects.
+        device: where the lifter runs.
+        windows: number of windows.
 
     Returns:
-        `cross_validated_share`: what to expect on a subject that the calibration did not see.
+        `cross_validated_share`, the share to expect on a subject outside the calibration.
     """
     lifter.scale_offset.zero_()
     ratios, subjects = error_ratios(lifter, clips, device, windows)

@@ -1,4 +1,4 @@
-"""How far, how often and how long a 2D detector errs: measured figures."""
+"""Sizes, rates and durations of the errors of a 2D detector. See `detector_model`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .detector_layouts import POINTS, kind_of
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that happens in bursts.
+    """A failure that comes in bursts.
 
     Attributes:
-        rate: share of the frames, mean over the clips, at the reference spread.
-        length: mean number of frames that a burst lasts, at 30 Hz.
+        rate: share of the frames, mean over the clips, at `REFERENCE_SPREAD`.
+        length: mean length of a burst, frames at 30 Hz.
     """
 
     rate: float
@@ -25,48 +25,51 @@ class Failure:
 
 @dataclass(frozen=True)
 class DetectorErrors:
-    """How a detector errs; lengths in shares of the person's size in the image.
+    """Ranges of a detector's errors; lengths in shares of the person's size in the image.
 
     Attributes:
-        spread: standard deviation of the noise within a window, per axis, mean over the joints;
-            drawn per clip, log-uniformly. Measured: 0.009 (one person, whom MediaPipe smooths) and
-            0.010 to 0.022; 0.005 of "heavy" against its own low pass, as better detectors may have.
-        slow_share: of the noise's variance that is in its slow process. Measured: 0.3 to 0.75.
-        slow_correlation, fast_correlation: of the two first-order autoregressive processes from
-            frame to frame at 30 Hz. Measured: 0.8 to 0.97, and 0.0 to 0.6.
-        volatility: standard deviation of the logarithm of a factor on all of a frame's noise, and
-            its correlation from frame to frame. Measured: 0.39 to 0.52, and 0.6 to 0.75.
-        anisotropy: spread along x over that along y, per clip. Measured: 1.1 to 1.6, on people who
-            move along x.
-        bias: constant error per clip and point, over the spread. Measured, together with what the
-            slow process leaves in a window's mean: 0.5 to 0.85. The value makes it 0.8, the upper
-            end, since what is wrong in the reference too was not seen.
+        spread: standard deviation of the noise within a window, per axis, mean over the joints.
+            It is drawn per clip, log-uniformly. Measured: 0.009 (one person, smoothed by
+            MediaPipe), 0.010 to 0.022, and 0.005 of "heavy" against its own low pass.
+        slow_share: share of the noise's variance in its slow process. Measured: 0.3 to 0.75.
+        slow_correlation: correlation of the slow first-order autoregressive process from frame to
+            frame at 30 Hz. Measured: 0.8 to 0.97.
+        fast_correlation: the same of the fast process. Measured: 0.0 to 0.6.
+        volatility: standard deviation of the logarithm of a factor on all noise of a frame.
+            Measured: 0.39 to 0.52.
+        volatility_correlation: its correlation from frame to frame. Measured: 0.6 to 0.75.
+        anisotropy: spread along x over spread along y, per clip. Measured: 1.1 to 1.6, on people
+            who move along x.
+        bias: constant error per clip and point, over the spread. Measured together with the slow
+            process' part in a window's mean: 0.5 to 0.85. The value makes it 0.8, the upper end,
+            since common errors of the reference were not measured.
         difficulty: change of the logarithm of the spread per standard deviation of the score's
-            logit. Measured: 0.2 to 0.3; points of score under 0.2 err 2 to 3 times as much as those
-            over 0.99, no more.
-        offsets: factor on the layouts' offsets and on OFFSET_SPREAD.
-        astray: a limb, or its outer part, far from where it is. Measured: 2 to 17 % of all points,
-            in bursts of 1.3 to 2 frames.
-        astray_size: standard deviation of the displacement along each axis. Measured of those over
-            0.1: median 0.16 to 0.18, 90th percentile 0.25 to 0.37.
-        astray_logit: what the score's logit loses there. Measured: 1.2; it is no safe sign.
-        legs_swapped, arms_swapped, body_swapped: left taken for right. Measured on someone walking
-            past and someone facing the camera: legs 5 to 20 % of the frames, for 2 frames; both
-            legs and arms, a back taken for a front, 0 to 4 %; arms alone hardly ever. Scores do
-            not tell it. Legs are taken at half of that, since not everyone walks past.
-        limb_lost: a limb with a low score or none, frozen, adrift or not reported. Measured: bursts
-            of low scores last 3 to 7 frames; what other detectors report meanwhile is assumed.
-        missing: frames without the person. Measured: 7 to 24 % in pictures in which the detector
-            works at all, in bursts of 4 to 12 frames; a window is only made of what is left.
-        edge_pull: how much of its way beyond the picture's edge a point is moved back, drawn per
-            clip. Measured at cut off ankles: 10th percentile 0 to 0.2, median 0.3 to 0.8, 90th
-            percentile 1.5 to 1.8; 30 to 65 % of the points beyond are reported inside.
-        edge_spread: of a random displacement of points beyond the edge. With it knees and ankles
-            that are cut off err as measured: 0.1 and 0.23 in the median.
-        edge_logit: what the logit loses at the edge, and further per size beyond it. Measured: 3
-            and 10, for median scores of 0.44 at knees and 0.14 at ankles that are cut off.
-        edge_noise: growth of all noise per share of the points cut off. Measured: hips err by 0.035
-            in place of 0.010 above legs that are cut off.
+            logit. Measured: 0.2 to 0.3. Points of a score below 0.2 have 2 to 3 times the error of
+            points above 0.99.
+        offsets: factor on the layouts' offsets and on `OFFSET_SPREAD`.
+        astray: a limb, or its outer part, is far from its true position. Measured: 2 to 17 % of
+            all points, in bursts of 1.3 to 2 frames.
+        astray_size: standard deviation of that displacement along each axis. Measured of those
+            above 0.1: median 0.16 to 0.18, 90th percentile 0.25 to 0.37.
+        astray_logit: decrease of the score's logit of such points. Measured: 1.2, so that the
+            score does not identify them reliably.
+        legs_swapped, arms_swapped, body_swapped: left/right swaps. Measured on a person who walks
+            past and one who faces the camera: legs 5 to 20 % of the frames, for 2 frames. Legs and
+            arms together, a back taken for a front: 0 to 4 %. Arms alone: hardly ever. Scores do
+            not show it. The rate of legs is half of that, since not everyone walks past.
+        limb_lost: a limb has a low score or none, and is frozen, adrift or not reported. Measured:
+            bursts of low scores last 3 to 7 frames. The behaviour of other detectors is assumed.
+        missing: frames without the person. Measured: 7 to 24 % in images in which the detector
+            works at all, in bursts of 4 to 12 frames. Windows consist of the other frames.
+        edge_pull: share of the distance beyond the image's edge by which a point is moved back,
+            per clip. Measured at truncated ankles: 10th percentile 0 to 0.2, median 0.3 to 0.8,
+            90th percentile 1.5 to 1.8. 30 to 65 % of the points beyond are reported inside.
+        edge_spread: standard deviation of a random displacement of points beyond the edge. With it
+            truncated knees and ankles have the measured median errors: 0.1 and 0.23.
+        edge_logit: decrease of the logit at the edge, and per size beyond it. Measured: 3 and 10,
+            for median scores of 0.44 at truncated knees and 0.14 at truncated ankles.
+        edge_noise: growth of all noise per share of truncated points. Measured: the error of hips
+            above truncated legs is 0.035 in place of 0.010.
     """
 
     spread: tuple[float, float] = (0.005, 0.027)
@@ -94,7 +97,7 @@ class DetectorErrors:
 
     @classmethod
     def none(cls) -> DetectorErrors:
-        """No error of place at all; scores keep their law."""
+        """No error of position; scores keep their distribution."""
         never = Failure(0.0, 1.0)
         return cls(
             spread=(0.0, 0.0),
@@ -110,12 +113,12 @@ class DetectorErrors:
         )
 
 
-#: Spread at which the failures have their rates; they grow in proportion. Measured from 0.010 to
-#: 0.022: points astray grow by six, swapped legs by two.
+#: Spread at which failures have their rates. Rates are proportional to the spread. Measured from
+#: 0.010 to 0.022: the rate of points astray grows by a factor of six, of swapped legs by two.
 REFERENCE_SPREAD = 0.014
 
-#: Noise of the kinds of joints over the mean of all. Measured: mean over the
-#: conditions; head and neck, which BlazePose does not mark, are assumed.
+#: Noise of each kind of joint over the mean noise. Measured: mean over the conditions. Head and
+#: neck are assumed, since BlazePose does not mark them.
 JOINT_SPREAD = {
     "nose": 0.67,
     "ear": 0.63,
@@ -129,8 +132,8 @@ JOINT_SPREAD = {
     "neck": 0.8,
 }
 
-#: Correlations of the noise of two points, along either axis. Measured: between the conditions;
-#: those of halpe26's own points are assumed. "other" is the same joint's other side.
+#: Correlation of the noise of two points along an axis. Measured; those of points that only halpe26
+#: has are assumed. "other" is the joint of the other side.
 NOISE_CORRELATION = {
     ("nose", "ear"): 0.60,
     ("ear", "other ear"): 0.45,
@@ -158,7 +161,7 @@ NOISE_CORRELATION = {
 
 
 def _noise_correlation(a: str, b: str) -> float:
-    """The entry of NOISE_CORRELATION for two points; 0 where there is none."""
+    """The entry of `NOISE_CORRELATION` for two points; 0 without an entry."""
     if a == b:
         return 1.0
     name = {"hip": "hip centre"}
@@ -172,6 +175,6 @@ def _noise_correlation(a: str, b: str) -> float:
 
 
 def point_correlation() -> Tensor:
-    """(P, P) float64, positive definite."""
+    """(P, P) float64, correlation of the noise of all points, positive definite."""
     rows = [[_noise_correlation(a, b) for b in POINTS] for a in POINTS]
     return torch.tensor(rows, dtype=torch.float64)

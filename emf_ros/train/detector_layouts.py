@@ -1,4 +1,4 @@
-"""Which points the detectors of a layout mark on a body, and which scores they give them."""
+"""Points that the detectors of each layout mark on a body, and their scores."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ _SIDED = tuple(
     for side in ("left", "right")
     for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 )
-#: The points of all layouts that h36m17 is made of. The last three are halpe26's own.
+#: Points of all layouts that h36m17 is computed from. The last three exist in halpe26 only.
 POINTS = (*_FACE, *_SIDED, "head", "neck", "hip")
 
 
 def kind_of(point: str) -> str:
-    """'left_hip' -> 'hip'; halpe26's own 'hip' is 'hip' too."""
+    """Kind of a point without its side: 'left_hip' and 'hip' are 'hip'."""
     return point.split("_")[-1]
 
 
 @dataclass(frozen=True)
 class ScoreLaw:
-    """Scores as the logistic function of a normal variable.
+    """Distribution of scores: the logistic function of a normal variable.
 
     Attributes:
-        core, arms, legs: mean and standard deviation of the logit: of the head, the shoulders and
-            the hips; of elbows and wrists; of knees and ankles.
-        floor: share of clips in which points under a random score up to 0.3 are not reported; 0
-            for detectors that report every point always.
+        core: mean and standard deviation of the logit of head, shoulders and hips.
+        arms: the same of elbows and wrists.
+        legs: the same of knees and ankles.
+        floor: share of the clips in which points below a random score up to 0.3 are not reported.
+            0 for detectors that report every point.
     """
 
     core: tuple[float, float]
@@ -44,12 +45,12 @@ class ScoreLaw:
 
 @dataclass(frozen=True)
 class LayoutModel:
-    """How the detectors of a layout see a body.
+    """Model of the detectors of a layout.
 
     Attributes:
-        share: of the clips that have this layout.
-        offsets: by kind of joint; those not named have none.
-        scores: their law.
+        share: share of the clips that have this layout.
+        offsets: offsets from anatomical joint centres to marked points, by kind of joint.
+        scores: distribution of the scores.
     """
 
     share: float
@@ -57,18 +58,19 @@ class LayoutModel:
     scores: ScoreLaw
 
 
-#: Constant differences between the points that detectors mark and anatomical joint centres, where
-#: the motion capture's joints lie after `mocap.to_anatomical_centres`.
+#: Models by layout. Offsets begin at anatomical joint centres, where the joints of motion capture
+#: lie after `mocap.to_anatomical_centres`.
 #:
-#: blazepose33. Measured by `benchmarks/detector_offsets.py` on two people with marker motion
+#: blazepose33 is measured by `benchmarks/detector_offsets.py` on two people with marker motion
 #: capture. Both agree on the shoulders (inwards by 0.05 and 0.06) and on the ankles (outwards by
-#: 0.02 and 0.03). They differ on the hips (0.04 outwards, 0.01 inwards), which "heavy" puts 0.39 of
-#: the trunk apart on a third person, where the truth of the two has 0.40: taken as nearly none.
-#: Scores are measured: head, shoulders and hips are nearly always certain, limbs are not.
+#: 0.02 and 0.03). They differ on the hips (0.04 outwards, 0.01 inwards). "heavy" marks the hips of
+#: a third person 0.39 of the trunk apart, where the truth of the two has 0.40. The offset of the
+#: hips is therefore nearly zero. Scores are measured: those of head, shoulders and hips are nearly
+#: always high, those of limbs are not.
 #:
-#: coco17, halpe26. Assumed: annotators mark hips inside the silhouette at the height of the hip's
-#: crease, further out and higher than the joints' centres, and shoulders a little under the
-#: acromion. Scores of heatmaps' peaks are less extreme, and their users often cut low ones off.
+#: coco17 and halpe26 are assumed. Annotators mark hips inside the silhouette at the height of the
+#: hip's crease, further outwards and higher than the joint centres. They mark shoulders a little
+#: below the acromion. Scores are peaks of heatmaps: less extreme, and low ones are often dropped.
 LAYOUT_MODELS: dict[str, LayoutModel] = {
     "blazepose33": LayoutModel(
         0.5,
@@ -91,21 +93,30 @@ LAYOUT_MODELS: dict[str, LayoutModel] = {
     ),
 }
 
-#: Where the face is over the middle of the shoulders, in shares of the trunk's length, along the
-#: line to the mocap's head_top. Motion capture has no ears, and its heads differ by source: what
-#: the ears' height of 0.28 to 0.53 would be, were it taken from head_top and thorax. Measured on
-#: the video: 0.39 and 0.41, and 0.16 to 0.18 from ear to nose. Breadth and crown: adults' averages.
-EAR_UP, EAR_OUT = 0.40, 0.15
-NOSE_UP, NOSE_FORWARD = 0.37, 0.17
+# Positions of the face from the middle of the shoulders, in shares of the trunk's length. "Up" is
+# along the line to the mocap's head_top. Motion capture has no ears. Its heads differ by source:
+# head_top and thorax would give heights of the ears from 0.28 to 0.53. Measured on a video: ears at
+# 0.39 and 0.41, and 0.16 to 0.18 from ear to nose. Breadth and crown are averages of adults.
+
+#: Height of the ears.
+EAR_UP = 0.40
+#: Distance of each ear from the middle of the head.
+EAR_OUT = 0.15
+#: Height of the nose.
+NOSE_UP = 0.37
+#: Distance of the nose to the front.
+NOSE_FORWARD = 0.17
+#: Height of the top of the head.
 CROWN_UP = 0.68
+#: Height of the neck's base.
 NECK_UP = 0.05
-#: Standard deviation of the head's size between clips, as a share. Assumed.
+#: Standard deviation of the head's size between clips, as a share of its size. Assumed.
 HEAD_SPREAD = 0.08
 
 #: Standard deviation of the constant offset between clips along each axis of the body, in shares of
-#: the trunk. A third of what COCO's annotators differ by (the constants of its object keypoint
-#: similarity), for a person of 0.8 m (the root of the silhouette's area) and a trunk of 0.5 m: a
-#: third is assumed.
+#: the trunk. It is a third of the deviation between COCO's annotators (the constants of its object
+#: keypoint similarity), for a person of 0.8 m (root of the silhouette's area) and a trunk of 0.5 m.
+#: The third is assumed.
 OFFSET_SPREAD = {
     "nose": 0.014,
     "ear": 0.019,
@@ -121,7 +132,7 @@ OFFSET_SPREAD = {
 
 
 def conversion_weights(layout: str) -> Tensor:
-    """The live conversion to h36m17 in terms of POINTS: (17, P) float32."""
+    """(17, P) float32, the live conversion from POINTS of a layout to h36m17."""
     source = get_layout(layout)
     matrix = torch.from_numpy(conversion_matrix(source, H36M17)).float()
     weights = torch.zeros(len(H36M17), len(POINTS))
@@ -139,7 +150,7 @@ def other_side(point: str) -> str:
 
 
 def offset_means(model: LayoutModel) -> Tensor:
-    """(P, 3) in shares of the trunk: along the left, up and forward axes."""
+    """(P, 3) offsets in shares of the trunk, along the axes left, up and forward."""
     rows = []
     for point in POINTS:
         sided = point.startswith(("left_", "right_"))
@@ -150,7 +161,7 @@ def offset_means(model: LayoutModel) -> Tensor:
 
 
 def score_laws(law: ScoreLaw) -> Tensor:
-    """(P, 2) mean and standard deviation of the logit."""
+    """(P, 2) mean and standard deviation of the logit of each point."""
     by_kind = {
         **dict.fromkeys(("elbow", "wrist"), law.arms),
         **dict.fromkeys(("knee", "ankle"), law.legs),

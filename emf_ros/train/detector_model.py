@@ -1,16 +1,17 @@
-"""What a 2D detector reports of people whose 3D joints are known: a measured noise model.
+"""A simulated 2D detector: a measured noise model for people whose 3D joints are known.
 
-The model builds the points that a detector of a given layout marks on the body, projects them, errs
-as detectors were measured to, and converts the result to h36m17 by the code that runs live.
+The model builds the points that a detector of a layout marks on the body, and projects them. It
+adds errors as measured, and converts the result to h36m17 by the code that runs live.
 
-"Measured" below means: by benchmarks/detector_errors.py, BlazePose "lite" and "full" against
-"heavy" on one video of two people, as it is and in thirteen degradations. One video and one family
-of detectors stand for all, so ranges reach beyond what was measured: spreads from two thirds of the
-lowest to 1.2 times the highest, and rates of failures vary between clips as an exponential
-distribution does. "Assumed" means that no measurement here tells it.
+"Measured" means by benchmarks/detector_errors.py: BlazePose "lite" and "full" against "heavy", on
+one video of two people and on thirteen degradations of it. One video and one family of detectors
+stand for all. The ranges are therefore wider than measured: spreads from two thirds of the lowest
+to 1.2 times the highest. Rates of failures differ between clips by an exponential distribution.
+"Assumed" means not measured.
 
-Lengths in the image are on the plane z = 1 or in shares of the person's size there: the diagonal of
-the box around the h36m17 joints, mean over the window. Frames: the camera's optical frame.
+Lengths in the image are on the plane z = 1, or in shares of the person's size there. The size is
+the diagonal of the box around the h36m17 joints, mean over the window. 3D points are in the
+camera's optical frame.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ from .detector_layouts import (
 )
 from .vectors import unit
 
-#: Points nearer to the camera's plane have no picture, m.
+#: Minimum depth of a point that is observed, m.
 NEAREST_M = 0.05
 
-#: Points that are hidden, lost and led astray together.
+#: Points that are occluded, lost and displaced together, by limb.
 LIMBS = {
     "head": ("neck", "nose", "left_ear", "right_ear", "head"),
     "pelvis": ("hip",),
@@ -60,14 +61,14 @@ LIMBS = {
     **{f"{s}_leg": (f"{s}_hip", f"{s}_knee", f"{s}_ankle") for s in ("left", "right")},
 }
 
-#: How far out a point is on its limb: at the trunk, in its middle; all others are its end.
+#: Position of a point on its limb: 0 at the trunk, 1 in the middle. All others are the end, 2.
 _DEPTH = {"neck": 0, "shoulder": 0, "hip": 0, "elbow": 1, "knee": 1}
 
-#: How often limbs go astray. Measured: points of the face a quarter as much as the others.
+#: Factor on the rate at which limbs go astray, 1 where not given. Measured: a quarter for the face.
 ASTRAY_SHARE = {"head": 0.25, "pelvis": 0.25}
 
-#: What is exchanged when left and right are taken for one another. Measured: the legs most, since
-#: they cross in front of each other; hips and shoulders stay in place.
+#: Kinds of joints that a left/right swap exchanges. Measured: legs swap most, since they cross in
+#: front of each other. Hips and shoulders then stay in place.
 SWAPS = {
     "legs": ("knee", "ankle"),
     "arms": ("elbow", "wrist"),
@@ -77,12 +78,12 @@ SWAPS = {
 
 @dataclass
 class Clip:
-    """What is drawn once per clip.
+    """Values that are drawn once per clip.
 
     Attributes:
-        layout: (B,) index into the layouts.
-        spread: (B, 1, 1, 1) of the noise, share of the size.
-        size: (B, 1, 1, 1) of the person on the plane z = 1.
+        layout: (B,) index of the layout.
+        spread: (B, 1, 1, 1) spread of the noise, share of the size.
+        size: (B, 1, 1, 1) size of the person on the plane z = 1.
     """
 
     layout: Tensor
@@ -91,19 +92,19 @@ class Clip:
 
     @cached_property
     def severity(self) -> Tensor:
-        """(B, 1) factor on the rates of failures; 1 where there is no noise to go by."""
+        """(B, 1) factor on the rates of failures; 1 without noise."""
         spread = self.spread[:, :, 0, 0]
         return torch.where(spread > 0, spread / REFERENCE_SPREAD, torch.ones_like(spread))
 
 
 class DetectorModel:
-    """Turns windows of 3D joints into what a detector would report of them.
+    """Turns windows of 3D joints into keypoints of a simulated detector.
 
     Args:
-        device: to work on.
-        generator: that all here is drawn from, on that device.
-        errors: their ranges.
-        layouts: which are drawn from.
+        device: where the keypoints are made.
+        generator: random generator on that device.
+        errors: ranges of the errors.
+        layouts: names of the layouts that are drawn from.
     """
 
     def __init__(
@@ -144,42 +145,45 @@ class DetectorModel:
     # ------------------------------------------------------------------------------ draws
 
     def rand(self, *shape: int) -> Tensor:
+        """Uniform in [0, 1)."""
         return torch.rand(*shape, generator=self.generator, device=self.device)
 
     def randn(self, *shape: int) -> Tensor:
+        """Standard normal."""
         return torch.randn(*shape, generator=self.generator, device=self.device)
 
     def uniform(self, limits: tuple[float, float], *shape: int) -> Tensor:
+        """Uniform between the limits."""
         return limits[0] + (limits[1] - limits[0]) * self.rand(*shape)
 
     def log_uniform(self, limits: tuple[float, float], *shape: int) -> Tensor:
-        """Zero where the limits are."""
+        """Log-uniform between the limits; zero where the upper limit is zero."""
         if limits[1] == 0:
             return torch.zeros(*shape, device=self.device)
         return limits[0] * (limits[1] / limits[0]) ** self.rand(*shape)
 
     def autoregressive(self, batch: int, frames: int, width: int, correlation: float) -> Tensor:
-        """(B, T, width) stationary first-order processes of unit variance."""
+        """(B, T, width) stationary first-order autoregressive processes of unit variance."""
         one = torch.full((1,), correlation, device=self.device)
         factor = torch.linalg.cholesky(_ar_covariance(frames, one))
         return factor @ self.randn(batch, frames, width)
 
     def bursts(self, failure: Failure, severity: Tensor, frames: int) -> Tensor:
-        """Which frames a failure touches: (B, T, K) bool, K independent processes.
+        """Frames of a failure: (B, T, K) bool, K independent processes.
 
-        Bursts begin at random, also before the clip, and last a geometrically distributed number of
-        frames; where they overlap they join. The clips' rates are exponentially distributed, so
-        that most clips have less than the mean and some much more.
+        Bursts begin at random, also before the clip. Their length has a geometric distribution, and
+        overlapping bursts join. The rates of the clips have an exponential distribution: most are
+        below the mean, and some are far above it.
 
         Args:
-            failure: its mean rate and length.
+            failure: mean rate and length.
             severity: (B, K) factors on the rate.
             frames: T.
         """
         batch, width = severity.shape
         before = math.ceil(4 * failure.length)
         rate = failure.rate * severity * -torch.log1p(-self.rand(batch, 1))
-        # An M/G/inf queue is busy for the share 1 - exp(-load) of the time.
+        # An M/G/inf queue is busy for a share 1 - exp(-load) of the time.
         start = -torch.log1p(-rate.clamp(max=0.6))[:, None] / failure.length
         total = before + frames
         starts = self.rand(batch, total, width) < start
@@ -197,11 +201,12 @@ class DetectorModel:
     def observe(
         self, joints: Tensor, half_width: Tensor, half_height: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What a detector would report.
+        """The keypoints of the simulated detector, converted to h36m17.
 
         Args:
             joints: (B, T, 17, 3) m, h36m17, in the camera's optical frame.
-            half_width, half_height: (B,) half the picture on the plane z = 1.
+            half_width: (B,) half the image's width on the plane z = 1.
+            half_height: (B,) half the image's height on the plane z = 1.
 
         Returns:
             rays (B, T, 17, 2), finite, and scores (B, T, 17), 0 where nothing is reported.
@@ -213,8 +218,10 @@ class DetectorModel:
     def mark(
         self, joints: Tensor, half_width: Tensor, half_height: Tensor
     ) -> tuple[Tensor, Tensor, Clip]:
-        """The detector's own points (B, T, P, 2) and scores (B, T, P), before the conversion; see
-        `observe`."""
+        """The points (B, T, P, 2) and scores (B, T, P) of the detector before the conversion.
+
+        Arguments are those of `observe`.
+        """
         e = self.errors
         batch, frames = joints.shape[:2]
         exact = _project(joints)
@@ -238,14 +245,14 @@ class DetectorModel:
         return *self.lose_limbs(points, scores, clip), clip
 
     def body_points(self, joints: Tensor, layout: Tensor) -> Tensor:
-        """The points that detectors mark on the body.
+        """The points that the detectors mark on the body.
 
         Args:
             joints: (B, T, 17, 3) m.
-            layout: (B,) index.
+            layout: (B,) index of the layout.
 
         Returns:
-            (B, T, P, 3) m, POINTS, in the same frame.
+            (B, T, P, 3) m, POINTS, in the frame of the joints.
         """
 
         def joint(name: str) -> Tensor:
@@ -277,7 +284,7 @@ class DetectorModel:
         points = torch.stack([built[p] if p in built else joint(p) for p in POINTS], dim=2)
         if self.errors.offsets == 0:
             return points
-        # Offsets turn with the trunk; those of the shoulders and hips go along their own line.
+        # Offsets turn with the trunk. Sideways is along the line of the shoulders or of the hips.
         lateral = torch.stack(
             [left["hip" if kind_of(p) in ("hip", "knee", "ankle") else "shoulder"] for p in POINTS],
             dim=2,
@@ -293,12 +300,12 @@ class DetectorModel:
         )
 
     def difficulty(self, batch: int, frames: int) -> Tensor:
-        """How hard each point is to see, standard normal: (B, T, P).
+        """(B, T, P) difficulty of each point for the detector, standard normal.
 
-        It is nearly one value for a limb, and the limbs of a side have a part in common, that of
-        the body turned away. Half of its variance lasts the clip. Measured: logits of elbow and
-        wrist, and of knee and ankle, correlate by 0.9; those of a side's knee and elbow by 0.2 to
-        0.7; a limb's from frame to frame by 0.6 to 0.93.
+        It is nearly one value per limb. The limbs of a side share a part, since the body may be
+        turned away. Half of the variance is constant over the clip. Measured correlations of
+        logits: 0.9 of elbow and wrist, and of knee and ankle; 0.2 to 0.7 of knee and elbow of a
+        side; 0.6 to 0.93 of a limb from frame to frame.
         """
         lasting = self.randn(batch, 1, len(LIMBS))
         passing = self.autoregressive(batch, frames, len(LIMBS), 0.93)
@@ -310,15 +317,15 @@ class DetectorModel:
         return math.sqrt(0.95) * limb[..., self.limb_of] + math.sqrt(0.05) * own
 
     def logits(self, clip: Clip, difficulty: Tensor) -> Tensor:
-        """(B, T, P) of the scores, by the law of the clip's layout."""
+        """(B, T, P) logits of the scores, as the layout of each clip distributes them."""
         mean, deviation = self.logit_mean[clip.layout], self.logit_spread[clip.layout]
         return mean[:, None] - deviation[:, None] * difficulty
 
     def noise(self, clip: Clip, difficulty: Tensor, beyond: Tensor) -> Tensor:
-        """Noise of zero mean in shares of the size, (B, T, P, 2).
+        """(B, T, P, 2) noise of zero mean, in shares of the size.
 
-        A slow and a fast autoregressive process, correlated between the points, under a volatility
-        that all points of a frame share and that makes the tails heavy.
+        It is the sum of a slow and a fast autoregressive process, correlated between the points.
+        All points of a frame share a random factor, the volatility, which makes the tails heavy.
         """
         e = self.errors
         batch, frames, count = difficulty.shape
@@ -332,7 +339,7 @@ class DetectorModel:
         noise = (noise @ self.mixing.mT).transpose(2, 3)
         calm = self.autoregressive(batch, frames, 1, e.volatility_correlation)
         log_scale = e.volatility * calm + e.difficulty * difficulty
-        # The mean square of exp(s z) is exp(2 s^2): the spread stays the spread.
+        # The mean square of exp(s z) is exp(2 s^2). Dividing by it keeps the spread.
         log_scale = log_scale - e.volatility**2 - e.difficulty**2
         cut = (beyond.amax(dim=-1) > 0).float().mean(dim=2, keepdim=True)
         scale = clip.spread[..., 0] * self.joint_spread * log_scale.exp() * (1 + e.edge_noise * cut)
@@ -341,16 +348,16 @@ class DetectorModel:
         return noise * scale[..., None] * axes
 
     def bias(self, clip: Clip) -> Tensor:
-        """A constant error in shares of the size, (B, 1, P, 2), correlated as the noise is."""
+        """(B, 1, P, 2) constant error, in shares of the size, correlated as the noise."""
         drawn = self.randn(len(clip.layout), 1, 2, len(POINTS)) @ self.mixing.mT
         return self.errors.bias * clip.spread * self.joint_spread[:, None] * drawn.transpose(2, 3)
 
     def lead_astray(self, points: Tensor, logits: Tensor, clip: Clip) -> tuple[Tensor, Tensor]:
-        """Short jumps of a whole limb, its outer two points or its end, growing outwards."""
+        """Displace a limb, its outer two points or its end for short bursts, more at the end."""
         e = self.errors
         batch, frames, _ = logits.shape
         astray = self.bursts(e.astray, clip.severity * self.astray_share, frames)[..., self.limb_of]
-        # Measured: one point in two fifths of the cases, two as often, more in the rest.
+        # Measured: one point in 40 % of the cases, two in 40 %, more in 20 %.
         inner = torch.bucketize(self.rand(batch, 1, len(LIMBS)), self.astray_bounds)
         astray = astray & (self.limb_depth >= inner[..., self.limb_of])
         jump = e.astray_size * self.autoregressive(batch, frames, 2 * len(LIMBS), 0.8)
@@ -360,14 +367,14 @@ class DetectorModel:
         return points, logits - e.astray_logit * astray
 
     def beyond_edges(self, points: Tensor, half_width: Tensor, half_height: Tensor) -> Tensor:
-        """How far points (B, T, P, 2) lie outside the picture along each axis, >= 0."""
+        """Distance of points (B, T, P, 2) beyond the image's edge along each axis, >= 0."""
         half = torch.stack([half_width, half_height], dim=-1)[:, None, None]
         return (points.abs() - half).clamp(min=0)
 
     def cut_at_edges(
         self, points: Tensor, logits: Tensor, beyond: Tensor, clip: Clip
     ) -> tuple[Tensor, Tensor]:
-        """Points beyond the picture are guesses, squeezed towards it, and mostly known to be so."""
+        """Move truncated points towards the image, and lower their scores."""
         e = self.errors
         batch, _, count = logits.shape
         pull = self.uniform(e.edge_pull, batch, 1, 1, 1)
@@ -380,7 +387,7 @@ class DetectorModel:
         return torch.where(outside[..., None], moved, points), logits - loss * outside
 
     def swap_sides(self, points: Tensor, clip: Clip) -> Tensor:
-        """Left for right; scores do not change, as measured."""
+        """Swap left and right. Scores do not change, as measured."""
         e = self.errors
         frames = points.shape[1]
         failures = {"legs": e.legs_swapped, "arms": e.arms_swapped, "body": e.body_swapped}
@@ -390,7 +397,7 @@ class DetectorModel:
         return points
 
     def lose_limbs(self, points: Tensor, scores: Tensor, clip: Clip) -> tuple[Tensor, Tensor]:
-        """Limbs that are frozen or adrift under a low score, or not reported at all."""
+        """Freeze or displace limbs under a low score, or do not report them."""
         batch, frames, count = scores.shape
         lost = self.bursts(self.errors.limb_lost, clip.severity.expand(-1, len(LIMBS)), frames)
         lost = lost[..., self.limb_of] & (self.limb_depth > 0)
@@ -398,7 +405,7 @@ class DetectorModel:
         frozen = points[row, (self.rand(batch) * frames).long()][:, None]
         adrift = points + 0.07 * clip.size * self.randn(batch, 1, count, 2)
         kind = self.rand(batch, 1, 1)
-        # Some detectors freeze a limb or report nothing of it; BlazePose never does.
+        # Some detectors freeze a limb or do not report it. BlazePose does neither.
         guesses = (self.floors[clip.layout] == 0)[:, None, None]
         instead = torch.where(((kind < 0.5) & ~guesses)[..., None], frozen, adrift)
         reported = (kind < 0.7) | guesses
@@ -409,17 +416,17 @@ class DetectorModel:
         )
 
     def to_h36m17(self, points: Tensor, scores: Tensor, layout: Tensor) -> tuple[Tensor, Tensor]:
-        """The live conversion: weighted sums, and the lowest score of what a joint is made of."""
+        """The live conversion: weighted sums of points, and the lowest of their scores."""
         weights = self.weights[layout]
         rays = torch.einsum("bjp,btpc->btjc", weights, points)
         unused = torch.where(weights != 0, 0.0, torch.inf)[:, None]
         return rays, (scores[:, :, None] + unused).amin(dim=-1)
 
     def drop_unreported(self, scores: Tensor, clip: Clip) -> Tensor:
-        """Score 0 in frames without the person, and for scores under some detectors' floor."""
+        """Set scores to 0 in frames without the person, and below the floor of some detectors."""
         batch, frames, _ = scores.shape
         missing = self.bursts(self.errors.missing, clip.severity, frames)
-        # Someone who is gone for most of a window is not tracked, and has none.
+        # A person who is missing for most of a window is not tracked, and has no window.
         missing = missing & (missing.float().mean(dim=1, keepdim=True) <= 0.5)
         has_floor = self.rand(batch) < self.floors[clip.layout]
         floor = (0.3 * self.rand(batch) * has_floor)[:, None, None]
@@ -427,11 +434,11 @@ class DetectorModel:
 
 
 def _project(points: Tensor) -> Tensor:
-    """(..., 3) m -> (..., 2) on the plane z = 1; what is too near is held at NEAREST_M."""
+    """(..., 3) m -> (..., 2) on the plane z = 1, with depths of at least `NEAREST_M`."""
     return points[..., :2] / points[..., 2:].clamp(min=NEAREST_M)
 
 
 def _ar_covariance(frames: int, correlation: Tensor) -> Tensor:
-    """(B,) -> (B, T, T): correlation to the power of the frames between."""
+    """(B,) -> (B, T, T), correlation to the power of the distance in frames."""
     index = torch.arange(frames, device=correlation.device)
     return correlation[:, None, None] ** (index[:, None] - index).abs()

@@ -1,4 +1,4 @@
-"""How good a lifter is on subjects that it has never seen."""
+"""Evaluation of a lifter on subjects that it was not trained on."""
 
 from __future__ import annotations
 
@@ -23,18 +23,24 @@ from .metrics import acceleration_error, mpjpe, mpjve, n_mpjpe, p_mpjpe, trunk_f
 from .mocap import MotionClips, WindowSampler, held_back, load_mocap
 from .synthesis import CameraRanges, Synthesizer, TrainingBatch
 
+#: Lags that are reported, frames behind the newest.
 LAGS = (0, 1, 2, 4, 8)
+#: Seed of the windows and of the detector's errors.
 SEED = 20260101
+#: Number of windows per batch.
 _CHUNK = 64
 
 
 class EvaluationError(ValueError):
-    """There is nothing to evaluate on, or nothing that would tell."""
+    """An evaluation is not possible; the message says why."""
 
 
 def keypoint_kinds() -> dict[str, DetectorErrors | None]:
-    """What the 2D keypoints of an evaluation may be: exact, with the errors of the simulated
-    detector, and with each limb lost in three frames of ten on top of these."""
+    """Errors by kind of 2D keypoints.
+
+    'exact' has none, 'noisy' those of the simulated detector. 'dropouts' also loses each limb in
+    30 % of the frames.
+    """
     errors = DetectorErrors()
     return {
         "exact": None,
@@ -44,15 +50,15 @@ def keypoint_kinds() -> dict[str, DetectorErrors | None]:
 
 
 def lags_of(frames: int) -> tuple[int, ...]:
-    """The lags that are reported for windows of so many frames, the centre's last."""
+    """The lags that are reported for windows of a number of frames; the last is the centre's."""
     centre = frames // 2
     return (*(lag for lag in LAGS if lag < centre), centre)
 
 
 def trunk_mean_pose(clips: MotionClips, most: int = 20000) -> np.ndarray:
-    """(17, 3) m: the mean of the joints in the trunk's frame, see `trunk_frame`.
+    """(17, 3) m, mean of the joints in the trunk's frame, see `trunk_frame`.
 
-    Clips count by their weights, as in training.
+    Clips have their weights, as in training.
     """
     rng = np.random.default_rng(SEED)
     share = clips.weights / clips.weights.sum()
@@ -72,12 +78,12 @@ def held_back_batches(
     errors: DetectorErrors | None,
     seed: int,
 ) -> Iterator[tuple[np.ndarray, TrainingBatch]]:
-    """Random windows, the same ones at every call, 64 at a time until there are `windows`.
+    """Random windows, equal at each call, in batches of 64 until there are `windows`.
 
-    Body scale and speed are the recorded ones; cameras are the training's.
+    Body scale and speed are those of the recording. Cameras are those of the training.
 
     Yields:
-        (64,) the clips' indices, and the batch.
+        (64,) indices of the clips, and the batch.
     """
     cameras = CameraRanges(body_scale=(1.0, 1.0), speed=(1.0, 1.0))
     synthesizer = Synthesizer(device, seed, cameras, errors)
@@ -89,7 +95,7 @@ def held_back_batches(
 
 
 class _Columns:
-    """Named values of many windows, gathered batch by batch."""
+    """Named values of many windows, collected batch by batch."""
 
     def __init__(self) -> None:
         self._parts: dict[str, list[np.ndarray]] = {}
@@ -112,18 +118,20 @@ def evaluate_file(
     windows: int = 1536,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Evaluate a weights file on motion capture, on subjects that it was not trained on.
+    """Evaluate a weights file on motion capture of subjects outside its training.
 
     Args:
-        weights: a .safetensors file; what was trained on is read from its notes.
-        mocap: folder of npz files, or one.
-        subjects: those to evaluate on; empty: all that were not trained on or, where the weights do
-            not tell, those that `mocap.held_back` holds back.
-        trained_too: allow subjects that were trained on.
+        weights: a .safetensors file; its notes name the training subjects.
+        mocap: folder of npz files, or one file.
+        subjects: subjects to evaluate on. Empty: all outside the training or, without notes, those
+            that `mocap.held_back` gives.
+        trained_too: whether training subjects are allowed.
+        windows: number of windows per kind of keypoints.
+        device: see `runtime.torch.torch_device`.
 
     Raises:
-        WeightsError, MocapError: from reading the files.
-        EvaluationError: no clip is left to evaluate on, or a subject asked for was trained on.
+        WeightsError, MocapError: a file cannot be read.
+        EvaluationError: no clip is left, or a requested subject is a training subject.
     """
     if windows < 1:
         raise EvaluationError(f"{windows} windows are none")
@@ -165,21 +173,24 @@ def evaluate(
     mean_pose: np.ndarray | None = None,
     seed: int = SEED,
 ) -> dict[str, Any]:
-    """Errors on random windows, the same ones at every call.
+    """Errors on random windows, equal at each call.
 
-    Body scale and speed are the recorded ones; cameras and detector errors are the training's.
+    Body scale and speed are those of the recording. Cameras and detector errors are those of the
+    training.
 
     Args:
         lifter: on `device`, in evaluation mode.
         clips: of subjects that it was not trained on.
-        windows: how many, rounded up to 64s.
+        device: where it runs.
+        windows: number of windows, rounded up to a multiple of 64.
         kinds: of keypoints, see `keypoint_kinds`.
-        mean_pose: (17, 3) m of training, see `trunk_mean_pose`, for the baseline that knows how the
-            trunk is turned and nothing else.
+        mean_pose: (17, 3) m, see `trunk_mean_pose`. It is the baseline: the mean pose of the
+            training, in the true orientation of the trunk.
+        seed: of the windows.
 
     Returns:
-        what JSON can hold: per kind the errors per lag, per joint and per action at lag 0, over the
-        window, of the root at lag 0, and how honest `stddev` is.
+        a report that JSON can hold. Per kind: errors per lag; per joint and per action at lag 0;
+        over the window; of the root at lag 0; and the calibration of `stddev`.
     """
     c = lifter.config
     windows = -(-windows // _CHUNK) * _CHUNK
@@ -218,15 +229,17 @@ def _add_positions(
 
 
 def laplace_stddev(log_scale: Tensor) -> Tensor:
-    """Of a Laplace distribution, along each axis, m."""
+    """Standard deviation along each axis of a Laplace distribution of the given log scale, m."""
     return 2**0.5 * log_scale.exp()
 
 
 def _add_root(
     columns: _Columns, predicted: Tensor, log_scale: Tensor, batch: TrainingBatch
 ) -> None:
-    """The root's error over its distance, from the predicted pose as it is, and scaled to the true
-    size of the person, which is what knowing a person's height gives."""
+    """Root error over distance, for the predicted pose, and for the pose scaled to the true size.
+
+    The second is the error with a known height of the person.
+    """
     newest, truth = predicted[:, -1], batch.joints[:, -1, 0]
     size = _bone_sum(batch.targets[:, -1]) / _bone_sum(newest).clamp(min=1e-6)
     for name, pose in (("root", newest), ("root_height", newest * size[:, None, None])):
@@ -239,13 +252,13 @@ def _add_root(
 
 
 def _bone_sum(pose: Tensor) -> Tensor:
-    """(B, 17, 3) -> (B,) the bones' lengths together."""
+    """(B, 17, 3) -> (B,), sum of the bone lengths."""
     ends = torch.tensor(H36M17.edges, device=pose.device)
     return (pose[:, ends[:, 0]] - pose[:, ends[:, 1]]).norm(dim=-1).sum(dim=-1)
 
 
 def _add_confidence(columns: _Columns, predicted: Tensor, log_scale: Tensor, truth: Tensor) -> None:
-    """At the newest frame, without the pelvis, which is the origin and has no error."""
+    """`stddev` and errors at the newest frame, without the pelvis, which is the origin."""
     columns.add("stddev", laplace_stddev(log_scale[:, -1, 1:]).expand(3, -1, -1).movedim(0, -1))
     columns.add("off", (predicted - truth)[:, -1, 1:].abs())
 
@@ -292,16 +305,16 @@ def _summary(columns: _Columns, actions: np.ndarray, frames: int) -> dict[str, A
 
 
 def _root_summary(shares: np.ndarray) -> dict[str, float | None]:
-    """Shares of the distance; NaN where no root could be solved."""
+    """Summary of root errors as shares of the distance; NaN where no root was solved."""
     solved = shares[np.isfinite(shares)]
     middle, high = np.percentile(solved, (50, 90)).tolist() if len(solved) else (None, None)
     return {"median": middle, "p90": high, "solved": len(solved) / len(shares)}
 
 
 def _confidence_summary(stddev: np.ndarray, off: np.ndarray) -> dict[str, Any]:
-    """How honest `stddev` is: (N, 16, 3) predicted, and the sizes of the errors' components.
+    """Calibration of `stddev` (N, 16, 3) against the components of the errors (N, 16, 3).
 
-    The reliability curve has ten bins of equally many components, by predicted stddev.
+    The reliability curve has ten bins of equal size, sorted by `stddev`.
     """
     order = np.argsort(stddev.ravel(), kind="stable")
     bins = np.array_split(order, 10)

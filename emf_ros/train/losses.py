@@ -16,7 +16,7 @@ class LossWeights:
 
     Attributes:
         velocity, acceleration, smoothness: lambda_v, lambda_a, lambda_s.
-        likelihood: of the confidence head; not in the paper.
+        likelihood: weight of the confidence head's likelihood; not in the paper.
         distance: see `motion_terms`.
     """
 
@@ -36,13 +36,16 @@ def motion_terms(positions: Tensor, targets: Tensor, distance: str) -> dict[str,
     Args:
         positions: Y^ (B, T, J, 3) m.
         targets: Y (B, T, J, 3) m.
-        distance: 'squared' is the formula as printed, ||.||^2 per joint; 'euclidean' is what its
-            text calls it, the standard MPJPE, ||.||. Each is the mean over clips, frames and
-            joints, so that a term does not depend on how many there are.
+        distance: 'squared' is the formula as printed, ||.||^2 per joint. 'euclidean' is the
+            standard MPJPE, ||.||, which the paper's text names. Each term is the mean over clips,
+            frames and joints.
 
     Returns:
-        'position', 'velocity', 'acceleration', 'smoothness': m, or m^2 when squared. A clip too
-        short to have a difference has 0 there.
+        'position', 'velocity', 'acceleration', 'smoothness': m, or m^2 when squared. A term is 0
+        where the clip is too short for its difference.
+
+    Raises:
+        ValueError: the distance is unknown, or the shapes differ.
     """
     if distance not in DISTANCES:
         raise ValueError(f"distance must be one of {', '.join(DISTANCES)}, not {distance!r}")
@@ -56,7 +59,7 @@ def motion_terms(positions: Tensor, targets: Tensor, distance: str) -> dict[str,
         if x.shape[1] == 0:
             return x.sum()
         squared = x.square().sum(dim=-1)
-        # The square root's slope at zero is infinite; 1e-12 m^2 is a micrometre.
+        # The slope of the square root at zero is infinite; 1e-12 m^2 is (1 micrometre)^2.
         return squared.mean() if distance == "squared" else (squared + 1e-12).sqrt().mean()
 
     error = positions - targets
@@ -71,17 +74,18 @@ def motion_terms(positions: Tensor, targets: Tensor, distance: str) -> dict[str,
 def pose_losses(
     positions: Tensor, log_scale: Tensor, targets: Tensor, distance: str = "euclidean"
 ) -> dict[str, Tensor]:
-    """The terms that we train with: the paper's, and `likelihood`.
+    """The terms of the training: the paper's, and `likelihood`.
 
-    That is the negative log-likelihood of the errors' components under a Laplace distribution of
-    the predicted scale; the error is held fixed in it, so that confidence never bends the pose.
+    The likelihood is the negative log-likelihood of the components of the errors under a Laplace
+    distribution of the predicted scale. The errors are constants in it, so that the confidence head
+    has no influence on the pose.
 
     Args:
         positions, targets: (B, T, J, 3) m.
         log_scale: (B, T, J) log m.
         distance: see `motion_terms`.
     """
-    # The pelvis is the origin by definition and has no error to learn from.
+    # The pelvis is the origin and has no error.
     off = (positions - targets)[:, :, 1:].detach().abs().sum(dim=-1)
     log_b = log_scale[:, :, 1:].clamp(-8.0, 2.0)
     return {

@@ -1,4 +1,4 @@
-"""Motion capture as the trainer wants it."""
+"""Motion capture for training: reading, splitting by subject, drawing windows."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .anatomy import Offset, move_joints
 from .formats import FormatError
 from .formats.archive import RawArchive, read_arrays
 
-#: Subjects that are never trained on, in whichever source they appear, where nothing else is said.
+#: Validation subjects by default, in all sources.
 VALIDATION_SUBJECTS = frozenset({"cmu02", "cmu07", "cmu08", "cmu49"})
 
-#: Share of the drawn windows per source over its share of the minutes. snu_walk is one subject
-#: walking for a quarter of all the time there is; reactidle is people who stand still; g1moves was
-#: rebuilt from a retarget to a robot; mass has a few seconds of people upside down.
+#: Factor on the share of drawn windows per source, over its share of the minutes. snu_walk is one
+#: walking subject and a quarter of all minutes. In reactidle people stand still. g1moves was
+#: reconstructed from motion of a robot. mass has a few seconds of upside-down people.
 SOURCE_WEIGHTS = {"snu_walk": 0.15, "reactidle": 0.4, "g1moves": 0.5, "mass": 3.0}
 
 #: Sources whose hips and shoulders already lie at anatomical joint centres, by file name.
@@ -33,12 +33,12 @@ ANATOMICAL_SOURCES = frozenset({"nimble", "reactidle"})
 #: the mean.
 RIG_OFFSETS = {"hip": Offset(out=0.03, up=-0.02), "shoulder": Offset(out=0.03, up=0.02)}
 
-#: Hip to knee to ankle, m: a child of one metre has 0.42, a man of 2.3 m 1.25.
+#: Range of leg lengths, hip over knee to ankle, m. A child of 1 m has 0.42 m, a man of 2.3 m 1.25.
 LEG_LENGTHS_M = (0.35, 1.4)
 
 
 class MocapError(ValueError):
-    """Motion capture that is missing, broken or not of the expected format."""
+    """Motion capture is missing, broken or has another format."""
 
 
 def to_anatomical_centres(positions: np.ndarray) -> np.ndarray:
@@ -55,15 +55,16 @@ def to_anatomical_centres(positions: np.ndarray) -> np.ndarray:
 
 @dataclass
 class MotionClips:
-    """Clips, one after another in one array.
+    """Clips in one array.
 
     Attributes:
         positions: (N, 17, 3) m, z up, layout h36m17, joints at anatomical centres.
-        starts, lengths: (C,) the clips' first frames and numbers of frames.
-        rates: (C,) frames a second.
-        weights: (C,) how likely a window comes from the clip.
+        starts: (C,) index of each clip's first frame.
+        lengths: (C,) number of frames.
+        rates: (C,) frames per second.
+        weights: (C,) relative probability that a window comes from the clip.
         subjects, sources, actions: (C,) names.
-        left_out: clips of fewer than two frames, which show no motion.
+        left_out: number of clips of fewer than two frames, which show no motion.
     """
 
     positions: np.ndarray
@@ -77,13 +78,14 @@ class MotionClips:
     left_out: int = 0
 
     def of(self, subjects: Collection[str]) -> MotionClips:
-        """The clips of some subjects."""
+        """The clips of the given subjects."""
         kept = np.isin(self.subjects, sorted(subjects))
         columns = ("starts", "lengths", "rates", "weights", "subjects", "sources", "actions")
         return replace(self, **{name: getattr(self, name)[kept] for name in columns})
 
     @property
     def minutes(self) -> float:
+        """Duration of all clips, minutes."""
         return float((self.lengths / self.rates).sum() / 60)
 
 
@@ -97,7 +99,7 @@ def _read(path: Path) -> RawArchive:
 
 
 def _check_positions(path: Path, positions: np.ndarray) -> None:
-    """NaN markers, and units that are not millimetres."""
+    """Refuse values that are not finite, and units other than millimetres."""
     if not np.isfinite(positions).all():
         frame = int(np.flatnonzero(~np.isfinite(positions).all(axis=(1, 2)))[0])
         raise MocapError(f"{path}: frame {frame} holds values that are not finite")
@@ -116,15 +118,15 @@ def _check_positions(path: Path, positions: np.ndarray) -> None:
 
 
 def held_back(subjects: Collection[str], asked: Collection[str] = ()) -> frozenset[str]:
-    """Which subjects are for validation.
+    """The subjects for validation.
 
     Args:
-        subjects: all there are.
-        asked: the user's choice; otherwise `VALIDATION_SUBJECTS`, and where none of those is
-            there, every eighth subject by name and one at least.
+        subjects: all subjects.
+        asked: the user's choice. Without one: those of `VALIDATION_SUBJECTS` that exist, or every
+            eighth subject by name.
 
     Raises:
-        MocapError: one of `asked` is not there, or nobody would be left on one of the sides.
+        MocapError: one of `asked` does not exist, or training or validation would have no subject.
     """
     everyone = set(subjects)
     absent = sorted(set(asked) - everyone)

@@ -1,4 +1,4 @@
-"""Truth from several cameras: points where the rays of calibrated views meet."""
+"""Triangulation of points from several calibrated cameras."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 from ..geometry.camera import Camera
 
-#: Rays that miss the point which the others agree on by more, m, are left out.
+#: Maximum distance of a ray from the triangulated point, m. Rays beyond are left out.
 OUTLIER_M = 0.08
-#: Standard deviation of the Gaussian that smooths the truth over time, s: a person's joints have
-#: little over 4 Hz, where it takes a quarter off; at 6 Hz it halves.
+#: Standard deviation of the Gaussian that smooths points over time, s. It keeps three quarters at
+#: 4 Hz and half at 6 Hz; joints of a person move little above 4 Hz.
 SMOOTHING_S = 0.03
 
 
 @dataclass
 class View:
-    """One of the cameras.
+    """One camera of a recording.
 
     Attributes:
         video: its file.
         camera: intrinsics.
-        rotation: (3, 3) from the world to its optical frame.
+        rotation: (3, 3) from the world to the optical frame.
         position: (3,) m in the world.
     """
 
@@ -33,23 +33,23 @@ class View:
     position: np.ndarray
 
     def from_world(self, points: np.ndarray) -> np.ndarray:
-        """(..., 3) m in the world -> in the camera's optical frame."""
+        """(..., 3) m, from the world to the camera's optical frame."""
         return (points - self.position) @ self.rotation.T
 
 
 def triangulate(views: list[View], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The points in the world that are nearest to the cameras' rays.
 
-    The point nearest to lines minimises the sum of squared distances across them, a 3x3 linear
-    system. Rays are weighed by their scores, and left out one by one while one misses by more than
-    OUTLIER_M and three or more are left.
+    The sum of squared distances from the rays is minimised, weighted by scores: a 3x3 system.
+    While a ray is more than `OUTLIER_M` away and three or more are left, the farthest is left out.
 
     Args:
+        views: V cameras.
         points: (V, N, K, 3) px, px, score.
 
     Returns:
-        (N, K, 3) m, NaN where fewer than two rays are left, and (V, N, K) m, how far each ray
-        passes, NaN for those left out.
+        (N, K, 3) m, NaN where fewer than two rays are left; and (V, N, K) m, the distance of each
+        ray, NaN where left out.
     """
     rays = np.stack([v.camera.rays(p[..., :2]) for v, p in zip(views, points, strict=True)])
     lines = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1)
@@ -81,7 +81,7 @@ def triangulate(views: list[View], points: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def smooth(positions: np.ndarray, rate_hz: float) -> np.ndarray:
-    """(N, ...) by a Gaussian over time; NaN counts for nothing."""
+    """Smooth (N, ...) by a Gaussian over time; NaN has no weight."""
     step = np.arange(len(positions)) / rate_hz
     kernel = np.exp(-0.5 * ((step[:, None] - step) / SMOOTHING_S) ** 2)
     known = np.isfinite(positions)

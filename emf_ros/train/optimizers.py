@@ -13,13 +13,16 @@ from .settings import TrainConfig
 
 
 def make_optimizers(lifter: Lifter, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Weight decay is for matrices, not for scales, offsets and kernels."""
+    """The optimisers of a run: AdamW, and Muon where the settings ask for it.
+
+    Weight decay applies to matrices, not to scales, offsets and kernels.
+    """
     matrices = {
         id(module.weight)
         for module in lifter.modules()
         if isinstance(module, nn.Linear | StackedLinear)
     }
-    # Muon is for what maps features to features; 'fusion' gives two weights, no features.
+    # Muon suits matrices that map features to features. 'fusion' gives two weights.
     hidden = {
         id(p)
         for name, p in lifter.trunk.named_parameters()

@@ -1,8 +1,8 @@
-"""Matrix products in bfloat16 on a CPU that computes in it, about twice as fast as in float32.
+"""Matrix products in bfloat16 on a CPU that supports it, about twice as fast as in float32.
 
-torch's autocast also takes attention and the element-wise operations into bfloat16, which are
-slower there on a CPU. Here the products alone change: their inputs are rounded, the sums are kept
-in float32 by the processor, and everything between two products stays in float32.
+autocast of torch also converts attention and element-wise operations, which are slower in bfloat16
+on a CPU. Here only the products change. Their inputs are rounded, the processor keeps the sums in
+float32, and everything between two products stays in float32.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 
 def uses_bfloat16(precision: str) -> bool:
-    """Whether a precision of `TrainConfig` means bfloat16 products on this CPU."""
+    """Whether a `precision` of `TrainConfig` means bfloat16 products on this CPU."""
     if precision != "auto":
         return precision == "bfloat16"
-    # Without the instructions bfloat16 is emulated, and slower than float32.
+    # Without the instructions bfloat16 is emulated and slower than float32.
     has = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return bool(has())
 
@@ -45,7 +45,7 @@ class _Product(torch.autograd.Function):
 
 
 class Bfloat16Linear(nn.Linear):
-    """A linear layer whose product is computed in bfloat16 while gradients are wanted."""
+    """A linear layer whose product is in bfloat16 while gradients are enabled."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
@@ -55,8 +55,8 @@ class Bfloat16Linear(nn.Linear):
 
 
 def multiply_in_bfloat16(module: nn.Module) -> None:
-    """Let the linear layers inside a module compute in bfloat16; weights stay in float32."""
+    """Make the linear layers of a module compute in bfloat16; weights stay in float32."""
     for layer in module.modules():
-        # The class alone changes, so that names, weights and optimisers stay what they are.
+        # Only the class changes, so that names, weights and optimisers stay the same.
         if type(layer) is nn.Linear and layer.out_features > 2:
             layer.__class__ = Bfloat16Linear

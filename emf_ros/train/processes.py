@@ -13,14 +13,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train together: one, unless `torchrun` started several."""
+    """The processes of a run: one, unless `torchrun` started several."""
 
     rank: int = 0
     count: int = 1
 
     @classmethod
     def join(cls, device: torch.device) -> Processes:
-        """Take part in what `torchrun` describes in the environment, if it does."""
+        """Join the processes that `torchrun` describes in the environment, if there are any."""
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:
             return cls()
@@ -29,16 +29,17 @@ class Processes:
         return cls(dist.get_rank(), dist.get_world_size())
 
     def leave(self) -> None:
-        """Part from the others, at the end of the run."""
+        """Leave the other processes at the end of the run."""
         if self.count > 1:
             dist.destroy_process_group()
 
     @property
     def first(self) -> bool:
+        """Whether this process writes files and reports."""
         return self.rank == 0
 
     def agree(self, value: float, device: torch.device) -> float:
-        """The first process's value."""
+        """The value of the first process, in all processes."""
         if self.count == 1:
             return value
         shared = torch.tensor([value], dtype=torch.float64, device=device)
@@ -46,7 +47,7 @@ class Processes:
         return float(shared)
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """Everyone's tensor, at everyone's."""
+        """The tensors of all processes, in all processes."""
         if self.count == 1:
             return [tensor]
         out: list[Any] = [None] * self.count

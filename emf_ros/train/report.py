@@ -1,4 +1,4 @@
-"""An evaluation as text and as pictures."""
+"""An evaluation report as tables and plots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _number(value: float | None, factor: float = 1.0, unit: str = "") -> str:
 
 
 def tables(report: dict[str, Any]) -> Iterator[str]:
-    """Lines of Markdown of a report of `evaluate`."""
+    """Lines of Markdown tables of a report of `evaluate`."""
     kinds = [k for k in _KINDS if k in report]
     metrics = {"MPJPE": "mpjpe_mm", "P-MPJPE": "p_mpjpe_mm", "N-MPJPE": "n_mpjpe_mm"}
     yield _row(["lag, mm", *(f"{k}: {m}" for k in kinds for m in metrics)])
@@ -76,18 +76,18 @@ def _figures() -> list[tuple[str, Any]]:
     ]
 
 
-#: Names of the pictures that `plots` draws.
+#: Names of the plots.
 PLOTS = ("lag", "joints", "reliability")
 
 
 def plots(report: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw a report: errors by lag and by joint, and the reliability of `stddev`.
+    """Draw a report: errors by lag and by joint, and the calibration of `stddev`.
 
     Returns:
-        the PNG files that were written, `PLOTS`.
+        the PNG files that were written, see `PLOTS`.
 
     Raises:
-        OutputError: one cannot be written.
+        OutputError: a file cannot be written.
     """
     import matplotlib
 
@@ -141,7 +141,7 @@ def plots(report: dict[str, Any], folder: Path) -> list[Path]:
         x, y = [b["stddev_mm"] for b in bins], [b["error_68_mm"] for b in bins]
         axis.plot(x, y, "o-", color=colours[kind], label=kind)
         most = max(most, *x, *y)
-    axis.plot([0, most], [0, most], color="0.6", lw=1, label="honest")
+    axis.plot([0, most], [0, most], color="0.6", lw=1, label="calibrated")
     axis.set(
         xlabel="stddev as given, mm (medians of ten equal bins)",
         ylabel="68 % of the errors along an axis are under, mm",

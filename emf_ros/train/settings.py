@@ -22,47 +22,48 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All that decides a run.
+    """The settings that decide a run.
 
     Attributes:
-        preset: the network's size.
+        preset: name of the network's size.
         mocap: folder of motion capture.
         out: folder for the resumable state and the weights.
         lifter: settings of `LifterConfig` in place of the preset's.
         validation: subjects to hold back, see `mocap.held_back`.
-        budget_minutes: length of the whole run in training time, which the learning rate follows:
-            processor time on a CPU, time that passes on a GPU.
-        steps: length of the run in steps instead; 0 leaves it to the time. Only so are two runs the
-            same, because no two take the same time.
-        batch: clips a step and process.
-        short_share: share of the budget spent first on windows a third as long, three times as many
-            a step. The network has no sense of the window's length, and the cameras and poses that
-            it sees an hour are what counts at first.
-        optimizer: 'adamw', or 'muon' for the matrices inside the trunk's blocks (Jordan et al.
-            2024; updates as large as AdamW's, Liu et al. 2025, so that the learning rate means the
-            same) and AdamW for all else.
-        learning_rate: its peak, held between warm-up and cool-down.
+        budget_minutes: training time of the whole run, which the learning rate follows. It is
+            processor time on a CPU and elapsed time on a GPU.
+        steps: length of the run in steps; 0 uses `budget_minutes`. Only runs of equal steps are
+            equal, because their time varies.
+        batch: number of clips per step and process.
+        short_share: share of the budget, at its beginning, with windows a third as long and three
+            times as many clips per step. The network does not depend on the window's length, and
+            early on the number of different cameras and poses decides.
+        optimizer: 'adamw' for all parameters, or 'muon' for the matrices inside the trunk's blocks
+            (Jordan et al. 2024) and AdamW for all others. The updates of both have the same size
+            (Liu et al. 2025), so that one learning rate serves both.
+        learning_rate: maximum learning rate, held between warm-up and cool-down.
         warmup: share of the budget in which the learning rate rises to the peak.
         cooldown: share of the budget, at its end, in which the learning rate falls to a hundredth.
-            A run whose budget is raised before its cool-down goes on as if it had always been
-            longer; a copy of its state with a smaller budget cools down and can be shipped
-            (Haegele et al. 2024, "Scaling laws and compute-optimal training beyond fixed training
-            durations", whose 1 - sqrt form is used).
+            A run whose budget is raised before its cool-down continues as a longer run. A copy of
+            its state with a smaller budget cools down, and its weights can be shipped. The form is
+            1 - sqrt (Haegele et al. 2024, "Scaling laws and compute-optimal training beyond fixed
+            training durations").
         precision: of the matrix products inside the trunk's blocks: 'float32', 'bfloat16', or
-            'auto' (default), which takes bfloat16 where the device computes in it. EMF, where
-            neighbouring frames are subtracted, and the heads, which give metres, are always in
-            float32 on a CPU.
-        weight_decay, clip_norm: as usual.
-        ema: decay of the averaged weights, which are the ones that ship.
-        init: weights file to go on from; empty: random weights. Several, with commas between:
-            from their mean, which of runs that began alike is better than each (Wortsman et al.
-            2022). Its sizes stand in for the preset's; with settings in `lifter` the network grows:
-            what the file holds under the same name and shape is taken over, all else begins at
-            random.
-        seed: of weights and data.
-        validate_minutes, validate_windows: training time between validations, and their size.
-        save_minutes: training time between saved states.
-        loss, diversity, cameras, errors: see there.
+            'auto', which is bfloat16 on devices that compute in it. On a CPU, EMF and the heads
+            are always in float32: EMF subtracts neighbouring frames, and the heads give metres.
+        weight_decay: of the matrices.
+        clip_norm: maximum norm of the gradient.
+        ema: decay of the averaged weights, which are the ones that are saved.
+        init: weights file to start from; empty: random weights. Of several files, separated by
+            commas, the mean is taken: the mean of runs that began alike is better than each
+            (Wortsman et al. 2022). The file's sizes replace the preset's. With settings in
+            `lifter` the network grows: tensors of the same name and shape are taken over, all
+            others begin at random.
+        seed: of the weights and the data.
+        validate_minutes: training time between two validations, minutes.
+        validate_windows: number of windows of a validation.
+        save_minutes: training time between two saved states, minutes.
+        loss, diversity, cameras, errors: see the classes.
     """
 
     preset: str
@@ -111,10 +112,10 @@ class TrainConfig:
             )
 
     def changed(self, assignments: list[str]) -> TrainConfig:
-        """With settings such as 'learning_rate=1e-3', 'errors.swap=0' or 'lifter.features=none'.
+        """A copy with settings such as 'learning_rate=1e-3' or 'lifter.features=none'.
 
         Raises:
-            ValueError: no such setting, or a value of another type.
+            ValueError: a setting does not exist, or its value has another type.
         """
         config = self
         for assignment in assignments:
@@ -125,7 +126,7 @@ class TrainConfig:
         return config
 
     def differences(self) -> list[tuple[str, str]]:
-        """Settings that `changed` set, by name, with their values as text."""
+        """Names and values, as JSON, of the settings that differ from the defaults."""
         plain = dict(_flat(asdict(TrainConfig(self.preset, self.mocap, self.out))))
         own = ("preset", "mocap", "out", "validation", "budget_minutes", "steps", "init", "seed")
         return [
@@ -135,19 +136,19 @@ class TrainConfig:
         ]
 
     def network(self) -> LifterConfig:
-        """The preset with `lifter`'s changes.
+        """The preset with the changes of `lifter`.
 
         Raises:
-            ValueError: unknown preset or settings.
+            ValueError: the preset or a setting is unknown.
         """
         return resized(get_preset(self.preset), self.lifter)
 
 
 def resized(config: LifterConfig, settings: dict[str, Any]) -> LifterConfig:
-    """With other settings, those of `motion` one by one.
+    """A copy with other settings; those of `motion` are replaced one by one.
 
     Raises:
-        ValueError: unknown or impossible ones.
+        ValueError: a setting is unknown or impossible.
     """
     was = config.as_dict()
     motion = {**was["motion"], **settings.get("motion", {})}
@@ -155,7 +156,7 @@ def resized(config: LifterConfig, settings: dict[str, Any]) -> LifterConfig:
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested settings as dotted names and values."""
+    """Nested settings as pairs of dotted names and values."""
     out = []
     for name, value in settings.items():
         if isinstance(value, dict):
@@ -182,7 +183,7 @@ def _changed(settings: Any, path: list[str], text: str, whole: str) -> Any:
         return dataclasses.replace(settings, **{name: _changed(old, rest, text, whole)})
     value = yaml.safe_load(text)
     if isinstance(value, str) and isinstance(old, float):
-        with suppress(ValueError):  # YAML takes 1e-3 for text
+        with suppress(ValueError):  # YAML reads 1e-3 as text
             value = float(value)
     if isinstance(value, int) and not isinstance(value, bool) and isinstance(old, float):
         value = float(value)

@@ -1,4 +1,4 @@
-"""From motion to what the live system would hand the model: random cameras and a faulty detector.
+"""From motion to the model's live input: random cameras and a simulated detector.
 
 Everything is vectorised in torch and runs on the training device. Lengths are metres; angles in the
 configurations are degrees.
@@ -20,18 +20,19 @@ from .detector_model import NEAREST_M, DetectorModel
 
 @dataclass(frozen=True)
 class CameraRanges:
-    """Where the camera is and what it is, and how much of the window it has seen.
+    """Ranges of the camera, of the person's size and of the playing speed.
 
     Attributes:
-        distance_m: to the pelvis at a random frame, log-uniform.
-        pitch_deg: from looking up to looking down.
-        roll_deg: either way.
-        fov_deg: horizontal field of view; `aspect`: height over width.
+        distance_m: distance of the pelvis at a random frame, m, log-uniform.
+        pitch_deg: pitch, degrees; positive looks down.
+        roll_deg: maximum roll to either side, degrees.
+        fov_deg: horizontal field of view, degrees.
+        aspect: height over width of the image.
         body_scale: factor on the person's size.
-        speed: of play.
-        mirror: share of clips that are mirrored.
-        replicated_start: share of clips that begin with their first frame repeated, as the live
-            system fills a young track's window; only with a detector's errors.
+        speed: factor on the speed of the motion.
+        mirror: share of the clips that are mirrored.
+        replicated_start: share of the clips that begin with repetitions of their first frame, as
+            windows of new tracks do. Only with a detector's errors.
     """
 
     distance_m: tuple[float, float] = (1.2, 8.0)
@@ -47,15 +48,15 @@ class CameraRanges:
 
 @dataclass
 class TrainingBatch:
-    """What the model sees and what it should say.
+    """Input and targets of the model.
 
     Attributes:
         keypoints: (B, T, 17, 3) canonical, see `canonical_window`.
         targets: (B, T, 17, 3) m, relative to the pelvis, in the virtual camera's frame.
-        rays: (B, T, 17, 2) the noisy rays in the real camera's frame, and
-        scores: (B, T, 17), for solving the root.
+        rays: (B, T, 17, 2) noisy rays in the real camera's frame, for solving the root.
+        scores: (B, T, 17) scores of these rays.
         rotation: (B, 3, 3) from the real to the virtual camera.
-        joints: (B, T, 17, 3) m, the truth in the real camera's frame.
+        joints: (B, T, 17, 3) m, true joints in the real camera's frame.
     """
 
     keypoints: Tensor
@@ -70,9 +71,10 @@ class Synthesizer:
     """Turns windows of motion into training batches.
 
     Args:
-        device: to work on.
-        seed: of the one generator that everything here draws from.
-        cameras, errors: the ranges; `errors` None gives exact keypoints.
+        device: where the batches are made.
+        seed: of the random generator.
+        cameras: ranges of the cameras.
+        errors: ranges of the detector's errors; None gives exact keypoints.
     """
 
     def __init__(
@@ -102,9 +104,9 @@ class Synthesizer:
             scores = torch.ones_like(rays[..., 0])
         else:
             rays, scores = self.detector.observe(joints, half_width, half_height)
-            # What is repeated is the observation, with its error.
+            # The observation is repeated with its error.
             joints, rays, scores = self.replicate_start(joints, rays, scores)
-        # Behind the camera there is no picture.
+        # Points behind the camera are not observed.
         scores = scores * (joints[..., 2] > NEAREST_M)
         window = canonical_window(rays, scores)
         relative = joints - joints[:, :, :1]
@@ -112,11 +114,11 @@ class Synthesizer:
         return TrainingBatch(window.keypoints, targets, rays, scores, window.rotation, joints)
 
     def film(self, motion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scale, mirror and turn the person, and put a camera before it.
+        """Scale, mirror and turn the person, and place a camera.
 
         Returns:
-            joints (B, T, 17, 3) m in the camera's optical frame, and half the picture's width and
-            height (B,) on the plane z = 1.
+            joints (B, T, 17, 3) m in the camera's optical frame; half the image's width (B,) and
+            half its height (B,) on the plane z = 1.
         """
         c, batch = self.cameras, motion.shape[0]
         mirrored = motion[:, :, self.mirror] * motion.new_tensor([-1.0, 1.0, 1.0])
@@ -143,10 +145,10 @@ class Synthesizer:
 
         half_width = torch.tan(torch.deg2rad(self.uniform(c.fov_deg, batch)) / 2)
         half_height = half_width * self.uniform(c.aspect, batch)
-        # The pelvis of a random frame lies on a random ray of the picture.
+        # The pelvis of a random frame lies on a random ray of the image.
         frame = (self.rand(batch) * motion.shape[1]).long()
         anchor = motion[torch.arange(batch, device=self.device), frame, 0]
-        place = torch.stack(
+        position = torch.stack(
             [
                 half_width * self.uniform((-1.0, 1.0), batch),
                 half_height * self.uniform((-0.9, 0.9), batch),
@@ -156,23 +158,24 @@ class Synthesizer:
         )
         near, far = c.distance_m
         distance = near * (far / near) ** self.rand(batch)
-        place = place / place.norm(dim=-1, keepdim=True) * distance[:, None]
+        position = position / position.norm(dim=-1, keepdim=True)
+        position = position * distance[:, None]
         relative = motion - anchor[:, None, None]
-        joints = torch.einsum("bij,btkj->btki", camera, relative) + place[:, None, None]
+        joints = torch.einsum("bij,btkj->btki", camera, relative) + position[:, None, None]
         return joints, half_width, half_height
 
     def replicate_start(self, *windows: Tensor) -> tuple[Tensor, ...]:
-        """Some windows (B, T, ...) stand still until a random frame, all of them alike."""
+        """Repeat a random frame of some windows (B, T, ...) before it, equally in all arguments."""
         batch, frames = windows[0].shape[:2]
-        young = self.rand(batch) < self.cameras.replicated_start
-        first = (self.rand(batch) * frames).long() * young
+        new_track = self.rand(batch) < self.cameras.replicated_start
+        first = (self.rand(batch) * frames).long() * new_track
         index = torch.arange(frames, device=self.device)[None].maximum(first[:, None])
         row = torch.arange(batch, device=self.device)[:, None]
         return tuple(window[row, index] for window in windows)
 
 
 def _rotation_z(angle: Tensor) -> Tensor:
-    """(B,) rad -> (B, 3, 3) about the third axis."""
+    """(B,) rad -> (B, 3, 3), rotations about the third axis."""
     sin, cos = angle.sin(), angle.cos()
     zero, one = torch.zeros_like(angle), torch.ones_like(angle)
     return torch.stack(

@@ -37,11 +37,11 @@ from .training_log import TrainingError, TrainingLog
 
 
 class Trainer:
-    """One run: built new or from its state file, advanced in slices of time.
+    """One run: new or from its state file, trained in slices of time.
 
     Raises:
-        MocapError, WeightsError: from the files that are read.
-        ValueError: settings that do not fit each other, the machine or the state file.
+        MocapError, WeightsError: a file cannot be read.
+        ValueError: the settings do not fit each other, the machine or the state file.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Trainer:
         if self.device.type == "cpu" and uses_bfloat16(config.precision):
             multiply_in_bfloat16(self.lifter.trunk.blocks)
             multiply_in_bfloat16(self.lifter.trunk.proxy_blocks)
-        # Its parameters are the lifter's own, so that state, average and optimiser need not know.
+        # It shares the lifter's parameters, so state, average and optimisers use the lifter.
         self._parallel: nn.Module = self.lifter
         if self.processes.count > 1:
             self._parallel = DistributedDataParallel(self.lifter)
@@ -101,7 +101,7 @@ class Trainer:
             if name in state and value.shape == state[name].shape
         )
         lifter.load_state_dict(state)
-        # The calibration of the weights that we come from says nothing of those to come.
+        # The calibration of the initial weights does not hold for the trained ones.
         lifter.scale_offset.zero_()
         if published_local_scales(lifter.trunk):
             freeze_local_scales(lifter.trunk)
@@ -119,7 +119,7 @@ class Trainer:
         return self.out / f"{self.config.preset}.safetensors"
 
     def summary(self) -> str:
-        """One line on what is trained on what."""
+        """One line: the network, the device and the data."""
         c, data = self.lifter.config, self.training
         left = f", {data.left_out} clips of one frame or none left out" if data.left_out else ""
         return (
@@ -131,10 +131,10 @@ class Trainer:
     # ---------------------------------------------------------------------- the state file
 
     def save_state(self) -> None:
-        """Write all that is needed to go on; every process has to call it.
+        """Write the state that a later run continues from. Each process has to call it.
 
         Raises:
-            OutputError: it cannot be written; the last state is still there.
+            OutputError: it cannot be written; the last saved state is kept.
         """
         generators = self.processes.gather(self.synthesizer.generator.get_state())
         dropout = self.processes.gather(_dropout_state(self.device))
@@ -155,12 +155,17 @@ class Trainer:
             torch.save(state, file)
 
     def load_state(self) -> None:
+        """Continue from the state file.
+
+        Raises:
+            ValueError: it is damaged, or was made with other settings.
+        """
         try:
             state = torch.load(self.state_path, map_location=self.device, weights_only=True)
             theirs = dict(state["config"])
         except Exception as error:  # torch.load raises whatever a broken file leads to
             raise ValueError(f"{self.state_path} is no state of a run: {error}") from None
-        # The budget may be raised, or lowered to cool a copy down.
+        # The budget may be raised, or lowered to cool down a copy.
         free = ("out", "mocap", "budget_minutes", "steps")
         ours = asdict(self.config)
         changed = sorted(
@@ -181,24 +186,26 @@ class Trainer:
             self.synthesizer.generator.set_state(state["generators"][rank].cpu())
             _set_dropout_state(self.device, state["dropout"][rank].cpu())
         else:
-            # Of another number of processes: new random numbers, which never came before.
+            # The number of processes differs: new random numbers that were not used before.
             self.synthesizer.generator.manual_seed(self.config.seed + 1000 * rank + self.step)
 
     # ---------------------------------------------------------------------- training
 
     def clock(self) -> float:
-        """Training time so far, s, from an arbitrary beginning: the processor time of all threads
-        on a CPU, where other programs take their share of the time that passes."""
+        """Training time, s, from an arbitrary beginning.
+
+        On a CPU it is the processor time of all threads, since other programs share the CPU.
+        """
         return time.process_time() if self.device.type == "cpu" else time.perf_counter()
 
     def progress(self) -> float:
-        """How much of the budget is spent, 0 to 1."""
+        """Share of the budget that is spent."""
         c = self.config
         done = self.step / c.steps if c.steps else self.trained_s / (60 * c.budget_minutes)
         return min(1.0, done)
 
     def learning_rate(self) -> float:
-        """Linear warm-up, the peak, and the cool-down, over the budget."""
+        """The current learning rate: linear warm-up, constant, cool-down."""
         c, done = self.config, self.progress()
         if done < c.warmup:
             return c.learning_rate * (0.02 + 0.98 * done / c.warmup)
@@ -208,7 +215,7 @@ class Trainer:
         return c.learning_rate * max(0.01, 1 - math.sqrt(cooled))
 
     def synthesize(self) -> tuple[Tensor, Tensor]:
-        """A fresh batch: keypoints (B, T, 17, 3), targets (B, T, 17, 3) m."""
+        """A new batch: keypoints (B, T, 17, 3), targets (B, T, 17, 3) m."""
         c = self.config
         frames, clips = self.lifter.config.frames, c.batch
         if self.progress() < c.short_share:
@@ -219,7 +226,7 @@ class Trainer:
         return batch.keypoints, batch.targets
 
     def train_step(self) -> dict[str, Tensor]:
-        """One optimiser step on a fresh batch; returns the loss terms, on the device."""
+        """One step on a new batch; returns the loss terms, on the device."""
         c = self.config
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -238,7 +245,7 @@ class Trainer:
             optimizer.step()
         self.step += 1
         self.clips += len(keypoints) * self.processes.count
-        # The average starts short, or it would remember the random beginning for ever.
+        # A short average at first, so that the random initial weights are forgotten.
         decay = min(c.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for mean, new in zip(self.averaged.parameters(), self.lifter.parameters(), strict=True):
@@ -246,6 +253,7 @@ class Trainer:
         return {k: v.detach() for k, v in terms.items()}
 
     def validate(self, windows: int | None = None) -> dict[str, Any]:
+        """The report of `evaluate` for the averaged weights on the validation subjects."""
         windows = windows or self.config.validate_windows
         return evaluate(self.averaged, self.validation, self.device, windows, ("exact", "noisy"))
 
@@ -255,7 +263,7 @@ class Trainer:
         return trunk_mean_pose(self.training)
 
     def save_weights(self) -> None:
-        """The averaged weights, with what an evaluation has to know of their training."""
+        """Write the averaged weights, with the subjects and the mean pose of their training."""
         notes = {
             "training": json.dumps(
                 {
@@ -268,19 +276,19 @@ class Trainer:
         save_weights(self.weights_path, self.averaged, notes)
 
     def train(self, minutes: float, stopping: Callable[[], bool] = lambda: False) -> bool:
-        """Go on for so many minutes of training time, or to the end of the budget.
+        """Train until a time or the budget is spent.
 
         Args:
-            minutes: of training time.
-            stopping: is asked after each step. When it is true, the state is saved and training
-                ends there; the first process's answer counts.
+            minutes: training time of this slice, minutes.
+            stopping: called after each step. Where the first process answers true, the state is
+                saved and training ends.
 
         Returns:
             whether the budget is spent.
 
         Raises:
-            TrainingError: the loss is no number any more, or the state cannot be saved at the end
-                of the slice; what was saved last is still there.
+            TrainingError: the loss is not finite, or the state cannot be saved at the end of the
+                slice. The last saved state is kept.
         """
         c, end_s = self.config, self.trained_s + 60 * minutes
         log = TrainingLog(self)
@@ -307,7 +315,7 @@ class Trainer:
         return self.progress() >= 1
 
     def _try_to_save(self, last: bool) -> None:
-        """A full disk may be emptied while a run of hours goes on."""
+        """Save. Before the end of a slice a failure is only reported: a disk may be emptied."""
         try:
             self.save_state()
             if self.processes.first:
@@ -322,15 +330,15 @@ def _mean_weights(paths: list[str]) -> Lifter:
     """The mean of weights files of one shape.
 
     Raises:
-        WeightsError: one does not load.
-        ValueError: they are of networks that differ.
+        WeightsError: a file cannot be loaded.
+        ValueError: the networks differ.
     """
     lifter, *others = [load_weights(path.strip()) for path in paths]
     for path, other in zip(paths[1:], others, strict=True):
         if other.config != lifter.config:
             raise ValueError(f"{paths[0]} and {path.strip()} are weights of different networks")
     states = [network.state_dict() for network in (lifter, *others)]
-    # What is no float, such as a count, is the same in all.
+    # Tensors of integers are equal in all files.
     mean = {
         name: torch.stack([state[name] for state in states]).mean(dim=0)
         for name, value in states[0].items()
@@ -341,7 +349,7 @@ def _mean_weights(paths: list[str]) -> Lifter:
 
 
 def _plain(value: Any) -> Any:
-    """As it comes back from a file, where tuples may have become lists."""
+    """The value as a file gives it back, with lists in place of tuples."""
     return json.loads(json.dumps(value))
 
 

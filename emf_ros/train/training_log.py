@@ -1,4 +1,4 @@
-"""What a training run says of itself: progress, validation curve, TensorBoard scalars."""
+"""The reports of a training run: progress, validation curve, TensorBoard scalars."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 
 class TrainingError(RuntimeError):
-    """A run cannot go on; the message says why and what is kept."""
+    """A run cannot continue; the message says why, and what is kept."""
 
 
 class TrainingLog:
-    """Progress and TensorBoard scalars, of the first process alone.
+    """Progress and scalars of the first process.
 
-    Loss terms are added up on the device and fetched now and then: each look at them would make the
-    host wait for the GPU.
+    Loss terms are added up on the device. They are read every `EVERY` steps, because each reading
+    makes the host wait for the GPU.
     """
 
+    #: Number of steps between two reports.
     EVERY = 20
 
     def __init__(self, trainer: Trainer) -> None:
@@ -110,7 +111,7 @@ class TrainingLog:
 
 
 def _tensorboard(folder: Path) -> Any:
-    """A writer of scalars, or None where TensorBoard is not installed."""
+    """A writer of scalars; None where TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
