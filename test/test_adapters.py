@@ -114,7 +114,7 @@ def test_the_report_says_what_was_not_run(not_run):
 # ------------------------------------------------------------------------------------- yolo_msgs
 
 
-def test_yolo_keypoints_go_by_their_numbers():
+def test_yolo_keypoints_are_read_by_their_ids():
     points = person()
     points[[3, 9], 2] = 0.2
     frame = yolo_frame(yolo(7 * 10**9 + 5, [yolo_detection(points, "12")]), SIZE)
@@ -127,7 +127,7 @@ def test_yolo_keypoints_go_by_their_numbers():
     assert np.isnan(found.keypoints[[3, 9], :2]).all() and not found.keypoints[[3, 9], 2].any()
 
 
-def test_scores_over_1_come_to_the_pipeline_which_counts_them():
+def test_scores_over_1_are_passed_on_and_counted_by_the_pipeline():
     points = person()
     points[:, 2] = 1.06
     detection = yolo_detection(points, "12")
@@ -137,7 +137,7 @@ def test_scores_over_1_come_to_the_pipeline_which_counts_them():
     assert +pipeline.counts == {"score_over_1": len(points)}
 
 
-def test_yolo_detections_that_are_no_people_or_have_no_keypoints():
+def test_yolo_detections_of_other_classes_or_without_keypoints_are_ignored():
     detections = [
         yolo_detection(person(), "1", class_name="dog"),
         yolo_detection(person(), "2", sure=2.0),
@@ -212,11 +212,11 @@ def test_non_finite_keypoints_are_refused_and_counted(bad, name):
     ("name", "number"),
     [("", UNTRACKED), ("0", 0), ("12", 12), ("999999999", 999999999), ("007", 7)],
 )
-def test_numeric_names_become_the_same_track_ids(name, number):
+def test_decimal_ids_are_kept(name, number):
     assert track_number(name) == number
 
 
-def test_names_become_stable_track_ids_of_32_bits():
+def test_text_ids_become_stable_32_bit_track_ids():
     names = ["rk3ft", "abcde", "99999999999999", "-4", "1.5", "é"]
     numbers = [track_number(name) for name in names]
     assert len(set(numbers)) == len(names)
@@ -227,7 +227,7 @@ def test_names_become_stable_track_ids_of_32_bits():
 # ----------------------------------------------------------------------------------- vision_msgs
 
 
-def test_vision_detections_are_a_joint_each():
+def test_vision_detections_are_one_keypoint_each():
     points = person()
     message = made(
         "vision_msgs/Detection2DArray",
@@ -256,7 +256,7 @@ def body(seed: int = 0) -> np.ndarray:
     return convert_keypoints(person(seed), COCO17, HRI18)
 
 
-def test_hri_points_are_shares_of_the_image():
+def test_hri_positions_are_shares_of_the_image():
     points = body()
     points[4] = (np.nan, np.nan, 0.0)
     found = hri_person(hri(0, points), "rk3ft", SIZE)
@@ -275,7 +275,7 @@ def add(bodies: BodyCollector, name: str, stamp_ns: int) -> list[tuple[int, int]
     return [(f.stamp_ns, len(f.people)) for f in bodies.add(hri(stamp_ns, body()), name, SIZE)]
 
 
-def test_bodies_of_one_image_come_together():
+def test_hri_bodies_are_collected_by_image():
     bodies = BodyCollector()
     bodies.track({"aa", "bb"})
     assert add(bodies, "aa", 100) == []
@@ -290,14 +290,14 @@ def test_bodies_of_one_image_come_together():
 
 
 @pytest.mark.parametrize("tracked", [set(), {"aa"}])
-def test_bodies_without_stamps_reach_the_pipeline_that_reports_them(tracked):
+def test_hri_bodies_without_stamps_reach_the_pipeline_and_are_reported(tracked):
     bodies = BodyCollector()
     bodies.track(tracked)
     frames = [frame for _ in range(20) for frame in add(bodies, "aa", 0)]
     assert frames == [(0, 1)] * (20 if tracked else 19)
 
 
-def test_bodies_before_anyone_is_tracked_and_after_time_starts_anew():
+def test_hri_bodies_before_the_first_id_list_and_after_a_clock_jump_back():
     bodies = BodyCollector()
     second = 10**9
     assert add(bodies, "aa", 5 * second) == []

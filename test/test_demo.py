@@ -46,7 +46,7 @@ def test_demo_plays_the_whole_video_and_accounts_for_each_image(tmp_path):
     assert (tmp_path / "overlay.mp4").stat().st_size > 100_000
 
 
-def test_images_are_counted_from_the_first_although_its_camera_info_is_not_heard(ros):
+def test_frames_are_numbered_from_the_first_image_without_its_camera_info(ros):
     """The source publishes to whoever it has found, which may be the detector alone."""
     from sensor_msgs.msg import CameraInfo
     from std_msgs.msg import Header
@@ -97,7 +97,7 @@ def test_demo_tracks_two_people_of_a_file_with_special_characters_in_its_name(
     assert (out / "overlay.mp4").stat().st_size > 10_000
 
 
-def test_demo_names_a_video_that_is_not_there(tmp_path):
+def test_missing_video_is_named(tmp_path):
     """A wrong path ends with one line and a code, before any node is started."""
     command = [sys.executable, "-m", "emf_ros.nodes.demo", "--out", str(tmp_path)]
     done = subprocess.run(

@@ -87,7 +87,7 @@ def description(path: Path) -> Any:
         (DEMO, NODES),
     ],
 )
-def test_arguments_are_the_declared_ones_and_not_given_by_default(
+def test_launch_arguments_are_the_declared_ones_and_empty_by_default(
     path: Path, nodes: tuple[type[NodeParams], ...]
 ) -> None:
     # Included files' arguments count as well.
@@ -169,7 +169,7 @@ def user_file(tmp_path: Path) -> Path:
 
 @with_launch
 @pytest.mark.parametrize("composed", ["false", "true"])
-def test_a_users_file_is_not_overridden_by_defaults(user_file: Path, composed: str) -> None:
+def test_params_file_is_not_overridden_by_defaults(user_file: Path, composed: str) -> None:
     found = commands(LIFT, params_file=str(user_file), composed=composed)
     names = ["composed"] if composed == "true" else ["keypoint_detector", "skeleton_lifter"]
     assert sorted(found) == names
@@ -181,7 +181,9 @@ def test_a_users_file_is_not_overridden_by_defaults(user_file: Path, composed: s
 
 @with_launch
 @pytest.mark.parametrize("composed", ["false", "true"])
-def test_a_given_argument_reaches_every_node_concerned(user_file: Path, composed: str) -> None:
+def test_given_argument_reaches_every_node_with_the_parameter(
+    user_file: Path, composed: str
+) -> None:
     found = commands(
         LIFT,
         params_file=str(user_file),
@@ -253,7 +255,7 @@ def test_bad_arguments_are_refused(arguments: dict[str, str], message: str) -> N
 
 
 @with_launch
-def test_the_demo_adds_a_video(user_file: Path) -> None:
+def test_demo_launch_adds_a_video_source(user_file: Path) -> None:
     found = commands(DEMO, video="my.mp4", fov_deg="70", rectified="true", max_people="2")
     assert sorted(found) == ["keypoint_detector", "skeleton_lifter", "video_source"]
     assert values(found["video_source"], "video_source") == {

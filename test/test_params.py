@@ -78,7 +78,7 @@ def test_names_of_older_versions_are_refused_with_the_remedy(node: type[NodePara
         (VideoSourceParams, "fov_deg", 78, 78.0),
     ],
 )
-def test_values_are_taken_in_the_types_of_the_dataclass(
+def test_values_are_converted_to_the_types_of_the_dataclass(
     node: type[NodeParams], name: str, value: Any, expected: Any
 ) -> None:
     taken = node.specs()[name].check(value)
@@ -102,7 +102,7 @@ def test_values_are_taken_in_the_types_of_the_dataclass(
         (KeypointDetectorParams, "roi", [0, -1, 5, 5], r"0\.\.32766"),
     ],
 )
-def test_other_values_are_refused_with_what_is_allowed(
+def test_refused_values_name_the_allowed_ones(
     node: type[NodeParams], name: str, value: Any, message: str
 ) -> None:
     with pytest.raises(ParamError, match=message):
@@ -112,7 +112,7 @@ def test_other_values_are_refused_with_what_is_allowed(
 # --- launch arguments ----------------------------------------------------------------------------
 
 
-def test_an_argument_goes_to_every_node_concerned() -> None:
+def test_launch_argument_goes_to_every_node_with_the_parameter() -> None:
     texts = {"max_people": "3", "device": "cpu", "lag": "auto", "min_score": "", "rate_hz": "30"}
     detector = given_parameters(KeypointDetectorParams, texts)
     lifter = given_parameters(SkeletonLifterParams, texts)
@@ -121,7 +121,7 @@ def test_an_argument_goes_to_every_node_concerned() -> None:
     assert given_parameters(VideoSourceParams, texts) == {"rate_hz": 30.0}
 
 
-def test_an_argument_is_described_with_range_choices_and_default() -> None:
+def test_launch_argument_is_described_with_range_choices_and_default() -> None:
     found = launch_arguments(NODES)
     # The narrowest range of the nodes concerned.
     assert "1 to 20" in found["max_people"] and "Default: 8" in found["max_people"]
@@ -140,7 +140,7 @@ def test_an_argument_is_described_with_range_choices_and_default() -> None:
         ("weights", "12", "12"),
     ],
 )
-def test_texts_of_arguments_are_read(name: str, text: str, expected: Any) -> None:
+def test_texts_of_launch_arguments_are_parsed(name: str, text: str, expected: Any) -> None:
     assert given_parameters(SkeletonLifterParams, {name: text}) == {name: expected}
 
 
@@ -154,12 +154,12 @@ def test_texts_of_arguments_are_read(name: str, text: str, expected: Any) -> Non
         ("rectified", "maybe", "true or false"),
     ],
 )
-def test_bad_texts_of_arguments_are_refused(name: str, text: str, message: str) -> None:
+def test_bad_texts_of_launch_arguments_are_refused(name: str, text: str, message: str) -> None:
     with pytest.raises(ParamError, match=message):
         given_parameters(SkeletonLifterParams, {name: text})
 
 
-def test_arguments_that_launch_would_ignore_are_told() -> None:
+def test_ignored_launch_arguments_are_reported_with_the_remedy() -> None:
     nodes = (KeypointDetectorParams, SkeletonLifterParams)
     names = ["max_people", "coast_s", "require_gpu", "steady_s", "image", "rviz"]
     told = ignored_arguments(nodes, names)

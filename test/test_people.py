@@ -55,20 +55,20 @@ class TestImages:
         assert [d.track_id for d in found[-1]] == [1, 2]
         assert [d.keypoints[5, 0] < 640 for d in found[-1]] == [True, False]
 
-    def test_what_the_detector_rejects_is_counted_once(self):
+    def test_detections_rejected_by_the_detector_are_counted_once(self):
         tracker = PeopleTracker(COCO17, Squares())
         for step in range(3):
             tracker.update(picture(), step * FRAME_NS)
         assert +tracker.counts == {"not_white": 3}
 
-    def test_no_image_is_detected_in_whose_stamp_is_refused(self):
+    def test_image_with_a_refused_stamp_reaches_no_detector(self):
         detector = Squares()
         tracker = PeopleTracker(COCO17, detector)
         for stamp_ns in (FRAME_NS, 2 * FRAME_NS, 2 * FRAME_NS - 1, 3 * FRAME_NS):
             tracker.update(picture(300), stamp_ns)
         assert detector.detected_ns == [FRAME_NS, 2 * FRAME_NS, 3 * FRAME_NS]
 
-    def test_a_stamp_that_the_caller_has_asked_about_is_not_judged_twice(self):
+    def test_stamp_that_the_caller_has_checked_is_accepted_again(self):
         tracker = PeopleTracker(COCO17, Squares())
         for step in range(3):
             assert tracker.stamps.take(step * FRAME_NS).accepted
@@ -84,11 +84,11 @@ class TestImages:
         with pytest.raises(ValueError, match="no detector"):
             PeopleTracker(COCO17).update(picture(), 0)
 
-    def test_a_detector_that_does_not_exist_is_an_error(self):
+    def test_unknown_detector_is_an_error(self):
         with pytest.raises(DetectorError, match="'eye'"):
             PeopleTracker.make("eye")
 
-    def test_the_shipped_detector_finds_and_tracks_the_two_of_the_demo(self, demo_frames):
+    def test_shipped_detector_and_tracker_keep_the_two_people_of_the_demo(self, demo_frames):
         tracker = PeopleTracker.make("blazepose", "full", 2, device="cpu")
         assert "CPU" in tracker.description
         for index, image in enumerate(demo_frames[30:42]):
@@ -110,7 +110,7 @@ class TestKeypoints:
         assert [d.track_id for d in found] == [1]
         assert +tracker.counts == {"duplicate": 5, "implausible_bones": 5}
 
-    def test_ids_begin_where_they_are_told(self):
+    def test_first_id_is_the_given_one(self):
         tracker = PeopleTracker(COCO17, first_id=41)
         for step in range(4):
             found = tracker.update_keypoints([walking(step)], SIZE, step * FRAME_NS)
@@ -134,7 +134,7 @@ class TestUntrackedPeopleInThePipeline:
             assert pipeline.observe(frame)
         return ids, pipeline
 
-    def test_they_are_tracked(self, engine):
+    def test_people_without_ids_are_tracked(self, engine):
         ids, pipeline = self.observed(
             engine,
             lambda step: [
@@ -144,14 +144,14 @@ class TestUntrackedPeopleInThePipeline:
         assert sorted(ids[-1]) == [1, 2] and set(pipeline.active) == {1, 2}
         assert +pipeline.counts == {}
 
-    def test_without_a_score_the_keypoints_scores_count(self, engine):
+    def test_people_without_a_score_get_the_mean_score_of_their_keypoints(self, engine):
         for score in (0.0, np.nan):
             ids, _ = self.observed(
                 engine, lambda step, s=score: [Pose2D(walking(step).keypoints, s, UNTRACKED)]
             )
             assert ids[-1] == [1]
 
-    def test_from_the_first_one_on_no_publishers_id_is_used(self, engine):
+    def test_publisher_ids_are_replaced_after_the_first_person_without_id(self, engine):
         """The publisher gives 7 and 9, then one person has no id, then it gives both again."""
 
         def people(step):
@@ -175,7 +175,7 @@ class TestUntrackedPeopleInThePipeline:
         ids, _ = self.observed(engine, people)
         assert ids[0] == [2**32 - 1] and ids[-1] == [1]
 
-    def test_keypoints_of_another_number_are_counted(self, engine):
+    def test_wrong_keypoint_count_is_counted(self, engine):
         ids, pipeline = self.observed(
             engine,
             lambda step: [
@@ -186,7 +186,7 @@ class TestUntrackedPeopleInThePipeline:
         assert pipeline.active == (1,)
         assert +pipeline.counts == {"wrong_keypoint_count": 6}
 
-    def test_numbers_that_are_none_or_far_away_do_not_throw_the_tracking(self, engine):
+    def test_non_finite_and_huge_coordinates_do_not_disturb_tracking(self, engine):
         def people(step):
             points = walking(step).keypoints
             points[step, :2] = (np.nan, np.inf, -np.inf, 1e300, -1e300, 1e5)[step]

@@ -144,7 +144,7 @@ def test_duplicate_with_left_and_right_swapped_is_rejected(gate):
     assert len(found) == 1 and rejected == {"duplicate": 1}
 
 
-def test_person_behind_another_is_no_duplicate(gate):
+def test_occluded_person_is_no_duplicate(gate):
     found, rejected = gate.select([standing(), standing(x=630, y=580, height=310)], SIZE)
     assert len(found) == 2 and not rejected
 
@@ -198,7 +198,7 @@ def test_a_gate_without_a_minimum_trunk_rejects_a_body_without_visible_joints():
     assert gate.reason(standing(score=0.2), SIZE) == "too_small"
 
 
-def test_of_duplicates_by_distance_the_best_is_kept():
+def test_duplicate_by_distance_with_the_best_score_is_kept():
     best, weaker, other = (
         standing(score=0.9),
         standing(x=605, score=0.7),
