@@ -31,7 +31,7 @@ from .people import MIN_SCORE, PeopleTracker
 from .reasons import Reason
 from .skeletons import H36M17, get_layout
 from .stamps import NANOSECONDS, StampVerdict
-from .types import UNTRACKED, Frame2D, Frame3D, Pose2D, TrackState
+from .types import UNTRACKED, Frame2D, Frame3D, Pose2D, Pose3D, TrackState
 
 #: Largest stamp, s: as nanoseconds a larger one has no 64-bit number.
 MAX_STAMP_S = 9.2e9
@@ -40,39 +40,26 @@ MAX_STAMP_S = 9.2e9
 COLORS = ("bgr", "rgb")
 
 
-@dataclass(frozen=True)
-class Person:
-    """One person in one image. Unknown is NaN.
+@dataclass
+class Person(Pose3D):
+    """One person in one image: the pose, with the image that it describes. Unknown is NaN.
+
+    The joints are in the order of `emf_ros.skeletons.H36M17.joints`.
 
     Attributes:
-        id: the same from image to image, and never that of another person.
-        state: see `TrackState`.
         stamp: of the described image, s, as it was given. With a lag this image is older than the
             newest one.
-        score: of the whole skeleton, 0..1.
-        joints: (17, 3) m, in the order of `emf_ros.skeletons.H36M17.joints`, in the camera's
-            optical frame (x right, y down, z forward). They are relative to the pelvis where the
-            root is unknown.
-        confidence: (17,) 0..1; 0 for unknown.
-        stddev: (17,) m, standard deviation of each joint along each axis.
-        root: (3,) m, the pelvis; NaN without intrinsics, or when too few joints are seen.
-        root_covariance: (3, 3) m^2.
-        velocity: (3,) m/s of the root.
         keypoints: (K, 3) px, px, score: the 2D keypoints in the described image, in the layout of
             the detector or of `from_keypoints`; None where the image does not show the person.
     """
 
-    id: int
-    state: TrackState
     stamp: float
-    score: float
-    joints: np.ndarray
-    confidence: np.ndarray
-    stddev: np.ndarray
-    root: np.ndarray
-    root_covariance: np.ndarray
-    velocity: np.ndarray
     keypoints: np.ndarray | None
+
+    @property
+    def id(self) -> int:
+        """The track id: the same from image to image, and never that of another person."""
+        return self.track_id
 
     def joint(self, name: str) -> np.ndarray:
         """(3,) m, one of `joints` by its name, such as "left_wrist".
@@ -85,7 +72,7 @@ class Person:
         return np.asarray(self.joints[H36M17.index(name)])
 
 
-class _Feed:
+class _CameraState:
     """One camera: intrinsics, pipeline, and the detector once it is needed."""
 
     def __init__(self, camera: Camera | None, pipeline: LiftPipeline) -> None:
@@ -112,19 +99,11 @@ class _Feed:
         self._seen.forget_before(result.stamp_ns)
         return [
             Person(
-                person.track_id,
-                person.state,
-                stamp,
-                person.score,
-                person.joints,
-                person.confidence,
-                person.stddev,
-                person.root,
-                person.root_covariance,
-                person.velocity,
-                None if person.state == TrackState.ENDED else keypoints.get(person.track_id),
+                **vars(pose),
+                stamp=stamp,
+                keypoints=None if pose.state == TrackState.ENDED else keypoints.get(pose.track_id),
             )
-            for person in result.people
+            for pose in result.people
         ]
 
 
@@ -199,8 +178,8 @@ class SkeletonTracker:
         self._device, self._closed = device, False
         engine = make_engine(preset, weights, device, counts=self.counts)
         settings = replace(config or PipelineConfig(), lag=lag, max_people=max_people)
-        self._feeds = {
-            name: _Feed(one, LiftPipeline(engine, settings, self.counts))
+        self._cameras = {
+            name: _CameraState(one, LiftPipeline(engine, settings, self.counts))
             for name, one in cameras.items()
         }
 
@@ -235,14 +214,14 @@ class SkeletonTracker:
             as `__call__`; no image has been used then.
         """
         checked = [
-            (self._feed(name), self._image(name, image), stamp, _nanoseconds(stamp))
+            (self._state(name), self._image(name, image), stamp, _nanoseconds(stamp))
             for name, (image, stamp) in images.items()
         ]
-        for feed, *_ in checked:
-            self._make_people(feed)
+        for state, *_ in checked:
+            self._make_people(state)
         observed = [
-            self._observe_image(feed, image, stamp, stamp_ns)
-            for feed, image, stamp, stamp_ns in checked
+            self._observe_image(state, image, stamp, stamp_ns)
+            for state, image, stamp, stamp_ns in checked
         ]
         return self._lift(dict(zip(images, observed, strict=True)))
 
@@ -276,7 +255,7 @@ class SkeletonTracker:
             ValueError: an argument is wrong.
         """
         name = self._name(camera)
-        feed, kind = self._feed(name), get_layout(layout)
+        state, kind = self._state(name), get_layout(layout)
         people = [np.asarray(points, dtype=np.float64) for points in keypoints]
         for points in people:
             if points.shape != (len(kind), 3):
@@ -297,15 +276,15 @@ class SkeletonTracker:
             for number, points, score in zip(numbers, people, sure, strict=True)
         ]
         frame = Frame2D(_nanoseconds(stamp), "", layout, size, found)
-        return self._lift({name: feed.observe(stamp, frame)})[name]
+        return self._lift({name: state.observe(stamp, frame)})[name]
 
     def close(self) -> None:
         """Release the detectors. The tracker takes no more images."""
         self._closed = True
-        for feed in self._feeds.values():
-            if feed.people is not None:
-                feed.people.close()
-                feed.people = None
+        for state in self._cameras.values():
+            if state.people is not None:
+                state.people.close()
+                state.people = None
 
     def __enter__(self) -> SkeletonTracker:
         return self
@@ -316,23 +295,23 @@ class SkeletonTracker:
     def _name(self, camera: str | None) -> str:
         if camera is not None:
             return camera
-        if len(self._feeds) > 1:
-            raise ValueError(f"there are several cameras; name one of {', '.join(self._feeds)}")
-        return next(iter(self._feeds))
+        if len(self._cameras) > 1:
+            raise ValueError(f"there are several cameras; name one of {', '.join(self._cameras)}")
+        return next(iter(self._cameras))
 
-    def _feed(self, name: str) -> _Feed:
+    def _state(self, name: str) -> _CameraState:
         if self._closed:
             raise ValueError("this SkeletonTracker is closed; make a new one")
-        if name not in self._feeds:
-            raise ValueError(f"there is no camera {name!r}; there are: {', '.join(self._feeds)}")
-        return self._feeds[name]
+        if name not in self._cameras:
+            raise ValueError(f"there is no camera {name!r}; there are: {', '.join(self._cameras)}")
+        return self._cameras[name]
 
     def _size(self, name: str, size: tuple[int, int]) -> tuple[int, int]:
         """The checked size of a camera's image, (width, height) px."""
         width, height = (int(side) for side in size)
         if width < 1 or height < 1:
             raise ValueError(f"an image size of {width}x{height} px is not positive")
-        camera = self._feed(name).camera
+        camera = self._state(name).camera
         if camera is not None:
             camera.scaled_to(width, height)
         return width, height
@@ -354,10 +333,10 @@ class SkeletonTracker:
             return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
         return np.ascontiguousarray(image)
 
-    def _make_people(self, feed: _Feed) -> None:
+    def _make_people(self, state: _CameraState) -> None:
         """Make the detector and tracker of a camera where there are none yet."""
-        if feed.people is None and isinstance(self._detector, str):
-            feed.people = PeopleTracker.make(
+        if state.people is None and isinstance(self._detector, str):
+            state.people = PeopleTracker.make(
                 self._detector,
                 self._variant,
                 self._max_people,
@@ -366,15 +345,17 @@ class SkeletonTracker:
                 model=self._model,
                 device=self._device,
             )
-        elif feed.people is None:
+        elif state.people is None:
             assert not isinstance(self._detector, str)
             detector = self._detector()
-            feed.people = PeopleTracker(
+            state.people = PeopleTracker(
                 detector.layout, detector, self._min_score, counts=self.counts
             )
 
-    def _observe_image(self, feed: _Feed, image: np.ndarray, stamp: float, stamp_ns: int) -> bool:
-        people = feed.people
+    def _observe_image(
+        self, state: _CameraState, image: np.ndarray, stamp: float, stamp_ns: int
+    ) -> bool:
+        people = state.people
         assert people is not None
         verdict: StampVerdict = people.stamps.take(stamp_ns)
         if verdict.reason is not None:
@@ -383,15 +364,15 @@ class SkeletonTracker:
         found = people.update(image, stamp_ns)
         size = (image.shape[1], image.shape[0])
         frame = Frame2D(stamp_ns, "", people.layout.name, size, found, stamp_verdict=verdict)
-        return feed.observe(stamp, frame)
+        return state.observe(stamp, frame)
 
     def _lift(self, observed: Mapping[str, bool]) -> dict[str, list[Person]]:
         """Lift, in one forward pass, the cameras whose images were used."""
         out: dict[str, list[Person]] = {name: [] for name in observed}
         due = [name for name, of_use in observed.items() if of_use]
-        results = lift_together([self._feeds[name].pipeline for name in due])
+        results = lift_together([self._cameras[name].pipeline for name in due])
         for name, result in zip(due, results, strict=True):
-            out[name] = self._feeds[name].persons(result)
+            out[name] = self._cameras[name].persons(result)
         return out
 
 

@@ -111,6 +111,30 @@ _LIMB_BONES = tuple(
     )
 )
 _GIRDLE_BONES = (("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"))
+# The bones of the limbs without those from the shoulders to the hips.
+_TRUNKLESS = tuple(bone for bone in _LIMB_BONES if bone[1].split("_")[1] != "hip")
+_FACE_BONES = (
+    ("nose", "left_eye"),
+    ("nose", "right_eye"),
+    ("left_eye", "left_ear"),
+    ("right_eye", "right_ear"),
+)
+# The bones from the neck and from the middle of the hips.
+_MIDDLE_BONES = tuple(
+    (middle, f"{side}_{joint}")
+    for middle, joint in (("neck", "shoulder"), ("hip", "hip"))
+    for side in ("left", "right")
+)
+# The arms of OpenPose, from the neck, the right one first.
+_NECK_AND_ARMS = (
+    "neck",
+    "right_shoulder",
+    "right_elbow",
+    "right_wrist",
+    "left_shoulder",
+    "left_elbow",
+    "left_wrist",
+)
 
 COCO17 = Layout(
     "coco17",
@@ -133,14 +157,7 @@ COCO17 = Layout(
         "left_ankle",
         "right_ankle",
     ),
-    _LIMB_BONES
-    + _GIRDLE_BONES
-    + (
-        ("nose", "left_eye"),
-        ("nose", "right_eye"),
-        ("left_eye", "left_ear"),
-        ("right_eye", "right_ear"),
-    ),
+    _LIMB_BONES + _GIRDLE_BONES + _FACE_BONES,
     {},
 )
 
@@ -215,53 +232,30 @@ HALPE26 = Layout(
         "left_heel",
         "right_heel",
     ),
-    tuple(bone for bone in _LIMB_BONES if bone[1].split("_")[1] != "hip")
+    _TRUNKLESS
     + tuple(
         (f"{side}_{a}", f"{side}_{b}")
         for side in ("left", "right")
         for a, b in (("ankle", "heel"), ("ankle", "big_toe"), ("ankle", "small_toe"))
     )
-    + (
-        ("head", "neck"),
-        ("neck", "hip"),
-        *(
-            (middle, f"{s}_{j}")
-            for middle, j in (("neck", "shoulder"), ("hip", "hip"))
-            for s in ("left", "right")
-        ),
-        ("nose", "left_eye"),
-        ("nose", "right_eye"),
-        ("left_eye", "left_ear"),
-        ("right_eye", "right_ear"),
-    ),
+    + (("head", "neck"), ("neck", "hip"))
+    + _MIDDLE_BONES
+    + _FACE_BONES,
     {},
 )
 
-_FACE_BONES = (
-    ("nose", "left_eye"),
-    ("nose", "right_eye"),
-    ("left_eye", "left_ear"),
-    ("right_eye", "right_ear"),
-)
 _FOOT_BONES = tuple(
     (f"{side}_{a}", f"{side}_{b}")
     for side in ("left", "right")
     for a, b in (("ankle", "heel"), ("ankle", "big_toe"), ("big_toe", "small_toe"))
 )
-_TRUNKLESS = tuple(bone for bone in _LIMB_BONES if bone[1].split("_")[1] != "hip")
 
 # BODY_25 of OpenPose; its "MidHip" is "hip" here.
 BODY25 = Layout(
     "body25",
     (
         "nose",
-        "neck",
-        "right_shoulder",
-        "right_elbow",
-        "right_wrist",
-        "left_shoulder",
-        "left_elbow",
-        "left_wrist",
+        *_NECK_AND_ARMS,
         "hip",
         "right_hip",
         "right_knee",
@@ -280,15 +274,7 @@ BODY25 = Layout(
         "right_small_toe",
         "right_heel",
     ),
-    _TRUNKLESS
-    + _FOOT_BONES
-    + (("neck", "nose"), ("neck", "hip"))
-    + tuple(
-        (middle, f"{side}_{joint}")
-        for middle, joint in (("neck", "shoulder"), ("hip", "hip"))
-        for side in ("left", "right")
-    )
-    + _FACE_BONES,
+    _TRUNKLESS + _FOOT_BONES + (("neck", "nose"), ("neck", "hip")) + _MIDDLE_BONES + _FACE_BONES,
     {},
 )
 
@@ -297,13 +283,7 @@ HRI18 = Layout(
     "hri18",
     (
         "nose",
-        "neck",
-        "right_shoulder",
-        "right_elbow",
-        "right_wrist",
-        "left_shoulder",
-        "left_elbow",
-        "left_wrist",
+        *_NECK_AND_ARMS,
         "right_hip",
         "right_knee",
         "right_ankle",

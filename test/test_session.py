@@ -99,7 +99,7 @@ def test_the_two_people_of_the_demo_are_tracked(demo_frames):
 def test_a_person_is_what_the_pipeline_says():
     """Nothing is changed on the way, and keypoints with ids take no tracker."""
     tracker = of_keypoints()
-    pipeline = LiftPipeline(tracker._feeds[""].pipeline.engine, PipelineConfig())
+    pipeline = LiftPipeline(tracker._cameras[""].pipeline.engine, PipelineConfig())
     pipeline.set_camera(CAMERA)
     for step in range(8):
         points = walking(step)
@@ -150,7 +150,7 @@ def test_a_person_who_leaves_coasts_and_is_ended_once():
 
 def test_several_cameras_go_through_the_model_in_one_pass():
     tracker = SkeletonTracker({"left": CAMERA, "right": None}, detector=Canned, device="cpu")
-    feeds = tracker._feeds.values()
+    feeds = tracker._cameras.values()
     passes = []
     engine = next(iter(feeds)).pipeline.engine
     lift = engine.lift
