@@ -123,3 +123,11 @@ def test_detection_and_tracking_know_no_lifting() -> None:
         for name in importers("emf_ros.lift", "emf_ros.model", "emf_ros.session")
         if name.startswith(("detect/", "track/", "people.py"))
     } == set()
+
+
+def test_no_file_is_over_450_lines() -> None:
+    """But for tables: the joint layouts, and the texts of the reasons."""
+    tables = {"skeletons.py", "reasons.py"}
+    lines = {name: len((PACKAGE / name).read_text("utf-8").splitlines()) for name in IMPORTS}
+    assert {name for name, count in lines.items() if count > 450} <= tables
+    assert len(lines) > 100

@@ -103,7 +103,7 @@ def test_errors_against_a_truth_are_those_of_its_person(pictures, camera):
     with pytest.raises(EvaluationError, match="the truth covers no track"):
         dict(video_errors(tracks, late, 0))
     other = Truth(truth.stamp, np.random.default_rng(0).normal(0, 0.5, truth.joints.shape), True)
-    with pytest.raises(EvaluationError, match="nobody in the video moves as the truth does"):
+    with pytest.raises(EvaluationError, match="no person in the video moves as the truth does"):
         dict(video_errors(tracks, other, 0))
 
 

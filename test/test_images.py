@@ -254,7 +254,7 @@ def test_keypoints_of_a_crop_are_in_pixels_of_the_full_image(kind, size, max_sid
 
 
 def test_a_region_of_interest_outside_is_refused():
-    with pytest.raises(ImageError, match="region of interest lies outside of 640x480"):
+    with pytest.raises(ImageError, match="region of interest is outside of 640x480"):
         RoiCropper((640, 0, 0, 0)).crop(np.zeros((480, 640, 3), np.uint8))
     data = cv2.imencode(".jpg", np.zeros((480, 640, 3), np.uint8))[1].reshape(-1)
     with pytest.raises(ImageError, match="outside"):

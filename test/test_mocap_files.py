@@ -367,7 +367,7 @@ def test_a_bone_that_all_frames_lack_is_named(amc, tmp_path):
     change, _ = amc
     without = change(edit=lambda text: text.replace("\nupperneck", "\n#"))
     reason = refusal(without, tmp_path)
-    assert "no frame in which head" in reason
+    assert "no frame that shows head" in reason
     assert f"{AMC_FRAMES} of {AMC_FRAMES} frames lack upperneck" in reason
 
 

@@ -270,7 +270,7 @@ def test_unknown_intrinsics_are_all_zero(play, clip, tmp_path, why: str) -> None
     assert list(info.k) == [0.0] * 9
     assert (info.width, info.height) == SIZE
     if why == "fov 0":
-        assert source.process.log.count("nobody has a root; give one") == 1
+        assert source.process.log.count("people have no root; give one") == 1
     else:
         wait_for(lambda: source.diagnostics.count("camera_info_size_mismatch"), "the count")
 

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
         CommandError: an input cannot be used.
     """
     if args.truth and not args.video:
-        raise CommandError("--truth is of a video: give it with --video")
+        raise CommandError("--truth belongs to a video: add --video")
     if args.mocap:
         _evaluate_mocap(args)
     elif args.video:

@@ -92,7 +92,7 @@ def read_distortion_model(model: str, distortion: np.ndarray) -> tuple[str, np.n
         )
     if name in _PINHOLE_NAMES and count == 4 and is_distorted:
         raise CameraError(
-            "D has 4 values and no distortion_model says whose: plumb_bob (k1, k2, p1, p2) or "
+            "D has 4 values and no distortion_model; write one: plumb_bob (k1, k2, p1, p2) or "
             "equidistant (k1, k2, k3, k4)"
         )
     if name in _RADIAL_MODELS:

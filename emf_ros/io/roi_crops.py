@@ -89,7 +89,7 @@ class RoiCropper:
         right = min(x + across, width) if across else width
         bottom = min(y + down, height) if down else height
         if x >= right or y >= bottom:
-            raise ImageError(f"the region of interest lies outside of {width}x{height} pixels")
+            raise ImageError(f"the region of interest is outside of {width}x{height} pixels")
         return x, y, right, bottom
 
     def _factor(self, width: int, height: int) -> int:

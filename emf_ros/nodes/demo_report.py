@@ -130,8 +130,8 @@ def report(
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     dropped = summary["dropped"]
     print(
-        f"dropped: {dropped['source']} of {count or listener.images} frames by the source, which "
-        f"was late; {dropped['detector']} by the detector, which takes the newest; "
+        f"dropped: {dropped['source']} of {count or listener.images} frames by the source, to keep "
+        f"the time; {dropped['detector']} by the detector, which takes the newest; "
         f"{dropped['lifter']} by the lifter, merged into the next or still to come"
     )
     for track_id, entry in summary["people"].items():

@@ -46,7 +46,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
             else:
                 self.get_logger().warning(
                     "fov_deg is 0 and there is no camera_info_file: camera_info has no intrinsics, "
-                    "and so nobody has a root; give one of the two"
+                    "and people have no root; give one of the two"
                 )
         except CameraError as error:
             raise NodeError(str(error)) from None

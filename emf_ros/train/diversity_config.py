@@ -61,7 +61,7 @@ class DiversityConfig:
         shares = ("limbs", "limb_share", "halves", "keys", "rotations", "lengths", "tilt")
         for name in (*shares, "tilt_constant"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be in 0..1, not {getattr(self, name)!r}")
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, tuple) and not 0 < value[0] <= value[1]:

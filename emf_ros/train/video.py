@@ -176,8 +176,8 @@ def poses_of_truth(tracks: list[Track], truth: Truth) -> dict[str, Poses]:
         raise EvaluationError(
             "the truth covers no track of the video: is its clock that of the video, in seconds?"
             if np.isinf(nearest)
-            else f"nobody in the video moves as the truth does: the nearest track is {nearest:.0f} "
-            "mm away; are the truth's stamps, unit and joint names right?"
+            else "no person in the video moves as the truth does: the nearest track is "
+            f"{nearest:.0f} mm away; are the truth's stamps, unit and joint names right?"
         )
     order = np.argsort(np.concatenate([track.stamps for track in taken]), kind="stable")
 

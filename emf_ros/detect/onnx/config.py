@@ -283,7 +283,7 @@ def load_config(path: Path) -> NetworkConfig:
         if values is None:
             raise DetectorError(
                 f"there is no {path.with_suffix('.yaml')} and no preset for a file of this name; "
-                "docs/reference/onnx.md says what to write"
+                "docs/reference/onnx.md lists the settings"
             )
     config = _read(values, where, POSE_DECODES)
     boxes: Any = config.boxes

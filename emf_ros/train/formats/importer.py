@@ -104,7 +104,7 @@ class _Context:
         except re.error as error:
             raise FormatError(f"--subject-pattern is no regular expression: {error}") from None
         if options.joint_regressor and not options.body_model:
-            raise FormatError("a joint regressor needs the body model whose vertices it weights")
+            raise FormatError("a joint regressor needs its body model")
         if options.rate_hz is not None:
             if not options.rate_hz > 0:
                 raise FormatError(f"{options.rate_hz:g} is no frame rate")

@@ -304,7 +304,7 @@ def to_h36m17(motion: Motion, found: JointMap) -> np.ndarray:
     joints = _points(motion.positions, found)
     unknown = [joint for joint, points in joints.items() if not np.isfinite(points).any()]
     if unknown:
-        raise FormatError(f"has no frame in which {', '.join(unknown)} can be told")
+        raise FormatError(f"has no frame that shows {', '.join(unknown)}")
     joints.setdefault("pelvis", 0.5 * (joints["left_hip"] + joints["right_hip"]))
     if "spine" not in joints:
         middle = _middle_of_trunk(motion, found)
