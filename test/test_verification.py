@@ -87,7 +87,7 @@ def test_nan_ratio_leads_to_rejection():
 
 
 def fix_ratio(detector, monkeypatch, ratio):
-    """Give every verification this ratio; the list of how many poses each frame verifies."""
+    """Give every verification this ratio. Returns the number of verifications of each frame."""
     verified = []
 
     def ratios(pyramid, poses):
@@ -117,7 +117,7 @@ def test_real_people_are_confirmed_at_once(picture, detector):
 
 
 def shapes(seed):
-    """A picture of ellipses and bars."""
+    """An image of ellipses and bars."""
     generator = np.random.default_rng(seed)
     out = np.full((360, 480, 3), generator.integers(60, 200, 3), np.uint8)
     for _ in range(14):
@@ -184,7 +184,7 @@ def test_verifications_per_frame_are_limited(picture, detector, monkeypatch):
 
 
 def test_confirmed_track_that_drifts_onto_an_object_is_rejected(picture, detector, monkeypatch):
-    """Such as a coat on a chair, which the ROI has moved onto."""
+    """The ROI has moved onto an object, such as a coat on a chair."""
     assert len(detector.detect(picture, 0)) == 2
     fix_ratio(detector, monkeypatch, -2.5)
     detector._tiles._sequence = iter(())

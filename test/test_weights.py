@@ -1,7 +1,7 @@
-"""BlazePose's weights: the cache, its checks, and what is said when they cannot be had.
+"""BlazePose's weights: the cache, its checks, and the errors when a file is not available.
 
-No network is used: the packages' files come from the user's cache, which the set-up has filled, and
-pip and npm are pointed at an index that does not exist.
+No network is used. The files come from the user's cache, which the set-up has filled, and the index
+of pip and npm does not exist.
 """
 
 import json
@@ -25,7 +25,7 @@ NOWHERE = "http://127.0.0.1:9/"
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """A copy of the user's cache for one test, with no package index within reach."""
+    """A copy of the user's cache for one test, without a package index."""
     if not (FILLED / "blazepose" / "pose_landmarker_full.task").exists():
         pytest.skip(f"{FILLED} holds no weights: run make env first")
     folder = tmp_path / "cache"
@@ -72,7 +72,7 @@ def test_a_damaged_network_is_fetched_again(cache):
     text = str(raised.value)
     assert "Could not download mediapipe==0.10.21" in text
     assert "proxy or mirror" in text and str(cache.parent) in text and "pip said:" in text
-    # What is sound stays, and nothing half done lies about.
+    # The undamaged network stays, and there are no temporary files.
     assert (cache / "pose_detection.tflite").read_bytes() == sound
     assert not list(cache.glob(".*"))
 
@@ -85,7 +85,7 @@ def test_a_damaged_bundle_is_rebuilt_from_the_networks(cache):
 
 
 @pytest.mark.parametrize("text", ['{"recipe": 0}', "no json", ""])
-def test_a_bundle_whose_note_is_wrong_is_rebuilt(cache, text):
+def test_a_bundle_with_a_wrong_build_record_is_rebuilt(cache, text):
     task, note = cache / "pose_landmarker_full.task", cache / "pose_landmarker_full.json"
     note.write_text(text)
     before = task.stat().st_ino
@@ -109,7 +109,7 @@ def test_a_bundle_is_a_stored_zip_of_aligned_networks(cache):
             assert bundle.read(member)[4:8] == b"TFL3"
 
 
-def test_a_bundle_says_how_its_images_are_normalised(cache):
+def test_bundle_metadata_has_the_normalisation_of_the_input(cache):
     schema = pytest.importorskip("mediapipe.tasks.metadata.schema_py_generated")
     meta = pytest.importorskip("mediapipe.tasks.metadata.metadata_schema_py_generated")
     found = []
@@ -126,18 +126,18 @@ def test_a_bundle_says_how_its_images_are_normalised(cache):
     assert found == [(127.5, 127.5), (0.0, 255.0)]
 
 
-def test_an_unknown_variant_names_those_that_exist(cache):
+def test_error_of_an_unknown_variant_lists_the_variants(cache):
     with pytest.raises(DownloadError, match="no variant 'huge'.*full"):
         ensure_pose_task("huge")
 
 
-def test_an_unknown_network_names_those_that_exist(cache):
+def test_error_of_an_unknown_network_lists_the_networks(cache):
     with pytest.raises(DownloadError, match="pose_detection.tflite.*pose_landmark_heavy.tflite"):
         ensure_tflite("../../etc/passwd")
 
 
 @pytest.mark.parametrize("variant", ["lite", "heavy"])
-def test_without_npm_the_other_variants_say_what_to_install(cache, monkeypatch, variant):
+def test_error_without_npm_says_what_to_install(cache, monkeypatch, variant):
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(DownloadError) as raised:
         ensure_pose_task(variant)
@@ -147,7 +147,7 @@ def test_without_npm_the_other_variants_say_what_to_install(cache, monkeypatch, 
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
-def test_an_index_that_npm_cannot_reach_is_told_from_a_missing_npm(cache, tmp_path, monkeypatch):
+def test_unreachable_npm_index_has_another_error_than_a_missing_npm(cache, tmp_path, monkeypatch):
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
     with pytest.raises(DownloadError) as raised:
         ensure_pose_task("lite")
@@ -179,7 +179,7 @@ def test_a_users_own_bundle_that_is_damaged_is_not_used(cache, monkeypatch):
         ensure_pose_task("lite")
 
 
-def test_a_cache_that_cannot_be_written_says_so(tmp_path, monkeypatch, cache):
+def test_error_of_a_read_only_cache_names_the_variable_to_set(tmp_path, monkeypatch, cache):
     (cache / "pose_landmarker_full.task").unlink()
     (cache / "pose_landmarker_full.json").unlink()
     cache.chmod(0o500)
@@ -209,11 +209,11 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, variables, folder
     assert cache_folder() == Path(folder)
 
 
-def test_a_missing_demo_video_says_which_package_has_it(cache):
+def test_error_of_a_missing_demo_video_names_the_package(cache):
     with pytest.raises(DownloadError, match="sports2d==0.8.34"):
         ensure_demo_video()
 
 
-def test_missing_four_cameras_say_which_package_has_them(cache):
+def test_error_of_missing_camera_videos_names_the_package(cache):
     with pytest.raises(DownloadError, match="pose2sim==0.10.49"):
         ensure_four_cameras()

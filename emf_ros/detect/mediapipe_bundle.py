@@ -1,6 +1,6 @@
 """Builds the bundle (.task) of BlazePose that MediaPipe's Tasks API loads.
 
-A bundle is a zip of two networks, each with metadata that says how its input image is normalised.
+A bundle is a zip of two networks, each with metadata on the normalisation of its input image.
 The published networks have no such metadata; it is added here, with mediapipe's own schema. A
 bundle that is built here has a record (.json) beside it. One without a record is the user's own,
 and is used as it is.
@@ -111,7 +111,7 @@ def _text(value: bytes | str | None) -> str:
 
 
 def _with_normalisation(network: bytes, mean: float, std: float) -> bytes:
-    """The network with metadata that says: the input is an RGB image, (value - mean) / std."""
+    """The network with metadata of its input: an RGB image, (value - mean) / std."""
     try:
         import flatbuffers
         from mediapipe.tasks.metadata import metadata_schema_py_generated as meta

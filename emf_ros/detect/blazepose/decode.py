@@ -68,12 +68,12 @@ def decode_candidates(
     """
     # The threshold is a logit, which saves the logistic function of all anchors. NaN fails it.
     kept = np.flatnonzero(scores >= -math.log(1 / MIN_DETECTION_SCORE - 1))
-    found = boxes[kept].astype(np.float64).reshape(-1, 6, 2) / DETECTION_INPUT_PX
-    half = found[:, 1] / 2
-    found += centres[kept][:, None]
-    middle = found[:, 0].copy()
-    found[:, 0], found[:, 1] = middle - half, middle + half
-    return found.reshape(-1, 12), logistic(scores[kept].astype(np.float64))
+    points = boxes[kept].astype(np.float64).reshape(-1, 6, 2) / DETECTION_INPUT_PX
+    half = points[:, 1] / 2
+    points += centres[kept][:, None]
+    centre = points[:, 0].copy()
+    points[:, 0], points[:, 1] = centre - half, centre + half
+    return points.reshape(-1, 12), logistic(scores[kept].astype(np.float64))
 
 
 def refine_landmarks(points: np.ndarray, heatmap: np.ndarray) -> np.ndarray:

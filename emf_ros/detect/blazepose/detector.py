@@ -1,6 +1,6 @@
 """The BlazePose detector: person detection, landmarks, ROI tracking and verification.
 
-The person detection network finds people in tiles of the image. The landmark network finds the
+The person detection network detects people in tiles of the image. The landmark network gives the
 keypoints in a person's ROI. Two of its landmarks predict the ROI of the next frame, so that the
 person detection is only needed for new people.
 """
