@@ -186,7 +186,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         (DETECTOR, LIFTER),
         "An image was dropped because its stamp is far from the last one.",
         "The clock jumped, the stream paused, or one stamp is wrong.",
-        "None is needed for single ones; otherwise check the clock of the camera's driver.",
+        "None is needed for single images; otherwise check the clock of the camera's driver.",
     ),
     Reason.STAMPS_ALL_EQUAL: Explanation(
         (DETECTOR, LIFTER),
@@ -372,7 +372,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         (LIFTER,),
         "The window of a track was restarted because its keypoints jumped.",
         "The tracker gave the id to another person.",
-        "None is needed for single ones.",
+        "None is needed for single cases.",
     ),
     Reason.SWAP_CORRECTED: Explanation(
         (LIFTER,),
@@ -426,7 +426,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         (LIFTER,),
         "The depth of a person was not used because most of its pixels at the trunk are invalid.",
         "The surface reflects badly, or is out of the sensor's range.",
-        "None is needed for single ones.",
+        "None is needed for single cases.",
     ),
     Reason.DEPTH_SEVERAL_SURFACES: Explanation(
         (LIFTER,),

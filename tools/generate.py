@@ -118,9 +118,10 @@ def counters_page() -> str:
     """The text of docs/reference/counters.md."""
     rows = []
     for reason in sorted(Reason):
-        told = reason.explanation
-        nodes = ", ".join(f"`{node}`" for node in told.nodes)
-        rows.append(f"| `{reason}` | {nodes} | {told.meaning} | {told.cause} | {told.remedy} |\n")
+        explanation = reason.explanation
+        nodes = ", ".join(f"`{node}`" for node in explanation.nodes)
+        cells = [f"`{reason}`", nodes, explanation.meaning, explanation.cause, explanation.remedy]
+        rows.append("| " + " | ".join(cells) + " |\n")
     return _COUNTERS_HEAD + "".join(rows)
 
 

@@ -1,4 +1,4 @@
-"""Ids of people over time, and which detections are people at all."""
+"""Plausibility of detections, and ids of people over time."""
 
 from .association import WEAK
 from .plausibility import QualityGate

@@ -1,7 +1,7 @@
-"""Re-identification: is the person of a new track one whose track has no detection any more?
+"""Re-identification: decides whether a new track is the person of a coasting or lost track.
 
-The answer is a log-likelihood ratio (LLR): of "the same person" to "a newcomer", from position,
-velocity, size and appearance. Lengths are in body sizes, see `state`.
+It uses the log-likelihood ratio (LLR) of "the same person" to "a newcomer". The ratio comes from
+position, velocity, size and appearance. Lengths are in body sizes, see `state`.
 """
 
 from __future__ import annotations

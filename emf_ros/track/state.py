@@ -46,10 +46,7 @@ MIN_APPEARANCE_SUM_S = 1e-9
 
 
 class TrackPhase(enum.Enum):
-    """What a track is when a new image comes.
-
-    A track that is deleted has no state: the tracker has forgotten it.
-    """
+    """The phase of a track when a new image arrives. A deleted track has none."""
 
     #: Not reported yet.
     TENTATIVE = "tentative"
@@ -63,7 +60,7 @@ class TrackPhase(enum.Enum):
 
 @dataclass
 class Track:
-    """What the tracker knows about one person.
+    """One person over time.
 
     Attributes:
         keypoints: (K, 3) px, px, score, of the last detection. A keypoint that was missing in it
