@@ -1,13 +1,14 @@
-"""Where BlazePose marks hips, knees, ankles, shoulders, elbows and wrists, against anatomy.
+"""Offsets of the joints that BlazePose marks from anatomical joint centres.
 
 python benchmarks/detector_offsets.py --footage DIR [--detectors full heavy]
 
-DIR holds recordings of keypoints with marker motion capture of the same moments (see
-`emf_ros.train.footage.read_footage`). For each recording a camera (its place, its focal length, the
-difference of the two clocks) is fitted to the keypoints together with one constant offset per kind
-of joint in the body's frame: outwards, up along the trunk, and forward, in shares of the trunk's
-length. An offset that all joints share is the camera's place; a prior keeps offsets near zero.
-Each recording alone, and all together: what differs between the rows is not known.
+DIR holds recordings of keypoints with marker motion capture (see
+`emf_ros.train.footage.read_footage`). For each recording a camera is fitted to the keypoints: its
+position, its focal length and the difference of the two clocks. Together with it one constant
+offset per kind of joint is fitted in the body's frame: outwards, up along the trunk, and forward,
+in shares of the trunk's length. A prior keeps offsets near zero, since an offset of all joints
+equals a move of the camera. Rows show each recording alone and all together; their differences
+show the uncertainty.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class _Amc:
         numbers: (N,) the frames' numbers as in the file, rising.
         values: (N, channels) per bone, angles in radians, NaN where a frame lacks the bone.
         rate_hz: frames a second, where the file says it.
-        notes: what had to be assumed or left out.
+        notes: assumptions, and parts that were left out.
     """
 
     numbers: list[int]

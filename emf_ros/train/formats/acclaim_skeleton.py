@@ -35,7 +35,7 @@ class Figure:
     """An ASF file: the bones by name, parents first, and the root.
 
     Attributes:
-        length: what lengths in the file are to be divided by.
+        length: divisor of the lengths in the file.
         degrees: whether angles are in degrees.
         says_angle: whether the file says the unit of angles.
         root_order: the root's channels, such as 'tx' and 'rz'.
@@ -58,7 +58,7 @@ def fixed_axes(axes: Sequence[int], angles: np.ndarray) -> np.ndarray:
 #: A line of a file: its number, from 1, and its words.
 _Line = tuple[int, list[str]]
 
-#: What a line gives: the words after the keyword, and the number of the line, from 1.
+#: The words of a line after its keyword, and the number of the line, from 1.
 _Entry = tuple[list[str], int]
 
 

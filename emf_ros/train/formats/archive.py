@@ -1,4 +1,4 @@
-"""The npz that training reads: clips of h36m17, one after another in one array."""
+"""The npz file that training reads: clips of h36m17 in one array."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def read_arrays(path: str | Path) -> RawArchive:
     """
     path = Path(path)
     names_there = array_names(path)
-    # What decides which joint is where is never left out.
+    # Arrays that decide the order of the joints are never left out.
     needed = [*_REQUIRED, *(name for name in ("joints", "up") if name in names_there)]
     arrays = load_arrays(path, needed, _OPTIONAL)
     positions = arrays["pos_mm"]

@@ -1,4 +1,4 @@
-"""Units, axes and proportions: whether what a file shows is a person, and how large."""
+"""Units, axes and proportions of a file: whether it shows a person, and the person's size."""
 
 from __future__ import annotations
 

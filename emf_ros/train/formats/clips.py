@@ -1,4 +1,4 @@
-"""Motion cut where it is broken, and brought to one rate."""
+"""Clips without gaps and jumps, at one rate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RANGE_M = 32.0
 
 
 def check_rate(rate_hz: float, says: str, remedy: str = "") -> None:
-    """Refuse a rate that motion capture does not have.
+    """Refuse a rate outside the range of motion capture.
 
     Args:
         rate_hz: frames a second.
@@ -78,7 +78,7 @@ def fill_gaps(positions: np.ndarray, rate_hz: float) -> np.ndarray:
 
 
 def cut(positions: np.ndarray, rate_hz: float) -> list[tuple[int, int]]:
-    """Where motion is whole: pieces in which nothing is NaN and the person does not jump.
+    """Find the pieces of a motion without NaN and without jumps of the person.
 
     Args:
         positions: (N, 17, 3) m.

@@ -38,7 +38,7 @@ _PLACEMENT = (
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """How files are read.
+    """Options of reading files.
 
     Attributes:
         source: name of the collection; the output's by default.
@@ -66,7 +66,7 @@ class ImportOptions:
 
 @dataclass
 class ImportReport:
-    """What became of the files.
+    """Result of an import.
 
     Attributes:
         out: the file written.
@@ -89,7 +89,7 @@ class ImportReport:
 
 @dataclass
 class _Context:
-    """What the options stand for, read once for all files."""
+    """The files that the options name, read once for all motions."""
 
     options: ImportOptions
     joints: Mapping[str, Sequence[str]] | None
@@ -184,7 +184,7 @@ def import_mocap(
 
 
 def _files(paths: Sequence[Path], out: Path, report: ImportReport) -> Iterator[tuple[Path, str]]:
-    """Files, and the names that their clips get. What is no such file is refused."""
+    """Files and the names of their clips. Other files are refused."""
     for path in paths:
         if path.is_dir():
             found = [
@@ -247,7 +247,7 @@ def _read(path: Path, name: str, context: _Context, report: ImportReport) -> Arc
 
 
 def _with_notes(error: FormatError, notes: Sequence[str]) -> FormatError:
-    """The error with what the reader left out, which may be its cause."""
+    """The error with the reader's notes, which may say its cause."""
     return FormatError("; ".join([str(error), *notes]))
 
 

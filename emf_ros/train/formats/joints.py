@@ -1,4 +1,4 @@
-"""From a file's own joints to h36m17, by their names."""
+"""Conversion of a file's joints to h36m17 by their names."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _MIDDLE: dict[Naming, dict[str, tuple[str, ...]]] = {
     "bone ends": {"thorax": ("thorax",), "head": ("upperneck",), "head_top": ("head",)},
 }
 
-#: What programs put in front of every name.
+#: Prefixes that programs add to each name.
 _PREFIX = re.compile(
     r"^(mixamorig\d*[ _.-]*|"
     r"(bip\d+|cc_base|valvebiped|def|org|jnt|j_bip|j_adj|j_sec|normalized)[ _.-]+)",
@@ -75,7 +75,7 @@ _PREFIX = re.compile(
 #: Second Life puts an m in front of every name, as in mHipLeft.
 _SECOND_LIFE = re.compile(r"^m(?=[A-Z][a-z])")
 
-#: What programs put behind every name.
+#: Suffixes that programs add to each name.
 _SUFFIX = re.compile(r"[ _.-]+(jnt|joint|bone|bind)$", re.I)
 
 #: Parts of a name that say its side.
@@ -114,7 +114,7 @@ JointMap = dict[str, tuple[int, ...]]
 
 
 def _plain(names: Sequence[str]) -> list[str]:
-    """Names in small letters and digits only, without what most of them have in front."""
+    """Names in small letters and digits only, without common prefixes."""
     names = [re.split(r"[:|]", name)[-1].strip() for name in names]
     names = [_SUFFIX.sub("", name) or name for name in _without_shared_start(names)]
     if 2 * sum(bool(_SECOND_LIFE.match(name)) for name in names) > len(names):
@@ -343,7 +343,7 @@ def _add_face(motion: Motion, found: JointMap, joints: dict[str, np.ndarray]) ->
 
 
 def _head_axes(motion: Motion, found: JointMap) -> tuple[np.ndarray, np.ndarray]:
-    """Where the face looks and where the crown is, unit vectors (N, 3) each.
+    """Directions of the face and of the crown, unit vectors (N, 3) each.
 
     They turn with the head. In the head's frame they are the trunk's in the rest pose. Where no
     person stands in the rest pose, they are the trunk's on average over the file.

@@ -1,4 +1,4 @@
-"""Arrays of .npz files, of which only those asked for are opened."""
+"""Reading of .npz files: only the requested arrays are opened."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from . import FormatError
 from .text import MAX_NUMBER, describe_content
 
-#: What numpy raises for an .npz that is cut short, is no archive, or holds pickles. It parses the
-#: header of an array as Python text, so that damage there raises nearly anything.
+#: Errors that numpy raises for a truncated .npz, another file, or pickles. It parses the header of
+#: an array as Python text, so that damage there raises nearly any error.
 UNREADABLE = (Exception,)
 
 
@@ -66,7 +66,7 @@ def load_arrays(
     with np.load(path, allow_pickle=False) as data:
         for name in (*required, *(name for name in optional if name in names)):
             try:
-                # numpy returns the bytes of what is no array.
+                # numpy returns bytes where the member is no array.
                 if not isinstance(array := data[name], np.ndarray):
                     raise ValueError("it is no array")
                 arrays[name] = array

@@ -1,4 +1,4 @@
-"""Clips as pictures, to see whether an import went well."""
+"""Plots of clips, for checking an import."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def plot_clip(clip: Clip, rate_hz: float, path: str | Path) -> None:
 
     frames = np.unique(np.linspace(0, len(clip.positions) - 1, _SKELETONS).round().astype(int))
     poses = clip.positions[frames]
-    # Where the person is does not matter, and would leave the picture.
+    # The position of the person is removed: it would leave the plot.
     poses = poses - poses[:, :1] * (1, 1, 0)
     around = facing(clip.positions)
     views = [side_on(poses, around + np.deg2rad(degrees)) for _, degrees in _VIEWS]

@@ -1,4 +1,4 @@
-"""Trees of named joints, and where the joints are once the tree is posed."""
+"""Trees of named joints, and the positions of their joints in a pose."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from . import FormatError
 
-#: What a point's name stands for: the joint where the bone of that name begins (BVH, SMPL), the
+#: Meaning of a point's name: the joint where the bone of that name begins (BVH, SMPL), the
 #: point where it ends (Acclaim), or a joint of h36m17 itself.
 Naming = Literal["joints", "bone ends", "h36m17"]
 
@@ -89,7 +89,7 @@ class Skeleton:
             raise FormatError(f"the offset of joint {self.names[joint]} is not finite")
 
     def rest(self) -> np.ndarray:
-        """(J, 3): where the joints are while nothing is rotated, the root at its offset."""
+        """(J, 3), positions of the joints without rotations, the root at its offset."""
         still = np.broadcast_to(np.eye(3), (1, len(self.names), 3, 3))
         return self.pose(still)[0][0]
 
@@ -124,20 +124,20 @@ class Skeleton:
 
 @dataclass
 class Motion:
-    """What a file holds: named points over time, in the file's own unit and axes.
+    """Named points over time, in the file's own unit and axes.
 
     Attributes:
         names: (P,) the points, parents before their children.
         parents: (P,) the parent's index, -1 for a root.
         positions: (N, P, 3); NaN where a point was not captured.
         orientations: (N, P, 3, 3), of the body part at each point, relative to the rest pose.
-        rest: (P, 3) the pose in which nothing is rotated.
-        rate_hz: frames a second.
-        naming: what the names stand for.
+        rest: (P, 3) the pose without rotations.
+        rate_hz: frames per second.
+        naming: meaning of the names.
         unit_m: metres for one unit, where the format prescribes it.
         up: the axis that points up, 'y' or 'z', where the format prescribes it. The rest pose may
             have another, as SMPL's has.
-        notes: what the reader had to assume, for the user.
+        notes: assumptions of the reader, for the user.
     """
 
     names: tuple[str, ...]

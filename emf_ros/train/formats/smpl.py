@@ -13,7 +13,7 @@ from .clips import check_rate
 from .npz import UNREADABLE, array_names, checked_numbers, load_arrays
 from .skeleton import Motion, Skeleton, rotation_vectors
 
-#: The joints that the three models share, in their order; hands and face follow.
+#: Joints that the three models share, in their order. Hands and face follow.
 BODY_JOINTS = (
     *("pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2"),
     *("left_ankle", "right_ankle", "spine3", "left_foot", "right_foot", "neck", "left_collar"),
@@ -30,7 +30,7 @@ _WHERE = (
 
 @dataclass(frozen=True)
 class BodyModel:
-    """What of a body model decides where the joints are.
+    """The part of a body model that decides the positions of the joints.
 
     Attributes:
         template: (V, 3) m, the mean body in its rest pose, y up, looking along z.
@@ -109,7 +109,7 @@ def load_body_model(path: str | Path, h36m17_regressor: str | Path | None = None
 
 
 def read_smpl(path: str | Path, model: BodyModel | None) -> Motion:
-    """Read a motion as AMASS has it.
+    """Read a motion file of AMASS.
 
     Args:
         path: .npz with poses (N, 3 K) rad, trans (N, 3) m, betas and mocap_framerate or
