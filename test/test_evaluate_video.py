@@ -283,7 +283,7 @@ def test_the_command_compares_real_people_with_their_truth(tmp_path, pictures, c
     assert (tmp_path / "footage.md").read_text() in capsys.readouterr().out
     assert main(["eval", "--footage", str(tmp_path / "none")]) == 1
     assert main(["eval", "--footage", str(footage), "--truth", "truth.npz"]) == 1
-    assert "--truth is of a video" in capsys.readouterr().err
+    assert "--truth belongs to a video" in capsys.readouterr().err
     short = {**truth, "stamp": truth["stamp"][:-1]}
     np.savez(footage / "jump.npz", **short, **keypoints)
     assert main(["eval", "--footage", str(footage)]) == 1
