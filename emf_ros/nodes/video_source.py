@@ -1,4 +1,4 @@
-"""A video file, a webcam or a folder of images as a camera driver would publish it."""
+"""The node video_source: publishes a video file, a webcam or a folder as a camera driver does."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .qos import RELIABLE_QOS
 from .rate import RateMeter
 from .running import run
 
-#: Between attempts to open a source that is not there.
+#: Time between two attempts to open a missing source, s.
 RETRY_S = 2.0
 
 
 class VideoSource(BaseNode[VideoSourceParams]):
-    """Publishes `image` and `camera_info` at the pictures' own times; what is late is skipped."""
+    """Publishes `image` and `camera_info` at the times of the frames; late frames are skipped."""
 
-    #: None until the node is built: one that could not be is destroyed all the same.
+    #: The playing thread; None until the node is built, since a failed start destroys it, too.
     _worker: threading.Thread | None = None
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
         fov = self.params.fov_deg
         self._fov_deg = None if isinstance(fov, str) else fov
         try:
-            # The size is not known yet; what is wrong whatever the size is said at once.
+            # The image size is unknown yet; errors that do not depend on it are reported at once.
             if self._file:
                 read_camera(self._file, self.params.rectified)
             elif self._fov_deg != 0:
@@ -76,7 +76,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
                 if self.params.exit_at_end:
                     self._finished = True
                     return
-                # A webcam may be plugged in later; a file may still be on its way.
+                # A webcam may be plugged in later; a file may appear later.
                 self._stopping.wait(RETRY_S)
                 continue
             try:
@@ -118,7 +118,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
         return camera
 
     def _play(self, source: FrameSource) -> bool:
-        """Publish to the end; True at the end, False when told to stop."""
+        """Publish all frames; True at the end, False when stopped or when the camera failed."""
         camera = self._camera(source)
         self.get_logger().info(
             f"{self.params.source}: {source.size[0]}x{source.size[1]} at {source.rate_hz:g} Hz"
@@ -136,20 +136,20 @@ class VideoSource(BaseNode[VideoSourceParams]):
         counted = (0, 0)
         while not self._stopping.is_set():
             grabbed = source.grab()
-            # The last picture stays for a period before the video has ended.
+            # The last frame lasts for one period.
             due = grabbed[1] if grabbed is not None else due + period_s
             late = time.monotonic() - (begin + due)
             if not source.live and late < 0 and self._stopping.wait(-late):
                 return False
             if grabbed is not None and self._wanted():
-                # A reader that cannot keep up with a file would play it in slow motion.
+                # Without skipping, a slow machine would play the file in slow motion.
                 if not source.live and late > period_s:
                     self.counts[Reason.LATE_FRAME_SKIPPED] += 1
-                elif (picture := source.retrieve()) is not None:
-                    # A file's images are as far apart as they were taken, whenever they get read.
+                elif (frame := source.retrieve()) is not None:
+                    # Stamps of a file have its own time steps, whenever the frames are read.
                     taken_ns = first_ns + round(due * 1e9)
                     now_ns = self.get_clock().now().nanoseconds
-                    self._publish(picture, camera, now_ns if source.live else taken_ns)
+                    self._publish(frame, camera, now_ns if source.live else taken_ns)
             counted = self._count_losses(source, counted)
             if grabbed is None:
                 if source.live:
@@ -162,28 +162,28 @@ class VideoSource(BaseNode[VideoSourceParams]):
         return False
 
     def _count_losses(self, source: FrameSource, before: tuple[int, int]) -> tuple[int, int]:
-        """Count and tell of the pictures that were left out since (unreadable, other sizes)."""
+        """Count and log the frames that were left out since `before` (unreadable, other sizes)."""
         after = (source.unreadable, sum(source.other_sizes.values()))
         reasons = (Reason.FRAME_UNREADABLE, Reason.FRAME_SIZE_CHANGED)
         for reason, old, new in zip(reasons, before, after, strict=True):
             if new > old:
                 self.counts[reason] += new - old
-                told = "; ".join(losses(source))
-                self.warn_throttled(reason, f"{self.params.source}: so far {told}")
+                summary = "; ".join(losses(source))
+                self.warn_throttled(reason, f"{self.params.source}: so far {summary}")
         return after
 
     def _wanted(self) -> bool:
         return self._image.get_subscription_count() > 0 or self._info.get_subscription_count() > 0
 
-    def _publish(self, picture: np.ndarray, camera: Camera | None, stamp_ns: int) -> None:
+    def _publish(self, frame: np.ndarray, camera: Camera | None, stamp_ns: int) -> None:
         header = Header(stamp=conversions.time_msg(stamp_ns), frame_id=self.params.frame_id)
-        height, width = picture.shape[:2]
+        height, width = frame.shape[:2]
         if camera is not None and camera.size == (width, height):
             self._info.publish(conversions.camera_info_msg(camera, header))
         else:
             self._info.publish(CameraInfo(header=header, width=width, height=height))
         if self._image.get_subscription_count() > 0:
-            self._image.publish(conversions.image_msg(picture, "bgr8", header))
+            self._image.publish(conversions.image_msg(frame, "bgr8", header))
         self._rate.tick()
 
     def diagnose(self) -> tuple[bool, str, dict[str, str]]:
