@@ -138,7 +138,7 @@ class TestTogether:
             assert np.allclose(mine.root, person.root, atol=1e-5)
         assert len({round(r.people[0].joints[3, 0], 3) for r in results}) == 3
 
-    def test_who_is_alone_and_who_is_among_31_others(self, engine):
+    def test_a_single_person_and_one_among_32_have_the_same_pose(self, engine):
         rays = walker(30)
         others = [walker(30, turned=0.1 * k) for k in range(31)]
         alone, crowd = pipeline_of(engine), pipeline_of(engine, max_people=32)
@@ -277,7 +277,7 @@ class TestWhoIsWho:
         states = sorted(person.state for person in result.people)
         assert states == [0, 3]
 
-    def test_an_id_that_goes_to_somebody_else_starts_anew(self, engine):
+    def test_an_id_that_jumps_to_another_person_starts_anew(self, engine):
         pipeline, rays = pipeline_of(engine), walker(60)
         beside = rays + (0.6, 0.0)
         for t in range(30):
@@ -289,7 +289,7 @@ class TestWhoIsWho:
         alone = pipeline_of(engine).update(frame_of([rays[30]], STEP * 60, (2,)))
         assert np.allclose(by_id(swapped)[2].joints, alone.people[0].joints, atol=1e-4)
 
-    def test_nobody_is_taken_for_another_who_only_moves_fast(self, engine):
+    def test_fast_motion_is_no_jump(self, engine):
         """A sprint across the picture, at 5 images a second."""
         pipeline, rays = pipeline_of(engine), walker(60)
         extent = np.ptp(rays[0, :, 1])

@@ -223,7 +223,7 @@ class TestTracker:
                 seen |= set(ids(tracker.update([person(300)], stamp)))
         assert seen == {1}
 
-    def test_the_callers_jump_back_forgets_everyone_even_if_its_image_was_lost(self):
+    def test_a_jump_back_deletes_all_tracks_even_if_its_image_was_lost(self):
         tracker, seen = Tracker(), []
         for index, stamp in enumerate([*regular(20), *regular(20, first_ns=0)]):
             # The image that confirms the jump is a damaged one.

@@ -67,7 +67,7 @@ def test_stddev_grows_with_the_number_of_missing_joints():
     assert (np.diff(stated, axis=0) > 0).all()
 
 
-def test_a_pelvis_that_is_not_seen_is_as_unsure_as_what_is_seen():
+def test_an_unseen_pelvis_has_the_stddev_of_a_seen_joint():
     stddev = np.full((1, 17), 0.08)
     stddev[0, 0] = 0.0
     stated = with_unseen(stddev, BUST[None])
