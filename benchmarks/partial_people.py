@@ -94,7 +94,7 @@ def partly(
 def lifted(engine: Engine, rays: np.ndarray, scores: np.ndarray) -> list:
     """The person of each row in the last image; None without a pose."""
     camera = Camera(np.array([[1000.0, 0, 0], [0, 1000.0, 0], [0, 0, 1]]), (100_000, 100_000))
-    config = PipelineConfig(max_people=len(rays), keep_sides=False)
+    config = PipelineConfig(max_people=len(rays), swap_correction=False)
     pipeline = LiftPipeline(engine, config)
     pipeline.set_camera(camera)
     for t in range(rays.shape[1]):

@@ -181,9 +181,10 @@ def test_a_stopped_listener_gets_every_answer_of_a_replay(start_lifter, tmp_path
 
         wait_for(listener_hears_the_last, "the listener hears the lifter")
         listener.send_signal(signal.SIGSTOP)
-        messages = [lifter.make(ids) for _ in range(60)]
+        # More than a default reader's ten, and few: DDS gives up a process that is silent for 20 s.
+        messages = [lifter.make(ids) for _ in range(25)]
         publish_all(lifter, messages)
-        wait_for(lambda: len(lifter.skeletons) == len(probes) + 60, "an answer to each")
+        wait_for(lambda: len(lifter.skeletons) == len(probes) + 25, "an answer to each")
         listener.send_signal(signal.SIGCONT)
         sent = {stamp_ns(m) for m in messages}
         wait_for(lambda: sent <= heard(), "the answers that were sent meanwhile")
@@ -198,7 +199,7 @@ def test_keypoints_wait_ten_seconds_of_stamps_for_announced_intrinsics(start_lif
     publish_all(lifter, [lifter.make(ids) for _ in range(5)])
     wait_until_waiting(lifter, 5)
     assert len(lifter.skeletons) == 0
-    publish_all(lifter, [lifter.make(ids, SECOND // 5) for _ in range(60)])
+    publish_all(lifter, [lifter.make(ids, SECOND // 5) for _ in range(MESSAGES)])
     wait_for(lambda: len(lifter.skeletons) == 65, "an answer to each")
     assert not any(s.root_valid for m in lifter.skeletons.messages for s in m.skeletons)
     assert "without a position" in lifter.process.log
