@@ -111,11 +111,11 @@ def on_the_demo(recording: Recording, pictures: int) -> Iterator[tuple[Range, fl
     for track_id in ids:
         rows = recording.track_id == track_id
         stamps, joints = recording.stamp[rows], recording.joints_3d[rows]
-        steady = np.isclose(np.diff(stamps), 1 / RATE_HZ, atol=2e-3)
-        steady = steady[1:] & steady[:-1]
+        even = np.isclose(np.diff(stamps), 1 / RATE_HZ, atol=2e-3)
+        even = even[1:] & even[:-1]
         relative = joints - joints[:, :1]
         sizes = np.linalg.norm(np.diff(relative, n=2, axis=0), axis=-1).mean(axis=-1)
-        jumps.append(sizes[steady] * RATE_HZ**2)
+        jumps.append(sizes[even] * RATE_HZ**2)
     yield (
         Range("demo: acceleration of the joints, m/s2", 2.0, 22.0),
         float(np.nanmean(np.concatenate(jumps))),

@@ -94,7 +94,7 @@ class Lifter:
         self._info.publish(message)
 
     def make(self, ids: tuple[int, ...], step_ns: int = FRAME_NS) -> Any:
-        """The next frame's message; back and forth through the recorded ones, so nobody jumps."""
+        """The next frame's message. The recording is played back and forth, so no person jumps."""
         from emf_ros_msgs.msg import Keypoint2D, Skeleton2D, Skeleton2DArray
 
         count = len(self._recorded)

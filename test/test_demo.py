@@ -36,7 +36,7 @@ def test_demo_plays_the_whole_video_and_accounts_for_each_image(tmp_path):
 
 
 def test_frames_are_numbered_from_the_first_image_without_its_camera_info(ros):
-    """The source publishes to whoever it has found, which may be the detector alone."""
+    """The source publishes to all that it has discovered, which may be the detector alone."""
     from sensor_msgs.msg import CameraInfo
     from std_msgs.msg import Header
 

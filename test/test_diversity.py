@@ -202,7 +202,7 @@ def test_motion_stays_smooth(name):
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_bodies_stand_where_they_stood(name):
-    """Nobody sinks into the floor, and each touches it at some time."""
+    """No person sinks into the floor, and each touches it at some time."""
     motion = windows()
     low = lowest(changed_by(name, motion))
     assert low.min() > -1e-4

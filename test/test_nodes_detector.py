@@ -32,7 +32,7 @@ def test_two_people_keep_their_ids(detector: Detector) -> None:
         assert len(answer.skeletons) == 2
     ids = {tuple(sorted(s.track_id for s in a.skeletons)) for a in answers}
     assert len(ids) == 1 and len(set(*ids)) == 2
-    # The ids stay on the same people: nobody crosses the picture from one frame to the next.
+    # The ids stay on the same people: no person crosses the image from one frame to the next.
     for track_id in next(iter(ids)):
         at = [s.bbox[0] for a in answers for s in a.skeletons if s.track_id == track_id]
         assert np.abs(np.diff(at)).max() < FRAME_SIZE[0] / 5

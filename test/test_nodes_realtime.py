@@ -199,7 +199,7 @@ def test_keypoints_wait_ten_seconds_of_stamps_for_announced_intrinsics(start_lif
     publish_all(lifter, [lifter.make(ids) for _ in range(5)])
     wait_until_waiting(lifter, 5)
     assert len(lifter.skeletons) == 0
-    publish_all(lifter, [lifter.make(ids, SECOND // 5) for _ in range(MESSAGES)])
+    publish_all(lifter, [lifter.make(ids, SECOND // 5) for _ in range(60)])
     wait_for(lambda: len(lifter.skeletons) == 65, "an answer to each")
     assert not any(s.root_valid for m in lifter.skeletons.messages for s in m.skeletons)
     assert "without a position" in lifter.process.log
@@ -345,12 +345,12 @@ def test_two_publishers_of_keypoints_get_a_warning_and_are_not_mixed(ros, start_
     # The other one's images are those of another camera: one window would hold both.
     ids = lifter.new_ids()
     lifter.feed(ids, 6)
-    foreign = lifter.make(ids)
-    foreign.header.frame_id = "another_camera"
-    for skeleton in foreign.skeletons:
+    other = lifter.make(ids)
+    other.header.frame_id = "another_camera"
+    for skeleton in other.skeletons:
         for keypoint in skeleton.keypoints:
             keypoint.x += 300.0
-    second.publish(foreign)
+    second.publish(other)
     wait_for(lambda: lifter.diagnostics.count("frame_id_mismatch") == 1, "the count")
     answer = lifter.feed(ids)
     assert_plausible(by_id(answer)[ids[0]])

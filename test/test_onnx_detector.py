@@ -126,10 +126,10 @@ def test_people_are_followed_between_detections(tmp_path):
         looked_for, (found,) = looked(image, number * 33_000_000)
         assert looked_for == (number % 4 == 0) and error(found, person) < 2.0
     # Without people in the last image the model for boxes runs in every image.
-    nobody = np.zeros((480, 640, 3), np.uint8)
+    empty_image = np.zeros((480, 640, 3), np.uint8)
     for number in range(9, 13):
-        assert looked(nobody, number * 33_000_000) == (number > 9, [])
-    # After a gap, or when time starts anew, nobody is where they were.
+        assert looked(empty_image, number * 33_000_000) == (number > 9, [])
+    # After a gap, or when time starts anew, empty_image is where they were.
     for stamp_ns in (10**9, 5 * 10**9, 0):
         looked_for, found = looked(image, stamp_ns)
         assert looked_for and len(found) == 1
@@ -158,12 +158,12 @@ def test_without_boxes_one_person_is_followed(models):
         assert whole == (number == 0)
         # A pixel of the input is seven of the picture's, and then two.
         assert error(found, person) < (4.0 if whole else 1.0)
-    nobody = np.zeros((720, 1280, 3), np.uint8)
-    assert looked(nobody, 5 * 33_000_000) == (False, [])
+    empty_image = np.zeros((720, 1280, 3), np.uint8)
+    assert looked(empty_image, 5 * 33_000_000) == (False, [])
     assert looked(image, 6 * 33_000_000)[0] and not looked(image, 7 * 33_000_000)[0]
     # After a gap, and when time starts anew.
     assert looked(image, 10**9)[0] and looked(image, 0)[0]
-    # Whoever is hardly there, a few sure joints and nothing else, is not held on to.
+    # A person with a few confident joints and no more is dropped.
     run, few = made._pose._run_once, (np.arange(17) < 4)[:, None]
     made._pose._run_once = lambda session, batch: {
         n: few * v for n, v in run(session, batch).items()

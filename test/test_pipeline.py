@@ -179,11 +179,11 @@ class TestRates:
             return person.joints - person.root
 
         end = 1.9
-        steady = np.arange(end, 0, -1 / rate_hz)[::-1]
-        waver = np.random.default_rng(1).uniform(-0.25, 0.25, len(steady)) / rate_hz
+        even = np.arange(end, 0, -1 / rate_hz)[::-1]
+        waver = np.random.default_rng(1).uniform(-0.25, 0.25, len(even)) / rate_hz
         waver[[0, -1]] = 0.0
         reference = pose(np.arange(end, 0, -1 / 30)[::-1])
-        apart = np.linalg.norm(pose(steady + waver) - reference, axis=-1).mean()
+        apart = np.linalg.norm(pose(even + waver) - reference, axis=-1).mean()
         # A walker takes a step in half a second: five images a second miss some of it.
         assert apart < (0.03 if rate_hz >= 10 else 0.1)
 

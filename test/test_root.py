@@ -391,7 +391,7 @@ def test_a_measured_distance_overrides_the_size():
     # Along their rays: the distance alone was wrong.
     side = np.linalg.norm(np.cross(moved, truth), axis=-1) / np.linalg.norm(truth, axis=-1)
     assert np.median(side[taken]) < 0.01
-    # As much further is nobody.
+    # A distance that contradicts the root is not taken.
     assert not update_along(truth, covariance, forward, root[:, 2], stddev**2)[2].any()
 
 
@@ -408,5 +408,5 @@ def test_an_outlier_or_unknown_distance_changes_nothing():
     assert moved[0, 2] == pytest.approx(4.89) and narrowed[0, 2, 2] == pytest.approx(0.0, abs=1e-12)
     np.testing.assert_array_equal(moved[1:], root[1:])
     np.testing.assert_array_equal(narrowed[1:], covariance[1:])
-    nobody = update_along(np.zeros((0, 3)), np.zeros((0, 3, 3)), forward, np.zeros(0), 0.0)
-    assert [len(a) for a in nobody] == [0, 0, 0]
+    empty = update_along(np.zeros((0, 3)), np.zeros((0, 3, 3)), forward, np.zeros(0), 0.0)
+    assert [len(a) for a in empty] == [0, 0, 0]

@@ -151,9 +151,9 @@ class TestWindowFilter:
             yield moment, np.sin(4 * t)[:, None] + noise * rng.standard_normal()
 
     def run(self, steps_s, noise=0.0, time_constant_s=0.1):
-        steady, out, truth = WindowFilter(time_constant_s), [], []
+        jitter_filter, out, truth = WindowFilter(time_constant_s), [], []
         for moment, window in self.windows(steps_s, noise):
-            out.append(steady.filter(round(moment * NANOSECONDS), window, 26, 30.0)[0])
+            out.append(jitter_filter.filter(round(moment * NANOSECONDS), window, 26, 30.0)[0])
             truth.append(np.sin(4 * moment))
         return np.array(out), np.array(truth)
 
@@ -174,18 +174,21 @@ class TestWindowFilter:
         assert (out - truth).std() < 0.6 * 0.02
 
     def test_a_wrong_window_is_forgotten_within_the_time_constant(self):
-        steady = WindowFilter(0.1)
+        jitter_filter = WindowFilter(0.1)
         right, wrong = np.zeros((27, 1)), np.ones((27, 1))
-        steady.filter(0, wrong, 26, 30.0)
-        out = [steady.filter(round(i * NANOSECONDS / 30), right, 26, 30.0)[0] for i in range(1, 9)]
+        jitter_filter.filter(0, wrong, 26, 30.0)
+        out = [
+            jitter_filter.filter(round(i * NANOSECONDS / 30), right, 26, 30.0)[0]
+            for i in range(1, 9)
+        ]
         assert out[2] == pytest.approx(np.exp(-1.0), abs=1e-6)
 
     def test_after_a_gap_longer_than_the_window_it_starts_anew(self):
-        steady = WindowFilter(10.0)
-        steady.filter(0, np.ones((27, 1)), 26, 30.0)
-        later = steady.filter(NANOSECONDS, np.zeros((27, 1)), 26, 30.0)
+        jitter_filter = WindowFilter(10.0)
+        jitter_filter.filter(0, np.ones((27, 1)), 26, 30.0)
+        later = jitter_filter.filter(NANOSECONDS, np.zeros((27, 1)), 26, 30.0)
         assert later[0] == 0.0
 
     def test_the_pose_of_an_earlier_frame(self):
-        steady, window = WindowFilter(0.1), np.arange(27.0)[:, None]
-        assert steady.filter(0, window, 20, 30.0)[0] == 20.0
+        jitter_filter, window = WindowFilter(0.1), np.arange(27.0)[:, None]
+        assert jitter_filter.filter(0, window, 20, 30.0)[0] == 20.0
