@@ -102,12 +102,19 @@ class Ros:
         self._thread.start()
 
     def _spin(self) -> None:
+        from rclpy.exceptions import InvalidHandle
         from rclpy.executors import ExternalShutdownException
 
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            pass
+        while True:
+            try:
+                self._executor.spin()
+            except ExternalShutdownException:
+                return
+            except InvalidHandle:
+                # A test has destroyed a publisher or subscription just while the executor collected
+                # what it waits for. rclpy raises then; the next round does without the destroyed.
+                continue
+            return
 
     def close(self) -> None:
         import rclpy

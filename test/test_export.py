@@ -271,7 +271,10 @@ def config_of(**changes):
             },
             "no metric skeletons",
         ),
-        ({"frames": "27", "config": config_of(frames=27)}, "says that it takes .*27.* and takes"),
+        (
+            {"frames": "27", "config": config_of(frames=27)},
+            "inputs of .* are .*9, 17, 3.*; its metadata say .*27, 17, 3",
+        ),
     ],
 )
 def test_the_runtime_refuses_a_file_that_does_not_fit(exported, tmp_path, changes, message):
