@@ -27,6 +27,10 @@ _TERMS = {
     "mesh2motion": "mesh2motion: CC0 1.0, hand-keyed.",
     "quaternius": "quaternius: CC0 1.0, hand-keyed.",
     "kaykit": "kaykit_adventurers: CC0 1.0, hand-keyed.",
+    "g1moves": "g1moves: G1 Moves, Mitch Chaiet / Experiential Technologies, 2026, CC BY 4.0, "
+    "changed.",
+    "mass": "mass: Seunghwan Lee et al., SNU, Apache-2.0.",
+    "nimble": "nimble: Keenon Werling and nimblephysics contributors, BSD-2-Clause.",
 }
 
 
@@ -101,18 +105,19 @@ def model_card(trainer: Trainer, report: dict[str, Any], expected: float | None)
         "",
         "## How good",
         "",
-        f"`emf-ros eval` on {report['windows']} windows of the subjects "
-        f"{', '.join(report['subjects'])}, none of whom was trained on, through random cameras 1.2 "
-        "to 8 m away; keypoints exact, with the errors of the simulated detector, and with a part "
-        "of the body lost on top.",
+        f"`emf-ros eval` on {report['windows']} windows of the validation subjects "
+        f"{', '.join(report['subjects'])}, which the weights were not trained on. The random "
+        "cameras are 1.2 to 8 m away. Keypoints are exact, or with the errors of the simulated "
+        "detector (noisy), or with a missing part of the body on top (dropouts).",
         "",
         *tables(report),
-        "`stddev` is calibrated on these subjects, a factor per joint, so that 68 % of the errors "
-        "along an axis lie inside"
+        "`stddev` is calibrated on these subjects, with a factor for each joint, so that 68 % of "
+        "the errors along an axis are inside."
         + (
-            "."
+            ""
             if expected is None
-            else f"; calibrated on all but one of them, {100 * expected:.0f} % do on that one."
+            else " If it is calibrated on all but one of them, "
+            f"{100 * expected:.0f} % are inside on that one."
         ),
         "",
         "## Data",
@@ -132,10 +137,12 @@ def model_card(trainer: Trainer, report: dict[str, Any], expected: float | None)
         "",
         "## Known failures",
         "",
-        "- Height is not seen: a child is placed too far away, a tall person too near, by as much "
-        "as their size differs from an adult's mean.",
-        "- Most of the recorded motion is walking and standing; lying, crawling and upside-down "
-        "people come mostly from made-up motion.",
+        "- Height is not visible in one image. A child is placed too far away, and a tall person "
+        "too near. The relative error is that of the size, against an adult's mean.",
+        "- Limbs that point at the camera or away from it: their depth is a guess.",
+        "- Left/right swaps from a track's first image on, and in somersaults.",
+        "- Most of the recorded motion is walking and standing. People that lie, crawl or stand on "
+        "their hands come mostly from synthetic motion.",
         "- `stddev` is calibrated on simulated detectors, not on real ones.",
         "",
     ]
