@@ -12,6 +12,7 @@ from pathlib import Path
 from ..downloads.cache import DownloadError, ensure_built
 from ..downloads.fetch import ensure_file
 from ..downloads.manifest import BLAZEPOSE_FOLDER, FILES
+from ..former_names import former_names
 from ..io.paths import cache_folder
 
 __all__ = ["VARIANTS", "available_variants", "ensure_onnx", "ensure_tflite", "landmark_network"]
@@ -120,3 +121,6 @@ def ensure_onnx(variant: str | None = None) -> Path:
     recipe = {"recipe": CONVERSION_VERSION, "sources": {"network": sha256}}
     path = cache_folder() / BLAZEPOSE_FOLDER / f"{stem}_{sha256[:12]}.onnx"
     return ensure_built(path, recipe, build)
+
+
+__getattr__ = former_names(__name__)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..former_names import former_names
 from ..geometry.camera import Camera, CameraError
 from ..intrinsics import same_rays
 from ..reasons import Reason
@@ -370,3 +371,6 @@ def lift_together(pipelines: Sequence[LiftPipeline]) -> list[Frame3D | None]:
 def _elapsed_ms(begin: float) -> float:
     """Time since a reading of `time.perf_counter`, ms."""
     return 1000 * (time.perf_counter() - begin)
+
+
+__getattr__ = former_names(__name__)
