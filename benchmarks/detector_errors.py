@@ -298,8 +298,12 @@ def reference(straight: np.ndarray, mirrored: np.ndarray, rate_hz: float) -> Ref
 
 # ---------------------------------------------------------------------------------- statistics
 
-WINDOW, STRIDE = 27, 9
-#: Errors beyond are failures: counted, and left out of the noise's own statistics.
+#: Number of frames of a window.
+WINDOW = 27
+#: Number of frames from one window to the next.
+STRIDE = 9
+#: Maximum error that counts as noise, as a share of the person's size. Larger ones are failures:
+#: they are counted, and left out of the statistics of the noise.
 ASTRAY = 0.1
 LAGS = (1, 2, 4, 8, 16)
 SCORE_EDGES = (0.0, 0.2, 0.5, 0.8, 0.95, 0.99, 1.0)

@@ -17,7 +17,8 @@ from emf_ros.lift.root import KEYPOINT_ERROR
 from emf_ros.reasons import Reason
 from emf_ros.skeletons import H36M17
 
-LEFT, RIGHT = H36M17.index("left_ankle"), H36M17.index("right_ankle")
+LEFT = H36M17.index("left_ankle")
+RIGHT = H36M17.index("right_ankle")
 
 
 def axes(ground):

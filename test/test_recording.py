@@ -18,7 +18,9 @@ from emf_ros.io.recordings import RecordingError, load_recording
 from emf_ros.lift.offline import PoseCollector
 
 CAMERA = Camera.from_fov(1280, 720, 70.0)
-IMAGES, RATE_HZ = 24, 30.0
+# Number of images.
+IMAGES = 24
+RATE_HZ = 30.0
 
 
 def keypoints() -> dict[str, np.ndarray]:

@@ -116,7 +116,7 @@ class TestFilter:
 
     @pytest.mark.parametrize("rate_hz", [1.0, 10.0, 30.0, 240.0])
     @pytest.mark.parametrize("to_ns", [0, UNIX - HOUR, UNIX + HOUR, -HOUR])
-    def test_a_clock_that_jumps_is_believed_with_the_second_image(self, rate_hz, to_ns):
+    def test_a_clock_that_jumps_is_accepted_with_the_second_image(self, rate_hz, to_ns):
         found = verdicts(regular(20, rate_hz) + regular(20, rate_hz, to_ns))
         jump = StampVerdict.JUMPED_AHEAD if to_ns > UNIX else StampVerdict.JUMPED_BACK
         assert found[20:22] == [StampVerdict.OUTLIER, jump]

@@ -143,7 +143,7 @@ def test_a_person_who_turns_round_is_not_swapped(rate_hz):
     assert np.array_equal(live, truth) and not any(swapped)
 
 
-def test_a_lasting_contradiction_is_believed_after_the_same_time_at_any_frame_rate():
+def test_a_lasting_contradiction_is_accepted_after_the_same_time_at_any_frame_rate():
     lasted = []
     for rate_hz in RATES_HZ:
         truth = walker(round(3 * rate_hz), rate_hz)

@@ -33,7 +33,7 @@ from .ground import GroundPlane, on_ground
 from .height import height_scale
 from .root import smooth_root, solve_root
 from .tracks import Track
-from .visibility import LEAST_SHARE, distance_spread, seen_share, with_unseen
+from .visibility import MIN_VISIBLE_SHARE, distance_spread, seen_share, with_unseen
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ def reject_uncertain_roots(batch: PoseBatch, context: StageContext) -> PoseBatch
 
     A distance from the floor or from a depth image is kept.
     """
-    unsure = batch.placed & (batch.share < LEAST_SHARE) & (batch.distance_scale == 1.0)
+    unsure = batch.placed & (batch.share < MIN_VISIBLE_SHARE) & (batch.distance_scale == 1.0)
     context.counts.update([Reason.TOO_LITTLE_VISIBLE] * int(unsure.sum()))
     return replace(batch, placed=batch.placed & ~unsure)
 
