@@ -53,7 +53,7 @@ def camera_info_message(size: tuple[int, int] = FRAME_SIZE, fov_deg: float = 60.
 
 
 def write_clip(path: Path, frames: list[np.ndarray], rate_hz: float = 30.0) -> Path:
-    """A video file of pictures of one size."""
+    """A video file of images of one size."""
     import cv2
 
     height, width = frames[0].shape[:2]

@@ -53,7 +53,7 @@ def test_a_left_right_swap_of_the_detector_is_corrected_in_the_skeleton(engine):
 
 
 def test_an_unknown_camera_is_guessed_across_the_longer_side(engine):
-    """A body in an upright picture is lifted as by that camera, without a place."""
+    """A body in an upright image is lifted as by that camera, without a place."""
     rays = walker(20, turned=0.4)
     upright = Camera.guessed(720, 1280)
     poses = []
@@ -290,7 +290,7 @@ class TestWhoIsWho:
         assert np.allclose(by_id(swapped)[2].joints, alone.people[0].joints, atol=1e-4)
 
     def test_fast_motion_is_no_jump(self, engine):
-        """A sprint across the picture, at 5 images a second."""
+        """A sprint across the image, at 5 images a second."""
         pipeline, rays = pipeline_of(engine), walker(60)
         extent = np.ptp(rays[0, :, 1])
         for t in range(12):

@@ -158,7 +158,7 @@ class TestFilter:
         assert sum(not v.accepted for v in verdicts(stamps)) <= 1
 
     @pytest.mark.parametrize("step_s", [4, 60, 86400])
-    def test_a_picture_a_minute(self, step_s):
+    def test_an_image_a_minute(self, step_s):
         """The rate is not known yet when the second image comes; later all are accepted."""
         assert names(regular(30, 1 / step_s)).get("OUTLIER", 0) == 1
         slower = [*regular(30), *(UNIX + step_s * i * SECOND for i in range(1, 20))]

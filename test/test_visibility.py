@@ -32,7 +32,7 @@ def engine():
 
 
 def lifted(engine, *parts, score=0.0):
-    """The last pose of a person of whom `parts` (17,) are seen, 40 pictures each."""
+    """The last pose of a person of whom `parts` (17,) are seen, 40 images each."""
     pipeline = LiftPipeline(engine, PipelineConfig())
     pipeline.set_camera(CAMERA)
     rays = walker(40 * len(parts), turned=0.4)

@@ -14,13 +14,13 @@ class WindowFilter:
 
     Each window is a new estimate of the whole second. The newest frames of two consecutive windows
     differ by more than the person moved, but the motion within a window is smooth. So the filter
-    moves the last pose on by the motion in the new window, and draws it to the position in the new
-    window. This is a complementary filter (Higgins 1975): it passes motion and averages positions.
-    On a real recording at lag 0, 0.05 s reduce the acceleration from 16.6 to 10.2 m/s^2 (true: 4.7)
-    and add 1 mm to the error; 0.1 s: 8.3 m/s^2 and 3 mm.
+    advances the last pose by the motion in the new window. The difference to the pose in the new
+    window decays with a time constant. This is a complementary filter (Higgins 1975): it passes
+    motion and averages positions. On a real recording at lag 0, the acceleration falls from 16.6 to
+    10.2 m/s^2 at 0.05 s, and to 8.3 m/s^2 at 0.1 s (true: 4.7). The error grows by 1 and 3 mm.
 
     Args:
-        time_constant_s: time constant with which the pose is drawn to that of the new window, s.
+        time_constant_s: time constant of the decay of that difference, s.
     """
 
     def __init__(self, time_constant_s: float) -> None:
