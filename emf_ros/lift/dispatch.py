@@ -1,8 +1,8 @@
 """Which keypoints of a lifter's cameras are lifted: the newest, or all of them in their order.
 
 `LiftNewest` is for live images. Its thread reads all waiting keypoints of all cameras, and lifts
-the newest. `LiftEvery` is for replays. It lifts each image in the thread that delivers it. So the same
-input gives the same output at any speed.
+the newest. `LiftEvery` is for replays. It lifts each image in the thread that delivers it. So the
+same input gives the same output at any speed.
 """
 
 from __future__ import annotations
