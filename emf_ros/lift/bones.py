@@ -1,6 +1,6 @@
 """Bone lengths of a person, averaged over the whole track.
 
-The model sees about a second of motion and estimates the body anew in each window. The person stays
+The model sees about a second of motion and estimates the body in each window. The person stays
 the same, so the mean of many estimates is more accurate than the newest one. A skeleton with
 constant bone lengths also has a constant scale, on which the distance of the root depends.
 """

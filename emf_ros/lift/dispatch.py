@@ -97,7 +97,7 @@ class Dispatcher(ABC):
 
 
 class LiftNewest(Dispatcher):
-    """Lifts in a thread of its own: all keypoints are taken in, the newest are lifted."""
+    """Lifts in its own thread: all keypoints are read, and the newest are lifted."""
 
     def __init__(
         self, feeds: Sequence[Feed], log: Log, publish: Callable[[Feed, Output], None]

@@ -63,13 +63,13 @@ class OneEuroFilter:
     0.5 m/s, 9 ms at 2 m/s, and 14 ms while a joint accelerates to 2 m/s. Errors that last for more
     than 0.1 s pass the filter like motion.
 
-    Each element of the array is filtered by itself. NaN stays NaN; the element starts anew after.
+    Each element of the array is filtered separately. NaN stays NaN, and restarts its filter.
 
     Args:
         min_cutoff_hz: cutoff at rest, Hz. A lower one smooths more and delays more.
         beta: growth of the cutoff with the speed, Hz per m/s.
         derivative_cutoff_hz: cutoff of the low-pass filter on the speed, Hz.
-        reset_s: gap after which the filter starts anew, s.
+        reset_s: gap after which the filter restarts, s.
 
     Raises:
         ValueError: a parameter is not positive; `beta` may be 0.

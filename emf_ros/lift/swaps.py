@@ -106,7 +106,7 @@ def _order(code: int) -> np.ndarray:
 
 
 def _transition(share: np.ndarray, kept: float) -> np.ndarray:
-    """(n, n) probabilities from state to state, where a state is kept or else drawn anew."""
+    """(n, n) probabilities from state to state, where a state is kept or else drawn again."""
     return kept * np.eye(len(share)) + (1.0 - kept) * share
 
 

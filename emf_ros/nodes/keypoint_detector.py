@@ -32,7 +32,7 @@ from .when_idle import WhenIdle
 
 
 class KeypointDetector(BaseNode[KeypointDetectorParams]):
-    """Detects and tracks people in the newest image, in a thread of its own.
+    """Detects and tracks people in the newest image, in its own thread.
 
     Args:
         on_keypoints: takes the keypoints of each image, in composed mode.

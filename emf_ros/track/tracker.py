@@ -92,7 +92,7 @@ class Tracker:
         """Track the people of one image.
 
         An image whose stamp is refused, see `stamps.StampFilter`, changes nothing. A clock that has
-        jumped back deletes all tracks: time has started anew. Detections without any keypoint
+        jumped back deletes all tracks, because time has restarted. Detections without any keypoint
         are left out.
 
         Args:
