@@ -5,7 +5,7 @@ python benchmarks/detector_errors.py --cache /tmp/errors            # again: at 
 python benchmarks/detector_errors.py --cache /tmp/errors --plot errors.png --mocap FOLDER
 
 The detector runs on a video as it is and degraded. What it finds is held against a reference: the
-heaviest variant on the original and on the mirrored picture, averaged and low-pass filtered without
+heaviest variant on the original and on the mirrored image, averaged and low-pass filtered without
 phase. Errors are in shares of the person's size: the diagonal of the box around the keypoints, mean
 over a window, as in training. Since the variants share their training data, what is wrong with all
 of them alike, the clips' constant offsets above all, is seen only in part.
@@ -47,13 +47,13 @@ CUTOFF_HZ = 6.0
 
 @dataclass(frozen=True)
 class Condition:
-    """What is done to the pictures before the detector sees them.
+    """What is done to the images before the detector sees them.
 
     Attributes:
         name: of the table's row.
         spoil: (H, W, 3) uint8 and a random generator -> the same size; None leaves it.
         scale: of the resolution.
-        window: left, top, right and bottom of what is cut out, in shares of the picture.
+        window: left, top, right and bottom of what is cut out, in shares of the image.
         people: maximum number of people; MediaPipe smooths over time with 1.
         mirrored: left and right exchanged, and back in the result.
     """
@@ -123,7 +123,7 @@ MIRRORED = Condition("native, mirrored", mirrored=True)
 
 
 def pictures(video: Path, condition: Condition) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Degraded RGB pictures (H, W, 3), and the window's corner in the original, px (2,)."""
+    """Degraded RGB images (H, W, 3), and the window's corner in the original, px (2,)."""
     generator = np.random.default_rng(0)
     for _, _, picture in frames_of(open_source(video)):
         height, width = picture.shape[:2]
@@ -298,8 +298,12 @@ def reference(straight: np.ndarray, mirrored: np.ndarray, rate_hz: float) -> Ref
 
 # ---------------------------------------------------------------------------------- statistics
 
-WINDOW, STRIDE = 27, 9
-#: Errors beyond are failures: counted, and left out of the noise's own statistics.
+#: Number of frames of a window.
+WINDOW = 27
+#: Number of frames from one window to the next.
+STRIDE = 9
+#: Maximum error that counts as noise, as a share of the person's size. Larger ones are failures:
+#: they are counted, and left out of the statistics of the noise.
 ASTRAY = 0.1
 LAGS = (1, 2, 4, 8, 16)
 SCORE_EDGES = (0.0, 0.2, 0.5, 0.8, 0.95, 0.99, 1.0)
@@ -401,7 +405,7 @@ def windows_of_motion(mocap: Path, clips: int, frames: int, rate_hz: float) -> F
 def observe_model(filmed: Filmed, spread: float) -> Observed:
     """The noise model's own points against the exact ones, of BlazePose's law of scores.
 
-    Offsets of the layout are left out, as the reference has them too, and the picture has no edges.
+    Offsets of the layout are left out, as the reference has them too, and the image has no edges.
     """
     errors = DetectorErrors(spread=(spread, spread), offsets=0.0)
     generator = torch.Generator().manual_seed(2)

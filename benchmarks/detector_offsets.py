@@ -88,7 +88,7 @@ class Fitted:
         return (1 - share) * self.truth[after - 1] + share * self.truth[after], inside
 
     def misses(self, camera: Tensor, offsets: Tensor) -> Tensor:
-        """(M, 12, 2) how far the marked joints' pictures are from the keypoints, in NOISE_PX."""
+        """(M, 12, 2) how far the marked joints' images are from the keypoints, in NOISE_PX."""
         joints, inside = self.at(camera[7])
         marked = joints + marks(joints, offsets)
         turn = torch.linalg.matrix_exp(cross_matrix(camera[:3]))

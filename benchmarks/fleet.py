@@ -39,19 +39,23 @@ from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
 CACHE = Path(tempfile.gettempdir()) / "emf_ros_bench_keypoints.npz"
 NANOSECONDS = 1_000_000_000
 
-#: From the first skeleton to the measurement, and from its end until the last answer must be there.
-SETTLE_S, DRAIN_S = 3.0, 2.5
+#: Time from the first skeleton to the measurement, s.
+SETTLE_S = 3.0
+#: Time from the end of the measurement until the last answer must be there, s.
+DRAIN_S = 2.5
 
-#: Cameras that a process publishes for.
+#: Number of cameras that one process publishes for.
 CAMERAS_A_PUBLISHER = 8
 
-#: Where the stamp is in a serialized message that begins with a header, after four bytes of CDR.
+#: Format of the stamp in a serialized message that begins with a header.
 STAMP = struct.Struct("<iI")
+#: Offset of that stamp, bytes: it follows the four bytes of CDR.
 STAMP_OFFSET = 4
 
-#: More messages than this that were not lifted are past the knee; fewer than this published, of
-#: what was to be, and the publishers are what is measured.
-MOST_MISSED, LEAST_OFFERED = 0.01, 0.98
+#: Maximum share of the messages that are not lifted. Above it the lifter is overloaded.
+MAX_MISSED_SHARE = 0.01
+#: Minimum share of the intended messages that are published. Below it the publishers are the limit.
+MIN_OFFERED_SHARE = 0.98
 
 
 def demo_keypoints() -> Recording:
@@ -191,11 +195,11 @@ class Load:
 
     def kept_up(self, rate_hz: float) -> bool:
         """Whether the publishers did what they were to do."""
-        return self.offered_hz >= LEAST_OFFERED * rate_hz * self.cameras
+        return self.offered_hz >= MIN_OFFERED_SHARE * rate_hz * self.cameras
 
     def held(self, budget_ms: float) -> bool:
         """Whether the lifter answered nearly all in time."""
-        return self.p95_ms < budget_ms and max(self.coalesced, self.missed) < MOST_MISSED
+        return self.p95_ms < budget_ms and max(self.coalesced, self.missed) < MAX_MISSED_SHARE
 
 
 def measure(cameras: int, recording: Recording, args: argparse.Namespace) -> Load:
@@ -305,7 +309,7 @@ def find_knee(recording: Recording, args: argparse.Namespace) -> None:
     else:
         print(
             f"knee: {what}; with {beyond.cameras}, p95 is over {args.budget_ms:g} ms or more than "
-            f"{100 * MOST_MISSED:g} % are not lifted"
+            f"{100 * MAX_MISSED_SHARE:g} % are not lifted"
         )
 
 

@@ -32,11 +32,11 @@ from emf_ros.train.footage import evaluate_footage, read_footage
 RATE_HZ = 30.0
 #: Field of view that the demo's figures are of, degrees.
 FOV_DEG = 60.0
-#: Number of times that a picture without people is shown.
+#: Number of times that an image without people is shown.
 SHOWN = 12
-#: Number of the first of the demo's pictures that people are copied from, both of them whole.
+#: Number of the first of the demo's images that people are copied from, both of them whole.
 PEOPLE_FROM = 66
-#: Number of these pictures.
+#: Number of these images.
 PEOPLE_FOR = 50
 #: Number of the last of them in which people are counted.
 COUNTED = 10
@@ -57,7 +57,7 @@ class Range:
 
 
 class Pictures:
-    """Pictures in memory, 30 a second, as a source of frames."""
+    """Images in memory, 30 a second, as a source of frames."""
 
     live, pixel_aspect, notice, unreadable, rate_hz = False, 1.0, "", 0, RATE_HZ
 
@@ -123,7 +123,7 @@ def on_the_demo(recording: Recording, pictures: int) -> Iterator[tuple[Range, fl
 
 
 def without_people(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Ten pictures without people: the demo's background, its parts, and drawn ones."""
+    """Ten images without people: the demo's background, its parts, and drawn ones."""
     background = np.median(np.stack(pictures[::4]), axis=0).astype(np.uint8)
     height, width = background.shape[:2]
     rng = np.random.default_rng(0)
@@ -156,7 +156,7 @@ def false_positives(
 
 
 def recall(pictures: Sequence[np.ndarray], engine: Engine) -> Iterator[tuple[Range, float]]:
-    """The demo's two people, small, once and four times in each picture."""
+    """The demo's two people, small, once and four times in each image."""
     shown = pictures[PEOPLE_FROM : PEOPLE_FROM + PEOPLE_FOR]
     for copies, low in ((1, 0.98), (2, 0.9)):
         people = 2 * copies**2

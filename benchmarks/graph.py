@@ -29,10 +29,14 @@ TICKS = os.sysconf("SC_CLK_TCK")
 READY_TIMEOUT_S = 90.0
 MIB = 2**20
 
-#: In these pictures of the demo video one person, and no other, is inside this part of it.
-ONE_PERSON_FRAMES, ONE_PERSON_LEFT, ONE_PERSON_SIZE = range(14, 150), 380, (640, 480)
+#: Numbers of the demo video's images in which exactly one person is inside the cut-out below.
+ONE_PERSON_FRAMES = range(14, 150)
+#: Left edge of the cut-out, px; its upper edge is the image's.
+ONE_PERSON_LEFT = 380
+#: Size (width, height) of the cut-out, px.
+ONE_PERSON_SIZE = (640, 480)
 
-#: A listener that must not lose what the nodes sent while it was busy.
+#: QoS of a listener that must not lose messages while it is busy.
 LISTENER_QOS = QoSProfile(depth=200)
 
 

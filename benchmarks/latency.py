@@ -27,15 +27,22 @@ from emf_ros_msgs.msg import Skeleton3DArray
 
 MODES = ("separate", "composed")
 
-#: From the first skeleton to the measurement, and from its end until the last answer must be there.
-SETTLE_S, DRAIN_S = 5.0, 2.0
+#: Time from the first skeleton to the measurement, s.
+SETTLE_S = 5.0
+#: Time from the end of the measurement until the last answer must be there, s.
+DRAIN_S = 2.0
 
-#: What the lite models are to reach on two cores without a GPU, one person, 640x480 at 30 Hz, ms.
-GOAL_P50, GOAL_P95, GOAL_LIFTER = 45.0, 70.0, 15.0
+#: Maximum median latency of the lite models, ms: two cores, no GPU, one person, 640x480 at 30 Hz.
+GOAL_P50_MS = 45.0
+#: Maximum 95th percentile of that latency, ms.
+GOAL_P95_MS = 70.0
+#: Maximum median of the lifter's part of that latency, ms.
+GOAL_LIFTER_MS = 15.0
 
-#: Before the detector: reading and publishing the image, its transport, waiting for the detector;
-#: in separate processes the keypoints' transport too. Publish: building the message, transport,
-#: taking it in here. The lifter's part: queue, lift and publish.
+#: Names of the measured parts of the latency. "Before the detector" is reading and publishing the
+#: image, its transport, and waiting for the detector. In separate processes it has the keypoints'
+#: transport too. "Publish" is building the message, its transport, and receiving it here. The
+#: lifter's part is queue, lift and publish.
 STAGES = (
     "before the detector, transport",
     "detect",
@@ -184,9 +191,9 @@ def print_goals(outcome: Outcome) -> None:
     p50, p95, _ = percentiles(outcome.stages[:, STAGES.index("stamp to skeleton received")])
     lifter, _, _ = percentiles(outcome.stages[:, STAGES.index("of it the lifter")])
     for name, value, goal in (
-        ("p50", p50, GOAL_P50),
-        ("p95", p95, GOAL_P95),
-        ("the lifter's p50", lifter, GOAL_LIFTER),
+        ("p50", p50, GOAL_P50_MS),
+        ("p95", p95, GOAL_P95_MS),
+        ("the lifter's p50", lifter, GOAL_LIFTER_MS),
     ):
         print(f"goal, two cores: {name} under {goal:g} ms: {'yes' if value < goal else 'no'}")
     print(f"goal: no image without a skeleton: {'no' if outcome.unanswered else 'yes'}")

@@ -349,7 +349,10 @@ def plot_responses(trained: EnhancedMotionFlow, seeds: int, path: Path) -> None:
 
 # ------------------------------------------------------------------------------ the frames' order
 
-JOINTS, FRAMES = 5, 27
+#: Number of joints of the clips.
+JOINTS = 5
+#: Number of frames of the clips.
+FRAMES = 27
 
 
 class Rival(nn.Module):

@@ -5,7 +5,7 @@ python benchmarks/partial_people.py --mocap DIR [--weights FILE] [--people 300]
 Motion capture is seen through random cameras by a simulated detector. Parts of the body are then
 removed, and the live pipeline lifts the rest. A "missing" part has no keypoints. A "guessed" part
 has wrong keypoints with low scores, as BlazePose reports what it cannot see. In the row "close"
-only the edges of the picture remove anything: the camera is 0.5 to 1 m away from the person.
+only the edges of the image remove anything: the camera is 0.5 to 1 m away from the person.
 
 Columns of the root: median relative error of the distance, its bias, share of the people with a
 root, share of the errors along the ray within one stated standard deviation, and share of the
@@ -86,7 +86,7 @@ def partly(
     missing = np.array([j not in seen for j in H36M17.joints])
     scores = np.where(missing, GUESS_SCORE if guessed else 0.0, scores)
     size = np.linalg.norm(np.ptp(rays, axis=2), axis=-1)[:, :, None, None]
-    # The errors of guesses hardly change from picture to picture.
+    # The errors of guesses hardly change from image to image.
     error = np.random.default_rng(seed).normal(scale=GUESS_ERROR, size=(len(rays), 1, 17, 2))
     return np.where(missing[:, None], rays + size * error, rays), scores
 

@@ -145,7 +145,7 @@ def demo_pictures() -> list[np.ndarray]:
 
 
 class Source:
-    """One real person's keypoints and pictures over time, forwards and backwards again."""
+    """One real person's keypoints and images over time, forwards and backwards again."""
 
     def __init__(self, name: str, people: list[dict[str, Pose2D]], pictures: list[np.ndarray]):
         first, last = SOURCES[name]
@@ -160,7 +160,7 @@ class Source:
         self.seconds = (len(frames) - 1) / RATE_HZ
 
     def at(self, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-        """The keypoints (33, 3) and the nearest picture."""
+        """The keypoints (33, 3) and the nearest image."""
         within = seconds % (2 * self.seconds)
         within = min(within, 2 * self.seconds - within)
         # The mean over `TURN_S` around: a parabola where the motion turns back.
@@ -185,7 +185,7 @@ class Actor:
         pace: of the motion; were it the same for all, the same people would meet again and again.
         mirrored: walks the other way.
         scale: of the size.
-        offset: (2,) px, after the scaling about the picture's left edge and the feet.
+        offset: (2,) px, after the scaling about the image's left edge and the feet.
         dye: (3,) gain of red, green and blue.
     """
 
@@ -198,9 +198,9 @@ class Actor:
     dye: np.ndarray
 
     def at(self, seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Keypoints (33, 3), the person's own picture (h, w, 3), and its corner (2,), shrunk px.
+        """Keypoints (33, 3), the person's own image (h, w, 3), and its corner (2,), shrunk px.
 
-        The picture is black outside the keypoints' hull.
+        The image is black outside the keypoints' hull.
         """
         pose, picture = self.source.at(self.start_s + self.pace * seconds)
         height, width = picture.shape[:2]
@@ -389,7 +389,7 @@ def _paste(shown: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray
 
 
 def shrunk(detection: Pose2D) -> Pose2D:
-    """In the pixels of the pictures."""
+    """In the pixels of the images."""
     pose = detection.keypoints.copy()
     pose[:, :2] = (pose[:, :2] + 0.5) * SHRUNK - 0.5
     return Pose2D(pose, detection.score)

@@ -1,4 +1,4 @@
-"""The rule for changing intrinsics: which messages are believed, and which changes matter."""
+"""The rule for changing intrinsics: which messages are accepted, and which changes matter."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import numpy as np
 
 from .geometry.camera import Camera, CameraError
 
-#: Maximum angle, rad, between the rays of a pixel by intrinsics that count as the same. Rounding
-#: and autofocus stay far below it.
+#: Maximum angle between the rays of a pixel by two intrinsics that count as the same, rad. Rounding
+#: and autofocus cause far smaller angles.
 SAME_RAYS_RAD = 0.01
 
 #: Number of points along each side of the image at which the rays are compared.
 GRID = 5
 
-#: Number of messages in a row after which a change of known intrinsics is believed.
+#: Number of messages in a row after which a change of known intrinsics is accepted.
 CHANGED_IN_A_ROW = 3
 
 #: Number of messages in a row without usable intrinsics after which known ones are dropped: one
 #: second at 30 Hz.
 UNKNOWN_IN_A_ROW = 30
 
-#: Number of images after which a change is believed that no message has contradicted: some
+#: Number of images without a contradicting message after which a change is accepted. Some
 #: publishers send their intrinsics once.
 IMAGES_WITHOUT_CONTRADICTION = 100
 
@@ -58,15 +58,15 @@ def _directions(rays: np.ndarray) -> np.ndarray:
 
 
 class IntrinsicsFilter:
-    """Decides which intrinsics of a camera's driver are believed.
+    """Decides which intrinsics of a camera's driver are accepted.
 
-    The first ones are believed at once, and so are known ones after unknown ones. Any other change
-    is believed after a number of messages in a row, or when no message contradicts it for a number
-    of images. A single wrong message between good ones changes nothing.
+    The first intrinsics are accepted at once, and so are known ones after unknown ones. Any other
+    change is accepted after a number of equal messages in a row. It is also accepted when no
+    message contradicts it for a number of images. A single wrong message changes nothing.
 
     Attributes:
-        camera: the believed intrinsics; None where they are not known.
-        heard: whether there was any message.
+        camera: the accepted intrinsics; None where they are not known.
+        heard: whether any message has arrived.
     """
 
     def __init__(self) -> None:
@@ -83,12 +83,12 @@ class IntrinsicsFilter:
             camera: its intrinsics; None where it has no usable ones.
 
         Returns:
-            whether they are believed; they are `camera` then.
+            whether they are accepted. Then `self.camera` holds them.
         """
         at_once = not self.heard or self.camera is None
         self.heard = True
         if at_once or same_rays(self.camera, camera):
-            self._believe(camera)
+            self._accept(camera)
             return True
         if not (self._messages and same_rays(self._change, camera)):
             self._messages = 0
@@ -96,23 +96,23 @@ class IntrinsicsFilter:
         self._messages += 1
         if self._messages < (UNKNOWN_IN_A_ROW if camera is None else CHANGED_IN_A_ROW):
             return False
-        self._believe(camera)
+        self._accept(camera)
         return True
 
     def take_images(self, count: int) -> bool:
         """Count images that have come since the last message.
 
         Returns:
-            whether a change is believed now, because no message has contradicted it.
+            whether a change is accepted now, because no message has contradicted it.
         """
         if not self._messages:
             return False
         self._images += count
         if self._images < IMAGES_WITHOUT_CONTRADICTION:
             return False
-        self._believe(self._change)
+        self._accept(self._change)
         return True
 
-    def _believe(self, camera: Camera | None) -> None:
+    def _accept(self, camera: Camera | None) -> None:
         self.camera, self._change = camera, None
         self._messages = self._images = 0

@@ -10,7 +10,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-SOURCE, DETECTOR, LIFTER = "video_source", "keypoint_detector", "skeleton_lifter"
+SOURCE = "video_source"
+DETECTOR = "keypoint_detector"
+LIFTER = "skeleton_lifter"
 
 
 class Reason(str, enum.Enum):

@@ -128,7 +128,7 @@ class SkeletonTracker:
         max_people: maximum number of people of each camera.
         min_score: minimum score of a detection that begins a track, 0..1.
         lag: frames of the model (30 Hz) that the poses are behind the newest image. A larger lag
-            makes them more exact.
+            makes them more accurate.
         preset, weights: the lifting model, or a file to use in its place.
         device: where detector and model run: 'auto', 'cuda' or 'cpu'.
         config: more settings of the lifter; its `lag` and `max_people` are those given here.

@@ -1,7 +1,7 @@
 """Joint layouts as data, and the conversions between them.
 
 A layout is a named, ordered set of joints. The model, the messages and the drawings get the index
-of a joint from a layout; no other module contains such a number.
+of a joint from a layout. No other module contains such an index.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Layout:
         joints: joint names in order.
         bones: pairs of joint names, for drawing.
         parent_of: name of the parent by name of the joint, in the kinematic tree. Joints without a
-            parent have no entry. The point set of a detector is no tree, and has no entries.
+            parent have no entry. The keypoints of a detector form no tree, and have no entries.
     """
 
     name: str
@@ -318,17 +318,20 @@ def get_layout(name: str) -> Layout:
         raise ValueError(f"unknown joint layout {name!r}; known: {', '.join(LAYOUTS)}") from None
 
 
-# Weights by which a joint is made of other joints, where the source has none of its name; the best
-# way comes first. The top of the head may be extrapolated from the middle of the shoulders through
-# the middle of the ears. The ratio of the heights from ear to crown and from neck to ear is 0.55 in
-# adults, by the proportions of the motion capture skeletons.
+# Weights of the two shoulders in the joint between them.
 _SHOULDERS = {"left_shoulder": 0.5, "right_shoulder": 0.5}
+# Weights of the two hips in the joint between them.
 _HIPS = {"left_hip": 0.5, "right_hip": 0.5}
+# Ratio of the height from ear to crown to the height from neck to ear: of adults, in the motion
+# capture skeletons.
 _CROWN = 0.55
+# Weights that extrapolate the top of the head from the shoulders through the ears.
 _EXTRAPOLATED = {
     **{joint: 0.5 * (1 + _CROWN) for joint in ("left_ear", "right_ear")},
     **{joint: -0.5 * _CROWN for joint in _SHOULDERS},
 }
+# Weights by which a joint is computed from joints of other names; the best set comes first. They
+# are used where the source has no joint of the same name.
 _MADE_OF: dict[str, tuple[dict[str, float], ...]] = {
     "pelvis": ({"hip": 1.0}, _HIPS),
     "hip": ({"pelvis": 1.0}, _HIPS),
@@ -341,7 +344,7 @@ _MADE_OF: dict[str, tuple[dict[str, float], ...]] = {
 
 
 def _parts(joint: str, source: tuple[str, ...]) -> dict[str, float]:
-    """The joints of a source that make a joint, with their weights; empty where none do."""
+    """The joints of a source that a joint is computed from, with their weights; empty for none."""
     for way in ({joint: 1.0}, *_MADE_OF.get(joint, ())):
         if all(part in source for part in way):
             return way
@@ -352,11 +355,11 @@ def conversion_matrix(source: Layout, target: Layout) -> np.ndarray:
     """The weights that turn joints of one layout into another's.
 
     Returns:
-        (K_target, K_source) float64. Each row sums to 1, or is zero where the joint cannot be made
-        of the source's joints, like the toes from coco17.
+        (K_target, K_source) float64. Each row sums to 1. It is zero where the source lacks the
+        necessary joints, as for the toes from coco17.
 
     Raises:
-        ValueError: no joint can be made.
+        ValueError: no joint can be computed.
     """
     parts, weights = _conversion(source.name, source.joints, target.name, target.joints)
     matrix = np.zeros((len(target), len(source)))
@@ -379,11 +382,12 @@ def check_conversion(source: Layout, target: Layout) -> None:
 def _conversion(
     source: str, source_joints: tuple[str, ...], target: str, target_joints: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The source's joints that make each target's joint, and their weights.
+    """The source's joints that each target's joint is computed from, and their weights.
 
     Returns:
         (K_target, P) indices and float64 weights, P the largest number of parts. A joint of fewer
-        parts repeats its first one with weight 0. A joint that cannot be made has only weights 0.
+        parts repeats its first part with weight 0. A joint that cannot be computed has only the
+        weights 0.
 
     Raises:
         ValueError: as `conversion_matrix`.
@@ -414,8 +418,9 @@ def convert_keypoints(keypoints: np.ndarray, source: Layout, target: Layout) -> 
         target: the wanted layout.
 
     Returns:
-        (..., K_target, 3). A joint made of several has the lowest of their scores. It is missing
-        (NaN, score 0) when any of them is missing, or when it cannot be made.
+        (..., K_target, 3). A joint that is computed from several joints has the lowest of their
+        scores. It is missing (NaN, score 0) when any of them is missing, or when it cannot be
+        computed.
 
     Raises:
         ValueError: as `conversion_matrix`.

@@ -1,4 +1,4 @@
-"""Fixtures: a ROS domain for each test process, real nodes, and pictures of two people."""
+"""Fixtures: a ROS domain for each test process, real nodes, and images of two people."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def demo_video() -> Path:
 
 @pytest.fixture(scope="session")
 def demo_frames(demo_video: Path) -> list[np.ndarray]:
-    """BGR pictures of two people, 3 s at 30 Hz, `FRAME_SIZE`."""
+    """BGR images of two people, 3 s at 30 Hz, `FRAME_SIZE`."""
     import cv2
 
     capture = cv2.VideoCapture(str(demo_video))

@@ -14,7 +14,7 @@ from ros_session import stamp_ns, wait_for
 
 
 class Detector:
-    """A detector process, what it finds, and a hand that shows it pictures one at a time."""
+    """A detector process, what it finds, and a hand that shows it images one at a time."""
 
     def __init__(
         self, ros: Any, process: Any, diagnostics: Any, frames: list, compressed: bool = False
@@ -35,7 +35,7 @@ class Detector:
         self.send(self.make(self.frames[0]))
 
     def make(self, picture: np.ndarray) -> Any:
-        """The picture's message, one frame after the last."""
+        """The image's message, one frame after the last."""
         self.now += FRAME_NS
         if not self._compressed:
             return image_message(picture, self.now)
@@ -58,11 +58,11 @@ class Detector:
         return wait_for(lambda: self.keypoints.of_stamp(stamp_ns(message)), "keypoints")
 
     def show(self, frames: list[np.ndarray]) -> list[Any]:
-        """The keypoints of some pictures."""
+        """The keypoints of some images."""
         return [self.send(self.make(picture)) for picture in frames]
 
     def show_until_two(self) -> int:
-        """Pictures until both people are found; how many that took."""
+        """Images until both people are found; how many that took."""
         for index, picture in enumerate(self.frames[:40]):
             if len(self.send(self.make(picture)).skeletons) == 2:
                 return index
@@ -77,7 +77,7 @@ class Detector:
         assert self.keypoints.of_stamp(stamp_ns(message)) is None
 
     def assert_goes_on(self) -> None:
-        """The next good picture is answered, with people in it."""
+        """The next good image is answered, with people in it."""
         assert self.process.alive
         for picture in self.frames[:20]:
             answer = self.send(self.make(picture))

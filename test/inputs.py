@@ -7,8 +7,14 @@ from typing import Any
 
 import numpy as np
 
-#: 3 s of the demo video at half its size: one person, and from a third of a second on two.
-FIRST_FRAME, FRAME_COUNT, FRAME_SIZE = 50, 90, (884, 496)
+#: Number of the first frame that is taken of the demo video. It shows one person, and two people
+#: from a third of a second later.
+FIRST_FRAME = 50
+#: Number of frames that are taken: 3 s.
+FRAME_COUNT = 90
+#: Size (width, height) of these frames, px: half of the video's.
+FRAME_SIZE = (884, 496)
+#: Time between two frames, ns.
 FRAME_NS = 33_333_333
 
 
@@ -47,7 +53,7 @@ def camera_info_message(size: tuple[int, int] = FRAME_SIZE, fov_deg: float = 60.
 
 
 def write_clip(path: Path, frames: list[np.ndarray], rate_hz: float = 30.0) -> Path:
-    """A video file of pictures of one size."""
+    """A video file of images of one size."""
     import cv2
 
     height, width = frames[0].shape[:2]

@@ -27,7 +27,7 @@ IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
-# ------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------- images
 
 
 def places(count: int, left: float, top: float, width: float, height: float) -> np.ndarray:
@@ -187,7 +187,7 @@ def marker_model(
         form: of the output: a pose decoder's or box decoder's name, 'yolo_pose_end2end', or
             'heatmap_stride', with a cell on the first of its pixels and an output of Paddle's more.
         size: (width, height) of the input.
-        people: how many are found, each in its part of the picture from left to right; each twice
+        people: how many are found, each in its part of the image from left to right; each twice
             where the form leaves it to others to suppress that.
         batch: a number, or a name for any.
         dynamic: the input's size is not fixed in the file, though it is in fact.
@@ -273,7 +273,7 @@ def marker_model(
     elif form in ("yolo_pose", "yolo_pose_end2end"):
         rows_ = []
         for x, y, score in found:
-            # Keypoints are counted from the picture's edge.
+            # Keypoints are counted from the image's edge.
             points = [graph.scale(v, 1.0, 0.5) for v in (x, y)]
             flat = graph.join([last(v) for v in (*points, score)], 2)
             flat = graph.reshape(flat, (1, 3 * joints))

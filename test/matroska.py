@@ -1,4 +1,4 @@
-"""A Matroska writer whose pictures have the times that a test chooses."""
+"""A Matroska writer whose images have the times that a test chooses."""
 
 from __future__ import annotations
 

@@ -66,12 +66,12 @@ def detector(path: Path, max_people: int = 4, min_score: float = 0.4) -> OnnxPos
 
 
 def scene(width: int, height: int, count: int = 17) -> tuple[np.ndarray, np.ndarray]:
-    """A picture of one person who fills most of it, and the joints' places."""
+    """An image of one person who fills most of it, and the joints' places."""
     person = places(count, 0.04 * width, 0.04 * height, 0.92 * width, 0.92 * height)
     apart = np.linalg.norm(person[:, None] - person[None], axis=-1) + 1e9 * np.eye(count)
     return picture(width, height, [person], 0.3 * apart.min()), person
 
 
 def error(found: Pose2D, person: np.ndarray) -> float:
-    """The largest distance of a keypoint from its marker, px of the picture."""
+    """The largest distance of a keypoint from its marker, px of the image."""
     return float(np.linalg.norm(found.keypoints[:, :2] - person, axis=-1).max())

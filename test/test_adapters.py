@@ -168,7 +168,7 @@ def test_people_without_ids_are_tracked():
         order = people if step % 2 else people[::-1]
         message = yolo(step * FRAME_NS, [yolo_detection(points, "") for points in order])
         assert pipeline.observe(yolo_frame(message, SIZE))
-    # The first two images are too short for a person to be believed in.
+    # The first two images are too few to confirm a person.
     assert all(sorted(known.values()) == [1, 2] for known in ids[3:])
     assert all(known == ids[3] for known in ids[3:])
     assert set(pipeline.active) == {1, 2}

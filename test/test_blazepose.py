@@ -356,14 +356,14 @@ def test_each_round_of_tiles_covers_the_image(size):
 
 
 def test_distant_person_is_detected_in_small_tiles(picture, monkeypatch):
-    # A man of a ninth of the picture's longer side.
+    # A man of a ninth of the image's longer side.
     far = np.full((720, 1280, 3), 150, np.uint8)
     small = cv2.resize(picture, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
     far[200 : 200 + small.shape[0], 450 : 450 + small.shape[1]] = small
     near = BlazePoseDetector("full", 1, 0.4, "cpu", 1).detect(picture, 0)
 
     def found(detector):
-        # Its square has a few pictures to settle in.
+        # Its square has a few images to settle in.
         for index in range(20):
             people = detector.detect(far, index * FRAME_NS)
         return people

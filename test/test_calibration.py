@@ -387,7 +387,7 @@ def with_pixel_aspect(path, across, down, upright):
     """State in an mp4 the shape of the pixels, and that it was taken with the camera upright."""
     data = bytearray(path.read_bytes())
     pasp = struct.pack(">I4sII", 16, b"pasp", across, down)
-    # Each of these boxes holds the next one; the description of the pictures is the last one's end.
+    # Each of these boxes holds the next one; the description of the images is the last one's end.
     at, parents = 0, []
     for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"mp4v"):
         at = data.index(kind, at) - 4
@@ -406,8 +406,8 @@ def with_pixel_aspect(path, across, down, upright):
 
 
 @pytest.mark.parametrize("upright", [False, True])
-def test_the_shape_of_pixels_is_that_of_the_pictures_as_they_are_read(tmp_path, upright):
-    """A picture that is turned on its side has its pixels turned with it."""
+def test_the_shape_of_pixels_is_that_of_the_images_as_they_are_read(tmp_path, upright):
+    """An image that is turned on its side has its pixels turned with it."""
     path = write_clip(tmp_path / "clip.mp4", [np.zeros((96, 160, 3), np.uint8)] * 3)
     with_pixel_aspect(path, 4, 3, upright)
     source = open_source(path)

@@ -90,7 +90,7 @@ def test_infinite_pixels_have_no_ray(lens):
 
 
 def test_a_pixel_that_the_lens_cannot_reach_has_no_ray():
-    # k1 = -0.32 alone folds back at a radius of 1.02 on the plane, 0.68 in the picture.
+    # k1 = -0.32 alone folds back at a radius of 1.02 on the plane, 0.68 in the image.
     folding = Camera(K, SIZE, np.array([-0.32, 0, 0, 0, 0]))
     assert np.isnan(folding.rays(np.array([331 + 600 * 0.9, 243.0]))).all()
     assert np.isfinite(folding.rays(np.array([331 + 600 * 0.4, 243.0]))).all()
@@ -113,7 +113,7 @@ def test_array_shapes_are_kept(lens):
 
 
 @pytest.mark.parametrize("fov", [30.0, 60.0, 90.0, 120.0])
-def test_field_of_view_spans_the_picture(fov):
+def test_field_of_view_spans_the_image(fov):
     ideal = Camera.from_fov(641, 481, fov)
     # Its edges lie half a pixel beyond the outermost pixels' centres.
     left, right = ideal.rays(np.array([[-0.5, 240], [640.5, 240]]))[:, 0]
@@ -129,7 +129,7 @@ def test_impossible_fields_of_view_are_refused(fov):
 
 
 def corners(camera):
-    """Rays to the picture's edges: left, right, top, bottom."""
+    """Rays to the image's edges: left, right, top, bottom."""
     width, height = camera.size
     middle = camera.matrix[:2, 2]
     across = np.array([[-0.5, middle[1]], [width - 0.5, middle[1]]])
@@ -141,7 +141,7 @@ def corners(camera):
 def test_pixels_that_are_not_square_have_two_focal_lengths(aspect):
     camera = Camera.from_fov(720, 576, 60.0, aspect)
     square = Camera.from_fov(round(720 * aspect), 576, 60.0)
-    # The same lens, whose picture is as wide in the scene as that of square pixels.
+    # The same lens, whose image is as wide in the scene as that of square pixels.
     assert corners(camera) == pytest.approx(corners(square))
     assert camera.matrix[1, 1] == pytest.approx(aspect * camera.matrix[0, 0])
 
@@ -269,16 +269,16 @@ def test_a_wrong_number_of_distortion_coefficients_is_refused(model, count):
 
 @EVERY_LENS
 @pytest.mark.parametrize("factor", [0.5, 2.0, 1.5])
-def test_a_scaled_camera_sees_the_same_picture(lens, factor):
+def test_a_scaled_camera_sees_the_same_image(lens, factor):
     scaled = camera(lens).scaled_to(int(640 * factor), int(480 * factor))
     assert scaled.size == (640 * factor, 480 * factor)
     points = points_in_view(20)
-    # Pixel centres at whole numbers: the picture's corner is at -0.5 in both.
+    # Pixel centres at whole numbers: the image's corner is at -0.5 in both.
     expected = (camera(lens).project(points) + 0.5) * factor - 0.5
     assert scaled.project(points) == pytest.approx(expected)
 
 
-def test_a_cropped_picture_is_refused():
+def test_a_cropped_image_is_refused():
     with pytest.raises(CameraError, match="640x480.*640x360.*calibrate at this size.*roi"):
         camera().scaled_to(640, 360)
 

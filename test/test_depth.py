@@ -7,9 +7,15 @@ from emf_ros.lift.depth import BEHIND_SURFACE_M, TRUNK, trunk_depth, with_depth
 from emf_ros.reasons import Reason
 from emf_ros.skeletons import H36M17
 
-# A man 3 m away before a wall at 6 m: his trunk is 60 px wide and 100 px high.
-BODY_M, WALL_M = 3.0, 6.0
-LEFT, RIGHT, TOP, BOTTOM = 130, 190, 80, 180
+# Distance of a person, m.
+BODY_M = 3.0
+# Distance of the wall behind the person, m.
+WALL_M = 6.0
+# Edges of the person's trunk in the image, px.
+LEFT = 130
+RIGHT = 190
+TOP = 80
+BOTTOM = 180
 
 
 def picture(dtype=np.float32):

@@ -67,7 +67,7 @@ def test_without_errors_the_limbs_are_projected_exactly(layout):
     exact = joints[..., :2] / joints[..., 2:]
     limbs = [i for i, side in enumerate(H36M17.sides) if side != "middle"]
     assert rays[:, :, limbs] == pytest.approx(exact[:, :, limbs].numpy(), abs=1e-6)
-    # The middle of the hips in the picture is not quite that in space.
+    # The middle of the hips in the image is not quite that in space.
     assert (rays[:, :, 0] - exact[:, :, 0]).abs().max() < 0.1
     assert ((scores >= 0) & (scores <= 1)).all()
 
@@ -81,7 +81,7 @@ def test_the_head_is_where_an_adults_is():
 
     assert height("head") > height("left_ear") > height("nose") > height("neck")
     assert height("left_ear") == pytest.approx(height("right_ear"))
-    # They look at the camera: the nose is nearer, the left ear on the picture's right.
+    # They look at the camera: the nose is nearer, the left ear on the image's right.
     left, right, nose = (points[POINTS.index(p)] for p in ("left_ear", "right_ear", "nose"))
     assert nose[2] < left[2] and left[0] > 0 > right[0]
 

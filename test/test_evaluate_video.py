@@ -29,7 +29,7 @@ from emf_ros.train.video import (
 
 
 class Frames:
-    """Pictures in memory as a video, at these times, s, or at this rate."""
+    """Images in memory as a video, at these times, s, or at this rate."""
 
     live, pixel_aspect, unreadable, notice = False, 1.0, 0, ""
 
@@ -109,7 +109,7 @@ def test_errors_against_a_truth_are_those_of_its_person(pictures, camera):
 
 @pytest.mark.parametrize("name", list(VARIATIONS))
 def test_a_varied_video_shows_the_same_through_its_camera(name, camera):
-    """A point of the picture stays a point of the same direction, mirrored where that is asked."""
+    """A point of the image stays a point of the same direction, mirrored where that is asked."""
     width, height = camera.size
     picture = np.zeros((height, width, 3), np.uint8)
     at = np.array([0.3 * width, 0.4 * height]).round().astype(int)
@@ -129,7 +129,7 @@ def test_a_varied_video_shows_the_same_through_its_camera(name, camera):
     assert source.rate_hz == 30.0 / variation.slower
 
 
-def test_every_second_picture_keeps_its_time(pictures):
+def test_every_second_image_keeps_its_time(pictures):
     source = VariedSource(Frames(pictures[:5], times=[0, 0.1, 0.5, 0.6, 0.9]), Variation(every=2))
     grabbed = []
     while (found := source.grab()) is not None:

@@ -17,7 +17,8 @@ from emf_ros.lift.root import KEYPOINT_ERROR
 from emf_ros.reasons import Reason
 from emf_ros.skeletons import H36M17
 
-LEFT, RIGHT = H36M17.index("left_ankle"), H36M17.index("right_ankle")
+LEFT = H36M17.index("left_ankle")
+RIGHT = H36M17.index("right_ankle")
 
 
 def axes(ground):
@@ -70,7 +71,7 @@ def guessed(root, joints, spread, rng):
 def test_the_up_vector_follows_pitch_and_roll():
     assert GroundPlane(1.0, 0.0).up == pytest.approx([0, -1, 0])
     assert GroundPlane(1.0, math.pi / 2).up == pytest.approx([0, 0, -1])
-    # The right side down: up is to the left in the picture.
+    # The right side down: up is to the left in the image.
     assert GroundPlane(1.0, 0.0, math.pi / 2).up == pytest.approx([-1, 0, 0])
     tilted = GroundPlane(1.0, 0.3, -0.2)
     assert tilted.up == pytest.approx(axes(tilted)[:, 2])

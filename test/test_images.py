@@ -14,7 +14,11 @@ from emf_ros.io.images import (
 )
 from emf_ros.io.roi_crops import RoiCropper
 
-WIDTH, HEIGHT, PAD = 12, 8, 5
+# Size of the images, px.
+WIDTH = 12
+HEIGHT = 8
+# Number of bytes behind each row.
+PAD = 5
 COLOURS = {"red": (220, 30, 20), "green": (25, 200, 40), "blue": (10, 35, 230)}
 
 

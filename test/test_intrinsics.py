@@ -1,4 +1,4 @@
-"""Which intrinsics are believed, and which changes of them restart the windows."""
+"""Which intrinsics are accepted, and which changes of them restart the windows."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class TestSameRays:
         assert same_rays(None, None)
 
 
-def believed(*cameras: Camera | None) -> list[Camera | None]:
-    """The believed intrinsics after each message."""
+def accepted(*cameras: Camera | None) -> list[Camera | None]:
+    """The accepted intrinsics after each message."""
     intrinsics = IntrinsicsFilter()
     out = []
     for camera in cameras:
@@ -69,27 +69,27 @@ def believed(*cameras: Camera | None) -> list[Camera | None]:
 
 
 class TestFilter:
-    def test_the_first_are_believed_at_once_and_known_ones_after_unknown_ones(self):
-        assert believed(CAMERA) == [CAMERA]
-        assert believed(None, None, CAMERA, CAMERA) == [None, None, CAMERA, CAMERA]
+    def test_the_first_are_accepted_at_once_and_known_ones_after_unknown_ones(self):
+        assert accepted(CAMERA) == [CAMERA]
+        assert accepted(None, None, CAMERA, CAMERA) == [None, None, CAMERA, CAMERA]
 
     @pytest.mark.parametrize("wrong", [None, zoomed(2.0)], ids=["unknown", "another"])
     @pytest.mark.parametrize("pattern", ["gw", "ggw", "gww", "gwgww"])
     def test_wrong_messages_between_good_ones_change_nothing(self, wrong, pattern):
         messages = [CAMERA if which == "g" else wrong for which in pattern * 20]
-        assert all(camera is CAMERA for camera in believed(*messages))
+        assert all(camera is CAMERA for camera in accepted(*messages))
 
-    def test_a_change_is_believed_when_it_is_repeated(self):
-        found = believed(CAMERA, *[zoomed(2.0)] * 6)
+    def test_a_change_is_accepted_when_it_is_repeated(self):
+        found = accepted(CAMERA, *[zoomed(2.0)] * 6)
         assert [same_rays(c, CAMERA) for c in found] == [True] * CHANGED_IN_A_ROW + [False] * (
             7 - CHANGED_IN_A_ROW
         )
-        assert believed(CAMERA, *[None] * UNKNOWN_IN_A_ROW)[-2:] == [CAMERA, None]
+        assert accepted(CAMERA, *[None] * UNKNOWN_IN_A_ROW)[-2:] == [CAMERA, None]
 
     def test_wrong_messages_that_differ_do_not_confirm_each_other(self):
-        assert believed(CAMERA, *(zoomed(1 + 0.1 * k) for k in range(1, 20)))[-1] is CAMERA
+        assert accepted(CAMERA, *(zoomed(1 + 0.1 * k) for k in range(1, 20)))[-1] is CAMERA
 
-    def test_a_change_that_is_sent_once_is_believed_after_a_while(self):
+    def test_a_change_that_is_sent_once_is_accepted_after_a_while(self):
         intrinsics = IntrinsicsFilter()
         intrinsics.take(CAMERA)
         assert not intrinsics.take_images(10 * IMAGES_WITHOUT_CONTRADICTION)
@@ -101,7 +101,7 @@ class TestFilter:
     def test_small_changes_are_followed(self):
         """An autofocus that breathes by less than a hundredth at a time."""
         cameras = [zoomed(1 + 0.005 * k) for k in range(40)]
-        assert believed(*cameras) == cameras
+        assert accepted(*cameras) == cameras
 
 
 def lifted(pipeline: LiftPipeline, cameras: list[Camera | None]) -> list[list[int]]:

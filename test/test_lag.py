@@ -5,23 +5,23 @@ import math
 import numpy as np
 import pytest
 
-from emf_ros.lift.lag import PATIENCE, AutoLag
+from emf_ros.lift.lag import OUTPUTS_BEFORE_INCREASE, AutoLag
 
 FRAME = 1000 / 30
 
 
-def settle(auto, own_ms, period_ms=FRAME, outputs=200):
+def settle(auto, delay_ms, period_ms=FRAME, outputs=200):
     for _ in range(outputs):
-        auto.update(own_ms, period_ms)
+        auto.update(delay_ms, period_ms)
     return auto.lag
 
 
 @pytest.mark.parametrize(
-    ("budget_ms", "own_ms", "lag"),
+    ("budget_ms", "delay_ms", "lag"),
     [(150, 45, 3), (150, 16, 4), (40, 45, 0), (45, 45, 0), (150, 150, 0), (2000, 45, 13)],
 )
-def test_the_auto_lag_is_the_largest_within_the_budget(budget_ms, own_ms, lag):
-    assert settle(AutoLag(budget_ms, FRAME, 13), own_ms) == lag
+def test_the_auto_lag_is_the_largest_within_the_budget(budget_ms, delay_ms, lag):
+    assert settle(AutoLag(budget_ms, FRAME, 13), delay_ms) == lag
 
 
 @pytest.mark.parametrize("rate_hz", [5, 15, 30, 60, 120])
@@ -40,7 +40,7 @@ def test_the_auto_lag_falls_at_once_and_grows_slowly():
     assert settle(auto, 130, outputs=8) == 0
     # The slow ones have to be forgotten first, and the calm has to last.
     lags = [auto.update(45.0, FRAME) for _ in range(150)]
-    assert lags[PATIENCE - 1] == 0 and lags[-1] == 3
+    assert lags[OUTPUTS_BEFORE_INCREASE - 1] == 0 and lags[-1] == 3
     assert (np.diff(lags) >= 0).all()
 
 

@@ -23,7 +23,8 @@ from emf_ros.nodes.params import NODES, KeypointDetectorParams, SkeletonLifterPa
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 PARAMETER_FILES = sorted((ROOT / "config").glob("*.yaml"))
-LIFT, DEMO = ROOT / "launch" / "lift.launch.py", ROOT / "launch" / "demo.launch.py"
+LIFT = ROOT / "launch" / "lift.launch.py"
+DEMO = ROOT / "launch" / "demo.launch.py"
 HAVE_LAUNCH = all(importlib.util.find_spec(name) for name in ("launch", "launch_ros"))
 
 with_launch = pytest.mark.skipif(not HAVE_LAUNCH, reason="launch and launch_ros are not installed")

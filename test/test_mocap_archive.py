@@ -187,7 +187,7 @@ def test_the_commands_import_and_show(bvh, tmp_path, capsys):
     assert "from 1, not '0'" in capsys.readouterr().err
 
 
-def test_pictures_show_the_person_from_where_they_say():
+def test_images_show_the_person_from_where_they_say():
     pose = person(2)
     assert facing(pose) == pytest.approx(-math.pi / 2)
     front, left = (side_on(pose, facing(pose) + a)[0] for a in (0.0, math.pi / 2))

@@ -39,7 +39,7 @@ def test_units_are_found_by_the_size_of_the_person(bvh, tmp_path, unit):
     assert_same_pose(clip.positions, truth(angles(), walk())[0])
 
 
-def test_a_unit_that_is_said_is_believed_and_checked(bvh, tmp_path):
+def test_a_unit_that_is_said_is_accepted_and_checked(bvh, tmp_path):
     (clip,), _ = imported(bvh(scale=100), tmp_path, unit="cm")
     assert_same_pose(clip.positions, truth(angles(), walk())[0])
     with pytest.raises(FormatError, match=r"pelvis to right_hip is 9\d\.?\d* m long"):
@@ -78,7 +78,7 @@ def test_up_is_found_though_the_person_may_lie(bvh, tmp_path, up, lies):
     assert (trunk[:, 2] > 0.4).all() != lies
 
 
-def test_an_axis_that_is_said_is_believed(bvh, tmp_path):
+def test_an_axis_that_is_said_is_accepted(bvh, tmp_path):
     (clip,), _ = imported(bvh(turns=angles(size=5)), tmp_path, up="z")
     trunk = clip.positions[:, J("thorax")] - clip.positions[:, 0]
     assert (trunk[:, 1] > 0.4).all()

@@ -1,4 +1,4 @@
-"""The real keypoint_detector process: real pictures in, and what no camera should send."""
+"""The real keypoint_detector process: real images in, and what no camera should send."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_overlay_is_drawn_for_subscribers_only(ros, detector: Detector) -> N
     assert overlay.encoding == "bgr8" and overlay.header.frame_id == "test_camera"
     pixels = np.frombuffer(overlay.data, np.uint8).reshape(FRAME_SIZE[1], FRAME_SIZE[0], 3)
     changed = (pixels != shown[stamp_ns(overlay)]).any(axis=-1)
-    # Something is drawn, and most of the picture is left as it was.
+    # Something is drawn, and most of the image is left as it was.
     assert 0.0005 < changed.mean() < 0.3
     ros.unlisten(overlays)
 

@@ -41,7 +41,7 @@ def test_two_people_warm_up_and_are_tracked(synchronous_lifter: Lifter) -> None:
         assert_plausible(by_id(done)[track_id])
         seen = states(lifter, track_id)
         assert seen[:4] == [tracking_state("WARMING_UP")] * 4
-    # Two people who stand apart in the picture stand apart in space.
+    # Two people who stand apart in the image stand apart in space.
     assert np.linalg.norm(root(by_id(done)[ids[0]]) - root(by_id(done)[ids[1]])) > 0.5
 
 

@@ -249,7 +249,7 @@ def test_the_pixel_aspect_of_the_video_is_used(tmp_path: Path, stated: str, aspe
 
 
 @pytest.mark.parametrize("lag", [5, 20])
-def test_with_a_lag_every_picture_still_gets_its_poses(
+def test_with_a_lag_every_image_still_gets_its_poses(
     lifted: Path, tmp_path: Path, lag: int
 ) -> None:
     out = tmp_path / "lag.npz"
@@ -262,7 +262,7 @@ def test_with_a_lag_every_picture_still_gets_its_poses(
     assert wanted <= keys[1] and len(keys[1]) == len(late)
     assert late.stamp.max() == pytest.approx((CLIP_FRAMES - 1) / 30.0, abs=1e-3)
     assert late.frame.min() >= 0
-    # The last picture has nothing after it, with or without a lag.
+    # The last image has nothing after it, with or without a lag.
     last = [r.root[r.frame == CLIP_FRAMES - 1] for r in (at_once, late)]
     assert np.allclose(last[0], last[1], rtol=0.02, atol=0.02)
 

@@ -156,7 +156,7 @@ def test_without_boxes_one_person_is_followed(models):
         image = picture(*size, [person], 20)
         whole, (found,) = looked(image, number * 33_000_000)
         assert whole == (number == 0)
-        # A pixel of the input is seven of the picture's, and then two.
+        # A pixel of the input is seven of the image's, and then two.
         assert error(found, person) < (4.0 if whole else 1.0)
     empty_image = np.zeros((720, 1280, 3), np.uint8)
     assert looked(empty_image, 5 * 33_000_000) == (False, [])
@@ -195,7 +195,7 @@ def test_heat_maps_are_refined(refine):
     assert np.abs(found - true).max() < limit
 
 
-# ------------------------------------------------------------------------------------- bad pictures
+# ------------------------------------------------------------------------------------- bad images
 
 
 @EVERY_FORM
@@ -231,7 +231,7 @@ def test_images_of_extreme_aspect_ratios(models, form, shape):
         assert (away[seen] < 2 * per_pixel).all()
 
 
-def test_boxes_in_bad_pictures(tmp_path):
+def test_boxes_in_bad_images(tmp_path):
     marker_model(tmp_path / "finder.onnx", "yolo_boxes", (320, 320), people=2)
     boxes = {"model": "finder.onnx", "decode": "yolo_boxes", "score_threshold": 0.0}
     made = detector(make(tmp_path, "simcc", {"boxes": boxes}))

@@ -18,7 +18,9 @@ from emf_ros.io.recordings import RecordingError, load_recording
 from emf_ros.lift.offline import PoseCollector
 
 CAMERA = Camera.from_fov(1280, 720, 70.0)
-IMAGES, RATE_HZ = 24, 30.0
+# Number of images.
+IMAGES = 24
+RATE_HZ = 30.0
 
 
 def keypoints() -> dict[str, np.ndarray]:
@@ -293,7 +295,7 @@ def test_each_image_gets_one_pose_whatever_the_lag(lift, lag, gap):
 
 
 def test_a_lag_brings_the_poses_nearer_to_the_truth(lift):
-    """A picture in the middle has pictures after it, those at the end have fewer and fewer."""
+    """An image in the middle has images after it, those at the end have fewer and fewer."""
     late, _ = lift("--lag", 8)
     at_once, _ = lift()
     assert np.abs(late.joints_3d[10] - at_once.joints_3d[10]).max() > 1e-3
@@ -322,7 +324,7 @@ def test_fast_cameras_lose_no_image_to_the_lag(lift):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("lag", [0, 5])
 def test_a_signal_keeps_what_was_lifted(tmp_path, monkeypatch, capfd, number, lag):
-    """The signal comes while the tenth picture is lifted, which is finished."""
+    """The signal comes while the tenth image is lifted, which is finished."""
     take_in = PoseCollector.keypoints
 
     def signal_at_the_tenth(self, stamp_ns, frame, people):
@@ -342,7 +344,7 @@ def test_a_signal_keeps_what_was_lifted(tmp_path, monkeypatch, capfd, number, la
     assert signal.getsignal(number) == before
 
 
-def test_a_signal_during_the_last_picture_interrupts_nothing(tmp_path, monkeypatch, capfd):
+def test_a_signal_during_the_last_image_interrupts_nothing(tmp_path, monkeypatch, capfd):
     take_in = PoseCollector.keypoints
 
     def signal_at_the_last(self, stamp_ns, frame, people):
@@ -356,7 +358,7 @@ def test_a_signal_during_the_last_picture_interrupts_nothing(tmp_path, monkeypat
     assert len(load_recording(out)) == IMAGES
 
 
-def test_a_signal_before_the_first_picture_leaves_the_old_output(tmp_path, monkeypatch, capfd):
+def test_a_signal_before_the_first_image_leaves_the_old_output(tmp_path, monkeypatch, capfd):
     from emf_ros.lift import offline
 
     make = offline._pipeline

@@ -290,7 +290,7 @@ def test_video_shows_every_frame_at_its_time(tmp_path: Path) -> None:
     assert len(images) == 9
     assert images[0].shape[0] == 180 and images[0].shape[1] > 320 and images[0].shape[1] % 2 == 0
     assert [file.name for file in path.parent.iterdir()] == ["out.mp4"]
-    # Over the person, away from the caption: changed from the grey picture in all but the last.
+    # Over the person, away from the caption: changed from the grey image in all but the last.
     chest = CAMERA.project(person()[H36M17.index("spine")]).round().astype(int)
     for i, image in enumerate(images):
         patch = image[chest[1] - 8 : chest[1] + 8, chest[0] - 20 : chest[0] + 30].astype(int)

@@ -222,7 +222,7 @@ def test_the_direction_is_the_frame_s_own(frame):
 
 
 def test_near_people_are_followed_closely():
-    """The nearer, the smaller the distance's error, and the more the slope is believed."""
+    """The nearer, the smaller the distance's error, and the more weight the slope has."""
     near = walk((0.0, 0.0, -1.0), start=(0.0, 0.0, 1.0))
     root, velocity = smooth_root(near, 26, RATE_HZ)
     assert abs(root[2] - 1.0) < 0.12 and -1.0 < velocity[2] < -0.7
@@ -306,8 +306,8 @@ def test_a_joint_that_fits_far_worse_than_its_stddev_hardly_counts(near, far):
     assert np.median(robust) < 0.3 * np.median(plain)
     # Where such errors are to be expected the joint counts like any other.
     stddev[:] = 50.0
-    believed = np.linalg.norm(solve_root(joints, rays, scores, stddev=stddev).root - root, axis=-1)
-    assert np.median(believed) == pytest.approx(np.median(plain), rel=0.02)
+    weighted = np.linalg.norm(solve_root(joints, rays, scores, stddev=stddev).root - root, axis=-1)
+    assert np.median(weighted) == pytest.approx(np.median(plain), rel=0.02)
 
 
 def test_joints_within_their_stddev_are_solved_like_without():
@@ -318,7 +318,7 @@ def test_joints_within_their_stddev_are_solved_like_without():
     plain = solve_root(joints, rays, scores)
     assert robust.valid.all()
     assert np.linalg.norm(robust.root - plain.root, axis=-1).max() < 0.02
-    # A stddev of none means no joint fits; the least one is believed instead.
+    # A stddev of none means no joint fits; the smallest allowed one is used instead.
     sure = solve_root(joints, rays, scores, stddev=np.zeros_like(scores))
     assert sure.valid.all() and np.isfinite(sure.root).all()
 

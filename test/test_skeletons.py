@@ -159,7 +159,7 @@ def test_halpe_has_the_middle_line_itself():
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda layout: layout.name)
-def test_conversion_moves_with_the_picture(source):
+def test_conversion_moves_with_the_image(source):
     rng = np.random.default_rng(1)
     points = np.concatenate(
         [rng.normal(300, 80, (5, 4, len(source), 2)), rng.uniform(0.1, 1, (5, 4, len(source), 1))],

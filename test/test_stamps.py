@@ -116,7 +116,7 @@ class TestFilter:
 
     @pytest.mark.parametrize("rate_hz", [1.0, 10.0, 30.0, 240.0])
     @pytest.mark.parametrize("to_ns", [0, UNIX - HOUR, UNIX + HOUR, -HOUR])
-    def test_a_clock_that_jumps_is_believed_with_the_second_image(self, rate_hz, to_ns):
+    def test_a_clock_that_jumps_is_accepted_with_the_second_image(self, rate_hz, to_ns):
         found = verdicts(regular(20, rate_hz) + regular(20, rate_hz, to_ns))
         jump = StampVerdict.JUMPED_AHEAD if to_ns > UNIX else StampVerdict.JUMPED_BACK
         assert found[20:22] == [StampVerdict.OUTLIER, jump]
@@ -158,7 +158,7 @@ class TestFilter:
         assert sum(not v.accepted for v in verdicts(stamps)) <= 1
 
     @pytest.mark.parametrize("step_s", [4, 60, 86400])
-    def test_a_picture_a_minute(self, step_s):
+    def test_an_image_a_minute(self, step_s):
         """The rate is not known yet when the second image comes; later all are accepted."""
         assert names(regular(30, 1 / step_s)).get("OUTLIER", 0) == 1
         slower = [*regular(30), *(UNIX + step_s * i * SECOND for i in range(1, 20))]

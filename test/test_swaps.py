@@ -75,7 +75,7 @@ def noise(shape, seed=0):
 @pytest.mark.parametrize("seconds", [0.03, 0.3])
 def test_a_swap_is_corrected_at_any_frame_rate(rate_hz, joints, seconds):
     truth = walker(round(2 * rate_hz), rate_hz)
-    # The legs are apart in the picture then.
+    # The legs are apart in the image then.
     first = round(1.2 * rate_hz)
     wrong = range(first, first + max(1, round(seconds * rate_hz)))
     live, revised, swapped = feed(
@@ -88,7 +88,7 @@ def test_a_swap_is_corrected_at_any_frame_rate(rate_hz, joints, seconds):
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 def test_a_detector_that_alternates_is_corrected_at_any_frame_rate(rate_hz):
-    """Sides that change several times within a second, and a picture between whose arms and legs
+    """Sides that change several times within a second, and an image between whose arms and legs
     are half way: the failure of the four cameras' second one at 60 Hz."""
     truth = walker(round(2 * rate_hz), rate_hz)
     t = np.arange(len(truth)) / rate_hz
@@ -136,14 +136,14 @@ def test_outlier_limbs_are_rarely_swapped(rate_hz):
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 def test_a_person_who_turns_round_is_not_swapped(rate_hz):
-    """The sides cross in the picture, as they do in the world."""
+    """The sides cross in the image, as they do in the world."""
     angles = np.linspace(0, np.pi, round(rate_hz))
     truth = np.stack([walker(1, turned=a)[0] for a in angles])
     live, _, swapped = feed(SwapCorrector(), truth, rate_hz)
     assert np.array_equal(live, truth) and not any(swapped)
 
 
-def test_a_lasting_contradiction_is_believed_after_the_same_time_at_any_frame_rate():
+def test_a_lasting_contradiction_is_accepted_after_the_same_time_at_any_frame_rate():
     lasted = []
     for rate_hz in RATES_HZ:
         truth = walker(round(3 * rate_hz), rate_hz)

@@ -263,7 +263,7 @@ def test_people_are_in_front_of_the_camera_at_the_distance_asked_for():
     assert (nearest[0] < 6.1).all() and (nearest[1] > 3.9).all()
 
 
-def test_people_stand_upright_in_a_level_picture():
+def test_people_stand_upright_in_a_level_image():
     joints = exact(pitch_deg=(0.0, 0.0), roll_deg=0.0).joints
     down = joints[:, :, H36M17.index("left_ankle")] - joints[:, :, H36M17.index("head_top")]
     assert (down[..., 1] > 1.2).all() and (down[..., [0, 2]].abs() < 0.7).all()

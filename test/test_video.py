@@ -25,7 +25,7 @@ SIZE = (128, 96)
 
 
 def frames(count: int = COUNT, size: tuple[int, int] = SIZE) -> list[np.ndarray]:
-    """Pictures with a texture that moves, so that every codec has something to keep."""
+    """Images with a texture that moves, so that every codec has something to keep."""
     noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     smooth = cv2.GaussianBlur(noise, (0, 0), 3)
     return [np.roll(smooth, 3 * i, axis=1) for i in range(count)]

@@ -194,7 +194,7 @@ def test_a_rate_scales_the_containers_times(play, tmp_path) -> None:
     path = write_matroska(
         tmp_path / "v.mkv", jpegs([np.zeros((96, 128, 3), np.uint8)] * 4), range(4)
     )
-    # Of 1000 Hz: the four pictures last 2 s.
+    # Of 1000 Hz: the four images last 2 s.
     source = play(source=path, rate_hz=1.5)
     source.wait_end()
     assert_on_the_grid(source.images.messages, 1.5)

@@ -9,7 +9,7 @@ from emf_ros.lift.bones import BoneMemory
 from emf_ros.lift.config import PipelineConfig
 from emf_ros.lift.engine import make_engine
 from emf_ros.lift.pipeline import LiftPipeline
-from emf_ros.lift.visibility import LEAST_SHARE, distance_spread, seen_share, with_unseen
+from emf_ros.lift.visibility import MIN_VISIBLE_SHARE, distance_spread, seen_share, with_unseen
 from emf_ros.lift.window import NANOSECONDS
 from emf_ros.skeletons import H36M17
 from emf_ros.types import Frame2D, Pose2D
@@ -32,7 +32,7 @@ def engine():
 
 
 def lifted(engine, *parts, score=0.0):
-    """The last pose of a person of whom `parts` (17,) are seen, 40 pictures each."""
+    """The last pose of a person of whom `parts` (17,) are seen, 40 images each."""
     pipeline = LiftPipeline(engine, PipelineConfig())
     pipeline.set_camera(CAMERA)
     rays = walker(40 * len(parts), turned=0.4)
@@ -90,7 +90,7 @@ def test_a_bust_has_a_wide_distance_and_no_legs(engine, score):
 
 def test_a_person_with_too_few_visible_joints_has_no_root(engine):
     little = seen("nose", "head", "ankle", "wrist")
-    assert little.sum() == 6 and seen_share(little) < LEAST_SHARE
+    assert little.sum() == 6 and seen_share(little) < MIN_VISIBLE_SHARE
     person, counts = lifted(engine, little)
     assert not person.root_valid and counts["too_little_visible"] > 0
     for value in (person.root, person.velocity, person.root_covariance):

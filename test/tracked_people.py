@@ -16,7 +16,9 @@ def person(x, y=300.0, score=0.9, jitter=None):
     return Pose2D(np.concatenate([points, np.full((33, 1), score)], axis=-1), score)
 
 
-RED, BLUE, GREEN = (180, 30, 30), (30, 30, 180), (30, 150, 30)
+RED = (180, 30, 30)
+BLUE = (30, 30, 180)
+GREEN = (30, 150, 30)
 
 
 def painted(people):

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIFT_NODES = (KeypointDetectorParams, SkeletonLifterParams)
 
 #: Head of the advanced parameters.
-_ADVANCED = "Advanced: most users leave these at their defaults. They are no launch arguments."
+_ADVANCED = "Advanced: most users leave these at their defaults. They cannot be launch arguments."
 
 _YAML_HEAD = """\
 # The parameters of the lifting nodes, at their defaults. Launch arguments win over this file.
@@ -34,14 +34,14 @@ _DOCS_HEAD = """\
 Generated from `emf_ros/nodes/params.py` by `make generated`: do not edit this page by hand.
 
 - Nodes read their parameters at start. `ros2 param describe NODE NAME` shows the same texts.
-- An unknown name or a refused value ends the node. One line says what is allowed.
+- An unknown name or a refused value ends the node. The error says in one line what is allowed.
 - `config/lift.yaml` holds the parameters of detector and lifter at their defaults. Change a copy.
 - `config/` has a file for each use: `single_camera.yaml`, `several_cameras.yaml`,
   `third_party_keypoints.yaml` and `offline_replay.yaml`.
-- Set `lag` and `fov_deg` in one parameters file only. ROS merges files, and keeps the number of the
-  first where the second has a word.
-- A launch argument goes to each node that has the parameter. The parameters file decides where no
-  argument is given.
+- Set `lag` and `fov_deg` in one parameters file only. ROS merges files. It keeps a number of the
+  first file where the second file has a string such as `auto`.
+- A launch argument is passed to each node that has the parameter. Without an argument, the value of
+  the parameters file is used.
 """
 
 _COUNTERS_HEAD = """\

@@ -1,4 +1,4 @@
-"""Ctrl-C and termination: work stops between two units, so that its state can be saved."""
+"""Ctrl-C and termination signals: work stops between two units, so that its state can be saved."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def signals_as_interrupts() -> Iterator[None]:
 
 @contextmanager
 def stop_request(unit: str) -> Iterator[StopRequest]:
-    """SIGINT and SIGTERM ask to stop; the work checks the request between two units.
+    """SIGINT and SIGTERM request a stop. The work checks the request between two units.
 
-    A second signal has the effect that it had before this call.
+    A second signal has the effect that it would have without this function.
 
     Args:
-        unit: name of the unit of work that is still finished, for the message.
+        unit: name of the unit of work that is finished before the stop, for the message.
     """
     request = StopRequest()
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -57,7 +57,7 @@ def stop_request(unit: str) -> Iterator[StopRequest]:
         for each in numbers:
             if signal.getsignal(each) is ask:
                 signal.signal(each, before[each])
-        # Not by print(), which the signal may have interrupted.
+        # os.write, because the signal may have interrupted a print().
         os.write(2, f"\nstopping after this {unit}; once more to stop at once\n".encode())
 
     with _handling(numbers, ask) as before:
@@ -66,7 +66,7 @@ def stop_request(unit: str) -> Iterator[StopRequest]:
 
 @contextmanager
 def _handling(numbers: tuple[signal.Signals, ...], handler: object) -> Iterator[dict]:
-    """Install a handler for signals that are not ignored; yields the handlers before it."""
+    """Install a handler for signals that are not ignored; yields the former handlers."""
     before: dict = {}
     if threading.current_thread() is threading.main_thread():
         for number in numbers:

@@ -127,7 +127,7 @@ class Camera:
         """Read a calibration file of any format in docs/reference/calibration.md.
 
         Args:
-            path: of the file; FILE#NAME takes one camera of several.
+            path: of the file; FILE#NAME selects one of its cameras.
             rectified: take the intrinsics of the rectified images.
 
         Raises:

@@ -11,7 +11,7 @@ import numpy as np
 
 #: Rate of a folder, and of a file that has neither times nor a rate, Hz.
 DEFAULT_RATE_HZ = 30.0
-#: Maximum rate that is believed of a container's header or a driver, Hz.
+#: Maximum rate that is accepted from a container's header or a driver, Hz.
 MAX_HEADER_RATE_HZ = 1000.0
 
 

@@ -21,12 +21,12 @@ MAX_REACH = 10
 #: Minimum number of keypoints of a person who is lifted.
 MIN_KEYPOINTS = 6
 
-#: Factor on the importance of a person who is tracked already. Without it two people of about the
-#: same size would take turns where there are too many, and neither would have a full window.
+#: Factor on the importance of a person who is tracked already. Without it, two people of about
+#: the same size would alternate above the maximum number of people. No window would be full.
 TRACKED_FACTOR = 1.5
 
-#: Maximum motion of a person's keypoints between two images, as a share of their extent. Beyond
-#: this and `MAX_JUMP_PER_S` together the id has gone to another person.
+#: Maximum motion of a person's keypoints between two images, as a share of their extent. If it
+#: exceeds this and `MAX_JUMP_PER_S` together, the id was given to another person.
 MAX_JUMP = 0.5
 
 #: Maximum speed of a person's keypoints, extents/s: 10 m/s of a person of 1.7 m.
@@ -151,8 +151,8 @@ def _importance(person: Pose2D, tracked: Collection[int]) -> float:
 def is_jump(history: KeypointHistory, stamp_ns: int, rays: np.ndarray, scores: np.ndarray) -> bool:
     """Whether keypoints are too far from a track's last ones to be of the same person.
 
-    The measure is the median over the joints of their motion, as a share of the person's extent:
-    more than half of the joints would have to be wrong together.
+    The measure is the median of the joints' motion, as a share of the person's extent. It is wrong
+    only if more than half of the joints are wrong together.
 
     Args:
         history: of the track.

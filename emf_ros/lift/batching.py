@@ -33,11 +33,12 @@ def buckets_up_to(people: int) -> tuple[int, ...]:
 def cpu_chunk(config: LifterConfig) -> int:
     """The number of clips that a CPU runs at a time: those that fit its cache.
 
-    Measured for `lite` in onnxruntime on one core: 5.4 ms a person in batches of 8, 8.2 ms in one
-    of 32. Padding to buckets only costs there: three people take 35 ms and four 43, five take 57
-    and eight 96.
+    Measured for `lite` in onnxruntime on one core: 5.8 ms a person in batches of 8, 7.6 ms in one
+    of 48. Padding to buckets only adds time there.
     """
-    numbers = config.frames * len(get_layout(config.layout)) * config.dim
+    tokens = config.frames // config.frame_stride
+    widest = max(config.frames * config.motion.dim, tokens * config.dim)
+    numbers = widest * len(get_layout(config.layout))
     return int(np.clip(_CACHED // numbers, 1, BUCKETS[-1]))
 
 

@@ -1,8 +1,8 @@
 """Bone lengths of a person, averaged over the whole track.
 
-The model sees about a second of motion and estimates the body anew in each window. The person stays
-the same, so the mean of many estimates is more exact than the newest one. A skeleton with constant
-bone lengths also has a constant scale, on which the distance of the root depends.
+The model sees about a second of motion and estimates the body in each window. The person stays
+the same, so the mean of many estimates is more accurate than the newest one. A skeleton with
+constant bone lengths also has a constant scale, on which the distance of the root depends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MIRROR = np.array(
 )
 
 #: Minimum share of the skeleton that the weight of a window is computed from.
-LEAST_WEIGHED_SHARE = 0.1
+MIN_WEIGHTED_SHARE = 0.1
 
 
 def bone_lengths(joints: np.ndarray) -> np.ndarray:
@@ -92,7 +92,7 @@ class BoneMemory:
         lengths = (weight * bone_lengths(joints)).sum(axis=0) / weight.sum(axis=0)
         lengths = 0.5 * (lengths + lengths[_MIRROR])
         kept = math.exp(-max(0, stamp_ns - self._newest_ns) * 1e-9 / self.memory_s)
-        counts = max(share, LEAST_WEIGHED_SHARE) ** 2
+        counts = max(share, MIN_WEIGHTED_SHARE) ** 2
         self._sum = kept * self._sum + counts * lengths
         self._share_sum = kept * self._share_sum + counts * share
         self._weight = kept * self._weight + counts

@@ -25,7 +25,7 @@ PATCH = 0.15
 #: Number of samples along each side of the patch.
 _SIDE = 9
 #: Minimum share of the samples that have a depth.
-FEWEST_VALID = 0.5
+MIN_VALID_SHARE = 0.5
 
 #: Maximum interquartile range of the depths of a patch on one body, m, without noise. A patch with
 #: more shows another object before or behind the body.
@@ -121,7 +121,7 @@ def trunk_depth(
         ordered[np.arange(len(ordered)), (share * (count - 1).clip(min=0)).astype(int)]
         for share in (0.25, 0.5, 0.75)
     )
-    holes = count < FEWEST_VALID * _SIDE**2
+    holes = count < MIN_VALID_SHARE * _SIDE**2
     spread = np.where(holes, 0.0, high) - np.where(holes, 0.0, low)
     reasons = np.select(
         [~seen, holes, spread > RELIEF_M + NOISE_SHARE * median],

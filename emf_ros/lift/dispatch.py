@@ -1,8 +1,8 @@
-"""When the keypoints of a lifter's cameras are lifted: the newest, or every one in its order.
+"""Which keypoints of a lifter's cameras are lifted: the newest, or all of them in their order.
 
-`LiftNewest` is for live images: a thread of its own takes in all keypoints that wait, of all
-cameras, and lifts the newest. `LiftEvery` is for replays: it lifts each image in the thread that
-brings it, so that the same input gives the same output at any speed.
+`LiftNewest` is for live images. Its thread reads all waiting keypoints of all cameras, and lifts
+the newest. `LiftEvery` is for replays. It lifts each image in the thread that delivers it. So the
+same input gives the same output at any speed.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Dispatcher(ABC):
 
 
 class LiftNewest(Dispatcher):
-    """Lifts in a thread of its own: all keypoints are taken in, the newest are lifted."""
+    """Lifts in its own thread: all keypoints are read, and the newest are lifted."""
 
     def __init__(
         self, feeds: Sequence[Feed], log: Log, publish: Callable[[Feed, Output], None]

@@ -45,24 +45,24 @@ def make_engine(
 ) -> Engine:
     """Load the model and choose what runs it.
 
-    The choice is the first that works: torch on a CUDA GPU, onnxruntime on one, onnxruntime on the
-    CPU, torch on the CPU. `description` says which one it is, and why none before it. onnxruntime
-    needs the exported model, .onnx, beside the .safetensors file.
+    The first engine that works is used, in this order: torch on a CUDA GPU, onnxruntime on a GPU,
+    onnxruntime on the CPU, torch on the CPU. `description` says which engine runs, and why each
+    earlier one does not. onnxruntime needs the exported .onnx file beside the .safetensors file.
 
     The devices are those of `runtime.device`. `GpuGuard` handles a GPU that fails later.
 
     Args:
-        preset: which of the shipped models, when `weights` is not given.
+        preset: name of the shipped model that is used without `weights`.
         weights: a .safetensors or .onnx file.
         device: 'auto', 'cuda' or 'cpu', see `runtime.device`.
         threads: of the CPU engines.
         engine: one of `ENGINES`.
-        say: takes what happens to a GPU, a line each; by default stderr.
-        counts: where that is counted.
+        say: takes the events of a GPU, one line each; by default they go to stderr.
+        counts: takes the number of these events, by reason.
 
     Raises:
-        EngineError: there are no such weights, they do not load, or what was asked for is not to
-            be had here.
+        EngineError: the weights do not exist or do not load, or the device or engine is not
+            available on this machine.
     """
     policy = DevicePolicy(device, EngineError)
     if engine not in ENGINES:

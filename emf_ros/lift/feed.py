@@ -149,10 +149,10 @@ class Feed:
         self.fault = f"no {self.topic('camera_info')} yet"
         self.people = 0
         self._intrinsics = IntrinsicsFilter()
-        # Intrinsics that are not used yet, those that are believed, the last that are doubted.
+        # Intrinsics that are not processed yet, the accepted ones, and those to be repeated.
         self._new_reports: deque[CameraReport] = deque(maxlen=MAX_QUEUE)
-        self._believed: CameraReport | None = None
-        self._doubted: CameraReport | None = None
+        self._accepted: CameraReport | None = None
+        self._pending: CameraReport | None = None
         self._new_depths: deque[tuple[int, np.ndarray]] = deque(maxlen=MAX_DEPTH_QUEUE)
         self._frame_id = ""
         self._ages_ms: deque[float] = deque(maxlen=LATENCY_POSES)
@@ -187,7 +187,7 @@ class Feed:
     @property
     def image_size(self) -> tuple[int, int] | None:
         """(width, height) px of the images, by the intrinsics; None before the first."""
-        report = self._believed or self.report
+        report = self._accepted or self.report
         return report.size if report else None
 
     # ------------------------------------------------------------------ the lifting thread
@@ -266,7 +266,7 @@ class Feed:
     # ------------------------------------------------------------------ intrinsics
 
     def _use_reports(self, images: int) -> None:
-        """Give the pipeline the intrinsics that are believed, of those that have come.
+        """Give the pipeline the accepted ones of the intrinsics that have arrived.
 
         Args:
             images: number of images whose keypoints have come since.
@@ -274,19 +274,19 @@ class Feed:
         while self._new_reports:
             report = self._new_reports.popleft()
             if self._intrinsics.take(report.camera):
-                self._believe(report)
+                self._accept(report)
             else:
-                self._doubted = report
+                self._pending = report
                 self._log.refuse(
                     Reason.CAMERA_INFO_OUTLIER,
                     f"{self.topic('camera_info')} differs from the messages before it: dropped, "
                     "unless it is repeated",
                 )
-        if self._intrinsics.take_images(images) and self._doubted is not None:
-            self._believe(self._doubted)
+        if self._intrinsics.take_images(images) and self._pending is not None:
+            self._accept(self._pending)
 
-    def _believe(self, report: CameraReport) -> None:
-        self._believed, self._doubted, self.fault = report, None, report.fault
+    def _accept(self, report: CameraReport) -> None:
+        self._accepted, self._pending, self.fault = report, None, report.fault
         if report.fault:
             self._log.warn_once(f"unknown intrinsics {self.name}", report.fault)
         camera = self._intrinsics.camera

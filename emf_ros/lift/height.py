@@ -1,4 +1,4 @@
-"""The known height of a person: it fixes the scale of the skeleton, and so the distance."""
+"""The known height of a person. It determines the scale of the skeleton, and so the distance."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 from ..skeletons import H36M17
 from .root import HEIGHT_SPREAD
 
-#: Length of legs and trunk, from the ankles to the middle of the shoulders, as a share of the
-#: standing height: 0.246 shank, 0.245 thigh, 0.288 hip to shoulder (Drillis & Contini 1966, in
-#: Winter, Biomechanics and Motor Control of Human Movement, figure 4.1). The head is left out: each
-#: source of motion capture places its joints elsewhere.
+#: Length from the ankles to the middle of the shoulders, as a share of the standing height. It is
+#: 0.246 for the shank, 0.245 for the thigh, and 0.288 from hip to shoulder. The head is left out,
+#: because each source of motion capture places its joints differently. Source: Drillis & Contini
+#: 1966, in Winter, Biomechanics and Motor Control of Human Movement, figure 4.1.
 BODY_SHARE = 0.246 + 0.245 + 0.288
 
 #: Relative standard deviation of that share over people and over definitions of the joints. In
-#: motion capture the shoulders stand over the ankles by 0.95 to 1.02 of the sum of these bones.
+#: motion capture the shoulders are 0.95 to 1.02 of the sum of these bones above the ankles.
 BODY_SHARE_SPREAD = 0.03
 
 # Weight of each bone in the sum: the mean of both legs, and the trunk.

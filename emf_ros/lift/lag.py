@@ -1,7 +1,7 @@
 """The choice of the lag, the number of frames that the described image is behind the newest.
 
-A larger lag makes poses more exact, because the model sees more of the motion after them. It also
-makes them later.
+With a larger lag, poses are more accurate, because the model sees more of the motion after them.
+They are also published later.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections import deque
 
 import numpy as np
 
-#: Number of outputs that the delay is estimated from.
-RECENT = 64
-#: Percentile of their delays that has to fit into the budget.
-QUANTILE = 95.0
+#: Maximum number of outputs from which the delay is estimated.
+MAX_RECENT_OUTPUTS = 64
+#: Percentile of their delays that must fit into the budget, %.
+DELAY_PERCENTILE = 95.0
 
-#: Number of outputs in a row with room for a larger lag, before it is chosen. Each change leaves
+#: Number of outputs in a row that must allow a larger lag before it is chosen. Each change leaves
 #: out images or waits for new ones. A smaller lag is chosen at once.
-PATIENCE = 30
+OUTPUTS_BEFORE_INCREASE = 30
 
 #: Minimum number of outputs before the lag is chosen.
-FEWEST = 10
+MIN_OUTPUTS = 10
 
 
 class AutoLag:
@@ -34,41 +34,41 @@ class AutoLag:
     Args:
         budget_ms: maximum age of 19 in 20 poses, ms.
         step_ms: time between two frames of the model, ms.
-        largest: maximum lag, frames. The model knows most in the middle of the window.
+        largest: maximum lag, frames. The model is most accurate in the middle of the window.
 
     Attributes:
-        lag: frames; 0 before `FEWEST` outputs.
+        lag: frames; 0 before `MIN_OUTPUTS` outputs.
     """
 
     def __init__(self, budget_ms: float, step_ms: float, largest: int) -> None:
         self.budget_ms, self.step_ms, self.largest = budget_ms, step_ms, largest
         self.lag = 0
-        self._own_ms: deque[float] = deque(maxlen=RECENT)
-        self._patience = 0
+        self._delays_ms: deque[float] = deque(maxlen=MAX_RECENT_OUTPUTS)
+        self._outputs_with_room = 0
 
-    def update(self, own_ms: float, period_ms: float) -> int:
+    def update(self, delay_ms: float, period_ms: float) -> int:
         """Take in one output.
 
         Args:
-            own_ms: age of the newest image when the poses were published, ms; NaN where it is not
+            delay_ms: age of the newest image when the poses were published, ms; NaN where it is not
                 known.
             period_ms: time from image to image, ms.
 
         Returns:
             the lag of the next outputs, frames.
         """
-        if math.isfinite(own_ms):
-            self._own_ms.append(own_ms)
-        if len(self._own_ms) < FEWEST or not period_ms > 0:
+        if math.isfinite(delay_ms):
+            self._delays_ms.append(delay_ms)
+        if len(self._delays_ms) < MIN_OUTPUTS or not period_ms > 0:
             return self.lag
-        left_ms = self.budget_ms - float(np.percentile(self._own_ms, QUANTILE))
+        left_ms = self.budget_ms - float(np.percentile(self._delays_ms, DELAY_PERCENTILE))
         fits = max(
             (k for k in range(self.largest + 1) if self.behind_ms(k, period_ms) <= left_ms),
             default=0,
         )
-        self._patience = self._patience + 1 if fits > self.lag else 0
-        if fits < self.lag or self._patience >= PATIENCE:
-            self.lag, self._patience = fits, 0
+        self._outputs_with_room = self._outputs_with_room + 1 if fits > self.lag else 0
+        if fits < self.lag or self._outputs_with_room >= OUTPUTS_BEFORE_INCREASE:
+            self.lag, self._outputs_with_room = fits, 0
         return self.lag
 
     def behind_ms(self, lag: int, period_ms: float) -> float:

@@ -120,7 +120,7 @@ def lift_video(
     try:
         frames = frames_of(source)
         done = 0
-        for index, stamp, picture in track(frames, "lifting", source.count or None, shown=progress):
+        for index, stamp, image in track(frames, "lifting", source.count or None, shown=progress):
             if stopping(done):
                 break
             stamp_ns = round(stamp * NANOSECONDS)
@@ -128,7 +128,7 @@ def lift_video(
             if verdict.reason is not None:
                 pipeline.counts[verdict.reason] += 1
                 continue
-            rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+            rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
             found = tracker.update(rgb, stamp_ns)
             if watch is not None:
                 watch(index, found)
@@ -136,7 +136,7 @@ def lift_video(
                 stamp_ns,
                 "",
                 tracker.layout.name,
-                (picture.shape[1], picture.shape[0]),
+                (image.shape[1], image.shape[0]),
                 found,
                 stamp_verdict=verdict,
             )

@@ -46,7 +46,7 @@ GATE_FACTOR = 2.0
 #: Time up to the described frame that the velocity across the ray is measured in, s.
 TURN_S = 0.28
 #: Minimum number of known frames in it. With fewer there is no velocity.
-FEWEST_FRAMES = 4
+MIN_FRAMES = 4
 
 
 @dataclass
@@ -197,17 +197,17 @@ def update_along(
         no agreement (`GATE_STDDEVS`, `GATE_FACTOR`); and (P,) bool, whether the value was used.
     """
     direction = np.broadcast_to(direction, root.shape)
-    foretold = np.einsum("pi,pi->p", direction, root)
-    off = value - foretold
+    predicted = np.einsum("pi,pi->p", direction, root)
+    off = value - predicted
     total = np.einsum("pi,pij,pj->p", direction, covariance, direction) + variance
     # Comparisons with NaN are false.
     agrees = off**2 <= GATE_STDDEVS**2 * total
-    within = (value * GATE_FACTOR >= foretold) & (value <= GATE_FACTOR * foretold) & (total > 0)
+    within = (value * GATE_FACTOR >= predicted) & (value <= GATE_FACTOR * predicted) & (total > 0)
     smaller = within & ~agrees & (off < 0)
     taken = (within & agrees) | smaller
 
     lacking = np.where(smaller, off**2 - total, 0.0)
-    ray = np.where(smaller[:, None], root / foretold[:, None], 0.0)
+    ray = np.where(smaller[:, None], root / predicted[:, None], 0.0)
     covariance = covariance + lacking[:, None, None] * ray[:, :, None] * ray[:, None, :]
     total = np.where(smaller, off**2, np.where(taken, total, 1.0))
     gain = np.einsum("pij,pj->pi", covariance, direction)
@@ -236,7 +236,7 @@ def smooth_root(roots: np.ndarray, frame: int, rate_hz: float) -> tuple[np.ndarr
     known = np.isfinite(roots).all(axis=-1)
     t = (np.arange(len(roots)) - frame) / rate_hz
     recent = known & (t <= 0) & (t > -TURN_S)
-    if recent.sum() < FEWEST_FRAMES:
+    if recent.sum() < MIN_FRAMES:
         return roots[frame], np.full(3, np.nan)
     distances = np.linalg.norm(roots, axis=-1)
     mean = distances[known].mean()

@@ -14,13 +14,13 @@ class WindowFilter:
 
     Each window is a new estimate of the whole second. The newest frames of two consecutive windows
     differ by more than the person moved, but the motion within a window is smooth. So the filter
-    moves the last pose on by the motion in the new window, and draws it to the position in the new
-    window. This is a complementary filter (Higgins 1975): it passes motion and averages positions.
-    On a real recording at lag 0, 0.05 s reduce the acceleration from 16.6 to 10.2 m/s^2 (true: 4.7)
-    and add 1 mm to the error; 0.1 s: 8.3 m/s^2 and 3 mm.
+    advances the last pose by the motion in the new window. The difference to the pose in the new
+    window decays with a time constant. This is a complementary filter (Higgins 1975): it passes
+    motion and averages positions. On a real recording at lag 0, the acceleration falls from 16.6 to
+    10.2 m/s^2 at 0.05 s, and to 8.3 m/s^2 at 0.1 s (true: 4.7). The error grows by 1 and 3 mm.
 
     Args:
-        time_constant_s: time constant with which the pose is drawn to that of the new window, s.
+        time_constant_s: time constant of the decay of that difference, s.
     """
 
     def __init__(self, time_constant_s: float) -> None:
@@ -63,13 +63,13 @@ class OneEuroFilter:
     0.5 m/s, 9 ms at 2 m/s, and 14 ms while a joint accelerates to 2 m/s. Errors that last for more
     than 0.1 s pass the filter like motion.
 
-    Each element of the array is filtered by itself. NaN stays NaN; the element starts anew after.
+    Each element of the array is filtered separately. NaN stays NaN, and restarts its filter.
 
     Args:
         min_cutoff_hz: cutoff at rest, Hz. A lower one smooths more and delays more.
         beta: growth of the cutoff with the speed, Hz per m/s.
         derivative_cutoff_hz: cutoff of the low-pass filter on the speed, Hz.
-        reset_s: gap after which the filter starts anew, s.
+        reset_s: gap after which the filter restarts, s.
 
     Raises:
         ValueError: a parameter is not positive; `beta` may be 0.

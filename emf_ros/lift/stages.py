@@ -4,12 +4,13 @@ The model gives joints relative to the pelvis, in the frame of a virtual camera,
 each window. Each stage takes a `PoseBatch` and returns the next one. `STAGES` is their order:
 
 1. `turn_back` comes first: all later stages work in the camera's frame.
-2. `remember_bone_lengths` and 3. `scale_to_height` fix the size, on which every distance depends.
+2. `remember_bone_lengths` and 3. `scale_to_height` set the size, on which every distance depends.
 4. `solve_roots` needs the size, and gives the distance.
-5. `choose_frame` keeps the described frame only; unseen joints widen its standard deviations.
+5. `choose_frame` keeps only the described frame. Its standard deviations grow where joints are not
+   visible.
 6. `filter_jitter` removes the jumps between one window and the next; bones keep their lengths.
 7. `measure_distance` corrects the distance by the floor and by a depth image, and the size with it.
-8. `reject_uncertain_roots` removes the roots of people of whom too little is seen.
+8. `reject_uncertain_roots` removes the roots of people with too few visible joints.
 
 Shapes: P people, T frames of the window, 17 joints. Frame: the camera's optical frame.
 """
@@ -33,7 +34,7 @@ from .ground import GroundPlane, on_ground
 from .height import height_scale
 from .root import smooth_root, solve_root
 from .tracks import Track
-from .visibility import LEAST_SHARE, distance_spread, seen_share, with_unseen
+from .visibility import MIN_VISIBLE_SHARE, distance_spread, seen_share, with_unseen
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class StageContext:
         camera: intrinsics of the images.
         camera_known: whether they are the camera's own; otherwise they are guessed.
         depth: (H, W) depth image of the described moment; None where there is none.
-        depths_wait: whether depth images have come at all.
+        depths_wait: whether any depth image has arrived.
         counts: takes the number of rejections, by reason.
     """
 
@@ -265,11 +266,11 @@ def measure_distance(batch: PoseBatch, context: StageContext) -> PoseBatch:
 
 
 def reject_uncertain_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
-    """Remove the roots of people of whom too little is seen to know their distance.
+    """Remove the roots of people whose visible part is too small to estimate the distance.
 
     A distance from the floor or from a depth image is kept.
     """
-    unsure = batch.placed & (batch.share < LEAST_SHARE) & (batch.distance_scale == 1.0)
+    unsure = batch.placed & (batch.share < MIN_VISIBLE_SHARE) & (batch.distance_scale == 1.0)
     context.counts.update([Reason.TOO_LITTLE_VISIBLE] * int(unsure.sum()))
     return replace(batch, placed=batch.placed & ~unsure)
 
@@ -287,7 +288,7 @@ STAGES: tuple[Stage, ...] = (
 
 
 def poses_of(batch: PoseBatch, context: StageContext) -> list[Pose3D]:
-    """The people of a batch that has passed the stages; joints that were not seen are NaN."""
+    """The people of a batch that has passed the stages; joints that were not visible are NaN."""
     return [
         _pose(batch, context, row, track_id) for row, track_id in enumerate(batch.windows.tracks)
     ]

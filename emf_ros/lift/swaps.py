@@ -1,13 +1,13 @@
 """Left/right swap correction.
 
-A 2D detector now and then takes the left limbs for the right ones, for one image or for half a
-second. The scores do not show it, but the motion does: a limb cannot jump to the other one.
+A 2D detector sometimes swaps the left and right limbs, for one image or for half a second. The
+scores do not show the swap, but the motion does: a limb cannot jump to the position of the other.
 
 `SwapCorrector` is a hidden Markov model with one state per combination of swapped groups of joints
 (hips, legs, shoulders, arms). Each state keeps its own prediction of the joints' motion. The most
-likely sequence of states explains all keypoints so far (Viterbi's algorithm), so that the evidence
-for a swap and against it adds up over time. All rates are per second, so that the same motion has
-the same result at any frame rate.
+likely sequence of states explains all keypoints so far (Viterbi's algorithm). So the evidence for
+and against a swap is added over time. All rates are per second. So the same motion has the same
+result at any frame rate.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .window import NANOSECONDS
 
 _COUNT = len(H36M17)
 _KIND = [joint.split("_")[-1] for joint in H36M17.joints]
-#: Joints that have a counterpart on the other side, and the counterpart of each, both as indices
-#: into the layout; then the counterpart as an index into the first.
+#: (12,) indices of the joints that have a counterpart on the other side.
 _SIDED = np.flatnonzero(np.array(H36M17.mirror) != np.arange(_COUNT))
+#: (12,) index of the counterpart of each of these joints, into `_SIDED`.
 _OTHER = np.searchsorted(_SIDED, np.array(H36M17.mirror)[_SIDED])
 
 #: Groups of joints that a detector swaps as one.
@@ -51,23 +51,23 @@ _LIMBS_SHARE = np.array([0.97, 0.02, 0.005, 0.005])
 _BODY_SHARE = np.array([0.98, 0.02])
 #: Mean duration of a swap, s. The longest that was measured lasted 0.4 s.
 SWAP_S = 0.1
-#: Rate at which the remembered sides prove wrong, 1/s: the person has turned unseen. With `SWAP_S`
-#: it decides how long a detector is contradicted.
+#: Rate at which the remembered sides become wrong, 1/s: the person turned while not visible. With
+#: `SWAP_S` it determines how long a detector is contradicted.
 MEMORY_WRONG_PER_S = 0.003
 
 #: Standard deviation of a joint's velocity in the image, sizes/s. A size is the diagonal of the
-#: bounding box of the keypoints. Measured on motion capture seen through simulated cameras.
+#: bounding box of the keypoints. Measured on motion capture in simulated cameras.
 _SPEED = {"hip": 0.3, "knee": 0.4, "ankle": 0.5, "shoulder": 0.35, "elbow": 0.45, "wrist": 0.6}
-#: Time constant of the autocorrelation of the velocity, s. Measured likewise.
+#: Time constant of the autocorrelation of the velocity, s. Measured on the same data.
 _VELOCITY_S = 0.2
 #: Standard deviation of a keypoint's error at score 1, sizes.
 _NOISE = 0.02
 #: Relative growth of that error from score 1 to score 0.
 _NOISE_GROWTH = 1.5
 #: Share of the keypoints that are outliers.
-_ASTRAY = 0.2
+_OUTLIER_SHARE = 0.2
 #: Standard deviation of an outlier's error, sizes.
-_ASTRAY_BY = 0.25
+_OUTLIER_STDDEV = 0.25
 #: Variance of a joint's position after an outlier, as a share of the squared distance to it.
 _JUMPED = 1.0
 #: Weight of the log-likelihood of an image. The errors of neighbouring joints and images are
@@ -106,7 +106,7 @@ def _order(code: int) -> np.ndarray:
 
 
 def _transition(share: np.ndarray, kept: float) -> np.ndarray:
-    """(n, n) probabilities from state to state, where a state is kept or else drawn anew."""
+    """(n, n) probabilities from state to state, where a state is kept or else drawn again."""
     return kept * np.eye(len(share)) + (1.0 - kept) * share
 
 
@@ -215,10 +215,10 @@ class SwapCorrector:
         are no outliers."""
         total = self._variance[0] + noise
         off = ((points - self._position) ** 2).sum(axis=-1)
-        wide = total + (_ASTRAY_BY * self._size) ** 2
-        near = np.log(1.0 - _ASTRAY) - 0.5 * off / total - np.log(total)
-        astray = np.log(_ASTRAY) - 0.5 * off / wide - np.log(wide)
-        fit = np.logaddexp(near, astray)
+        wide = total + (_OUTLIER_STDDEV * self._size) ** 2
+        near = np.log(1.0 - _OUTLIER_SHARE) - 0.5 * off / total - np.log(total)
+        outlier = np.log(_OUTLIER_SHARE) - 0.5 * off / wide - np.log(wide)
+        fit = np.logaddexp(near, outlier)
         return fit, np.exp(near - fit)
 
     def _advance(

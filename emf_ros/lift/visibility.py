@@ -27,24 +27,25 @@ _LENGTH_M = {
 _ENDS = np.array(H36M17.edges)
 _LENGTHS = np.array([_LENGTH_M[H36M17.joints[end].split("_")[-1]] for end in _ENDS[:, 1]])
 
-#: Relative standard deviation of the distance where nothing is seen, besides that of people's size.
-#: It falls with the square root of the unseen share of the skeleton. Measured on 800 people of the
-#: training motion with random parts removed, 68th percentile of the relative error: 0.11 with more
-#: than 0.8 of the skeleton seen, 0.13 with 0.6 to 0.8, 0.18 with 0.3 to 0.6, 0.24 under 0.15.
+#: Relative standard deviation of the distance where no bone is visible, besides that of people's
+#: size. It falls with the square root of the share of the skeleton that is not visible. Measured on
+#: 800 people of the training motion with random parts removed. The 68th percentile of the relative
+#: error is 0.11 with more than 0.8 of the skeleton visible, and 0.13 with 0.6 to 0.8. It is 0.18
+#: with 0.3 to 0.6, and 0.24 under 0.15.
 UNSEEN_DISTANCE_SPREAD = 0.2
-#: Minimum share of the skeleton that a root needs. Below it one error in ten was over 0.33.
-LEAST_SHARE = 0.15
+#: Minimum visible share of the skeleton for a root. Below it, one error in ten was over 0.33.
+MIN_VISIBLE_SHARE = 0.15
 
-#: Relative growth of the joints' standard deviations from the whole skeleton to none of it.
-#: Measured likewise, 68th percentile of error over stated standard deviation: 1.2 with the whole
-#: body, 1.3 with a part, 1.5 with a part without the pelvis.
+#: Relative increase of the joints' standard deviations from the whole skeleton to none of it.
+#: Measured on the same people, as the 68th percentile of error over stated standard deviation. It
+#: is 1.2 with the whole body, 1.3 with a part, and 1.5 with a part without the pelvis.
 UNSEEN_STDDEV = 0.3
-#: Factor on the joints' standard deviations where the pelvis, their origin, is not seen.
+#: Factor on the joints' standard deviations where the pelvis, their origin, is not visible.
 NO_PELVIS_STDDEV = 1.25
 
 
 def seen_share(seen: np.ndarray) -> np.ndarray:
-    """The share of the skeleton that is seen, by the lengths of the bones with both ends seen.
+    """The visible share of the skeleton, by the lengths of the bones with two visible ends.
 
     Args:
         seen: (..., 17) bool.
@@ -59,20 +60,21 @@ def distance_spread(share: np.ndarray) -> np.ndarray:
     """(...) relative standard deviation of the distance, besides that of people's size.
 
     Args:
-        share: (...) of the skeleton that is seen, 0..1.
+        share: (...) of the skeleton that is visible, 0..1.
     """
     return UNSEEN_DISTANCE_SPREAD * np.sqrt(1.0 - share)
 
 
 def with_unseen(stddev: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Standard deviations of the joints, widened by what is not seen.
+    """Standard deviations of the joints, increased where joints are not visible.
 
     Args:
         stddev: (P, 17) m, the model's, relative to the pelvis.
         seen: (P, 17) bool.
 
     Returns:
-        (P, 17) m. An unseen pelvis gets the smallest standard deviation of a seen joint.
+        (P, 17) m. A pelvis that is not visible gets the smallest standard deviation of a
+            visible joint.
     """
     factor = 1.0 + UNSEEN_STDDEV * (1.0 - seen_share(seen))
     factor = np.where(seen[:, 0], factor, factor * NO_PELVIS_STDDEV)

@@ -27,7 +27,8 @@ FORMATS = {"onnx": ".onnx", "torchscript": ".torchscript", "torch-export": ".pt2
 #: Maximum difference of an export from torch, m and log m, by whether it is in half precision.
 TOLERANCE = {False: 1e-4, True: 5e-3}
 
-_INPUT, _OUTPUTS = "keypoints", ("positions", "log_scale")
+_INPUT = "keypoints"
+_OUTPUTS = ("positions", "log_scale")
 _METADATA = "metadata.json"
 
 

@@ -85,19 +85,19 @@ def roi_crop(message: Image | CompressedImage, cropper: RoiCropper) -> RoiCrop:
     return cropper.crop(image_to_rgb(message))
 
 
-def image_msg(picture: np.ndarray, encoding: str, header: Header) -> Image:
+def image_msg(image: np.ndarray, encoding: str, header: Header) -> Image:
     """A message of an image.
 
     Args:
-        picture: (H, W, 3) uint8.
-        encoding: of the picture: rgb8 or bgr8.
+        image: (H, W, 3) uint8.
+        encoding: of the image: rgb8 or bgr8.
         header: of the message.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     # rclpy takes an array('B') without a copy. It converts bytes and numpy arrays byte by byte,
     # which takes a quarter of a second for a 720p image.
     data = array("B")
-    data.frombytes(np.ascontiguousarray(picture).data)
+    data.frombytes(np.ascontiguousarray(image).data)
     return Image(
         header=header,
         height=height,

@@ -97,7 +97,7 @@ def render_overlay(recording: Recording, video: Path, rate_hz: float | None, pat
     """
     source = open_source(video, rate_hz)
     shown = track(frames_of(source), f"rendering {path.name}", source.count or None)
-    frames = ((stamp, picture) for _, stamp, picture in shown)
+    frames = ((stamp, image) for _, stamp, image in shown)
     try:
         render_recording(recording, frames, path, playback_rate_hz(source), hold_s=HOLD_S)
         for sentence in losses(source):

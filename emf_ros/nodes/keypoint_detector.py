@@ -32,7 +32,7 @@ from .when_idle import WhenIdle
 
 
 class KeypointDetector(BaseNode[KeypointDetectorParams]):
-    """Detects and tracks people in the newest image, in a thread of its own.
+    """Detects and tracks people in the newest image, in its own thread.
 
     Args:
         on_keypoints: takes the keypoints of each image, in composed mode.
@@ -186,9 +186,9 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             drawn = self._draw(crop.image, people)
             self._overlay.publish(conversions.image_msg(drawn, "bgr8", message.header))
 
-    def _draw(self, picture: np.ndarray, people: list[Pose2D]) -> np.ndarray:
-        """(H, W, 3) uint8 BGR: a picture (H, W, 3) uint8 RGB with the keypoints of people on it."""
-        drawn = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    def _draw(self, image: np.ndarray, people: list[Pose2D]) -> np.ndarray:
+        """(H, W, 3) uint8 BGR: an image (H, W, 3) uint8 RGB with the keypoints of people on it."""
+        drawn = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         draw_keypoints(
             drawn,
             np.array([p.keypoints for p in people]).reshape(-1, len(self._tracker.layout), 3),

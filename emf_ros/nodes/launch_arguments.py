@@ -1,4 +1,4 @@
-"""Launch arguments from the declarations of parameters. Needs no ROS."""
+"""Launch arguments from the declarations of parameters. This module needs no ROS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def launch_arguments(nodes: Iterable[type[NodeParams]]) -> dict[str, str]:
     """The launch arguments of some nodes.
 
     Returns:
-        descriptions by name. An argument that several nodes have goes to each of them.
+        descriptions by name. An argument of several nodes is passed to each of them.
     """
     found: dict[str, list[ParamSpec]] = {}
     for node in nodes:
@@ -27,7 +27,7 @@ def launch_arguments(nodes: Iterable[type[NodeParams]]) -> dict[str, str]:
 
 
 def _argument_text(specs: list[ParamSpec]) -> str:
-    # Every node accepts the narrowest range.
+    # All nodes accept the values of the narrowest range.
     narrow = min(specs, key=lambda spec: math.inf if spec.high is None else spec.high)
     values = "true, false" if narrow.kind is bool else narrow.allowed
     allowed = f" Allowed: {values}." if values else ""
@@ -65,11 +65,11 @@ def given_parameters(node: type[NodeParams], arguments: Mapping[str, str]) -> di
 
 
 def ignored_arguments(nodes: Iterable[type[NodeParams]], names: Iterable[str]) -> list[str]:
-    """One sentence for each launch argument that names a parameter but is ignored.
+    """Warnings about launch arguments that name a parameter but are ignored, one sentence each.
 
     Args:
-        nodes: that are launched.
-        names: of all arguments that were given.
+        nodes: the nodes that are launched.
+        names: the names of all given arguments.
     """
     given = list(names)
     found = []
@@ -101,17 +101,17 @@ def write_parameters(
 ) -> str:
     """Write a temporary parameters file for one or several nodes.
 
-    Two nodes in one process refuse the parameters of each other, so each section names its node.
+    Each section names its node, because a node refuses the parameters of another node.
 
     Args:
-        values: of each node, by name.
-        namespace: of the nodes, with wildcards. ROS merges sections of the same name, and there a
-            word does not replace a number (`lag`). It reads sections in the order in which their
-            names first appear. The default stands for any namespace, as '/**' does, but no file of
-            a user has it. These values therefore replace those of a file that is given before.
+        values: parameter values of each node, by name.
+        namespace: namespace of the nodes, with wildcards. The default matches any namespace, as
+            '/**' does, but users do not write it. ROS merges sections of the same name, and then a
+            string does not replace a number (`lag`). ROS reads sections in the order in which their
+            names first appear. So these values replace those of an earlier file.
 
     Returns:
-        path of the file; empty where there are no values.
+        path of the file; an empty string if there are no values.
     """
     content = {
         f"{namespace}/{node.node}": {"ros__parameters": dict(own)}

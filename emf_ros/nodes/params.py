@@ -75,7 +75,7 @@ class VideoSourceParams(NodeParams):
     )
     camera_info_file: str = param(
         "",
-        "Read the intrinsics from this calibration file; FILE#NAME takes one camera of several.",
+        "Read the intrinsics from this calibration file; FILE#NAME selects one of its cameras.",
         launch=True,
     )
     fov_deg: float | str = param(
@@ -114,7 +114,7 @@ class KeypointDetectorParams(NodeParams):
     )
     variant: str = param(
         "full",
-        "Use this size of BlazePose: lite is faster, full is more exact.",
+        "Use this size of BlazePose: lite is faster, full is more accurate.",
         choices=VARIANTS,
         launch=True,
     )
@@ -127,7 +127,8 @@ class KeypointDetectorParams(NodeParams):
     max_people: int = param(_CORE.max_people, _MAX_PEOPLE, low=1, high=20, launch=True)
     min_score: float = param(
         0.4,
-        "Set the minimum score of a detection that begins a track; half of it continues one.",
+        "Set the minimum score of a detection that begins a track; half of this score continues "
+        "a track.",
         zero="every detection",
         low=0.0,
         high=1.0,
@@ -258,8 +259,8 @@ class SkeletonLifterParams(NodeParams):
     )
     camera_height_m: tuple[float, ...] = param(
         (0.0,),
-        "Set the height of the camera above a level floor, which fixes distances; one value, or "
-        "one per camera.",
+        "Set the height of the camera above a level floor, which determines distances; one "
+        "value, or one per camera.",
         unit="m",
         zero="unknown",
         launch=True,
@@ -283,8 +284,8 @@ class SkeletonLifterParams(NodeParams):
     )
     smoothing: str = param(
         "light",
-        "Filter the poses; light removes jitter without delay, strong is calmer and delays motion "
-        "by some milliseconds.",
+        "Filter the poses; light removes jitter without delay; strong removes more, and delays "
+        "motion by some milliseconds.",
         choices=tuple(SMOOTHING),
         launch=True,
     )

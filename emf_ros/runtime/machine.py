@@ -1,4 +1,4 @@
-"""The machine on which figures were measured."""
+"""A description of the machine, for tables of measurements."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """One line: processor, cores, system, Python."""
+    """One line with processor, number of cores, operating system and Python version."""
     name = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -23,5 +23,5 @@ def machine() -> str:
 
 
 def load() -> str:
-    """The load average of the machine, which slows measurements down."""
+    """The load average of the machine. A high load slows measurements down."""
     return f"load average {os.getloadavg()[0]:.2f}"

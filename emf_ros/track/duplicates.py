@@ -1,8 +1,8 @@
 """Duplicates and merged poses among the detections of one image.
 
 A duplicate is a second detection of one person. A merged pose combines the legs of one person with
-an object, or with another person, above: a lamp, the sun, or a person farther away becomes the head
-of a pose that is much too tall.
+an object or another person above. For example, a lamp or a person farther away becomes the head of
+a pose that is much too tall.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def is_duplicate(one: Pose2D, other: Pose2D) -> bool:
 
 
 def without_duplicates(detections: Sequence[Pose2D]) -> list[Pose2D]:
-    """Of duplicates, see `is_duplicate`, keep the one with the best score; best score first."""
+    """The detections without duplicates (`is_duplicate`), by score, the best first."""
     kept: list[Pose2D] = []
     for detection in sorted(detections, key=lambda d: -d.score):
         if not any(is_duplicate(detection, other) for other in kept):
@@ -50,9 +50,9 @@ def without_duplicates(detections: Sequence[Pose2D]) -> list[Pose2D]:
 def is_merged_pose(one: Pose2D, other: Pose2D, layout: Layout) -> bool:
     """Whether `one` is a merged pose with the legs of `other`.
 
-    Such a pose has the lower score, is much larger, and its ankles are on the shins of the other
-    person. Two real people on one floor do not look like this: the nearer one, if so much larger,
-    has the feet lower in the image.
+    Such a pose has the lower score and is much larger. Its ankles are on the shins of the other
+    person. Two real people on one floor do not look like this. A person who is so much larger is
+    nearer, and has the feet lower in the image.
 
     Args:
         one, other: keypoints (K, 3) px, px, score.
@@ -79,8 +79,8 @@ def find_duplicates(
     """Duplicates and merged poses by object-keypoint similarity.
 
     Detections are taken in the order of their scores, best first. Each is compared with those that
-    were kept before it. A detector may see one person from the front and the duplicate from behind:
-    the pose is also compared with its left and right sides exchanged.
+    were kept before it. The left and right sides of a duplicate may be swapped. So each pose is
+    also compared with its mirrored joints.
 
     Args:
         detections: of one image, keypoints (K, 3) px, px, score; may hold NaN.

@@ -20,7 +20,7 @@ from .association import Observations, assign, gated_similarity, observe
 from .reidentification import ReIdentifier
 from .state import Track, TrackPhase
 
-#: Minimum share of a body's joints inside the box of a nearer person, for the body to be occluded.
+#: Minimum share of the joints of an occluded body that are inside the box of a nearer person.
 MIN_OCCLUDED_SHARE = 0.4
 
 
@@ -28,12 +28,12 @@ class Tracker:
     """Gives each detection the id of the track that it continues, or a new id.
 
     A track is tentative at birth, confirmed, coasting, lost and deleted; see
-    docs/reference/tracking.md. Tracks with a detection a moment ago continue by association: the
-    assignment with the largest sum of object-keypoint similarity, IoU and appearance, first of the
-    strong detections and then of the weak ones (Zhang et al., "ByteTrack", ECCV 2022). Other
-    detections begin tentative tracks. Before one gets a new id, re-identification decides whether
-    its person has a lost track. Where that is ambiguous, the track waits, and in the end gets a new
-    id: two exchanged people are worse. An id is never used again.
+    docs/reference/tracking.md. Tracks with a recent detection continue by association. It is the
+    assignment with the largest sum of object-keypoint similarity, IoU and appearance. Strong
+    detections are assigned first, then weak ones (Zhang et al., "ByteTrack", ECCV 2022). Other
+    detections begin tentative tracks. Before such a track gets a new id, re-identification decides
+    whether its person has a lost track. If this is ambiguous, the track waits, and finally gets a
+    new id, because swapped ids are worse. An id is never used again.
 
     Args:
         layout: of the keypoints.
@@ -51,8 +51,8 @@ class Tracker:
         min_score: minimum score of a keypoint that is compared, 0..1.
 
     Attributes:
-        stamps: the rule on the images' stamps. A caller that has work to do before the tracking,
-            such as detection, asks it first, and drops the images that it refuses.
+        stamps: the rule for the images' stamps. A caller that detects before the tracking applies
+            the rule first, and drops the refused images.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Tracker:
         """Track the people of one image.
 
         An image whose stamp is refused, see `stamps.StampFilter`, changes nothing. A clock that has
-        jumped back deletes all tracks: time has started anew. Detections without any keypoint
+        jumped back deletes all tracks, because time has restarted. Detections without any keypoint
         are left out.
 
         Args:

@@ -1,4 +1,4 @@
-"""Real people with truth: the recordings there are, and the errors of each method on them.
+"""Recordings of real people with truth, and the errors of each method on them.
 
 A recording is a video, or the keypoints of one. On a video the lifter is compared with the world
 landmarks that BlazePose itself gives for the same detections.
@@ -29,7 +29,7 @@ from .truth import Truth
 from .varied_video import Variation, VariedSource
 from .video import BLAZEPOSE, LIFTER, Track, lift_tracks, poses_of_truth
 
-#: Number of pictures of the four cameras per picture that is taken: 30 Hz of 60.
+#: Number of images of the four cameras per image that is used: 30 Hz of 60.
 FOUR_CAMERAS_EVERY = 2
 
 
@@ -82,7 +82,7 @@ class KeypointFootage:
         yield name, compare(self.poses(engine, lag), self.truth)
 
     def poses(self, engine: Engine, lag: int) -> Poses:
-        """The person as the live lifter gives it."""
+        """The poses of the person, as the live lifter gives them."""
         lifted, _ = lift_recording(self.keypoints, engine, lag, progress=False)
         return Poses.of_recording(lifted)
 
@@ -131,7 +131,7 @@ def keypoint_recording(
     rate_hz: float,
     keypoints: np.ndarray,
 ) -> Recording:
-    """The keypoints (M, K, 3) px, px, score of one person in the pictures (M,) of a video."""
+    """The keypoints (M, K, 3) px, px, score of one person in the images (M,) of a video."""
     writer = RecordingWriter(layout, size, camera)
     unknown = np.full((len(H36M17), 3), np.nan)
     for frame, points in zip(frames.tolist(), keypoints, strict=True):
@@ -143,7 +143,7 @@ def keypoint_recording(
 def read_footage(folder: str | Path, detector: str = "full") -> Iterator[KeypointFootage]:
     """Read recordings of keypoints with truth.
 
-    They are npz files that hold, beside the arrays of `Truth.load`, `keypoints_DETECTOR`
+    They are npz files with the arrays of `Truth.load`. They also have `keypoints_DETECTOR`
     (M, 33, 3) px, px, score, `frame_DETECTOR` (M,), `rate_hz`, `camera_matrix` and `image_size`.
 
     Raises:
@@ -196,7 +196,7 @@ def four_cameras() -> Iterator[VideoFootage]:
 def projected_truth() -> Iterator[KeypointFootage]:
     """The four cameras with the projections of the triangulated points as keypoints.
 
-    The error that is left with them is not the detector's.
+    So no part of the error comes from the detector.
     """
     views = read_views()
     stamps, points = triangulated(views)

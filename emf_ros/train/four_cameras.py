@@ -1,7 +1,7 @@
 """Four calibrated cameras around one person: the recording, and its truth by triangulation.
 
 The recording is Pose2Sim's demonstration (BSD-3-Clause, fetched from PyPI): a person balances and
-staggers, 100 pictures at 60 Hz from each camera. The truth is triangulated from BlazePose "heavy"
+staggers, 100 images at 60 Hz from each camera. The truth is triangulated from BlazePose "heavy"
 in all four cameras, smoothed, and moved from where BlazePose marks joints to anatomical joint
 centres. Its rays miss each other by 1 to 3 cm.
 """
@@ -79,12 +79,12 @@ def read_views() -> list[View]:
 
 
 def largest_person(view: View, variant: str) -> np.ndarray:
-    """(N, 33, 3) px, px, score of the largest person in each picture; NaN without one."""
+    """(N, 33, 3) px, px, score of the largest person in each image; NaN without one."""
     source = open_source(view.video)
     detector = make_detector("blazepose", variant, 1, MIN_SCORE)
     out = []
-    for _, stamp, picture in frames_of(source):
-        found = detector.detect(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), round(stamp * 1e9))
+    for _, stamp, image in frames_of(source):
+        found = detector.detect(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), round(stamp * 1e9))
         found.sort(key=lambda d: -np.ptp(d.keypoints[:, :2], axis=0).prod())
         unknown = np.full((len(BLAZEPOSE33), 3), np.nan)
         out.append(found[0].keypoints if found else unknown)

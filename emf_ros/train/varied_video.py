@@ -21,8 +21,8 @@ class Variation:
         mirror: whether left and right are exchanged.
         keep: shares of the width and of the height that are kept, from the upper left corner.
         scale: factor on the resolution.
-        slower: factor on the time between pictures.
-        every: 1 keeps all pictures, N keeps every Nth; their times stay.
+        slower: factor on the time between images.
+        every: 1 keeps all images, N keeps every Nth; their times stay.
     """
 
     mirror: bool = False
@@ -31,19 +31,19 @@ class Variation:
     slower: float = 1.0
     every: int = 1
 
-    def picture(self, picture: np.ndarray) -> np.ndarray:
-        """(H, W, 3) -> the changed picture."""
-        height, width = picture.shape[:2]
-        picture = picture[: round(height * self.keep[1]), : round(width * self.keep[0])]
+    def changed(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) -> the changed image."""
+        height, width = image.shape[:2]
+        image = image[: round(height * self.keep[1]), : round(width * self.keep[0])]
         if self.mirror:
-            picture = picture[:, ::-1]
+            image = image[:, ::-1]
         if self.scale != 1:
-            size = (round(picture.shape[1] * self.scale), round(picture.shape[0] * self.scale))
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        return np.ascontiguousarray(picture)
+            size = (round(image.shape[1] * self.scale), round(image.shape[0] * self.scale))
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(image)
 
     def camera(self, camera: Camera) -> Camera:
-        """The intrinsics of the changed pictures.
+        """The intrinsics of the changed images.
 
         Raises:
             EvaluationError: a distorted video is to be mirrored.
@@ -73,7 +73,7 @@ class VariedSource:
     def __init__(self, source: FrameSource, variation: Variation) -> None:
         self._source, self._variation = source, variation
         first = np.zeros((source.size[1], source.size[0], 3), np.uint8)
-        height, width = variation.picture(first).shape[:2]
+        height, width = variation.changed(first).shape[:2]
         self.size, self.pixel_aspect = (width, height), source.pixel_aspect
         self.rate_hz = source.rate_hz / variation.slower / variation.every
         self.count = -(-source.count // variation.every)
@@ -95,8 +95,8 @@ class VariedSource:
         return None
 
     def retrieve(self) -> np.ndarray | None:
-        picture = self._source.retrieve()
-        return None if picture is None else self._variation.picture(picture)
+        image = self._source.retrieve()
+        return None if image is None else self._variation.changed(image)
 
     def times(self) -> np.ndarray | None:
         times = self._source.times()

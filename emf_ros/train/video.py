@@ -52,7 +52,7 @@ class Track:
     """One tracked person of a video. `METHODS` are the keys of the poses and roots.
 
     Attributes:
-        frames: (N,) numbers of the pictures.
+        frames: (N,) numbers of the images.
         stamps: (N,) s, their times.
         poses: (N, 17, 3) m per method, relative to the pelvis.
         roots: (N, 3) m per method, in the camera's frame; NaN where unknown.
@@ -70,7 +70,7 @@ class Track:
     stddev: np.ndarray
 
     def runs(self) -> list[np.ndarray]:
-        """Indices of the frames, cut where a picture is missing."""
+        """Indices of the frames, cut where an image is missing."""
         return np.split(np.arange(len(self.frames)), np.flatnonzero(np.diff(self.frames) != 1) + 1)
 
     def of(self, method: str) -> Poses:

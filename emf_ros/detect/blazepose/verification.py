@@ -2,9 +2,9 @@
 
 The landmark network gives a pose for any ROI. Some false positives have a high presence: lenses on
 a wall, a guitar, a spoon. Their presence is low in the mirrored crop, or the person detection gives
-a low score at the same place. Each verification gives a log-likelihood ratio of a person against a
-false positive. The ratios are added until the pose is confirmed or rejected (Wald, Sequential Tests
-of Statistical Hypotheses, 1945).
+a low score at the same position. Each verification gives a log-likelihood ratio of a person against
+a false positive. The ratios are added until the pose is confirmed or rejected (Wald, Sequential
+Tests of Statistical Hypotheses, 1945).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ DETECTION_WEIGHT = 1.27
 OFFSET = -4.2
 #: Minimum distance of a probability from 0 and from 1 in its log-odds.
 PROBABILITY_MARGIN = 1e-4
-#: Maximum absolute log-likelihood ratio of one verification: two successive frames of a scene are
-#: not independent evidence.
+#: Maximum absolute log-likelihood ratio of one verification. It is limited because two successive
+#: frames of a scene are not independent evidence.
 MAX_RATIO_PER_VERIFICATION = 3.0
 #: Minimum log-likelihood ratio at which a pose is confirmed.
 CONFIRM_RATIO = 1.0
@@ -42,7 +42,7 @@ REJECT_RATIO = -4.0
 MAX_RATIO = 6.0
 #: Time between the verifications of a pose that is not confirmed, ns.
 UNCONFIRMED_INTERVAL_NS = 0
-#: Time from a failed verification of a confirmed pose to the next one, ns: the scene changes in it.
+#: Time from a failed verification of a confirmed pose to the next one, ns. In it the scene changes.
 FAILED_INTERVAL_NS = 150_000_000
 #: Time between the verifications of other confirmed poses, ns.
 CONFIRMED_INTERVAL_NS = 1_000_000_000
@@ -50,9 +50,9 @@ CONFIRMED_INTERVAL_NS = 1_000_000_000
 MAX_VERIFICATIONS_PER_FRAME = 2
 #: Side of the tile for the person detection over the visible size of the person.
 VERIFICATION_TILE_TO_PERSON = 2.0
-#: Time for which the place of a rejected pose is remembered, ns.
+#: Time for which the position of a rejected pose is remembered, ns.
 REJECTED_MEMORY_NS = 10_000_000_000
-#: Log-likelihood ratio with which a new pose at such a place begins.
+#: Log-likelihood ratio with which a new pose at such a position begins.
 RATIO_AFTER_REJECTION = -2.0
 
 
@@ -138,7 +138,7 @@ def verification_tile(pose: Pose2D, roi: Roi, width: int, height: int) -> Roi:
 
     Args:
         pose: of the person.
-        roi: of the person, the result if no keypoint is in the image.
+        roi: of the person. It is returned if no keypoint is in the image.
         width, height: px, of the image.
     """
     points = pose.keypoints[:, :2]

@@ -58,7 +58,7 @@ def read_camera(path: str | Path, rectified: bool = False) -> Camera:
     """The camera of a calibration file.
 
     Args:
-        path: of the file, or its file:// URL; FILE#NAME takes one camera of several.
+        path: of the file, or its file:// URL; FILE#NAME selects one of its cameras.
         rectified: take the intrinsics of the rectified images (the left 3x3 of P), which have no
             distortion.
 

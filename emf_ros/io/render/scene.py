@@ -49,7 +49,7 @@ class SceneView:
 
     Args:
         width, height: of the image, px; at least 160.
-        camera: for its field of view; None draws no field of view in the top view.
+        camera: its field of view is drawn in the top view. None: no field of view is drawn.
 
     Attributes:
         width, height: of the image, px.
@@ -78,14 +78,14 @@ class SceneView:
     def render(
         self, joints: np.ndarray, ids: np.ndarray, root_valid: np.ndarray, stamp: float
     ) -> np.ndarray:
-        """Draw the people of one moment; moments come in the order of time.
+        """Draw the people at one time. Calls follow the order of time.
 
         Args:
-            joints: (P, 17, 3) m, camera optical frame, layout h36m17; NaN joints are left out. For
-                people without a valid root, relative to the pelvis: each is drawn in a box.
+            joints: (P, 17, 3) m, camera optical frame, layout h36m17; NaN joints are left out.
+                People without a valid root are relative to the pelvis, and are drawn in boxes.
             ids: (P,) track ids.
             root_valid: (P,) bool.
-            stamp: s; a step back starts the trails anew.
+            stamp: s; a step back in time deletes the trails.
 
         Returns:
             (height, width, 3) uint8 BGR.

@@ -1,4 +1,4 @@
-"""The view from the top: positions on the floor and the trails that lead there."""
+"""The top view: positions of people on the floor, and the trails of their last positions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TopView:
     Args:
         area: x, y, width, height of the square in the image, px.
         unit: scale of line widths and letters.
-        wedge: (2, 2) x, z of the rays to the left and right edge of the camera's image; None: the
+        wedge: (2, 2) x, z of the rays to the left and right edge of the camera's image. None: the
             field of view is not drawn.
     """
 
@@ -144,5 +144,5 @@ class TopView:
 
 
 def _is_drawn(root: np.ndarray) -> bool:
-    """Whether a root (3,) m is known and not absurdly far away."""
+    """Whether a root (3,) m is known and at most `MAX_POSITION_M` away along each axis."""
     return bool(np.isfinite(root).all() and np.abs(root).max() < MAX_POSITION_M)

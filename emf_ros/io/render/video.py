@@ -49,11 +49,12 @@ def render_recording(
     """Write a video: the image with its keypoints on the left, the 3D view on the right.
 
     The video's rate is constant. Each frame is shown from its own time after the first frame. A
-    frame is repeated until the next one's time; of several within one period the last is shown.
+    frame is repeated until the time of the next one. Of several frames within one period the last
+    is shown.
 
-    Rows belong to a frame when their stamp is the nearest to the frame's and within half a period
-    of it. A frame without rows shows the newest rows before it, for at most `hold_s`; after that
-    the image and an empty scene.
+    Rows belong to the frame with the nearest stamp, if it is within half a period. A frame without
+    rows shows the newest rows before it, for at most `hold_s`. After that it shows the image and an
+    empty scene.
 
     Args:
         recording: the people.

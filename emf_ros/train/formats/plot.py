@@ -49,7 +49,7 @@ def plot_clip(clip: Clip, rate_hz: float, path: str | Path) -> None:
     seen from one direction, that of the clip's mean facing. Left limbs are blue, right ones red.
 
     Raises:
-        OutputError: the picture cannot be written.
+        OutputError: the image cannot be written.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -102,7 +102,7 @@ def plot_clips(clips: list[Clip], rate_hz: float, folder: str | Path) -> Iterato
     """Draw clips into a folder, one PNG each; yields them as they are written.
 
     Raises:
-        OutputError: a picture cannot be written.
+        OutputError: an image cannot be written.
     """
     folder = Path(folder)
     for clip in clips:
