@@ -52,6 +52,7 @@ bench: env
 	@$(PY) benchmarks/detection.py
 	@$(PY) benchmarks/crossings.py
 	@$(PY) benchmarks/latency.py
+	@$(PY) benchmarks/overload.py --quick
 	@$(PY) benchmarks/fleet.py
 
 lint: env

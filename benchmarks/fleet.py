@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import struct
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from graph import LISTENER_QOS, Graph, GraphError, one_person_clip, percentiles
+from listener import STAMP, STAMP_OFFSET, raw_stamp_ns
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -46,11 +46,6 @@ DRAIN_S = 2.5
 
 #: Number of cameras that one process publishes for.
 CAMERAS_A_PUBLISHER = 8
-
-#: Format of the stamp in a serialized message that begins with a header.
-STAMP = struct.Struct("<iI")
-#: Offset of that stamp, bytes: it follows the four bytes of CDR.
-STAMP_OFFSET = 4
 
 #: Maximum share of the messages that are not lifted. Above it the lifter is overloaded.
 MAX_MISSED_SHARE = 0.01
@@ -216,8 +211,7 @@ def measure(cameras: int, recording: Recording, args: argparse.Namespace) -> Loa
         def take(message: bytes) -> None:
             # Raw: what is wanted is the stamp, and the lag is none.
             received_ns = time.time_ns()
-            seconds, nanoseconds = STAMP.unpack_from(message, STAMP_OFFSET)
-            received.append((seconds * NANOSECONDS + nanoseconds, received_ns))
+            received.append((raw_stamp_ns(message), received_ns))
 
         for name in names:
             graph.node.create_subscription(

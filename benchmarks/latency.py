@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from graph import LISTENER_QOS, Graph, GraphError, one_person_clip, percentiles
-from sensor_msgs.msg import CameraInfo
+from graph import Graph, GraphError, one_person_clip, percentiles
+from listener import STAGES, Listener
 
 from emf_ros.detect.weights import available_variants, ensure_onnx
 from emf_ros.downloads.cache import DownloadError
 from emf_ros.downloads.videos import ensure_demo_video
 from emf_ros.io.video import open_source
-from emf_ros.nodes.conversions import stamp_ns
 from emf_ros.runtime.machine import load, machine
-from emf_ros_msgs.msg import Skeleton3DArray
 
 MODES = ("separate", "composed")
 
@@ -38,20 +36,6 @@ GOAL_P50_MS = 45.0
 GOAL_P95_MS = 70.0
 #: Maximum median of the lifter's part of that latency, ms.
 GOAL_LIFTER_MS = 15.0
-
-#: Names of the measured parts of the latency. "Before the detector" is reading and publishing the
-#: image, its transport, and waiting for the detector. In separate processes it has the keypoints'
-#: transport too. "Publish" is building the message, its transport, and receiving it here. The
-#: lifter's part is queue, lift and publish.
-STAGES = (
-    "before the detector, transport",
-    "detect",
-    "queue",
-    "lift",
-    "publish",
-    "stamp to skeleton received",
-    "of it the lifter",
-)
 
 
 @dataclass
@@ -69,52 +53,6 @@ class Clip:
         source.close()
         people = "one person" if self.people == 1 else f"up to {self.people} people"
         return f"{width}x{height} at {self.rate_hz:g} Hz, {people}, detector {self.variant}"
-
-
-class Listener:
-    """Notes every image and every skeleton message of a graph."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.image_ns: list[int] = []
-        #: Newest image's stamp, when received, detect, queue, lift and total ms.
-        self.rows: list[tuple[float, ...]] = []
-        self.people = 0
-        node = graph.node
-        node.create_subscription(CameraInfo, "camera_info", self._on_info, LISTENER_QOS)
-        node.create_subscription(Skeleton3DArray, "skeletons", self._on_skeletons, LISTENER_QOS)
-
-    def _on_info(self, message: CameraInfo) -> None:
-        self.image_ns.append(stamp_ns(message.header.stamp))
-
-    def _on_skeletons(self, message: Skeleton3DArray) -> None:
-        received_ns = time.time_ns()
-        newest_ns = stamp_ns(message.header.stamp) + stamp_ns(message.lag)
-        self.people = len(message.skeletons)
-        times = (message.detect_ms, message.queue_ms, message.lift_ms, message.total_ms)
-        self.rows.append((newest_ns, received_ns, *times))
-
-    def stages(self, begin_ns: int, end_ns: int) -> np.ndarray:
-        """(N, 7) ms, as `STAGES` names them, of the images of a stretch of time."""
-        rows = [row for row in self.rows if begin_ns <= row[0] < end_ns]
-        newest, received, detect, queue, lift, total = np.array(rows).reshape(-1, 6).T
-        age = (received - newest) / 1e6
-        return np.stack(
-            [
-                total - detect - queue - lift,
-                detect,
-                queue,
-                lift,
-                age - total,
-                age,
-                queue + lift + age - total,
-            ],
-            axis=1,
-        )
-
-    def unanswered(self, begin_ns: int, end_ns: int) -> tuple[int, int]:
-        """How many images there were, and how many of them no skeleton message tells of."""
-        images = {ns for ns in self.image_ns if begin_ns <= ns < end_ns}
-        return len(images), len(images - {int(row[0]) for row in self.rows})
 
 
 @dataclass
