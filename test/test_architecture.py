@@ -125,6 +125,13 @@ def test_detection_and_tracking_know_no_lifting() -> None:
     } == set()
 
 
+def test_the_answers_about_people_need_only_poses() -> None:
+    above = ("detect", "track", "people", "lift", "model", "session", "nodes", "train", "cli")
+    files = importers(*(f"emf_ros.{room}" for room in above), "torch", "cv2")
+    assert {name for name in files if name.startswith("body/")} == set()
+    assert any(name.startswith("body/") for name in importers("numpy"))
+
+
 def test_no_file_is_over_450_lines() -> None:
     """But for tables: the joint layouts, and the texts of the reasons."""
     tables = {"skeletons.py", "reasons.py"}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..body.angles import inner_angle
 from ..io.recordings import Recording
 from ..skeletons import H36M17
 from .evaluate import EvaluationError
@@ -124,7 +125,7 @@ def compare(poses: Poses, truth: Truth) -> Errors:
         whole = [np.full((len(x), len(H36M17), 3), np.nan) for x in (predicted, true)]
         for target, values in zip(whole, (predicted, true), strict=True):
             target[:, truth.known] = values
-        errors = [np.abs(_angle(whole[0], *j) - _angle(whole[1], *j)) for j in _ANGLES[kind]]
+        errors = [np.abs(_angle(whole[0], j) - _angle(whole[1], j)) for j in _ANGLES[kind]]
         values = np.concatenate(errors)
         values = values[np.isfinite(values)]
         return float(values.mean()) if len(values) else float("nan")
@@ -209,11 +210,9 @@ def _rotation(moved: np.ndarray, fixed: np.ndarray) -> np.ndarray:
     return u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
 
 
-def _angle(joints: np.ndarray, before: int, at: int, after: int) -> np.ndarray:
+def _angle(joints: np.ndarray, hinge: tuple[int, ...]) -> np.ndarray:
     """(M, 17, 3) -> (M,) the inner angle at a joint, degrees; 180 is straight."""
-    a, b = joints[:, before] - joints[:, at], joints[:, after] - joints[:, at]
-    cosine = (a * b).sum(axis=-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
-    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    return np.degrees(inner_angle(*(joints[:, joint] for joint in hinge)))
 
 
 def error_table(rows: Mapping[tuple[str, str], Errors]) -> Iterator[str]:

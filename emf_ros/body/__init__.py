@@ -1,0 +1,1 @@
+"""What a robot wants to know of people: orientations, angles, facing, posture, gestures."""
