@@ -1,5 +1,6 @@
 """What runs the model: the engines, the choice between them, and what happens when a GPU fails."""
 
+import threading
 from collections import Counter
 from dataclasses import replace
 
@@ -13,7 +14,14 @@ from emf_ros.geometry.canonical_window import canonical_window
 from emf_ros.io.paths import share_folder
 from emf_ros.lift import engine as engine_module
 from emf_ros.lift import onnx_engine
-from emf_ros.lift.batching import BUCKETS, bucket_of, buckets_up_to, cpu_chunk, in_chunks
+from emf_ros.lift.batching import (
+    BUCKETS,
+    ThreadedChunks,
+    bucket_of,
+    buckets_up_to,
+    cpu_chunk,
+    in_chunks,
+)
 from emf_ros.lift.engine import EngineError, OnnxEngine, TorchEngine, make_engine
 from emf_ros.lift.engine_base import EngineUnavailable
 from emf_ros.lift.gpu_guard import GpuGuard, is_out_of_memory
@@ -72,7 +80,7 @@ def test_a_batch_uses_the_smallest_bucket_that_holds_it():
 
 
 def test_a_cpu_runs_few_of_the_large_windows_at_a_time():
-    assert [cpu_chunk(PRESETS[name]) for name in ("lite", "small", "base")] == [8, 1, 1]
+    assert [cpu_chunk(PRESETS[name]) for name in ("lite", "small", "base")] == [4, 1, 1]
 
 
 @pytest.mark.parametrize("people", [0, 1, 7, 8, 9, 20])
@@ -87,6 +95,47 @@ def test_large_batches_are_run_in_parts(people):
     positions, stddev = in_chunks(run, x, 8)
     assert np.array_equal(positions, 2 * x) and np.array_equal(stddev, x[..., 0])
     assert sum(sizes) == people and all(0 < size <= 8 for size in sizes)
+
+
+@pytest.mark.parametrize("people", [0, 1, 2, 3, 8, 9, 20])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_parts_on_threads_are_about_equal_and_give_what_one_batch_gives(people, threads):
+    sizes = []
+
+    def run(part):
+        sizes.append(len(part))
+        return 2 * part, part[..., 0]
+
+    x = keypoints(people)
+    positions, stddev = ThreadedChunks(run, 4, threads)(x)
+    assert np.array_equal(positions, 2 * x) and np.array_equal(stddev, x[..., 0])
+    assert sum(sizes) == people and all(0 < size <= 4 for size in sizes)
+    assert not sizes or max(sizes) - min(sizes) <= 1
+    assert len(sizes) % threads == 0 or len(sizes) == people
+
+
+def test_two_people_are_lifted_at_the_same_time_on_two_threads():
+    both_began = threading.Barrier(2, timeout=60)
+
+    def run(part):
+        both_began.wait()
+        return part, part[..., 0]
+
+    x = keypoints(2)
+    assert np.array_equal(ThreadedChunks(run, 4, 2)(x)[0], x)
+
+
+def test_an_error_of_any_part_is_raised():
+    x = keypoints(4)
+    for failing in range(4):
+
+        def run(part, failing=failing):
+            if np.array_equal(part, x[failing : failing + 1]):
+                raise RuntimeError("no memory")
+            return part, part[..., 0]
+
+        with pytest.raises(RuntimeError, match="no memory"):
+            ThreadedChunks(run, 1, 2)(x)
 
 
 def test_a_person_alone_and_among_31_others_has_the_same_pose():

@@ -12,7 +12,15 @@ from ..model.presets import LifterConfig
 from ..runtime import onnx as onnx_session
 from ..runtime.device import GpuUnavailable
 from ..runtime.onnx import CPU, CUDA, TENSORRT, Shapes
-from .batching import BUCKETS, Lifted, bucket_of, buckets_up_to, cpu_chunk, in_chunks
+from .batching import (
+    BUCKETS,
+    Lifted,
+    ThreadedChunks,
+    bucket_of,
+    buckets_up_to,
+    cpu_chunk,
+    in_chunks,
+)
 from .engine_base import (
     EngineError,
     EngineUnavailable,
@@ -47,10 +55,7 @@ class OnnxEngine:
             raise EngineUnavailable("onnxruntime is not installed") from None
 
         self.device = device
-        try:
-            self._session = onnx_session.make_session(path, threads)
-        except Exception as error:  # onnxruntime's errors share no base of their own
-            raise EngineError(f"{path} cannot be loaded: {error}") from None
+        self._session = _cpu_session(path, 1)
         try:
             self.config = LifterConfig.from_metadata(
                 self._session.get_modelmeta().custom_metadata_map
@@ -72,13 +77,19 @@ class OnnxEngine:
                 raise EngineUnavailable(str(error)) from None
         else:
             where = f"{threads} CPU threads"
+            chunk = cpu_chunk(self.config)
+            self._chunks = ThreadedChunks(self._run, chunk, threads)
+            if chunk == 1:
+                # A large network has layers that several threads share with a gain.
+                self._session = _cpu_session(path, threads)
+                self._chunks = ThreadedChunks(self._run, chunk, 1)
         self.description = f"onnxruntime {onnxruntime.__version__} on {where}"
 
     def lift(self, keypoints: np.ndarray) -> Lifted:
         keypoints = check_keypoints(keypoints, self.config)
         if self.device == "cuda":
             return in_chunks(self._run_bound, keypoints, BUCKETS[-1])
-        return in_chunks(self._run, keypoints, cpu_chunk(self.config))
+        return self._chunks(keypoints)
 
     def warm_up(self, largest: int) -> None:
         # On the CPU only the very first pass is slow, not the first of each batch size.
@@ -94,6 +105,18 @@ class OnnxEngine:
         if bucket not in self._bound:
             self._bound[bucket] = _Bound(self._session, (bucket, *clip_shape(self.config)), "cuda")
         return self._bound[bucket].run(keypoints)
+
+
+def _cpu_session(path: Path, threads: int) -> Any:
+    """A session on the CPU.
+
+    Raises:
+        EngineError: the file does not load.
+    """
+    try:
+        return onnx_session.make_session(path, threads)
+    except Exception as error:  # onnxruntime's errors share no base of their own
+        raise EngineError(f"{path} cannot be loaded: {error}") from None
 
 
 class _Bound:

@@ -6,8 +6,11 @@ made from the weights of a `Lifter`; all that does not depend on the input is co
 - layer scales, the affine part of LayerNorm and 1/sqrt(d) of attention are merged into adjacent
   linear layers;
 - linear layers of the same input are one product: queries, keys and values of both streams; the
-  clip's keys, values and queries for the proxies;
-- the motion kernels are linear: kernels and first layers of all f_s and g are one product over the
+  clip's keys, values and queries for the proxies. An exported file has a product for each of them,
+  as a CPU would copy the parts of a joined one;
+- keys need no bias: it adds the same to all scores of a query, and softmax removes it. The bias of
+  the values passes through attention, whose weights add up to one, and joins the bias behind it;
+- the motion kernels are linear: kernels and first layers of all f_s are one product over the
   receptive field of EMF;
 - the proxies of the first layer do not depend on the input, so their queries are constant;
 - a softmax over two is a sigmoid of the difference.
@@ -55,21 +58,32 @@ def _joined(*parts: tuple[Tensor, Tensor]) -> nn.Linear:
     return _linear(torch.cat([w for w, _ in parts]), torch.cat([b for _, b in parts]))
 
 
+def _shared(layer: nn.Linear, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+    """The parts, of equal width, of a joined layer of x (N, in): each (N, out / parts)."""
+    if not torch.onnx.is_in_onnx_export():
+        return layer(x).chunk(parts, dim=-1)
+    width = layer.out_features // parts
+    rows = [slice(i * width, (i + 1) * width) for i in range(parts)]
+    return tuple(
+        # Without a bias of zeros, which the exported product would add.
+        F.linear(x, layer.weight[r], layer.bias[r] if layer.bias[r].any() else None)
+        for r in rows
+    )
+
+
 def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T) v over (B, N, H, L, C/H); 1/sqrt(C/H) is in the queries already."""
+    """softmax(q k^T) v over (N, H, L, C/H); 1/sqrt(C/H) is in the queries already."""
     if torch.onnx.is_in_onnx_export():
         # The exporter would scale queries and keys once more.
         return (q @ k.transpose(-1, -2)).softmax(dim=-1) @ v
-    # Four dimensions are the maximum of the fused kernels.
-    flat = (q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1))
-    return F.scaled_dot_product_attention(*flat, scale=1.0).view(q.shape)
+    return F.scaled_dot_product_attention(q, k, v, scale=1.0)
 
 
 class _Axes:
     """Arrangement of tokens.
 
     Between attentions they are the rows of one matrix (B L J, C). Each linear layer is then one
-    product that includes its bias.
+    product that includes its bias. For attention one axis of four moves, which is one copy.
 
     Args:
         length: L, number of frames of the clip, or of proxies.
@@ -81,29 +95,39 @@ class _Axes:
     def __init__(self, length: int, joints: int, heads: int, dim: int) -> None:
         self.length, self.joints, self.heads, self.dim = length, joints, heads, dim
 
-    def split(self, x: Tensor, parts: int, axis: str) -> tuple[Tensor, ...]:
-        """(B L J, parts C) -> parts: (B, J, H, L, C/H) by 'time', (B, L, H, J, C/H) by 'joints'."""
-        x = x.reshape(-1, self.length, self.joints, parts, self.heads, self.dim // self.heads)
-        return x.permute((3, 0, 2, 4, 1, 5) if axis == "time" else (3, 0, 1, 4, 2, 5)).unbind(0)
+    def split(self, x: Tensor, axis: str) -> Tensor:
+        """(B L J, C) -> (B, J H, L, C/H) by 'time', (B L, H, J, C/H) by 'joints'."""
+        width = self.dim // self.heads
+        if axis == "time":
+            return x.reshape(-1, self.length, self.joints * self.heads, width).transpose(1, 2)
+        return x.reshape(-1, self.joints, self.heads, width).transpose(1, 2)
 
-    def merge(self, x: Tensor, axis: str) -> Tensor:
-        """The inverse of `split` for one part."""
-        return x.permute((0, 3, 1, 2, 4) if axis == "time" else (0, 1, 3, 2, 4)).reshape(
-            -1, self.dim
-        )
+    def merge(self, x: Tensor) -> Tensor:
+        """The inverse of `split`, of either axis."""
+        return x.transpose(1, 2).reshape(-1, self.dim)
 
     def clips(self, x: Tensor, width: int) -> Tensor:
         """(B L J, width) -> (B, L, J, width)."""
         return x.reshape(-1, self.length, self.joints, width)
 
 
-def _qkv(attention: Attention, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-    """Self-attention's queries (scaled), keys and values, from the normalised input."""
+def _qkv(attention: Attention, norm: nn.LayerNorm) -> tuple[Tensor, Tensor, Tensor]:
+    """Self-attention's queries (scaled), keys and values, from the normalised input.
+
+    Returns:
+        weight (3 C, C) and bias (3 C) of the joined layer; and the bias (C) of the values, which is
+        left to the layer behind attention.
+    """
     weight, bias = _after_norm(attention.qkv.weight, None, norm)
-    dim = weight.shape[1]
-    factor = weight.new_ones(3 * dim)
-    factor[:dim] = (dim // attention.heads) ** -0.5
-    return weight * factor[:, None], bias * factor
+    dim, scale = weight.shape[1], (weight.shape[1] // attention.heads) ** -0.5
+    weight = torch.cat([scale * weight[:dim], weight[dim:]])
+    ask, _, value = bias.chunk(3)
+    return weight, torch.cat([scale * ask, bias.new_zeros(2 * dim)]), value
+
+
+def _behind(proj: nn.Linear, scale: Tensor, value_bias: Tensor) -> nn.Linear:
+    """s (W (x + b) + c): the layer behind attention, which takes the bias b of the values."""
+    return _linear(proj.weight * scale[:, None], (proj.bias + proj.weight @ value_bias) * scale)
 
 
 class _FusedMLP(nn.Module):
@@ -129,16 +153,16 @@ class _FusedBlock(nn.Module):
     def __init__(self, block: TransformerBlock, axes: _Axes, joined: bool = False) -> None:
         super().__init__()
         self.axis, self.axes = block.attention.axis, axes
-        self.qkv = None if joined else _linear(*_qkv(block.attention, block.norm1))
-        self.proj = _scaled(block.attention.proj, block.scale1)
+        weight, bias, value = _qkv(block.attention, block.norm1)
+        self.qkv = None if joined else _linear(weight, bias)
+        self.proj = _behind(block.attention.proj, block.scale1, value)
         self.mlp = _FusedMLP(block.norm2, block.mlp, block.scale2)
 
-    def forward(self, x: Tensor, qkv: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, qkv: tuple[Tensor, ...] = ()) -> Tensor:
         if self.qkv is not None:
-            qkv = self.qkv(F.layer_norm(x, (self.axes.dim,)))
-        assert qkv is not None
-        read = _attention(*self.axes.split(qkv, 3, self.axis))
-        return self.mlp(x + self.proj(self.axes.merge(read, self.axis)))
+            qkv = _shared(self.qkv, F.layer_norm(x, (self.axes.dim,)), 3)
+        read = _attention(*(self.axes.split(part, self.axis) for part in qkv))
+        return self.mlp(x + self.proj(self.axes.merge(read)))
 
 
 class _FusedSpatioTemporal(nn.Module):
@@ -149,7 +173,7 @@ class _FusedSpatioTemporal(nn.Module):
         self.dim = axes.dim
         a: Any = block.joints_first
         b: Any = block.time_first
-        self.qkv = _joined(*(_qkv(s[0].attention, s[0].norm1) for s in (a, b)))
+        self.qkv = _joined(*(_qkv(s[0].attention, s[0].norm1)[:2] for s in (a, b)))
         self.a0, self.b0 = (_FusedBlock(s[0], axes, joined=True) for s in (a, b))
         self.a1, self.b1 = (_FusedBlock(s[1], axes) for s in (a, b))
         difference = block.fusion.weight[:1] - block.fusion.weight[1:]
@@ -157,8 +181,8 @@ class _FusedSpatioTemporal(nn.Module):
         self.fusion_b = _linear(difference[:, self.dim :], -block.fusion.bias[1:])
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv_a, qkv_b = self.qkv(F.layer_norm(x, (self.dim,))).split(3 * self.dim, dim=-1)
-        a, b = self.a1(self.a0(x, qkv_a)), self.b1(self.b0(x, qkv_b))
+        qkv = _shared(self.qkv, F.layer_norm(x, (self.dim,)), 6)
+        a, b = self.a1(self.a0(x, qkv[:3])), self.b1(self.b0(x, qkv[3:]))
         return b + (self.fusion_a(a) + self.fusion_b(b)).sigmoid() * (a - b)
 
 
@@ -181,54 +205,64 @@ class _FusedProxyBlock(nn.Module):
         self.ask = _linear(*ask) if proxy is None else None
         asked = None
         if proxy is not None:
-            (asked,) = proxies.split(F.linear(F.layer_norm(proxy, self.shape), *ask), 1, "time")
+            asked = proxies.split(F.linear(F.layer_norm(proxy, self.shape), *ask), "time")
         self.asked: Tensor | None
         self.register_buffer("asked", asked)
         # The clip's keys and values for the proxies, and its queries to them.
-        self.clip_side = _joined(
-            _after_norm(from_clip.wk.weight, None, block.norm_clip),
-            _after_norm(from_clip.wv.weight, None, block.norm_clip),
-            _after_norm(scale * from_proxy.wq.weight, None, block.norm_clip),
-        )
-        self.proxy_proj = _scaled(from_clip.proj, block.scale_proxy)
+        key, _ = _after_norm(from_clip.wk.weight, None, block.norm_clip)
+        value, value_bias = _after_norm(from_clip.wv.weight, None, block.norm_clip)
+        query = _after_norm(scale * from_proxy.wq.weight, None, block.norm_clip)
+        none = torch.zeros_like(value_bias)
+        self.clip_side = _joined((key, none), (value, none), query)
+        self.proxy_proj = _behind(from_clip.proj, block.scale_proxy, value_bias)
         self.proxy_mlp = _FusedMLP(block.norm_proxy_mlp, block.proxy_mlp, block.scale_proxy_mlp)
-        self.proxy_side = _joined(
-            _after_norm(from_proxy.wk.weight, None, block.norm_proxy),
-            _after_norm(from_proxy.wv.weight, None, block.norm_proxy),
-        )
-        self.clip_proj = _scaled(from_proxy.proj, block.scale_clip)
+        key, _ = _after_norm(from_proxy.wk.weight, None, block.norm_proxy)
+        value, value_bias = _after_norm(from_proxy.wv.weight, None, block.norm_proxy)
+        self.proxy_side = _joined((key, none), (value, none))
+        self.clip_proj = _behind(from_proxy.proj, block.scale_clip, value_bias)
         self.clip_mlp = _FusedMLP(block.norm_clip_mlp, block.clip_mlp, block.scale_clip_mlp)
         self.self_block = _FusedBlock(block.self_block, clip)
-        self.sum_qkv = _linear(*_qkv(block.sum_attention, block.norm_sum))
+        weight, bias, value_bias = _qkv(block.sum_attention, block.norm_sum)
+        self.sum_qkv = _linear(weight, bias)
         self.share: Tensor
         self.register_buffer("share", block.sum_logit.sigmoid())
-        self.sum_proj = _scaled(block.sum_attention.proj, block.scale_sum)
+        self.sum_proj = _behind(block.sum_attention.proj, block.scale_sum, value_bias)
         self.sum_mlp = _FusedMLP(block.norm_sum_mlp, block.sum_mlp, block.scale_sum_mlp)
 
     def forward(self, x: Tensor, proxy: Tensor) -> tuple[Tensor, Tensor]:
         clip, proxies, shape = self.clip, self.proxies, self.shape
-        k1, v1, q2 = clip.split(self.clip_side(F.layer_norm(x, shape)), 3, "time")
+        side = _shared(self.clip_side, F.layer_norm(x, shape), 3)
+        k1, v1, q2 = (clip.split(part, "time") for part in side)
         if self.ask is not None:
-            (q1,) = proxies.split(self.ask(F.layer_norm(proxy, shape)), 1, "time")
+            q1 = proxies.split(self.ask(F.layer_norm(proxy, shape)), "time")
         else:
             assert self.asked is not None
             q1 = self.asked
             if not torch.onnx.is_in_onnx_export():
-                q1 = q1.expand(k1.shape[0], -1, -1, -1, -1)
-        update = self.proxy_proj(proxies.merge(_attention(q1, k1, v1), "time"))
+                q1 = q1.expand(k1.shape[0], -1, -1, -1)
+        update = self.proxy_proj(proxies.merge(_attention(q1, k1, v1)))
         # As clips, since at first the proxies are one clip for the whole batch.
         proxy = proxies.clips(proxy, clip.dim) + proxies.clips(update, clip.dim)
         proxy = self.proxy_mlp(proxy.reshape(-1, clip.dim))
 
-        k2, v2 = proxies.split(self.proxy_side(F.layer_norm(proxy, shape)), 2, "time")
-        x = x + self.clip_proj(clip.merge(_attention(q2, k2, v2), "time"))
+        side = _shared(self.proxy_side, F.layer_norm(proxy, shape), 2)
+        k2, v2 = (proxies.split(part, "time") for part in side)
+        x = x + self.clip_proj(clip.merge(_attention(q2, k2, v2)))
         x = self.self_block(self.clip_mlp(x))
 
-        q, k, v = clip.split(self.sum_qkv(F.layer_norm(x, shape)), 3, "time")
+        parts = _shared(self.sum_qkv, F.layer_norm(x, shape), 3)
+        q, k, v = (clip.split(part, "time") for part in parts)
         through = _attention(q2, k2, _attention(q1, k1, v))
         mixed = through + self.share * (_attention(q, k, v) - through)
-        x = x + self.sum_proj(clip.merge(mixed, "time"))
+        x = x + self.sum_proj(clip.merge(mixed))
         return self.sum_mlp(x), proxy
+
+
+def _relu_mlp(layers: nn.ModuleList, x: Tensor) -> Tensor:
+    """Linear layers with a ReLU behind each."""
+    for layer in layers:
+        x = layer(x).relu()
+    return x
 
 
 class _FusedMotionFlow(nn.Module):
@@ -254,15 +288,14 @@ class _FusedMotionFlow(nn.Module):
     ) -> None:
         super().__init__()
         assert flow.original is not None
-        config, self.stride, self.frames = flow.config, stride, stride * offset.shape[1]
-        frames = self.frames
+        config, frames = flow.config, stride * offset.shape[1]
         self.offset: Tensor
-        self.dim, self.channels = config.dim, config.channels
+        self.frames, self.channels, self.width = frames, config.channels, stride * config.dim
         seen = range(-flow.look_back, flow.look_ahead + 1)
         self.index: Tensor
         index = torch.arange(frames)[:, None] + torch.tensor(seen)
         self.register_buffer("index", index.clamp(0, frames - 1).flatten(), persistent=False)
-        self.seen = len(seen)
+        self.stride, self.seen = stride, len(seen)
 
         # One row of columns for each frame that is seen: f_s reads its kernel's taps, g reads now.
         first, bias, second, second_bias = [], [], [], []
@@ -278,18 +311,20 @@ class _FusedMotionFlow(nn.Module):
             # alpha > 0, so alpha ReLU(z) = ReLU(alpha z).
             second.append(alpha * encoder[3].weight)
             second_bias.append(alpha * encoder[3].bias)
+        self.scales = nn.ModuleList(
+            [
+                _linear(torch.cat(first), torch.cat(bias)),
+                _linear(torch.block_diag(*second), torch.cat(second_bias)),
+            ]
+        )
         weight = flow.scale_logits.new_zeros(config.dim, len(seen), config.channels)
         g: Any = flow.original
         weight[:, flow.look_back] = g[0].weight
-        first.append(weight.flatten(1))
-        bias.append(g[0].bias)
-        second.append(g[3].weight)
-        second_bias.append(g[3].bias)
-        self.first = _linear(torch.cat(first), torch.cat(bias))
-        self.second = _linear(torch.block_diag(*second), torch.cat(second_bias))
+        self.original = nn.ModuleList(
+            [_linear(weight.flatten(1), g[0].bias), _linear(g[3].weight, g[3].bias)]
+        )
         h: Any = flow.enhance
-        self.third = _linear(h[0].weight, h[0].bias)
-        self.fourth = _linear(h[3].weight, h[3].bias)
+        self.enhance = nn.ModuleList(_linear(layer.weight, layer.bias) for layer in (h[0], h[3]))
         self.embed = _linear(embed.weight, torch.zeros_like(embed.bias))
         self.embed.bias = None  # type: ignore[assignment]
         self.register_buffer("offset", (offset + embed.bias).contiguous())
@@ -297,16 +332,14 @@ class _FusedMotionFlow(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, J, C) -> (B T/s J, dim)."""
         _, tokens, joints, dim = self.offset.shape
-        # Beside each keypoint those of the same joint in all frames that EMF sees.
-        x = x.index_select(1, self.index).reshape(-1, self.frames, self.seen, joints, self.channels)
-        x = x.transpose(2, 3).reshape(-1, self.seen * self.channels)
-        x = self.second(self.first(x).relu()).relu()
-        f_motion, f_orig = x.split([self.second.out_features - self.dim, self.dim], dim=-1)
-        x = f_orig + self.fourth(self.third(f_motion).relu()).relu()
-        if self.stride > 1:
-            x = x.reshape(-1, tokens, self.stride, joints, self.dim).transpose(2, 3)
-            x = x.reshape(-1, self.stride * self.dim)
-        return (self.embed(x).reshape(-1, tokens, joints, dim) + self.offset).reshape(-1, dim)
+        # Beside each keypoint those of the same joint in all frames that EMF sees; frames of one
+        # token are neighbours.
+        x = x.index_select(1, self.index)
+        x = x.reshape(-1, tokens, self.stride, self.seen, joints, self.channels)
+        x = x.permute(0, 1, 4, 2, 3, 5).reshape(-1, self.seen * self.channels)
+        x = _relu_mlp(self.original, x) + _relu_mlp(self.enhance, _relu_mlp(self.scales, x))
+        x = self.embed(x.reshape(-1, self.width))
+        return (x.reshape(-1, tokens, joints, dim) + self.offset).reshape(-1, dim)
 
 
 class _PlainFeatures(nn.Module):
