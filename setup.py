@@ -1,4 +1,4 @@
-"""Installs emf_ros, both as an ament_python package (colcon) and with pip."""
+"""Installs emf_ros with pip. colcon builds it by CMakeLists.txt; setup.cfg lists the programs."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -6,6 +6,8 @@ from xml.etree import ElementTree
 from setuptools import find_packages, setup
 
 NAME = "emf_ros"
+#: Packages for the training and the lifting engine of torch, and for the export of weights.
+TORCH = ["onnx>=1.14", "safetensors>=0.4", "torch>=2.1"]
 HERE = Path(__file__).resolve().parent
 
 
@@ -33,7 +35,19 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={NAME: ["py.typed"]},
-    install_requires=["setuptools"],
+    # The oldest are those of Ubuntu 22.04. The versions that are tested are in requirements/.
+    install_requires=[
+        "numpy>=1.21",
+        "onnxruntime>=1.14",
+        "opencv-python-headless>=4.5",
+        "PyYAML>=5.4",
+        "tqdm>=4.57",
+    ],
+    extras_require={
+        "torch": TORCH,
+        "train": [*TORCH, "matplotlib>=3.5", "tensorboard>=2.9"],
+        "mediapipe": ["mediapipe>=0.10.14"],
+    },
     zip_safe=True,
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
@@ -42,13 +56,4 @@ setup(
         *shared_files("config", "*"),
         *shared_files("models", "*"),
     ],
-    entry_points={
-        "console_scripts": [
-            "emf-ros = emf_ros.cli.main:main",
-            "video_source = emf_ros.nodes.video_source:main",
-            "keypoint_detector = emf_ros.nodes.keypoint_detector:main",
-            "skeleton_lifter = emf_ros.nodes.skeleton_lifter:main",
-            "composed = emf_ros.nodes.composed:main",
-        ],
-    },
 )

@@ -36,9 +36,9 @@ PARAMS = {node.node: node for node in NODES}
 
 
 def console_scripts() -> dict[str, str]:
-    """setup.py's programs: name to 'module:function'."""
-    text = (ROOT / "setup.py").read_text()
-    return dict(re.findall(r'"([\w-]+) = ([\w.]+:\w+)"', text))
+    """The programs in setup.cfg: name to 'module:function'."""
+    text = (ROOT / "setup.cfg").read_text()
+    return dict(re.findall(r"^ +([\w-]+) = ([\w.]+:\w+)$", text, re.MULTILINE))
 
 
 def ids(path: Path) -> str:
@@ -63,7 +63,7 @@ def test_launch_files_compile(path: Path) -> None:
 
 def test_every_console_script_exists() -> None:
     scripts = console_scripts()
-    assert {"video_source", "keypoint_detector", "skeleton_lifter", "composed"} <= set(scripts)
+    assert {"video_source", "composed", "fetch_weights", *(p.node for p in NODES)} <= set(scripts)
     for target in scripts.values():
         module, function = target.split(":")
         assert callable(getattr(importlib.import_module(module), function))

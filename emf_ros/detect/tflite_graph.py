@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
+
+from .tflite_schema import OPERATORS, Table
 
 #: Identifier at byte 4 of a TensorFlow Lite file.
 FILE_IDENTIFIER = b"TFL3"
@@ -14,11 +17,11 @@ SAME_PADDING = 0
 #: Format of a level of a sparse tensor that lists all its children.
 DENSE_LEVEL = 0
 #: Types of the floats that weights are stored as.
-FLOAT_TYPES = {0: np.dtype("<f4"), 1: np.dtype("<f2")}
+FLOAT_TYPES = {0: "<f4", 1: "<f2"}
 #: Types of the integers that constants are stored as.
-INTEGER_TYPES = {2: np.dtype("<i4"), 4: np.dtype("<i8")}
-#: Classes of the schema that read the index vectors of sparse tensors.
-INDEX_VECTORS = {1: "Int32Vector", 2: "Uint16Vector", 3: "Uint8Vector"}
+INTEGER_TYPES = {2: "<i4", 4: "<i8"}
+#: Types of the index vectors of sparse tensors.
+INDEX_TYPES = {1: "<i4", 2: "<u2", 3: "<u1"}
 
 
 class ConversionError(ValueError):
@@ -32,13 +35,13 @@ class Operator:
     Attributes:
         kind: name of the operator in TensorFlow Lite's schema.
         inputs, outputs: indices of the tensors.
-        options: the operator's options, undecoded.
+        options: the operator's options; None where it has none.
     """
 
     kind: str
     inputs: list[int]
     outputs: list[int]
-    options: Any
+    options: Table | None
 
 
 class TfliteGraph:
@@ -56,32 +59,32 @@ class TfliteGraph:
     """
 
     def __init__(self, network: bytes) -> None:
-        self._schema = _schema()
-        kinds = {
-            value: name
-            for name, value in vars(self._schema.BuiltinOperator).items()
-            if isinstance(value, int)
-        }
         if network[4:8] != FILE_IDENTIFIER:
             raise ConversionError("this is no TensorFlow Lite network")
-        self._model = self._schema.Model.GetRootAs(network, 0)
-        if self._model.SubgraphsLength() != 1:
+        try:
+            self._read(network)
+        except (struct.error, ValueError, IndexError) as error:
+            raise ConversionError(f"the network is damaged: {error}") from None
+
+    def _read(self, network: bytes) -> None:
+        model = Table.root(network)
+        graphs = model.tables(2)
+        if len(graphs) != 1:
             raise ConversionError("the network has more or less than one graph")
-        self._graph = graph = self._model.Subgraphs(0)
-        self.inputs = [graph.Inputs(i) for i in range(graph.InputsLength())]
-        self.outputs = [graph.Outputs(i) for i in range(graph.OutputsLength())]
+        self._tensors, self._buffers = graphs[0].tables(0), model.tables(4)
+        self.inputs = graphs[0].numbers(1, "<i4").tolist()
+        self.outputs = graphs[0].numbers(2, "<i4").tolist()
+        # The older of the two fields holds numbers under 127 only.
+        codes = [max(code.number(0, "b"), code.number(3)) for code in model.tables(1)]
         self.operators = []
-        for i in range(graph.OperatorsLength()):
-            operator = graph.Operators(i)
-            code = self._model.OperatorCodes(operator.OpcodeIndex())
-            # The older of the two fields holds numbers under 127 only.
-            number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        for operator in graphs[0].tables(3):
+            number = codes[operator.number(0, "I")]
             self.operators.append(
                 Operator(
-                    kinds.get(number, f"operator {number}"),
-                    [operator.Inputs(k) for k in range(operator.InputsLength())],
-                    [operator.Outputs(k) for k in range(operator.OutputsLength())],
-                    operator.BuiltinOptions(),
+                    OPERATORS.get(number, f"operator {number}"),
+                    operator.numbers(1, "<i4").tolist(),
+                    operator.numbers(2, "<i4").tolist(),
+                    operator.table(4),
                 )
             )
         self._producer = {out: op for op in self.operators for out in op.outputs}
@@ -95,16 +98,19 @@ class TfliteGraph:
                 needed.append(operator)
         return needed[::-1]
 
-    def options(self, operator: Operator, kind: str) -> Any:
-        """The options of an operator, decoded as a class of the schema."""
-        options = getattr(self._schema, kind)()
-        options.Init(operator.options.Bytes, operator.options.Pos)
-        return options
+    def options(self, operator: Operator, kind: str) -> SimpleNamespace:
+        """The options of an operator, by the names of `tflite_schema.FIELDS`.
+
+        Raises:
+            ConversionError: the operator has no options.
+        """
+        if operator.options is None:
+            raise ConversionError(f"an operator {operator.kind} has no options")
+        return operator.options.fields(kind)
 
     def shape(self, tensor: int) -> tuple[int, ...]:
         """Shape of a tensor."""
-        table = self._graph.Tensors(tensor)
-        return tuple(table.Shape(i) for i in range(table.ShapeLength()))
+        return tuple(self._tensors[tensor].numbers(0, "<i4").tolist())
 
     def constant(self, tensor: int) -> np.ndarray | None:
         """Value of a tensor that does not depend on the input: dense, floats as float32.
@@ -117,44 +123,34 @@ class TfliteGraph:
         producer = self._producer.get(tensor)
         if producer is not None and producer.kind in ("DEQUANTIZE", "DENSIFY"):
             return self.constant(producer.inputs[0])
-        table = self._graph.Tensors(tensor)
-        buffer = self._model.Buffers(table.Buffer())
-        if not buffer.DataLength():
+        table = self._tensors[tensor]
+        data = self._buffers[table.number(2, "I")].numbers(0, "<u1")
+        if not len(data):
             return None
-        kind = {**FLOAT_TYPES, **INTEGER_TYPES}.get(table.Type())
+        number = table.number(1, "b")
+        kind = {**FLOAT_TYPES, **INTEGER_TYPES}.get(number)
         if kind is None:
-            raise ConversionError(f"weights of type {table.Type()} are not supported")
-        values = buffer.DataAsNumpy().view(kind)
-        if table.Type() in FLOAT_TYPES:
+            raise ConversionError(f"weights of type {number} are not supported")
+        values: np.ndarray = data.view(np.dtype(kind))
+        if number in FLOAT_TYPES:
             values = values.astype(np.float32)
         shape = self.shape(tensor)
-        sparsity = table.Sparsity()
+        sparsity = table.table(6)
         if sparsity is None:
             return values.reshape(shape)
         levels: list[tuple[np.ndarray, np.ndarray] | int] = []
-        for i in range(sparsity.DimMetadataLength()):
-            level = sparsity.DimMetadata(i)
-            if level.Format() == DENSE_LEVEL:
-                levels.append(level.DenseSize())
+        for level in sparsity.tables(2):
+            if level.number(0, "b") == DENSE_LEVEL:
+                levels.append(level.number(1))
             else:
-                levels.append(
-                    (
-                        self._indices(level.ArraySegmentsType(), level.ArraySegments()),
-                        self._indices(level.ArrayIndicesType(), level.ArrayIndices()),
-                    )
-                )
-        return to_dense(
-            values,
-            shape,
-            [sparsity.TraversalOrder(i) for i in range(sparsity.TraversalOrderLength())],
-            [sparsity.BlockMap(i) for i in range(sparsity.BlockMapLength())],
-            levels,
-        )
+                levels.append((self._indices(level, 2), self._indices(level, 4)))
+        traversal, blocks = (sparsity.numbers(i, "<i4").tolist() for i in (0, 1))
+        return to_dense(values, shape, traversal, blocks, levels)
 
-    def _indices(self, kind: int, table: Any) -> np.ndarray:
-        vector = getattr(self._schema, INDEX_VECTORS[kind])()
-        vector.Init(table.Bytes, table.Pos)
-        return np.asarray(vector.ValuesAsNumpy(), dtype=np.int64)
+    def _indices(self, level: Table, field: int) -> np.ndarray:
+        """(N,) int64, the index vector of a level; its type is in the field before it."""
+        kind, vector = INDEX_TYPES[level.number(field, "B")], level.table(field + 1)
+        return np.empty(0, np.int64) if vector is None else vector.numbers(0, kind).astype(np.int64)
 
 
 def to_dense(
@@ -208,21 +204,3 @@ def to_dense(
     dense = np.zeros(shape, dtype=values.dtype)
     dense[tuple((outer * block + inner).T)] = values
     return dense
-
-
-def _schema() -> Any:
-    """The classes that read .tflite files: of the package tflite, or the same ones of mediapipe."""
-    try:
-        import tflite
-
-        return tflite
-    except ImportError:
-        pass
-    try:
-        from mediapipe.tasks.metadata import schema_py_generated
-
-        return schema_py_generated
-    except ImportError:
-        raise ConversionError(
-            "reading TensorFlow Lite's files needs the package tflite: pip install tflite==2.18.0"
-        ) from None

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from . import onnx_file
 from .tflite_graph import SAME_PADDING, ConversionError, Operator, TfliteGraph
 
 #: Version of ONNX's operators: onnxruntime 1.14 and TensorRT 8.6 read it.
@@ -48,32 +49,21 @@ def convert(network: bytes, outputs: Mapping[int, str], name: str) -> bytes:
     Raises:
         ConversionError: an operator, an option or a type is not supported.
     """
-    import onnx
-
     graph = TfliteGraph(network)
     kept = {graph.outputs[index]: output for index, output in outputs.items()}
     writer = _Writer(graph, graph.needed_for(set(kept)))
     writer.write()
-    result = [
-        onnx.helper.make_tensor_value_info(
-            output, onnx.TensorProto.FLOAT, _onnx_shape(graph.shape(tensor))
-        )
-        for tensor, output in kept.items()
-    ]
-    nodes = writer.nodes
     for tensor, output in kept.items():
-        nodes.append(onnx.helper.make_node("Identity", [writer.name(tensor)], [output]))
-    image = onnx.helper.make_tensor_value_info(
-        "image", onnx.TensorProto.FLOAT, _onnx_shape(graph.shape(graph.inputs[0]))
+        writer.nodes.append(onnx_file.node("Identity", [writer.name(tensor)], [output]))
+    shape = _onnx_shape(graph.shape(graph.inputs[0]))
+    whole = onnx_file.graph(
+        name,
+        writer.nodes,
+        [onnx_file.tensor(given, value) for given, value in writer.constants.items()],
+        [onnx_file.float_tensor("image", shape)],
+        [onnx_file.float_tensor(out, _onnx_shape(graph.shape(i))) for i, out in kept.items()],
     )
-    model = onnx.helper.make_model(
-        onnx.helper.make_graph(nodes, name, [image], result, list(writer.constants.values())),
-        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="emf_ros",
-    )
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
+    return onnx_file.model(whole, OPSET, IR_VERSION, "emf_ros")
 
 
 def _onnx_shape(shape: tuple[int, ...]) -> tuple[int | str, ...]:
@@ -92,7 +82,7 @@ class _Writer:
 
     Attributes:
         nodes: written so far.
-        constants: tensors of the ONNX graph, by name.
+        constants: values of the constant tensors of the ONNX graph, by name.
     """
 
     def __init__(self, graph: TfliteGraph, operators: list[Operator]) -> None:
@@ -105,8 +95,8 @@ class _Writer:
         self._padded: dict[int, tuple[int, tuple[int, int, int, int]]] = {}
         #: Outputs of convolutions that are written before the resizing that they follow.
         self._moved: set[int] = set()
-        self.nodes: list[Any] = []
-        self.constants: dict[str, Any] = {}
+        self.nodes: list[bytes] = []
+        self.constants: dict[str, np.ndarray] = {}
 
     def write(self) -> None:
         """Write all operators. Raises ConversionError."""
@@ -144,7 +134,7 @@ class _Writer:
         kinds = {"CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions"}
         if operator.kind not in kinds:
             return False
-        return self._graph.options(operator, kinds[operator.kind]).Padding() != SAME_PADDING
+        return self._graph.options(operator, kinds[operator.kind]).padding != SAME_PADDING
 
     def _conv_2d(self, operator: Operator) -> None:
         if operator.outputs[0] in self._moved:
@@ -163,11 +153,11 @@ class _Writer:
     def _convolve(self, operator: Operator, options: Any, weights: np.ndarray, groups: int) -> None:
         out = operator.outputs[0]
         data, pads = self._padded.get(operator.inputs[0], (operator.inputs[0], (0, 0, 0, 0)))
-        strides = options.StrideH(), options.StrideW()
-        dilations = options.DilationHFactor(), options.DilationWFactor()
+        strides = options.stride_h, options.stride_w
+        dilations = options.dilation_h, options.dilation_w
         if dilations != (1, 1):
             raise ConversionError("dilated convolutions are not supported")
-        if options.Padding() == SAME_PADDING:
+        if options.padding == SAME_PADDING:
             pads = self._same(operator.inputs[0], weights.shape[2:], strides)
         given = [self.name(data), self._constant(f"w{out}", np.ascontiguousarray(weights))]
         if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
@@ -176,7 +166,7 @@ class _Writer:
             "Conv",
             given,
             out,
-            options.FusedActivationFunction(),
+            options.activation,
             kernel_shape=weights.shape[2:],
             strides=strides,
             pads=pads,
@@ -185,29 +175,29 @@ class _Writer:
 
     def _max_pool_2d(self, operator: Operator) -> None:
         options = self._graph.options(operator, "Pool2DOptions")
-        kernel = options.FilterHeight(), options.FilterWidth()
-        strides = options.StrideH(), options.StrideW()
+        kernel = options.filter_height, options.filter_width
+        strides = options.stride_h, options.stride_w
         pads = (0, 0, 0, 0)
-        if options.Padding() == SAME_PADDING:
+        if options.padding == SAME_PADDING:
             pads = self._same(operator.inputs[0], kernel, strides)
         self._node(
             "MaxPool",
             [self.name(operator.inputs[0])],
             operator.outputs[0],
-            options.FusedActivationFunction(),
+            options.activation,
             kernel_shape=kernel,
             strides=strides,
             pads=pads,
         )
 
     def _add(self, operator: Operator) -> None:
-        activation = self._graph.options(operator, "AddOptions").FusedActivationFunction()
+        activation = self._graph.options(operator, "AddOptions").activation
         given = [self.name(tensor) for tensor in operator.inputs]
         self._node("Add", given, operator.outputs[0], activation)
 
     def _resize_bilinear(self, operator: Operator) -> None:
         options = self._graph.options(operator, "ResizeBilinearOptions")
-        if options.AlignCorners() or not options.HalfPixelCenters():
+        if options.align_corners or not options.half_pixel_centers:
             raise ConversionError("resizing is supported with half-pixel centres only")
         data, out = operator.inputs[0], operator.outputs[0]
         _, height, width, _ = self._graph.shape(data)
@@ -222,7 +212,7 @@ class _Writer:
             small = f"small{out}"
             weights = self._weights(user.inputs[1]).transpose(TO_NCHW)
             self.nodes.append(
-                _node(
+                onnx_file.node(
                     "Conv",
                     [
                         self.name(data),
@@ -245,12 +235,12 @@ class _Writer:
         options = self._graph.options(operator, "Conv2DOptions")
         return (
             self._weights(operator.inputs[1]).shape[1:3] == (1, 1)
-            and (options.StrideH(), options.StrideW()) == (1, 1)
-            and options.FusedActivationFunction() == 0
+            and (options.stride_h, options.stride_w) == (1, 1)
+            and options.activation == 0
         )
 
     def _depth_to_space(self, operator: Operator) -> None:
-        block = self._graph.options(operator, "DepthToSpaceOptions").BlockSize()
+        block = self._graph.options(operator, "DepthToSpaceOptions").block_size
         self._node(
             "DepthToSpace",
             [self.name(operator.inputs[0])],
@@ -266,7 +256,7 @@ class _Writer:
             raise ConversionError("reshaping into images is not supported")
         given = self.name(data)
         if len(self._graph.shape(data)) == 4:
-            self.nodes.append(_node("Transpose", [given], [f"nhwc{out}"], perm=TO_NHWC))
+            self.nodes.append(onnx_file.node("Transpose", [given], [f"nhwc{out}"], perm=TO_NHWC))
             given = f"nhwc{out}"
         # The first axis is the batch.
         to = self._constant(f"shape{out}", np.array((-1, *shape[1:]), dtype=np.int64))
@@ -274,12 +264,12 @@ class _Writer:
 
     def _concatenation(self, operator: Operator) -> None:
         options = self._graph.options(operator, "ConcatenationOptions")
-        axis = options.Axis() % (rank := len(self._graph.shape(operator.outputs[0])))
+        axis = options.axis % (rank := len(self._graph.shape(operator.outputs[0])))
         self._node(
             "Concat",
             [self.name(tensor) for tensor in operator.inputs],
             operator.outputs[0],
-            options.FusedActivationFunction(),
+            options.activation,
             axis=TO_NCHW.index(axis) if rank == 4 else axis,
         )
 
@@ -297,18 +287,16 @@ class _Writer:
             raise ConversionError(f"the activation {activation} is not supported")
         name = self.name(out)
         inner = name if function == "none" else f"linear{out}"
-        self.nodes.append(_node(kind, given, [inner], **attributes))
+        self.nodes.append(onnx_file.node(kind, given, [inner], **attributes))
         if function == "relu":
-            self.nodes.append(_node("Relu", [inner], [name]))
+            self.nodes.append(onnx_file.node("Relu", [inner], [name]))
         elif function == "relu6":
             low = self._constant("zero", np.array(0, dtype=np.float32))
             high = self._constant("six", np.array(6, dtype=np.float32))
-            self.nodes.append(_node("Clip", [inner, low, high], [name]))
+            self.nodes.append(onnx_file.node("Clip", [inner, low, high], [name]))
 
     def _constant(self, name: str, value: np.ndarray) -> str:
-        from onnx import numpy_helper
-
-        self.constants.setdefault(name, numpy_helper.from_array(value, name))
+        self.constants.setdefault(name, value)
         return name
 
     def _weights(self, tensor: int) -> np.ndarray:
@@ -332,9 +320,3 @@ class _Writer:
             before.append(total // 2)
             after.append(total - total // 2)
         return before[0], before[1], after[0], after[1]
-
-
-def _node(kind: str, given: list[str], made: list[str], **attributes: Any) -> Any:
-    from onnx import helper
-
-    return helper.make_node(kind, given, made, name=f"{kind}_{made[0]}", **attributes)

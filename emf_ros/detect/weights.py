@@ -90,8 +90,7 @@ def ensure_onnx(variant: str | None = None) -> Path:
         heatmap    (N, 39, 64, 64), logits
         world      (N, 117) of 39 points: x, y, z, m, from the middle of the hips.
 
-    The first call downloads 36 MB, for "lite" and "heavy" another 41 MB, and needs the packages
-    onnx and tflite.
+    The first call downloads 36 MB, for "lite" and "heavy" another 41 MB.
 
     Args:
         variant: of the landmark network; None for the person detection network.
@@ -110,11 +109,6 @@ def ensure_onnx(variant: str | None = None) -> Path:
         network = ensure_tflite(name).read_bytes()
         try:
             return convert(network, outputs, stem)
-        except ImportError as error:
-            raise DownloadError(
-                f"Converting BlazePose to ONNX needs a package that this Python lacks ({error}).\n"
-                "Install it with: pip install onnx tflite"
-            ) from error
         except ConversionError as error:
             raise DownloadError(f"{name} cannot be converted to ONNX: {error}") from error
 

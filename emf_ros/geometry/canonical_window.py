@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import array_api_compat
+from .array_namespace import array_namespace
 
 
 @dataclass
@@ -38,7 +38,7 @@ def look_at_rotation(direction: Any) -> Any:
     Returns:
         (..., 3, 3) R with R @ direction on +z. Rodrigues' formula for the axis d x z.
     """
-    xp = array_api_compat.array_namespace(direction)
+    xp = array_namespace(direction)
     d = direction / xp.sqrt(xp.sum(direction**2, axis=-1, keepdims=True))
     x, y, z = d[..., 0], d[..., 1], d[..., 2]
     k = 1.0 / (1.0 + z)
@@ -64,14 +64,14 @@ def canonical_window(rays: Any, scores: Any) -> CanonicalWindow:
     Returns:
         the windows, in the arrays' own library and type.
     """
-    xp = array_api_compat.array_namespace(rays, scores)
+    xp = array_namespace(rays)
     seen = xp.astype(scores > 0, rays.dtype)
     count = xp.sum(seen, axis=(1, 2))
     # The mean of unit rays: the mean of points on the plane is biased outwards at wide angles.
     lifted = xp.concat([rays, xp.ones_like(rays[..., :1])], axis=-1)
     unit = lifted / xp.sqrt(xp.sum(lifted**2, axis=-1, keepdims=True))
     axis = xp.sum(unit * seen[..., None], axis=(1, 2))
-    forward = xp.asarray([0.0, 0.0, 1.0], dtype=axis.dtype, device=array_api_compat.device(axis))
+    forward = xp.asarray([0.0, 0.0, 1.0], axis)
     ahead = xp.zeros_like(axis) + forward
     axis = xp.where((count > 0)[:, None], axis, ahead)
     rotation = look_at_rotation(axis)

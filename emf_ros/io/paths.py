@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 
 def share_folder(name: str) -> Path:
-    """A folder of the repository's top level: in the checkout, or installed by ament.
+    """A folder of the repository's top level: in the checkout, or installed by ament or pip.
 
     Args:
         name: 'models', 'config' or 'launch'.
@@ -21,7 +22,7 @@ def share_folder(name: str) -> Path:
 
         return Path(get_package_share_directory("emf_ros")) / name
     except (ImportError, LookupError):
-        return beside
+        return Path(sys.prefix) / "share" / "emf_ros" / name
 
 
 def cache_folder() -> Path:

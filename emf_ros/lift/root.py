@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import array_api_compat
 import numpy as np
+
+from ..geometry.array_namespace import array_namespace
 
 #: Standard deviation of a keypoint in the image, as a share of the person's size. It is the floor
 #: of the covariance: joints may fit by chance better than a detector measures.
@@ -91,7 +92,7 @@ def solve_root(
             their rays, iteratively reweighted (Holland & Welsch 1977).
         height_spread: relative standard deviation of the joints' scale, a number or (B,).
     """
-    xp = array_api_compat.array_namespace(joints, rays, scores)
+    xp = array_namespace(joints)
     kind = joints.dtype
     seen = scores > 0
     finite = xp.all(xp.isfinite(joints), axis=-1) & xp.all(xp.isfinite(rays), axis=-1) & seen
@@ -117,11 +118,7 @@ def solve_root(
         determinant = xp.linalg.det(normal)
         regular = determinant > 1e-9 * xp.where(trace > 0, trace, xp.ones_like(trace)) ** 3
         regular = regular & (trace > 0)
-        eye = xp.zeros_like(normal) + xp.asarray(
-            [[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]],
-            dtype=kind,
-            device=array_api_compat.device(normal),
-        )
+        eye = xp.zeros_like(normal) + xp.asarray([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], normal)
         inverse = xp.linalg.inv(xp.where(regular[..., None, None], normal, eye))
         return xp.matmul(inverse, moment[..., None])[..., 0], inverse, regular
 
