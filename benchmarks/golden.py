@@ -73,7 +73,7 @@ class Pictures:
         self._next += 1
         return self._next - 1, (self._next - 1) / RATE_HZ
 
-    def retrieve(self) -> np.ndarray | None:
+    def retrieve(self, into: np.ndarray | None = None) -> np.ndarray | None:
         return self._pictures[self._next - 1]
 
     def times(self) -> np.ndarray | None:

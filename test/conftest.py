@@ -125,7 +125,8 @@ def _starter(ros: Ros) -> Iterator[Callable[..., NodeProcess]]:
     started: list[NodeProcess] = []
 
     def start(module: str, expect: bool = True, **parameters: Any) -> NodeProcess:
-        process = NodeProcess(module, f"/test{next(_numbers)}", **parameters)
+        parameters.setdefault("namespace", f"/test{next(_numbers)}")
+        process = NodeProcess(module, **parameters)
         started.append(process)
         if expect:
             node = "skeleton_lifter" if module == "composed" else module

@@ -215,7 +215,8 @@ class NodeProcess:
     """A node started as users start it; its log is kept.
 
     Args:
-        module: in `emf_ros.nodes`.
+        module: in `emf_ros.nodes`, or the path of a script.
+        options: of the command line, in front of those for ROS.
         namespace: of the node.
         params_file: YAML file of parameters.
         remappings: of topics, as FROM:=TO.
@@ -228,11 +229,12 @@ class NodeProcess:
         namespace: str = "/",
         params_file: Path | None = None,
         remappings: tuple[str, ...] = (),
+        options: tuple[str, ...] = (),
         **parameters: Any,
     ) -> None:
         self.namespace = namespace
-        command = [sys.executable, "-m", f"emf_ros.nodes.{module}", "--ros-args"]
-        command += ["-r", f"__ns:={namespace}"]
+        program = [module] if module.endswith(".py") else ["-m", f"emf_ros.nodes.{module}"]
+        command = [sys.executable, *program, *options, "--ros-args", "-r", f"__ns:={namespace}"]
         for remapping in remappings:
             command += ["-r", remapping]
         if params_file:

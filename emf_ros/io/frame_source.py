@@ -57,8 +57,13 @@ class FrameSource(Protocol):
         """The next frame's number and time, s since the first; None at the end."""
         ...
 
-    def retrieve(self) -> np.ndarray | None:
-        """The grabbed frame (H, W, 3) uint8 BGR; None where it is left out and counted."""
+    def retrieve(self, into: np.ndarray | None = None) -> np.ndarray | None:
+        """The grabbed frame (H, W, 3) uint8 BGR; None where it is left out and counted.
+
+        Args:
+            into: array like the frame that may be used for it. It saves memory traffic where the
+                source can use it. None: each frame is a new array.
+        """
         ...
 
     def times(self) -> np.ndarray | None:

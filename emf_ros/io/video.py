@@ -115,8 +115,8 @@ class _Webcam(SourceBase):
         self._next += 1
         return self._next - 1, now - self._begin
 
-    def retrieve(self) -> np.ndarray | None:
-        ok, frame = self._capture.retrieve()
+    def retrieve(self, into: np.ndarray | None = None) -> np.ndarray | None:
+        ok, frame = self._capture.retrieve(into)
         return self._checked(frame if ok else None)
 
     def times(self) -> np.ndarray | None:
@@ -160,7 +160,7 @@ class _Folder(SourceBase):
         self._next += 1
         return self._next - 1, (self._next - 1) / self.rate_hz
 
-    def retrieve(self) -> np.ndarray | None:
+    def retrieve(self, into: np.ndarray | None = None) -> np.ndarray | None:
         return self._checked(_read_image(self._paths[self._next - 1]))
 
     def times(self) -> np.ndarray | None:

@@ -126,8 +126,8 @@ class VideoFile(SourceBase):
         self._last = number
         return number, time_s
 
-    def retrieve(self) -> np.ndarray | None:
-        ok, frame = self._capture.retrieve()
+    def retrieve(self, into: np.ndarray | None = None) -> np.ndarray | None:
+        ok, frame = self._capture.retrieve(into)
         return self._checked(frame if ok else None)
 
     def rewind(self) -> bool:

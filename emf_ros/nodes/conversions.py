@@ -93,20 +93,33 @@ def image_msg(image: np.ndarray, encoding: str, header: Header) -> Image:
         encoding: of the image: rgb8 or bgr8.
         header: of the message.
     """
-    height, width = image.shape[:2]
-    # rclpy takes an array('B') without a copy. It converts bytes and numpy arrays byte by byte,
-    # which takes a quarter of a second for a 720p image.
-    data = array("B")
-    data.frombytes(np.ascontiguousarray(image).data)
-    return Image(
-        header=header,
-        height=height,
-        width=width,
-        encoding=encoding,
-        is_bigendian=0,
-        step=3 * width,
-        data=data,
-    )
+    buffer = ImageBuffer((image.shape[1], image.shape[0]), encoding)
+    np.copyto(buffer.pixels, image)
+    buffer.message.header = header
+    return buffer.message
+
+
+class ImageBuffer:
+    """A message of an image whose pixels are written in place, image after image.
+
+    `publish` copies the message before it returns. So the pixels may be written again after it.
+
+    Args:
+        size: (width, height) px.
+        encoding: rgb8 or bgr8.
+
+    Attributes:
+        message: the message; its header is to be set.
+        pixels: (H, W, 3) uint8, a view of the message's data.
+    """
+
+    def __init__(self, size: tuple[int, int], encoding: str) -> None:
+        width, height = size
+        self.message = Image(height=height, width=width, encoding=encoding, step=3 * width)
+        # rclpy converts bytes and numpy arrays byte by byte, which takes a quarter of a second for
+        # a 720p image. Newer versions copy the array that they are given.
+        self.message.data = array("B", bytes(3 * width * height))
+        self.pixels = np.frombuffer(self.message.data, np.uint8).reshape(height, width, 3)
 
 
 def camera_from_info(message: CameraInfo, rectified: bool = False) -> Camera | None:

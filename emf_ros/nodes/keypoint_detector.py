@@ -37,6 +37,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
     Args:
         on_keypoints: takes the keypoints of each image, in composed mode.
         lifter_wants: whether the lifter uses keypoints at the moment, in composed mode.
+        subscribe: subscribe to images; where the camera is in the same process, it calls `submit`.
 
     Raises:
         NodeError: a parameter is refused, or the detector, its model or the device is not
@@ -51,6 +52,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         self,
         on_keypoints: Callable[[Frame2D], None] | None = None,
         lifter_wants: Callable[[], bool] = lambda: False,
+        subscribe: bool = True,
     ) -> None:
         super().__init__(KeypointDetectorParams)
         self._on_keypoints, self._lifter_wants = on_keypoints, lifter_wants
@@ -80,9 +82,8 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         self._people_count = 0
         self._decode_ms = self._detect_ms = float("nan")
 
-        synchronous = self.params.synchronous
         self._keypoints = self.publish_on(
-            Skeleton2DArray, "keypoints", EVERY_QOS if synchronous else RELIABLE_QOS
+            Skeleton2DArray, "keypoints", EVERY_QOS if self.synchronous else RELIABLE_QOS
         )
         self._overlay = self.publish_on(Image, "overlay", RELIABLE_QOS)
         self._layout = self.publish_on(SkeletonLayout, "keypoint_layout", LATCHED_QOS)
@@ -91,17 +92,23 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         self._newest: Image | CompressedImage | None = None
         self._arrived = threading.Condition()
         self._stopping = False
-        self._when_idle = WhenIdle(self._is_wanted)
+        self._when_idle = WhenIdle(self.is_wanted)
+        self._subscribes = subscribe
         compressed = self.params.image_transport == "compressed"
-        self.listen_to(
-            CompressedImage if compressed else Image,
-            "image/compressed" if compressed else "image",
-            # In the executor's thread the next image waits until this one is processed.
-            self._process if synchronous else self._hand_over,
-            EVERY_QOS if synchronous else IMAGE_QOS,
-            callback_group=self._when_idle,
-        )
-        if not synchronous:
+        if not subscribe and compressed:
+            raise NodeError(
+                "parameter 'image_transport' is compressed, but the camera in this process gives "
+                "raw images"
+            )
+        if subscribe:
+            self.listen_to(
+                CompressedImage if compressed else Image,
+                "image/compressed" if compressed else "image",
+                self.submit,
+                EVERY_QOS if self.synchronous else IMAGE_QOS,
+                callback_group=self._when_idle,
+            )
+        if not self.synchronous:
             self._worker = threading.Thread(target=self._work, name="detect", daemon=True)
             self._worker.start()
         self.get_logger().info(
@@ -112,7 +119,12 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
     def _log_device(self, text: str) -> None:
         self.get_logger().error(text)
 
-    def _is_wanted(self) -> bool:
+    @property
+    def synchronous(self) -> bool:
+        """Whether every image is processed, in the thread that brings it."""
+        return self.params.synchronous
+
+    def is_wanted(self) -> bool:
         """Whether the results have a subscriber."""
         return (
             self._lifter_wants()
@@ -120,12 +132,31 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             or self._overlay.get_subscription_count() > 0
         )
 
-    def _hand_over(self, message: Image | CompressedImage) -> None:
-        """Give an image to the worker."""
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until an image would be processed at once.
+
+        Args:
+            timeout_s: maximum time to wait, s.
+
+        Returns:
+            False where an image is still being processed.
+        """
+        with self._arrived:
+            self._arrived.wait_for(
+                lambda: self._stopping or not self._when_idle.busy, max(0.0, timeout_s)
+            )
+            return not self._when_idle.busy
+
+    def submit(self, message: Image | CompressedImage) -> None:
+        """Process an image: in this thread, or in the worker's, where a newer one replaces it."""
+        if self.synchronous:
+            # The next image waits until this one is processed.
+            self._process(message)
+            return
         with self._arrived:
             self._when_idle.busy = True
             self._newest = message
-            self._arrived.notify()
+            self._arrived.notify_all()
 
     def _work(self) -> None:
         while True:
@@ -136,8 +167,10 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
                 message, self._newest = self._newest, None
             assert message is not None
             self._process(message)
-            self._when_idle.busy = False
-            if self.executor is not None:
+            with self._arrived:
+                self._when_idle.busy = False
+                self._arrived.notify_all()
+            if self._subscribes and self.executor is not None:
                 self.executor.wake()
 
     def _process(self, message: Image | CompressedImage) -> None:
@@ -215,7 +248,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         if self._worker is not None:
             with self._arrived:
                 self._stopping = True
-                self._arrived.notify()
+                self._arrived.notify_all()
             self._worker.join(timeout=5.0)
         if hasattr(self, "_tracker"):
             self._tracker.close()

@@ -43,6 +43,7 @@ class CameraTopics:
         feed: of the camera.
         dispatcher: takes what comes in.
         layout: of the skeletons.
+        subscribe: subscribe to camera_info; a camera in the same process calls `take_info`.
 
     Attributes:
         info: the newest camera_info, None before the first.
@@ -58,6 +59,7 @@ class CameraTopics:
         feed: Feed,
         dispatcher: Dispatcher,
         layout: Layout,
+        subscribe: bool = True,
     ) -> None:
         self.feed = feed
         self.info: CameraInfo | None = None
@@ -66,9 +68,11 @@ class CameraTopics:
         self._shown: set[int] = set()
         self._skeletons = node.publish_on(Skeleton3DArray, feed.topic("skeletons"), self.output_qos)
         self._markers = node.publish_on(MarkerArray, feed.topic("markers"), self.output_qos)
-        self._infos = node.listen_to(
-            CameraInfo, feed.topic("camera_info"), self._take_info, SENSOR_QOS
-        )
+        self._infos: Subscription | None = None
+        if subscribe:
+            self._infos = node.listen_to(
+                CameraInfo, feed.topic("camera_info"), self.take_info, SENSOR_QOS
+            )
         self._keypoints: Subscription | None = None
         self._depth: Subscription | None = None
         self._unwanted_s = 0.0
@@ -138,7 +142,8 @@ class CameraTopics:
     def _take_keypoints(self, message: Skeleton2DArray) -> None:
         self._dispatcher.submit(self.feed, conversions.keypoint_frame(message))
 
-    def _take_info(self, message: CameraInfo) -> None:
+    def take_info(self, message: CameraInfo) -> None:
+        """Take the intrinsics of the images, from any thread."""
         self.info = message
         self._dispatcher.report(self.feed, self._report(message))
 
@@ -233,10 +238,13 @@ class ReplayTopics(CameraTopics):
         feed: Feed,
         dispatcher: LiftEvery,
         layout: Layout,
+        subscribe: bool = True,
     ) -> None:
-        super().__init__(node, feed, dispatcher, layout)
+        super().__init__(node, feed, dispatcher, layout, subscribe)
         self._look_again = dispatcher.look_again
         self._hears_every_info = False
+        if not subscribe:
+            return
         # A replay may send its intrinsics only once. The other subscription remains for publishers
         # with best effort, which this one cannot hear.
         node.create_subscription(
@@ -254,11 +262,11 @@ class ReplayTopics(CameraTopics):
     def is_wanted(self) -> bool:
         return True
 
-    def _take_info(self, message: CameraInfo) -> None:
+    def take_info(self, message: CameraInfo) -> None:
         if not self._hears_every_info:
-            super()._take_info(message)
+            super().take_info(message)
 
     def _take_every_info(self, message: CameraInfo) -> None:
         # The other subscription would tell the same from now on, some of it late.
         self._hears_every_info = True
-        super()._take_info(message)
+        super().take_info(message)

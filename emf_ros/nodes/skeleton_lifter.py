@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from sensor_msgs.msg import CameraInfo
+
 from emf_ros_msgs.msg import SkeletonLayout
 
 from ..lift.config import PipelineConfig
@@ -39,6 +41,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
 
     Args:
         subscribe: subscribe to the topic `keypoints`; in composed mode `submit` is called instead.
+        subscribe_info: subscribe to `camera_info`; a camera in the same process calls `take_info`.
 
     Raises:
         NodeError: a parameter is refused, or the model or the device is not available.
@@ -47,7 +50,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
     #: None until the node is built: a node that fails before is destroyed all the same.
     _dispatcher: Dispatcher | None = None
 
-    def __init__(self, subscribe: bool = True) -> None:
+    def __init__(self, subscribe: bool = True, subscribe_info: bool = True) -> None:
         super().__init__(SkeletonLifterParams)
         names = self._camera_names()
         if not subscribe and names != [""]:
@@ -74,12 +77,14 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         if self.params.synchronous:
             every = LiftEvery(feeds, self, self._publish)
             self._cameras: list[CameraTopics] = [
-                ReplayTopics(self, feed, every, layout) for feed in feeds
+                ReplayTopics(self, feed, every, layout, subscribe_info) for feed in feeds
             ]
             self._dispatcher = every
         else:
             self._dispatcher = LiftNewest(feeds, self, self._publish)
-            self._cameras = [CameraTopics(self, feed, self._dispatcher, layout) for feed in feeds]
+            self._cameras = [
+                CameraTopics(self, feed, self._dispatcher, layout, subscribe_info) for feed in feeds
+            ]
         self._topics_of = {camera.feed.name: camera for camera in self._cameras}
         self._layout = self.publish_on(SkeletonLayout, "layout", LATCHED_QOS)
         self._layout.publish(conversions.layout_msg(layout))
@@ -196,6 +201,10 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         """Take the keypoints of one image of the only camera, from any thread."""
         assert self._dispatcher is not None
         self._dispatcher.submit(self._cameras[0].feed, frame)
+
+    def take_info(self, message: CameraInfo) -> None:
+        """Take the intrinsics of the only camera, from any thread."""
+        self._cameras[0].take_info(message)
 
     def _publish(self, feed: Feed, output: Output) -> None:
         header = self._topics_of[feed.name].publish(output)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
@@ -25,15 +27,59 @@ from .running import run
 #: Time between two attempts to open a missing source, s.
 RETRY_S = 2.0
 
+#: Time between the end of the video and the end of the process, s, where nodes of the same process
+#: work on the last frames.
+LINGER_S = 2.0
+
+#: Share of a period for which a frame waits until the detector is idle. In the rest of the period
+#: the next frame is decoded.
+HOLD_SHARE = 0.75
+
+
+class Detector(Protocol):
+    """A detector in the same process; it takes images by reference.
+
+    Attributes:
+        synchronous: whether it takes every image, in the thread that brings it.
+    """
+
+    @property
+    def synchronous(self) -> bool: ...
+
+    def is_wanted(self) -> bool:
+        """Whether its results are wanted."""
+        ...
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until it would process an image at once; False where it is still busy."""
+        ...
+
+    def submit(self, image: Image) -> None:
+        """Give it an image. It is not written to before `wait_idle` is true again."""
+        ...
+
 
 class VideoSource(BaseNode[VideoSourceParams]):
-    """Publishes `image` and `camera_info` at the times of the frames; late frames are skipped."""
+    """Publishes `image` and `camera_info` at the times of the frames; late frames are skipped.
+
+    In composed mode the detector gets frames by reference. A frame for which it has no time is
+    neither converted nor copied, unless the topic `image` has a subscriber.
+
+    Args:
+        detector: of the same process, in composed mode.
+        on_info: takes the intrinsics of the images for that detector.
+    """
 
     #: The playing thread; None until the node is built, since a failed start destroys it, too.
     _worker: threading.Thread | None = None
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        detector: Detector | None = None,
+        on_info: Callable[[CameraInfo], None] = lambda message: None,
+    ) -> None:
         super().__init__(VideoSourceParams)
+        self._detector, self._on_info = detector, on_info
         self._file = self.params.camera_info_file
         fov = self.params.fov_deg
         self._fov_deg = None if isinstance(fov, str) else fov
@@ -56,14 +102,15 @@ class VideoSource(BaseNode[VideoSourceParams]):
         self._rate = RateMeter()
         self._state = "starting"
         self._stopping = threading.Event()
-        self._finished = False
+        self._finished_s: float | None = None
         if self.params.exit_at_end:
             self.create_timer(0.2, self._exit_when_finished)
         self._worker = threading.Thread(target=self._work, name="play", daemon=True)
         self._worker.start()
 
     def _exit_when_finished(self) -> None:
-        if self._finished:
+        linger_s = 0.0 if self._detector is None else LINGER_S
+        if self._finished_s is not None and time.monotonic() >= self._finished_s + linger_s:
             self.context.try_shutdown()
 
     def _work(self) -> None:
@@ -74,7 +121,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
                 self._state = str(error)
                 self.refuse(Reason.SOURCE_NOT_OPEN, f"{error}; trying again")
                 if self.params.exit_at_end:
-                    self._finished = True
+                    self._finished_s = time.monotonic()
                     return
                 # A webcam may be plugged in later; a file may appear later.
                 self._stopping.wait(RETRY_S)
@@ -93,7 +140,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
                 self.get_logger().info(f"{self.params.source} has ended")
                 for sentence in losses(source):
                     self.get_logger().warning(f"{self.params.source}: {sentence}")
-                self._finished = True
+                self._finished_s = time.monotonic()
                 return
             self._stopping.wait(RETRY_S)
 
@@ -125,12 +172,14 @@ class VideoSource(BaseNode[VideoSourceParams]):
         )
         if source.notice:
             self.get_logger().warning(source.notice)
-        while self.params.start_when_subscribed and not self._image.get_subscription_count():
+        self._prepare(source, camera)
+        while self.params.start_when_subscribed and not self._has_taker():
             self._state = "waiting for a subscriber"
             if self._stopping.wait(0.05):
                 return False
         self._state = ""
-        period_s = 1.0 / source.rate_hz
+        period_s, times_s = 1.0 / source.rate_hz, source.times()
+        every = self._detector is not None and self._detector.synchronous
         begin, due = time.monotonic(), 0.0
         first_ns = self.get_clock().now().nanoseconds
         counted = (0, 0)
@@ -143,13 +192,22 @@ class VideoSource(BaseNode[VideoSourceParams]):
                 return False
             if grabbed is not None and self._wanted():
                 # Without skipping, a slow machine would play the file in slow motion.
-                if not source.live and late > period_s:
+                if not source.live and late > period_s and not every:
                     self.counts[Reason.LATE_FRAME_SKIPPED] += 1
-                elif (frame := source.retrieve()) is not None:
+                else:
                     # Stamps of a file have its own time steps, whenever the frames are read.
                     taken_ns = first_ns + round(due * 1e9)
                     now_ns = self.get_clock().now().nanoseconds
-                    self._publish(frame, camera, now_ns if source.live else taken_ns)
+                    number = grabbed[0] + 1
+                    next_s = due + period_s
+                    if times_s is not None and number < len(times_s):
+                        next_s = float(times_s[number])
+                    hold_s = begin + next_s - time.monotonic() - (1 - HOLD_SHARE) * period_s
+                    self._deliver(
+                        source,
+                        now_ns if source.live else taken_ns,
+                        HOLD_SHARE * period_s if source.live else hold_s,
+                    )
             counted = self._count_losses(source, counted)
             if grabbed is None:
                 if source.live:
@@ -172,24 +230,68 @@ class VideoSource(BaseNode[VideoSourceParams]):
                 self.warn_throttled(reason, f"{self.params.source}: so far {summary}")
         return after
 
-    def _wanted(self) -> bool:
-        return self._image.get_subscription_count() > 0 or self._info.get_subscription_count() > 0
+    def _has_taker(self) -> bool:
+        """Whether images are wanted, here or by a subscriber."""
+        if self._detector is not None and self._detector.is_wanted():
+            return True
+        return self._image.get_subscription_count() > 0
 
-    def _publish(self, frame: np.ndarray, camera: Camera | None, stamp_ns: int) -> None:
+    def _wanted(self) -> bool:
+        return self._has_taker() or self._info.get_subscription_count() > 0
+
+    def _prepare(self, source: FrameSource, camera: Camera | None) -> None:
+        """Make the messages, which all frames of a source share."""
+        width, height = source.size
+        self._info_message = CameraInfo(width=width, height=height)
+        if camera is not None and camera.size == source.size:
+            self._info_message = conversions.camera_info_msg(camera, Header())
+        # The detector reads one while the other is written and published.
+        self._buffers = [conversions.ImageBuffer(source.size, "bgr8") for _ in range(2)]
+
+    def _deliver(self, source: FrameSource, stamp_ns: int, hold_s: float) -> None:
+        """Give the grabbed frame to the subscribers and to the detector.
+
+        Args:
+            source: has grabbed the frame.
+            stamp_ns: of the frame, ns.
+            hold_s: maximum time for which the frame waits for the detector, s.
+        """
+        until_s = time.monotonic() + hold_s
         header = Header(stamp=conversions.time_msg(stamp_ns), frame_id=self.params.frame_id)
-        height, width = frame.shape[:2]
-        if camera is not None and camera.size == (width, height):
-            self._info.publish(conversions.camera_info_msg(camera, header))
-        else:
-            self._info.publish(CameraInfo(header=header, width=width, height=height))
-        if self._image.get_subscription_count() > 0:
-            self._image.publish(conversions.image_msg(frame, "bgr8", header))
+        shown = self._image.get_subscription_count() > 0
+        if shown and not self._retrieve(source, header):
+            return
         self._rate.tick()
+        self._info_message.header = header
+        if self._info.get_subscription_count() > 0:
+            self._info.publish(self._info_message)
+        if shown:
+            self._image.publish(self._buffers[0].message)
+        detector = self._detector
+        if detector is None or not detector.is_wanted():
+            return
+        if not detector.wait_idle(until_s - time.monotonic()):
+            return
+        if shown or self._retrieve(source, header):
+            self._on_info(self._info_message)
+            detector.submit(self._buffers[0].message)
+            self._buffers.reverse()
+
+    def _retrieve(self, source: FrameSource, header: Header) -> bool:
+        """Write the grabbed frame into the first buffer; False where it is left out."""
+        buffer = self._buffers[0]
+        frame = source.retrieve(buffer.pixels)
+        if frame is None:
+            return False
+        if frame is not buffer.pixels:
+            np.copyto(buffer.pixels, frame)
+        buffer.message.header = header
+        return True
 
     def diagnose(self) -> tuple[bool, str, dict[str, str]]:
         rate = self._rate.read()
         if self._state:
-            return self._finished, self._state, {"rate_hz": f"{rate:.1f}"}
+            return self._finished_s is not None, self._state, {"rate_hz": f"{rate:.1f}"}
         return True, f"{rate:.1f} images/s", {"rate_hz": f"{rate:.1f}"}
 
     def destroy_node(self) -> None:

@@ -94,7 +94,7 @@ class VariedSource:
                 return number // self._variation.every, time_s * self._variation.slower
         return None
 
-    def retrieve(self) -> np.ndarray | None:
+    def retrieve(self, into: np.ndarray | None = None) -> np.ndarray | None:
         image = self._source.retrieve()
         return None if image is None else self._variation.changed(image)
 
