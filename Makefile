@@ -50,6 +50,7 @@ bench: env
 	@$(PY) benchmarks/throughput.py
 	@$(PY) benchmarks/lifter_step.py
 	@$(PY) benchmarks/detection.py
+	@$(PY) benchmarks/peers.py
 	@$(PY) benchmarks/crossings.py
 	@$(PY) benchmarks/latency.py
 	@$(PY) benchmarks/overload.py --quick

@@ -271,10 +271,10 @@ def measure(cameras: int, recording: Recording, args: argparse.Namespace) -> Loa
 
 def print_row(row: Load, rate_hz: float) -> None:
     print(
-        f"{row.cameras:>7}{row.offered_hz:>11.1f}{row.skeletons_hz:>13.1f}{row.p50_ms:>9.1f}"
-        f"{row.p95_ms:>9.1f}{100 * row.coalesced:>13.1f}{100 * row.missed:>10.1f}"
-        f"{row.lift_ms:>9.1f}{row.lifter:>10.0f}{row.publishers:>14.0f}"
-        + ("" if row.kept_up(rate_hz) else "   the publishers did not keep up"),
+        f"| {row.cameras} | {row.offered_hz:.1f} | {row.skeletons_hz:.1f} | {row.p50_ms:.1f} "
+        f"| {row.p95_ms:.1f} | {100 * row.coalesced:.1f} | {100 * row.missed:.1f} "
+        f"| {row.lift_ms:.1f} | {row.lifter:.0f} | {row.publishers:.0f}"
+        + (" |" if row.kept_up(rate_hz) else ": they did not keep up |"),
         flush=True,
     )
 
@@ -297,13 +297,13 @@ def find_knee(recording: Recording, args: argparse.Namespace) -> None:
             cameras = min(2 * cameras, args.most)
     what = f"{most} cameras with {args.people} people at {args.rate:g} Hz"
     if beyond is None:
-        print(f"knee: above {what}, the most that were tried")
+        print(f"\nknee: above {what}, the most that were tried")
     elif beyond.held(args.budget_ms):
-        print(f"knee: above {what}; with more, the publishers are the limit, not the lifter")
+        print(f"\nknee: above {what}; with more, the publishers are the limit, not the lifter")
     else:
         print(
-            f"knee: {what}; with {beyond.cameras}, p95 is over {args.budget_ms:g} ms or more than "
-            f"{100 * MAX_MISSED_SHARE:g} % are not lifted"
+            f"\nknee: {what}; with {beyond.cameras}, p95 is over {args.budget_ms:g} ms, or "
+            f"more than {100 * MAX_MISSED_SHARE:g} % are not lifted"
         )
 
 
@@ -326,8 +326,8 @@ def main() -> int:
         "the publishers and the listener run on the same machine"
     )
     print(
-        f"{'cameras':>7}{'offered/s':>11}{'skeletons/s':>13}{'p50 ms':>9}{'p95 ms':>9}"
-        f"{'coalesced %':>13}{'missed %':>10}{'lift ms':>9}{'lifter %':>10}{'publishers %':>14}"
+        "\n| cameras | offered/s | skeletons/s | p50 ms | p95 ms | coalesced % | missed % "
+        "| lift ms | lifter, % of a core | publishers |\n" + "|---" * 10 + "|"
     )
     try:
         if not args.cameras:

@@ -29,6 +29,9 @@ TICKS = os.sysconf("SC_CLK_TCK")
 READY_TIMEOUT_S = 90.0
 MIB = 2**20
 
+#: How detector and lifter run: each in its process; both in one; both in one with the camera.
+MODES = ("separate", "composed", "composed-camera")
+
 #: Numbers of the demo video's images in which exactly one person is inside the cut-out below.
 ONE_PERSON_FRAMES = range(14, 150)
 #: Left edge of the cut-out, px; its upper edge is the image's.
@@ -99,11 +102,9 @@ class Usage:
             for name, pid in self.pids.items()
         }
 
-    def print(self) -> None:
-        print(f"{'process':<20}{'% of a core':>12}{'MiB first':>11}{'MiB last':>10}")
-        for name, share in self.percent().items():
-            last = resident_mib(self.pids[name])
-            print(f"{name:<20}{share:>12.1f}{self.first_mib[name]:>11.0f}{last:>10.0f}")
+    def mib(self) -> dict[str, tuple[float, float]]:
+        """Resident memory by name: at first, and now."""
+        return {name: (self.first_mib[name], resident_mib(pid)) for name, pid in self.pids.items()}
 
 
 class Graph:
@@ -149,23 +150,63 @@ class Graph:
         rclpy.try_shutdown()
         self._folder.cleanup()
 
-    def start(self, program: str, **parameters: dict[str, object]) -> None:
+    def start(self, program: str, *options: str, **parameters: dict[str, object]) -> None:
         """Start a process.
 
         Args:
             program: a module of emf_ros.nodes.
+            options: of its command line.
             parameters: of each node in it, by the node's name.
         """
         # Given in a file they reach the node that they are for, where there are two in a process.
         file = Path(self._folder.name) / f"{program}.yaml"
         content = {f"/**/{node}": {"ros__parameters": own} for node, own in parameters.items()}
         file.write_text(json.dumps(content))
-        command = [sys.executable, "-m", f"emf_ros.nodes.{program}", "--ros-args"]
+        command = [sys.executable, "-m", f"emf_ros.nodes.{program}", *options, "--ros-args"]
         command += ["-r", f"__ns:={self.namespace}", "--log-level", "error"]
         if parameters:
             command += ["--params-file", str(file)]
         with open(self._log(program), "wb") as log:
             self.processes[program] = subprocess.Popen(command, stderr=log)
+
+    def play(
+        self,
+        mode: str,
+        clip: Path,
+        rate_hz: float,
+        detector: dict[str, object],
+        lifter: dict[str, object] | None = None,
+        others: int = 0,
+    ) -> None:
+        """Start camera, detector and lifter; the clip begins when the others are ready.
+
+        Args:
+            mode: one of `MODES`.
+            clip: a video, played in a loop.
+            rate_hz: at which it is played.
+            detector, lifter: parameters.
+            others: listeners here to the topic keypoints.
+        """
+        camera = {"source": str(clip), "rate_hz": rate_hz, "loop": True}
+        camera["start_when_subscribed"] = True
+        both = {"keypoint_detector": detector, "skeleton_lifter": lifter or {}}
+        if mode == "composed-camera":
+            self.start("composed", "--camera", **both, video_source=camera)
+            return
+        if mode == "composed":
+            self.start("composed", **both)
+        else:
+            self.start("keypoint_detector", keypoint_detector=detector)
+            self.start("skeleton_lifter", skeleton_lifter=lifter or {})
+        self.spin_until(
+            lambda: (
+                self.node.count_subscribers("image") > 0
+                and self.node.count_publishers("skeletons") > 0
+                and (mode == "composed" or self.node.count_subscribers("keypoints") > others)
+            ),
+            "the nodes are ready",
+        )
+        self.start("video_source", video_source=camera)
 
     def _log(self, program: str) -> Path:
         return Path(self._folder.name) / f"{program}.log"

@@ -60,7 +60,7 @@ def by_people(name: str, engine: Engine, repeats: int) -> None:
         p50, p95 = np.percentile(full, [50, 95])
         one = p50 if people == 1 else one
         print(
-            f"{name:<22}{people:>7}{p50:>9.1f}{p95:>9.1f}{p50 / people:>13.1f}{p50 / one:>14.1f}",
+            f"| {name} | {people} | {p50:.1f} | {p95:.1f} | {p50 / people:.1f} | {p50 / one:.1f} |",
             flush=True,
         )
 
@@ -72,7 +72,7 @@ def by_age(engine: Engine, people: int, repeats: int) -> None:
     for age in AGES_S:
         p50, p95 = np.percentile(times[age * rate_hz :][:repeats], [50, 95])
         one = p50 if age == AGES_S[0] else one
-        print(f"{age:>6} s{people:>8}{p50:>9.1f}{p95:>9.1f}{p50 / one:>14.2f}", flush=True)
+        print(f"| {age} s | {people} | {p50:.1f} | {p95:.1f} | {p50 / one:.2f} |", flush=True)
 
 
 def main() -> None:
@@ -81,10 +81,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=60)
     args = parser.parse_args()
     folder, threads = share_folder("models"), default_threads()
-    print(f"lifter step, {args.preset}, {machine()}, {load()}")
-    print(
-        f"{'engine':<22}{'people':>7}{'p50 ms':>9}{'p95 ms':>9}{'ms a person':>13}{'times one':>14}"
-    )
+    print(f"lifter step, {args.preset}, {machine()}, {load()}\n")
+    print("| engine | people | p50 ms | p95 ms | ms a person | times one |\n" + "|---" * 6 + "|")
     onnx, weights = folder / f"{args.preset}.onnx", folder / f"{args.preset}.safetensors"
     fastest = OnnxEngine(onnx, threads)
     engines: list[tuple[str, Engine]] = [
@@ -96,8 +94,8 @@ def main() -> None:
         engines.append(("torch, CUDA", TorchEngine(weights, "cuda", threads)))
     for name, engine in engines:
         by_people(name, engine, args.repeats)
-    print("goal: eight people under 3 times one")
-    print(f"\n{'followed':<8}{'people':>8}{'p50 ms':>9}{'p95 ms':>9}{'times first':>14}")
+    print("\ngoal: eight people under 3 times one\n")
+    print("| tracked for | people | p50 ms | p95 ms | times first |\n" + "|---" * 5 + "|")
     by_age(fastest, 2, args.repeats)
 
 

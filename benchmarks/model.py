@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import argparse
 import copy
-import sys
 import tempfile
 import time
-import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from published_tcpformer import reference
 from torch import Tensor, nn
 
 from emf_ros.lift.engine import OnnxEngine, default_threads
@@ -168,53 +166,6 @@ def presets_table(names: list[str], args: argparse.Namespace) -> None:
 
 
 # ------------------------------------------------------------------------------ the reference
-
-
-@contextmanager
-def _without_cuda() -> Iterator[None]:
-    """The published code moves six tensors to 'cuda' while it is built, GPU or not."""
-    if torch.cuda.is_available():
-        yield
-        return
-    original = torch.Tensor.to
-
-    def to(self: Tensor, *args: object, **kwargs: object) -> Tensor:
-        return self if args[:1] == ("cuda",) else original(self, *args, **kwargs)
-
-    torch.Tensor.to = to  # type: ignore[assignment, method-assign]
-    try:
-        yield
-    finally:
-        torch.Tensor.to = original  # type: ignore[method-assign]
-
-
-def reference(checkout: str, frames: int) -> nn.Module:
-    """The published TCPFormer of full size, with random weights."""
-    if "timm" not in sys.modules:
-        try:
-            import timm.models.layers  # noqa: F401
-        except ImportError:
-            # It takes stochastic depth from there, which is off.
-            names = ("timm", "timm.models", "timm.models.layers")
-            for name in names:
-                sys.modules[name] = types.ModuleType(name)
-            sys.modules[names[2]].DropPath = nn.Identity  # type: ignore[attr-defined]
-    if checkout not in sys.path:
-        sys.path.insert(0, checkout)
-    from model.Model import MemoryInducedTransformer  # type: ignore[import-not-found]
-
-    with _without_cuda():
-        network: nn.Module = MemoryInducedTransformer(
-            n_layers=16,
-            dim_in=3,
-            dim_feat=128,
-            dim_rep=512,
-            dim_out=3,
-            mlp_ratio=4,
-            num_heads=8,
-            n_frames=frames,
-        )
-    return network.eval()
 
 
 def reference_table(checkout: str, args: argparse.Namespace) -> None:

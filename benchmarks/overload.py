@@ -34,14 +34,13 @@ import numpy as np
 from busy import Busy, calibration
 from clips import clip_of
 from curves import crossings, plot, verdict
-from graph import Graph, GraphError, percentiles
+from graph import MODES, Graph, GraphError, percentiles
 from listener import STAGES, Fate, Listener
 
 from emf_ros.detect.weights import available_variants, ensure_onnx
 from emf_ros.downloads.cache import DownloadError
 from emf_ros.runtime.machine import load, machine
 
-MODES = ("separate", "composed")
 #: Maximum number of people that the detector looks for.
 MAX_PEOPLE = 10
 #: Time from the first skeleton to the measurement, s.
@@ -162,17 +161,11 @@ def run(curve: str, mode: str, variant: str, points: Sequence[Point], seconds: f
     rows = []
     with Graph() as graph:
         # A composed graph publishes keypoints only to listeners, which would cost time.
-        listener = Listener(graph, keypoints=mode == "separate")
+        separate = mode == "separate"
+        listener = Listener(graph, keypoints=separate)
         detector = {"variant": variant, "max_people": MAX_PEOPLE}
         lifter = {"max_people": MAX_PEOPLE}
-        if mode == "composed":
-            graph.start("composed", keypoint_detector=detector, skeleton_lifter=lifter)
-        else:
-            graph.start("keypoint_detector", keypoint_detector=detector)
-            graph.start("skeleton_lifter", skeleton_lifter=lifter)
-        graph.spin_until(lambda: graph_is_ready(graph, mode), "the nodes are ready")
-        player = {"source": str(clip), "rate_hz": first.rate, "loop": True}
-        graph.start("video_source", video_source={**player, "start_when_subscribed": True})
+        graph.play(mode, clip, first.rate, detector, lifter, others=int(separate))
         graph.spin_until(lambda: listener.people > 0, "a first skeleton")
         graph.spin_for(SETTLE_S)
         for point in points:
@@ -183,16 +176,6 @@ def run(curve: str, mode: str, variant: str, points: Sequence[Point], seconds: f
                 rows[-1].graph = f"{mode}, {variant}"
                 print(printed(rows[-1]), flush=True)
     return rows
-
-
-def graph_is_ready(graph: Graph, mode: str) -> bool:
-    node = graph.node
-    return (
-        node.count_subscribers("image") > 0
-        and node.count_publishers("skeletons") > 0
-        # The lifter, and the listener here.
-        and (mode == "composed" or node.count_subscribers("keypoints") > 1)
-    )
 
 
 def measure(
@@ -222,7 +205,7 @@ def measure(
         counted("skeleton_lifter", "coalesced"),
     )
     fate = listener.fate(begin_ns, end_ns, point.rate)
-    if mode == "composed":
+    if mode != "separate":
         # Keypoints are not seen here: the lifter's counter tells which of the two it was.
         missing = fate.not_detected + fate.not_lifted
         not_lifted = min(counters[1], missing)
