@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import threading
 from dataclasses import replace
 
 import cv2
@@ -22,7 +23,7 @@ from emf_ros.detect.blazepose.roi import roi_from_points
 from emf_ros.detect.blazepose.tiles import BURST_FRAMES, tile_grids, tile_sequence
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.protocol import DetectorError
-from emf_ros.geometry.crops import Roi, rotation
+from emf_ros.geometry.crops import ImagePyramid, Roi, rotation
 from emf_ros.runtime import device
 from emf_ros.runtime import onnx as onnx_session
 from emf_ros.skeletons import BLAZEPOSE33
@@ -243,7 +244,7 @@ def test_world_landmarks_are_computed_only_on_request(picture, monkeypatch):
         monkeypatch.setattr(
             detector._networks,
             "run",
-            lambda network, names, b, r=run, s=seen: s.update(names) or r(network, names, b),
+            lambda jobs, r=run, s=seen: s.update(*(job.outputs for job in jobs)) or r(jobs),
         )
     without, with_world = plain.detect(picture, 0), asking.detect(picture, 0)
     assert "world" not in outputs[plain] and "world" in outputs[asking]
@@ -257,10 +258,16 @@ def test_person_with_non_finite_world_landmarks_is_kept(picture, monkeypatch):
     detector = BlazePoseDetector("full", 2, 0.4, "cpu", 1, world_landmarks=True)
     run = detector._networks.run
 
-    def broken_world(network, names, batch):
-        outputs = run(network, names, batch)
+    def broken_world(jobs):
         return [
-            o * np.nan if name == "world" else o for name, o in zip(names, outputs, strict=True)
+            [
+                [
+                    output * np.nan if name == "world" else output
+                    for name, output in zip(job.outputs, outputs, strict=True)
+                ]
+                for outputs in of_rois
+            ]
+            for job, of_rois in zip(jobs, run(jobs), strict=True)
         ]
 
     monkeypatch.setattr(detector._networks, "run", broken_world)
@@ -406,9 +413,9 @@ def test_batched_inference_matches_single_inference(pictures):
     shapes = []
     run = together._networks.run
 
-    def noted(which, outputs, given):
-        shapes.append((which, len(given)))
-        return run(which, outputs, given)
+    def noted(jobs):
+        shapes.extend((job.network, len(job.rois)) for job in jobs)
+        return run(jobs)
 
     together._networks.run = noted
     for index, picture in enumerate(pictures[40:46]):
@@ -419,6 +426,41 @@ def test_batched_inference_matches_single_inference(pictures):
             assert np.abs(own.keypoints - other.keypoints).max() < 0.01
     assert max(n for which, n in shapes if which == networks.DETECTION_NETWORK) == 3
     assert max(n for which, n in shapes if which == networks.LANDMARK_NETWORK) >= 2
+
+
+@pytest.mark.parametrize("time_ratio", [0.5, 1.0])
+def test_threads_do_not_change_a_bit_of_the_keypoints(pictures, monkeypatch, time_ratio):
+    monkeypatch.setattr(networks, "_time_ratio", lambda path, threads: time_ratio)
+    one, several = (BlazePoseDetector("full", 4, 0.4, "cpu", threads) for threads in (1, 3))
+    assert one.description.endswith("on 1 CPU thread (device is cpu)")
+    alone = 2 if time_ratio < 2 / 3 else 1
+    assert f"on up to 3 CPU threads, {alone} for a single crop" in several.description
+    people = 0
+    for index, picture in enumerate(pictures[46:58]):
+        wanted, found = (detector.detect(picture, index * FRAME_NS) for detector in (one, several))
+        assert len(found) == len(wanted)
+        people += len(found)
+        for own, other in zip(found, wanted, strict=True):
+            assert np.array_equal(own.keypoints, other.keypoints)
+    assert people > 12
+    several.close()
+
+
+def test_several_crops_run_at_the_same_time(picture):
+    detector = BlazePoseDetector("full", 2, 0.4, "cpu", 2)
+    # Each crop waits until the other one is there.
+    both = threading.Barrier(2, timeout=30)
+
+    def make_input(rois):
+        both.wait()
+        return inputs.landmark_input(ImagePyramid(picture), rois)
+
+    rois = [Roi(200.0, 200.0, 300.0, 0.0), Roi(400.0, 200.0, 300.0, 0.1)]
+    job = networks.Job(networks.LANDMARK_NETWORK, ("landmarks", "presence"), make_input, rois)
+    ((first, second),) = detector._networks.run([job])
+    assert first[0].shape == second[0].shape == (195,) and first[1].shape == (1,)
+    assert not np.array_equal(first[0], second[0])
+    detector.close()
 
 
 def test_lost_person_is_redetected_in_the_next_frame(picture, detector, monkeypatch):
@@ -544,7 +586,7 @@ def test_failed_gpu_falls_back_to_cpu_with_the_same_batch(picture, monkeypatch):
         assert said == [
             "the GPU has failed, BlazePose runs on the CPU from now on (CUDA failure 700)"
         ]
-        assert detector.description.endswith("CPU threads; the GPU has failed: CUDA failure 700")
+        assert detector.description.endswith("1 CPU thread; the GPU has failed: CUDA failure 700")
         detector.detect(picture, FRAME_NS)
         assert len(said) == 1
         said.clear()

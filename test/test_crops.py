@@ -1,9 +1,13 @@
 """Shrinking, image pyramid, and crops of images."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
 
+from emf_ros.geometry import crops
 from emf_ros.geometry.crops import (
     ImagePyramid,
     Roi,
@@ -108,3 +112,20 @@ def test_crop_outside_the_image_is_filled():
     assert crop.shape == (256, 192, 3) and (crop[:200] == 7).all()
     outside = box_placement(box - 10_000, (192, 256), 1.0)
     assert (outside.crop(np.zeros((1, 1, 3), np.uint8), (192, 256), 7) == 7).all()
+
+
+def test_threads_share_the_levels_of_a_pyramid(monkeypatch):
+    made, whole = [], crops.shrink
+
+    def slow_shrink(image, factor):
+        made.append(image.shape)
+        # A thread without the lock would begin the same level now.
+        time.sleep(0.02)
+        return whole(image, factor)
+
+    monkeypatch.setattr(crops, "shrink", slow_shrink)
+    pyramid = ImagePyramid(np.zeros((80, 80, 3), dtype=np.uint8))
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(pyramid.level_for, [8.0] * 4)) == [3] * 4
+    assert [level.shape[0] for level in pyramid.levels] == [80, 40, 20, 10]
+    assert len(made) == 3

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
@@ -72,6 +73,14 @@ def test_converted_networks_match_tflite(variant, demo_frames):
         assert value.shape == wanted.shape
         # Of values that reach into the hundreds.
         assert np.abs(value - wanted).max() <= 1e-3 * max(1.0, np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("variant", [None, "full"])
+def test_no_pointwise_convolution_follows_a_resizing(variant):
+    nodes = onnx.load(ensure_onnx(variant)).graph.node
+    resized = {name for node in nodes if node.op_type == "Resize" for name in node.output}
+    assert resized
+    assert not [n for n in nodes if n.op_type == "Conv" and n.input[0] in resized]
 
 
 def test_converted_network_is_cached_and_rebuilt_when_damaged(tmp_path, monkeypatch):

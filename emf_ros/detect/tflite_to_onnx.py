@@ -223,21 +223,19 @@ class _Writer:
                     kernel_shape=(1, 1),
                 )
             )
-            self._node("Resize", [small, *given], user.outputs[0], **resize)
+            activation = self._graph.options(user, "Conv2DOptions").activation
+            self._node("Resize", [small, *given], user.outputs[0], activation, **resize)
             self._moved.add(user.outputs[0])
             return
         self._node("Resize", [self.name(data), *given], out, **resize)
 
     def _is_pointwise(self, operator: Operator) -> bool:
-        """Whether an operator is a linear function of each single pixel."""
+        """Whether an operator is a linear function of each single pixel, before its activation."""
         if operator.kind != "CONV_2D" or len(operator.inputs) < 3:
             return False
         options = self._graph.options(operator, "Conv2DOptions")
-        return (
-            self._weights(operator.inputs[1]).shape[1:3] == (1, 1)
-            and (options.stride_h, options.stride_w) == (1, 1)
-            and options.activation == 0
-        )
+        kernel = self._weights(operator.inputs[1]).shape[1:3]
+        return kernel == (1, 1) and (options.stride_h, options.stride_w) == (1, 1)
 
     def _depth_to_space(self, operator: Operator) -> None:
         block = self._graph.options(operator, "DepthToSpaceOptions").block_size

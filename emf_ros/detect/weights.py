@@ -27,7 +27,7 @@ DETECTION_OUTPUTS = {0: "boxes", 1: "scores"}
 #: used.
 LANDMARK_OUTPUTS = {0: "landmarks", 1: "presence", 3: "heatmap", 4: "world"}
 #: Version of the conversion to ONNX: files of another version are converted again.
-CONVERSION_VERSION = 2
+CONVERSION_VERSION = 3
 
 
 def landmark_network(variant: str) -> str:

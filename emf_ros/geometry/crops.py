@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 
 import cv2
@@ -34,6 +35,8 @@ class ImagePyramid:
     it would skip most pixels and keep the noise of the others. An affine crop of a level shrinks by
     less than two.
 
+    Several threads may use one.
+
     Args:
         image: (H, W, 3) uint8.
 
@@ -45,6 +48,8 @@ class ImagePyramid:
     def __init__(self, image: np.ndarray) -> None:
         self.height, self.width = image.shape[:2]
         self.levels = [image]
+        #: Several threads may crop the same image.
+        self._halving = threading.Lock()
 
     def level_for(self, ratio: float) -> int:
         """The index of the smallest level that still has the resolution needed.
@@ -54,10 +59,11 @@ class ImagePyramid:
         """
         # frexp gives a mantissa of 0.5..1, so that the exponent is one more than the logarithm.
         wanted = max(math.frexp(ratio)[1] - 1, 0)
-        while len(self.levels) <= wanted:
-            if min(self.levels[-1].shape[:2]) < 2:
-                return len(self.levels) - 1
-            self.levels.append(shrink(self.levels[-1], 2))
+        with self._halving:
+            while len(self.levels) <= wanted:
+                if min(self.levels[-1].shape[:2]) < 2:
+                    return len(self.levels) - 1
+                self.levels.append(shrink(self.levels[-1], 2))
         return wanted
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..io.paths import cache_folder
 from .device import GpuUnavailable, first_line
@@ -18,9 +21,32 @@ TENSORRT, CUDA, CPU = (f"{name}ExecutionProvider" for name in ("Tensorrt", "CUDA
 Shapes = Mapping[str, tuple[Sequence[int], Sequence[int], Sequence[int]]]
 
 
+#: Number of passes of each session when two are compared; the shortest counts.
+_TIMED_PASSES = 5
+
+
+def available_cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+
+
 def default_threads() -> int:
     """Number of CPU threads: two if there are two cores; more bring little to small models."""
-    return min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+    return min(2, available_cores())
+
+
+def time_ratio(session: Any, reference: Any, given: Mapping[str, np.ndarray]) -> float:
+    """Time of a pass through a session over that through another, on the same input.
+
+    The sessions take turns, so that other load slows both down. The shortest time of each counts.
+    """
+    times: tuple[list[float], list[float]] = [], []
+    for _ in range(_TIMED_PASSES):
+        for of_session, timed in zip(times, (session, reference), strict=True):
+            begin = time.perf_counter()
+            timed.run(None, dict(given))
+            of_session.append(time.perf_counter() - begin)
+    return min(times[0]) / min(times[1])
 
 
 def make_session(

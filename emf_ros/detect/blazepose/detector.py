@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -35,7 +36,7 @@ from .decode import (
     refine_landmarks,
 )
 from .inputs import detection_input, landmark_input
-from .networks import DETECTION_NETWORK, LANDMARK_NETWORK, Networks
+from .networks import DETECTION_NETWORK, LANDMARK_NETWORK, Job, Networks
 from .roi import (
     MAX_ROI_TO_IMAGE,
     are_separate,
@@ -90,7 +91,7 @@ class BlazePoseDetector:
         max_people: maximum number of people. Each costs a landmark inference per frame.
         min_score: minimum score of a reported person, 0..1, see `protocol.person_score`.
         device: 'auto', 'cuda' or 'cpu', see `runtime.device`. On a GPU, TensorRT where it starts.
-        threads: number of CPU threads; None for two, or one on a single core.
+        threads: maximum number of CPU threads; None for up to four, one for each core.
         detection_interval: number of landmark inferences per tile of the person detection.
         world_landmarks: compute `Pose2D.world`, too; only an evaluation needs it.
         say: takes a line for the log, when a GPU fails; by default it goes to stderr.
@@ -243,11 +244,11 @@ class BlazePoseDetector:
 
     def _detect_people(self, pyramid: ImagePyramid, tiles: Sequence[Roi]) -> list[list[Roi]]:
         """Person detection: the ROIs of the people in each tile, best score first."""
-        boxes, scores = self._networks.run(
-            DETECTION_NETWORK, ("boxes", "scores"), detection_input(pyramid, tiles)
-        )
+        make_input = partial(detection_input, pyramid)
+        job = Job(DETECTION_NETWORK, ("boxes", "scores"), make_input, tiles)
+        (answers,) = self._networks.run([job])
         rois_of_tiles = []
-        for tile, tile_boxes, tile_scores in zip(tiles, boxes, scores, strict=True):
+        for tile, (tile_boxes, tile_scores) in zip(tiles, answers, strict=True):
             candidates = decode_candidates(tile_boxes, tile_scores[:, 0], self._anchors)
             merged, _ = weighted_nms(*candidates, NMS_MIN_IOU)
             points = tile.to_image(merged.reshape(-1, 6, 2)[:, 2:4])
@@ -271,20 +272,15 @@ class BlazePoseDetector:
         self, pyramid: ImagePyramid, rois: Sequence[Roi]
     ) -> list[TrackedPerson | None]:
         """Landmark inference: the person in each ROI; None where there is none."""
-        people: list[TrackedPerson | None] = []
-        for batch in batches(rois, self._networks.batch_size):
-            outputs = self._networks.run(
-                LANDMARK_NETWORK, self._landmark_outputs, landmark_input(pyramid, batch)
-            )
-            for roi, landmarks, presence, heatmap, *world in zip(batch, *outputs, strict=True):
-                probability = presence.item()
-                # The comparison fails for NaN.
-                people.append(
-                    self._decode_pose(pyramid, roi, probability, landmarks, heatmap, *world)
-                    if probability >= MIN_PRESENCE
-                    else None
-                )
-        return people
+        if not rois:
+            return []
+        make_input = partial(landmark_input, pyramid)
+        job = Job(LANDMARK_NETWORK, self._landmark_outputs, make_input, rois)
+        (answers,) = self._networks.run([job])
+        return [
+            self._decode_pose(pyramid, roi, presence.item(), landmarks, heatmap, *world)
+            for roi, (landmarks, presence, heatmap, *world) in zip(rois, answers, strict=True)
+        ]
 
     def _decode_pose(
         self,
@@ -295,7 +291,10 @@ class BlazePoseDetector:
         heatmap: np.ndarray,
         world: np.ndarray | None = None,
     ) -> TrackedPerson | None:
-        """A person from the landmark network's outputs; None if they are not plausible."""
+        """A person from the landmark network's outputs; None if there is no plausible one."""
+        # The comparison fails for NaN.
+        if not presence >= MIN_PRESENCE:
+            return None
         landmarks = landmarks.reshape(LANDMARK_COUNT, 5)
         points = refine_landmarks(landmarks[:, :2] / LANDMARK_INPUT_PX, heatmap)
         points = roi.to_image(points.astype(np.float64))
@@ -328,26 +327,37 @@ class BlazePoseDetector:
         due = [person for person in tracked if person.verification.is_due(stamp_ns)]
         due.sort(key=lambda person: person.verification.confirmed)
         due = due[: max(MAX_VERIFICATIONS_PER_FRAME, self._networks.batch_size)]
-        for batch in batches(due, self._networks.batch_size):
-            for person, ratio in zip(batch, self._likelihood_ratios(pyramid, batch), strict=True):
-                person.verification.add(ratio, stamp_ns)
-                if person.verification.rejected:
-                    self.refused[Reason.FALSE_POSITIVE] += 1
-                    self._rejected.add(person.next_roi, stamp_ns)
+        ratios = self._likelihood_ratios(pyramid, due) if due else []
+        for person, ratio in zip(due, ratios, strict=True):
+            person.verification.add(ratio, stamp_ns)
+            if person.verification.rejected:
+                self.refused[Reason.FALSE_POSITIVE] += 1
+                self._rejected.add(person.next_roi, stamp_ns)
         return [person for person in tracked if not person.verification.rejected]
 
     def _likelihood_ratios(
         self, pyramid: ImagePyramid, people: Sequence[TrackedPerson]
     ) -> list[float]:
         """Log-likelihood ratio of each pose: from its mirrored ROI and a tile around it."""
-        mirrored = landmark_input(pyramid, [person.next_roi for person in people], mirrored=True)
-        (presence,) = self._networks.run(LANDMARK_NETWORK, ("presence",), mirrored)
+        mirrored = Job(
+            LANDMARK_NETWORK,
+            ("presence",),
+            partial(landmark_input, pyramid, mirrored=True),
+            [person.next_roi for person in people],
+        )
         size = pyramid.width, pyramid.height
-        tiles = [verification_tile(person.pose, person.next_roi, *size) for person in people]
-        crops = detection_input(pyramid, tiles)
-        (scores,) = self._networks.run(DETECTION_NETWORK, ("scores",), crops)
-        best = logistic(scores.reshape(len(people), -1).max(axis=1).astype(np.float64))
+        around = Job(
+            DETECTION_NETWORK,
+            ("scores",),
+            partial(detection_input, pyramid),
+            [verification_tile(person.pose, person.next_roi, *size) for person in people],
+        )
+        in_mirrors, scores = self._networks.run([mirrored, around])
         return [
-            log_likelihood_ratio(person.presence, float(in_mirror), float(score))
-            for person, in_mirror, score in zip(people, presence.reshape(-1), best, strict=True)
+            log_likelihood_ratio(
+                person.presence,
+                in_mirror.item(),
+                float(logistic(of_anchors.max().astype(np.float64))),
+            )
+            for person, (in_mirror,), (of_anchors,) in zip(people, in_mirrors, scores, strict=True)
         ]

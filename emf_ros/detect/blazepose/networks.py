@@ -1,19 +1,28 @@
-"""The two networks of BlazePose in onnxruntime, on a GPU or on the CPU."""
+"""The two networks of BlazePose in onnxruntime, on a GPU or on the CPU.
+
+A GPU takes several crops in one pass. On the CPU each crop is a pass of its own, on one thread, and
+several passes run at the same time. Two threads in one pass take up to 1.75 times the CPU time.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...downloads.cache import DownloadError
+from ...geometry.crops import Roi
 from ...reasons import Reason
+from ...runtime.batching import batches
 from ...runtime.device import DevicePolicy, GpuFallback, GpuUnavailable, first_line
-from ...runtime.onnx import default_threads, make_gpu_session, make_session
+from ...runtime.onnx import available_cores, make_gpu_session, make_session, time_ratio
 from ..protocol import DetectorError
 from ..weights import ensure_onnx
 from .decode import DETECTION_INPUT_PX, LANDMARK_INPUT_PX
@@ -22,9 +31,33 @@ from .decode import DETECTION_INPUT_PX, LANDMARK_INPUT_PX
 DETECTION_NETWORK = 0
 #: Index of the landmark network's session.
 LANDMARK_NETWORK = 1
-#: Maximum number of crops in one pass on a GPU. A CPU takes one: several are no faster there, and
-#: the result of one pass may make the next one unnecessary.
+#: Maximum number of crops in one pass on a GPU. A CPU takes one: several are no faster there.
 GPU_BATCH_SIZE = 8
+#: Maximum number of passes at the same time on the CPU.
+MAX_CPU_PASSES = 4
+#: Maximum number of threads in one pass on the CPU; more bring little to these small networks.
+MAX_THREADS_PER_PASS = 2
+#: Maximum time of a pass on several threads, over that on one thread, for which a single crop gets
+#: several threads. The ratio is 1/2 at best, and the CPU time is twice the ratio.
+MAX_TIME_RATIO = 2 / 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """The inference of one network on some crops.
+
+    Attributes:
+        network: `DETECTION_NETWORK` or `LANDMARK_NETWORK`.
+        outputs: names of the outputs, see `weights.ensure_onnx`.
+        make_input: makes the input (N, 3, H, W) float32 of N ROIs, see `inputs`. Other threads may
+            call it at the same time.
+        rois: regions of the crops, at least one.
+    """
+
+    network: int
+    outputs: tuple[str, ...]
+    make_input: Callable[[Sequence[Roi]], np.ndarray]
+    rois: Sequence[Roi]
 
 
 @dataclass(frozen=True)
@@ -35,11 +68,30 @@ class Sessions:
         sessions: of the person detection and of the landmarks, `onnxruntime.InferenceSession`.
         batch_size: maximum number of crops in one pass.
         description: device and version, one line for the log.
+        lone: sessions for a pass that runs alone; empty where `sessions` do it.
+        threads: of the passes that run at the same time; None where one pass runs at a time.
     """
 
     sessions: tuple[Any, ...]
     batch_size: int
     description: str
+    lone: tuple[Any, ...] = ()
+    threads: ThreadPoolExecutor | None = None
+
+    def run(self, jobs: Sequence[Job]) -> list[list[list[np.ndarray]]]:
+        """The outputs for each ROI of each job, see `Networks.run`."""
+        passes = [(job, rois) for job in jobs for rois in batches(job.rois, self.batch_size)]
+        alone = len(passes) == 1
+        sessions = self.lone if self.lone and alone else self.sessions
+
+        def run_pass(of_job: tuple[Job, Sequence[Roi]]) -> list[list[np.ndarray]]:
+            job, rois = of_job
+            outputs = sessions[job.network].run(job.outputs, {"image": job.make_input(rois)})
+            return [[output[index] for output in outputs] for index in range(len(rois))]
+
+        mapped = map if self.threads is None or alone else self.threads.map
+        of_rois = itertools.chain.from_iterable(mapped(run_pass, passes))
+        return [list(itertools.islice(of_rois, len(job.rois))) for job in jobs]
 
 
 class Networks:
@@ -47,7 +99,7 @@ class Networks:
 
     Args:
         variant: size of the landmark network, one of `weights.VARIANTS`.
-        threads: number of CPU threads; None for `runtime.onnx.default_threads`.
+        threads: maximum number of CPU threads; None for up to `MAX_CPU_PASSES`, one for each core.
         policy: the device.
         say: takes a line for the log, when a GPU fails.
         counts: counter for `gpu_lost`.
@@ -74,19 +126,17 @@ class Networks:
             paths = ensure_onnx(), ensure_onnx(variant)
         except DownloadError as error:
             raise DetectorError(str(error)) from None
-        count = threads or default_threads()
+        count = threads or min(MAX_CPU_PASSES, available_cores())
         version = f"BlazePose {variant} in onnxruntime {onnxruntime.__version__}"
 
         def on_cpu(reason: str = "") -> Sessions:
             try:
-                sessions = tuple(make_session(path, count) for path in paths)
+                return _on_cpu(paths, count, version, f" ({reason})" if reason else "")
             except Exception as error:  # onnxruntime's errors have no common base class
                 raise DetectorError(f"BlazePose cannot be loaded: {first_line(error)}") from None
-            why = f" ({reason})" if reason else ""
-            return Sessions(sessions, 1, f"{version} on {count} CPU threads{why}")
 
         def on_gpu() -> Sessions:
-            sessions, providers = _gpu_sessions(paths, count)
+            sessions, providers = _gpu_sessions(paths, min(count, MAX_THREADS_PER_PASS))
             return Sessions(sessions, GPU_BATCH_SIZE, f"{version} on {providers}")
 
         def guard(
@@ -110,24 +160,53 @@ class Networks:
 
     @property
     def batch_size(self) -> int:
-        """Maximum number of crops in one pass."""
+        """Maximum number of crops in one pass; these cost less together than one by one."""
         return self._fallback.runner.batch_size
 
-    def run(self, network: int, outputs: tuple[str, ...], batch: np.ndarray) -> list[np.ndarray]:
-        """Run one network on a batch; after a failure of the GPU on the CPU.
+    def run(self, jobs: Sequence[Job]) -> list[list[list[np.ndarray]]]:
+        """Run networks on crops; after a failure of the GPU on the CPU.
+
+        The outputs are the same bits with any number of threads.
 
         Args:
-            network: `DETECTION_NETWORK` or `LANDMARK_NETWORK`.
-            outputs: names of the outputs, see `weights.ensure_onnx`.
-            batch: (N, 3, H, W) float32, see `inputs`.
+            jobs: independent of each other.
+
+        Returns:
+            for each job, for each of its ROIs, the outputs, without the axis of the batch.
         """
-        return self._fallback.run(
-            lambda runner: runner.sessions[network].run(outputs, {"image": batch})
-        )
+        return self._fallback.run(lambda runner: runner.run(jobs))
 
     def close(self) -> None:
         """Free the sessions: onnxruntime does so with the last reference to one."""
-        self._fallback.runner = replace(self._fallback.runner, sessions=())
+        runner = self._fallback.runner
+        if runner.threads is not None:
+            runner.threads.shutdown()
+        self._fallback.runner = replace(runner, sessions=(), lone=(), threads=None)
+
+
+def _on_cpu(paths: tuple[Path, Path], threads: int, version: str, why: str) -> Sessions:
+    """Both networks on the CPU. Raises onnxruntime's errors."""
+    sessions = tuple(make_session(path, 1) for path in paths)
+    if threads == 1:
+        return Sessions(sessions, 1, f"{version} on 1 CPU thread{why}")
+    several = min(threads, MAX_THREADS_PER_PASS)
+    ratio = _time_ratio(paths[LANDMARK_NETWORK], several)
+    lone: tuple[Any, ...] = ()
+    if ratio <= MAX_TIME_RATIO:
+        lone = tuple(make_session(path, several) for path in paths)
+    description = (
+        f"{version} on up to {threads} CPU threads, {several if lone else 1} for a single crop "
+        f"({several} threads take {ratio:.2f} of the time of one){why}"
+    )
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="blazepose")
+    return Sessions(sessions, 1, description, lone, pool)
+
+
+@cache
+def _time_ratio(path: Path, threads: int) -> float:
+    """Time of a landmark inference on some threads over that on one; measured once a process."""
+    crop = np.zeros((1, 3, LANDMARK_INPUT_PX, LANDMARK_INPUT_PX), dtype=np.float32)
+    return time_ratio(make_session(path, threads), make_session(path, 1), {"image": crop})
 
 
 def _gpu_sessions(paths: tuple[Path, Path], threads: int) -> tuple[tuple[Any, ...], str]:
