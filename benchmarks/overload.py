@@ -11,7 +11,8 @@ number of people, or the size of the images. The other quantities are those of `
 real processes over DDS; the clips are composites of the demo video (`clips.py`).
 
 Each image is accounted for: skipped by the source, not taken by the detector, not lifted, or
-answered by a skeleton message. The stamps tell it, and the nodes' counters must say the same.
+answered by a skeleton message. The stamps tell it, and the nodes' counters must say the same. Only
+the middleware counts nothing: in separate processes a newer image replaces the one that waits.
 
 --hold P takes P % of each core away by busy loops that are pinned to it and have a high priority.
 The calibration figures then tell how fast a core is left.
@@ -101,7 +102,8 @@ class Row:
         oldest_ms: age of the newest skeletons at its worst.
         gap_ms: longest time between two skeleton messages.
         fate: what became of the images.
-        counted: the same by the nodes' counters: skipped by the source, coalesced by the lifter.
+        counted: the same by the nodes' counters: skipped by the source, not detected, not lifted.
+            In separate processes the middleware replaces images, and counts nothing.
         cpu: of each process, % of a core.
         per_second: skeleton messages in each second.
     """
@@ -117,26 +119,26 @@ class Row:
     oldest_ms: float
     gap_ms: float
     fate: Fate
-    counted: tuple[int, int]
+    counted: tuple[int, int, int]
     cpu: dict[str, float]
     per_second: list[int]
 
 
 HEADER = (
     "| graph | point | Hz | p50 / p95 / p99 ms | oldest, longest gap ms | images "
-    "| skipped by the source (counter) | not taken by the detector "
+    "| skipped by the source (counter) | not taken by the detector (counter) "
     "| not lifted (counter coalesced) | CPU % of a core | band crossings |\n" + "|---" * 11 + "|"
 )
 
 
 def printed(row: Row) -> str:
-    fate, (skipped, coalesced) = row.fate, row.counted
+    fate, (skipped, busy, coalesced) = row.fate, row.counted
     cpu = ", ".join(f"{name} {share:.0f}" for name, share in row.cpu.items())
     return (
         f"| {row.graph} | {row.point} | {row.rate_hz:.1f} "
         f"| {row.p50_ms:.0f} / {row.p95_ms:.0f} / {row.p99_ms:.0f} "
         f"| {row.oldest_ms:.0f}, {row.gap_ms:.0f} | {fate.due} | {fate.skipped} ({skipped}) "
-        f"| {fate.not_detected} | {fate.not_lifted} ({coalesced}) | {cpu} "
+        f"| {fate.not_detected} ({busy}) | {fate.not_lifted} ({coalesced}) | {cpu} "
         f"| {crossings(row.per_second)} |"
     )
 
@@ -202,13 +204,14 @@ def measure(
 
     counters = (
         counted("video_source", "late_frame_skipped"),
+        counted("video_source", "detector_busy"),
         counted("skeleton_lifter", "coalesced"),
     )
     fate = listener.fate(begin_ns, end_ns, point.rate)
     if mode != "separate":
         # Keypoints are not seen here: the lifter's counter tells which of the two it was.
         missing = fate.not_detected + fate.not_lifted
-        not_lifted = min(counters[1], missing)
+        not_lifted = min(counters[2], missing)
         fate = replace(fate, not_lifted=not_lifted, not_detected=missing - not_lifted)
     received = np.array([row[1] for row in listener.rows])
     newest = np.array([row[0] for row in listener.rows])

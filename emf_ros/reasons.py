@@ -30,6 +30,7 @@ class Reason(str, enum.Enum):
     FRAME_UNREADABLE = "frame_unreadable"
     FRAME_SIZE_CHANGED = "frame_size_changed"
     LATE_FRAME_SKIPPED = "late_frame_skipped"
+    DETECTOR_BUSY = "detector_busy"
 
     # Images.
     BAD_IMAGE = "bad_image"
@@ -159,6 +160,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "A frame of a file was skipped to keep the time of the video.",
         "The machine decodes or sends frames more slowly than the video plays.",
         "Play a smaller video or a lower rate, or free the processor.",
+    ),
+    Reason.DETECTOR_BUSY: Explanation(
+        (SOURCE,),
+        "A frame was not given to the detector in the same process, which had an earlier one.",
+        "The camera is faster than the detector.",
+        "None is needed; a smaller image or fewer people make the detector faster.",
     ),
     Reason.BAD_IMAGE: Explanation(
         (DETECTOR,),

@@ -80,6 +80,21 @@ def test_an_image_in_the_hands_of_the_detector_is_not_overwritten(ros, start_nod
     assert_whole(images.messages[:20], 20.0)
 
 
+def test_each_frame_is_taken_by_the_detector_or_counted(start_node, diagnostics, shades) -> None:
+    process = start_node(
+        PROGRAMS, expect=False, options=("keeps",), source=shades, rate_hz=20.0, loop=False
+    )
+    said = diagnostics(process.topic("video_source"))
+
+    def fates() -> list[int]:
+        counters = said.count("detector_busy"), said.count("late_frame_skipped")
+        return [process.log.count("intact"), *counters]
+
+    wait_for(lambda: "has ended" in process.log and sum(fates()) == 20, "each frame's fate")
+    taken, busy, _ = fates()
+    assert taken and busy
+
+
 def test_a_camera_that_is_unplugged_is_opened_again(ros, start_node, diagnostics) -> None:
     from sensor_msgs.msg import CameraInfo
 

@@ -271,6 +271,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
         if detector is None or not detector.is_wanted():
             return
         if not detector.wait_idle(until_s - time.monotonic()):
+            self.counts[Reason.DETECTOR_BUSY] += 1
             return
         if shown or self._retrieve(source, header):
             self._on_info(self._info_message)
