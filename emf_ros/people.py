@@ -82,6 +82,22 @@ class PeopleTracker:
         detector = make_detector(backend, variant, max_people, WEAK * min_score, **options)
         return cls(detector.layout, detector, min_score, use_appearance, counts)
 
+    def configure(self, max_people: int, min_score: float, use_appearance: bool) -> None:
+        """Change the settings between two images; the tracks go on.
+
+        Args:
+            max_people: maximum number of people; without a detector it is not used.
+            min_score, use_appearance: see the class.
+
+        Raises:
+            DetectorError: the detector cannot change them; nothing has changed.
+        """
+        if self.detector is not None:
+            self.detector.configure(max_people, WEAK * min_score)
+        self._quality.min_score = WEAK * min_score
+        self._tracker.birth_score = min_score
+        self.use_appearance = use_appearance
+
     @property
     def stamps(self) -> StampFilter:
         """The rule on the stamps of images.

@@ -126,7 +126,7 @@ class Explanation:
 
 EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.INCOMPATIBLE_QOS: Explanation(
-        (DETECTOR, LIFTER),
+        (SOURCE, DETECTOR, LIFTER),
         "No messages pass between this node and another one on a topic.",
         "The subscriber asks for a stronger quality of service than the publisher offers.",
         "Set the QoS that the log line names.",

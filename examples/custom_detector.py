@@ -36,6 +36,9 @@ class FlowDetector:
         scores = person.keypoints[:, 2] * found[:, 0]
         return Pose2D(np.column_stack([points, scores]), person.score)
 
+    def configure(self, max_people: int, min_score: float) -> None:
+        self._blazepose.configure(max_people, min_score)
+
     def close(self) -> None:
         self._blazepose.close()
 

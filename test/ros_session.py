@@ -158,6 +158,22 @@ class Ros:
         self.node.destroy_client(client)
         return future.result()
 
+    def call_once(self, kind: type, name: str, request: Any) -> Any:
+        """A service's answer to a request that must not be repeated.
+
+        Args:
+            kind, request: of the service.
+            name: full name, of the form NODE/SERVICE.
+        """
+        client = self.node.create_client(kind, name)
+        wait_for(client.service_is_ready, f"service {name}")
+        # The node answers this client: it knows the one that was created before, too.
+        self.connect(name.rpartition("/")[0])
+        future = client.call_async(request)
+        wait_for(future.done, f"answer of {name}")
+        self.node.destroy_client(client)
+        return future.result()
+
     def connect(self, node: str) -> None:
         """Wait until a node has discovered all that this session publishes and subscribes to.
 

@@ -33,7 +33,9 @@ _DOCS_HEAD = """\
 
 Generated from `emf_ros/nodes/params.py` by `make generated`: do not edit this page by hand.
 
-- Nodes read their parameters at start. `ros2 param describe NODE NAME` shows the same texts.
+- `ros2 param set NODE NAME VALUE` changes parameters marked as live, between two images. The others
+  are read by `configure`: see [the life cycle](life-cycle.md).
+- `ros2 param describe NODE NAME` shows the same texts.
 - An unknown name or a refused value ends the node. The error says in one line what is allowed.
 - `config/lift.yaml` holds the parameters of detector and lifter at their defaults. Change a copy.
 - `config/` has a file for each use: `single_camera.yaml`, `several_cameras.yaml`,
@@ -97,8 +99,8 @@ def _page_section(node: type[NodeParams]) -> str:
 
 def _table(specs: list[ParamSpec]) -> list[str]:
     lines = [
-        "| parameter | type | default | allowed | launch argument | description |",
-        "|---|---|---|---|---|---|",
+        "| parameter | type | default | allowed | launch argument | live | description |",
+        "|---|---|---|---|---|---|---|",
     ]
     for spec in specs:
         kind = f"list of {spec.kind.__name__}" if spec.is_list else spec.kind.__name__
@@ -108,6 +110,7 @@ def _table(specs: list[ParamSpec]) -> list[str]:
             f"`{default_text(spec)}`",
             spec.allowed,
             "yes" if spec.launch else "",
+            "yes" if spec.live else "",
             spec.text,
         ]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

@@ -46,7 +46,7 @@ class MediaPipeDetector:
             raise DetectorError(str(error)) from None
         self._mediapipe = mediapipe
         self.description = f"mediapipe {mediapipe.__version__}, {variant}, on the CPU"
-        self._min_score = min_score
+        self._max_people, self._min_score = max_people, min_score
         self._last_ns: int | None = None
         self._clock_ms = 0
         self._body = body_joints(self.layout)
@@ -84,6 +84,13 @@ class MediaPipeDetector:
                 points = np.array([(p.x, p.y, p.z) for p in world])
                 people.append(Pose2D(keypoints, score, world=points))
         return without_duplicates(people)
+
+    def configure(self, max_people: int, min_score: float) -> None:
+        if max_people != self._max_people:
+            raise DetectorError(
+                "max_people of the detector 'mediapipe' does not change live: restart the node"
+            )
+        self._min_score = min_score
 
     def close(self) -> None:
         self._landmarker.close()

@@ -44,6 +44,18 @@ class Detector(Protocol):
         """
         ...
 
+    def configure(self, max_people: int, min_score: float) -> None:
+        """Change the settings between two images.
+
+        Args:
+            max_people: maximum number of people.
+            min_score: minimum score of a reported person, 0..1.
+
+        Raises:
+            DetectorError: the detector cannot change them; nothing has changed.
+        """
+        ...
+
     def close(self) -> None:
         """Free the model."""
         ...

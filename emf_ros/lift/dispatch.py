@@ -52,6 +52,8 @@ class Dispatcher(ABC):
         self.lift_ms = float("nan")
         self._log, self._publish = log, publish
         self._stopping = False
+        # Held while keypoints are processed.
+        self._lock = threading.Lock()
 
     @abstractmethod
     def submit(self, feed: Feed, frame: Frame2D) -> None:
@@ -72,6 +74,11 @@ class Dispatcher(ABC):
     def stop(self) -> None:
         """Lift no more."""
         self._stopping = True
+
+    def between(self, action: Callable[[], None]) -> None:
+        """Run an action between two images, in the thread of the caller."""
+        with self._lock:
+            action()
 
     def _process(self, batches: Sequence[Batch]) -> None:
         """Take in keypoints of all cameras, lift in one forward pass, and publish."""
@@ -139,10 +146,11 @@ class LiftNewest(Dispatcher):
                 batches = [(feed, feed.take_queue()) for feed in self.feeds]
                 now_s = time.monotonic()
                 silent = [feed for feed in self.feeds if now_s - feed.heard_s > SILENCE_S]
-            self._safely(partial(self._process, batches))
-            for feed in silent:
-                if feed.pipeline.active:
-                    self._safely(partial(self._end_all, feed))
+            with self._lock:
+                self._safely(partial(self._process, batches))
+                for feed in silent:
+                    if feed.pipeline.active:
+                        self._safely(partial(self._end_all, feed))
 
     def _end_all(self, feed: Feed) -> None:
         self._publish(feed, feed.end_all())
@@ -160,7 +168,6 @@ class LiftEvery(Dispatcher):
         self, feeds: Sequence[Feed], log: Log, publish: Callable[[Feed, Output], None]
     ) -> None:
         super().__init__(feeds, log, publish)
-        self._lock = threading.Lock()
         self._waiting = {feed.name: IntrinsicsWait() for feed in feeds}
 
     def waiting(self, feed: Feed) -> int:

@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..intrinsics import IntrinsicsFilter
 from ..reasons import Reason
 from ..stamps import StampFilter, StampVerdict
 from ..types import Frame2D, Frame3D, TrackState
+from .config import PipelineConfig
 from .lag import AutoLag
 from .pipeline import LiftPipeline
 
@@ -110,6 +111,11 @@ class Output:
     own_ms: float
 
 
+def topic_of(camera: str, name: str) -> str:
+    """The name of a topic of a camera; the camera's name may be empty."""
+    return f"{camera}/{name}" if camera else name
+
+
 class Feed:
     """One camera: the keypoints that wait, the intrinsics, the pipeline, the lag.
 
@@ -124,7 +130,7 @@ class Feed:
         auto_lag: chooses the lag; None where it stays as it is.
 
     Attributes:
-        name, pipeline, announced: as given.
+        name, pipeline, announced, auto_lag: as given.
         queue: keypoints that wait.
         heard_s: when keypoints came last, monotonic, s.
         report: the newest intrinsics, None before the first.
@@ -142,7 +148,7 @@ class Feed:
         auto_lag: AutoLag | None = None,
     ) -> None:
         self.name, self.pipeline, self.announced = name, pipeline, announced
-        self._log, self._now_ns, self._auto_lag = log, now_ns, auto_lag
+        self._log, self._now_ns, self.auto_lag = log, now_ns, auto_lag
         self.queue: deque[Received] = deque(maxlen=MAX_QUEUE)
         self.heard_s = time.monotonic()
         self.report: CameraReport | None = None
@@ -159,7 +165,18 @@ class Feed:
 
     def topic(self, name: str) -> str:
         """The name of one of the camera's topics."""
-        return f"{self.name}/{name}" if self.name else name
+        return topic_of(self.name, name)
+
+    def configure(self, config: PipelineConfig, auto_lag: AutoLag | None) -> None:
+        """Change the settings between two images.
+
+        Args:
+            config: as of the pipeline; its lag is taken where `auto_lag` is None.
+            auto_lag: chooses the lag; None where it stays as it is.
+        """
+        lag = self.pipeline.lag if auto_lag is not None else config.lag
+        self.pipeline.configure(replace(config, lag=lag))
+        self.auto_lag = auto_lag
 
     # ------------------------------------------------------------------ what comes in
 
@@ -228,14 +245,14 @@ class Feed:
 
     def choose_lag(self, output: Output) -> None:
         """Choose the lag of the next poses by those that were published."""
-        if self._auto_lag is None:
+        if self.auto_lag is None:
             return
         spent_ms = output.own_ms
         if not math.isfinite(spent_ms):
             # Stamps of another clock tell no age. The times that were measured here replace it.
             known_ms = [output.detect_ms, output.queue_ms, output.result.lift_ms]
             spent_ms = float(np.nansum(known_ms))
-        self.pipeline.lag = self._auto_lag.update(spent_ms, self.pipeline.period_ms)
+        self.pipeline.lag = self.auto_lag.update(spent_ms, self.pipeline.period_ms)
 
     def end_all(self) -> Output:
         """End all tracks; the output says so."""

@@ -110,6 +110,17 @@ class LiftPipeline:
         """Median time from image to image, ms; NaN where it is not known."""
         return self._timeline.period_ms
 
+    def configure(self, config: PipelineConfig) -> None:
+        """Change the settings between two images; the tracks go on.
+
+        `max_gap_s`, `bone_length_memory_s` and `swap_correction` apply to new tracks only.
+
+        Raises:
+            ValueError: a setting is out of its range; nothing has changed.
+        """
+        self._tracks.configure(config)
+        self.lag, self.config = config.lag, config
+
     def set_camera(self, camera: Camera | None) -> None:
         """Set the intrinsics of the images to come; None when they are not known.
 

@@ -78,6 +78,20 @@ class Tracks:
         # Settings are refused now, not when the first person comes.
         Track.make(config, span_s)
 
+    def configure(self, config: PipelineConfig) -> None:
+        """Change the settings; of tracks that are there, the filters only.
+
+        Raises:
+            ValueError: a setting of a filter is out of its range; nothing has changed.
+        """
+        before, _ = self._config, Track.make(config, self._span_s)
+        self._config = config
+        names = ("jitter_filter_s", "smoothing_cutoff_hz", "smoothing_beta")
+        if any(getattr(before, name) != getattr(config, name) for name in names):
+            for track in self._tracks.values():
+                new = Track.make(config, self._span_s)
+                track.jitter, track.smoothing = new.jitter, new.smoothing
+
     @property
     def ids(self) -> tuple[int, ...]:
         """The ids of the tracks that have not ended."""

@@ -261,7 +261,7 @@ class ThirdPartyKeypoints:
     def unsubscribe(self) -> None:
         """End the subscriptions to bodies."""
         for subscription in self._skeletons.values():
-            self._node.destroy_subscription(subscription)
+            self._node.forget(subscription)
         self._skeletons.clear()
         self._bodies = BodyCollector()
 
@@ -286,7 +286,7 @@ class ThirdPartyKeypoints:
         bodies = {body for body in message.ids if body.isidentifier()}
         self._bodies.track(bodies)
         for body in set(self._skeletons) - bodies:
-            self._node.destroy_subscription(self._skeletons.pop(body))
+            self._node.forget(self._skeletons.pop(body))
         tracked = self._node.resolve_topic_name(self._topic("humans/bodies/tracked"))
         for body in bodies - set(self._skeletons):
 

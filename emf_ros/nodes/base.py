@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -12,36 +13,32 @@ from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
     ParameterDescriptor,
+    SetParametersResult,
 )
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.node import Node
-from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, qos_policy_name_from_kind
-from rclpy.subscription import Subscription
+from rclpy.parameter import Parameter
 
 from ..reasons import Reason
 from ..stamps import StampFilter
+from .life_cycle import ManagedNode, NodeError
 from .param_specs import NodeParams, ParamError, ParamSpec
-from .qos import RELIABLE_QOS, policies_text
+from .qos import RELIABLE_QOS
 
-try:
-    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
-except ImportError:  # its name up to Humble
-    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+__all__ = ["BaseNode", "NodeError"]
 
 #: Minimum time between two warnings of one kind, s.
 WARNING_PERIOD_S = 5.0
 
-
-class NodeError(RuntimeError):
-    """A node cannot start. The message says the cause and the remedy."""
+#: What to do about a parameter that a configured node does not change.
+NOT_LIVE = "set it in the params file; needs a restart (or cleanup + configure)"
 
 
 def _descriptor(spec: ParamSpec) -> ParameterDescriptor:
     """The descriptor of a parameter, as `ros2 param describe` shows it."""
-    # Nodes read their parameters at start.
+    when = "" if spec.live else f"not while the node is configured: {NOT_LIVE}"
     descriptor = ParameterDescriptor(
-        description=spec.text, additional_constraints=spec.allowed, read_only=True
+        description=spec.text,
+        additional_constraints="; ".join(text for text in (spec.allowed, when) if text),
     )
     # rclpy takes one type or any; `ParamSpec.check` is stricter than any.
     descriptor.dynamic_typing = bool(spec.words or spec.whole_numbers)
@@ -59,14 +56,14 @@ def _descriptor(spec: ParamSpec) -> ParameterDescriptor:
 P = TypeVar("P", bound=NodeParams)
 
 
-class BaseNode(Node, Generic[P]):
-    """A node with typed parameters, counters, a throttled log and diagnostics.
+class BaseNode(ManagedNode, Generic[P]):
+    """A managed node with typed parameters, counters, a throttled log and diagnostics.
 
     Args:
         kind: dataclass of the parameters.
 
     Attributes:
-        params: values of the parameters, read at start.
+        params: values of the parameters. Those that are not live are read by `configure`.
         counts: number of events by reason. Only grows.
 
     Raises:
@@ -74,18 +71,22 @@ class BaseNode(Node, Generic[P]):
     """
 
     def __init__(self, kind: type[P], **kwargs: Any) -> None:
-        super().__init__(kind.node, **kwargs)
         self.counts: Counter[Reason] = Counter()
         self._warned_at_s: dict[str, float] = {}
         self._warned: set[str] = set()
+        self._specs = kind.specs()
+        super().__init__(kind.node, **kwargs)
         self.params = self._declare(kind)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE_QOS)
-        self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics)
+        self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
+
+    # ------------------------------------------------------------------ parameters
 
     def _declare(self, kind: type[P]) -> P:
         """Declare the parameters, and read their values."""
         values = {}
-        for name, spec in kind.specs().items():
+        for name, spec in self._specs.items():
             default = list(spec.default) if spec.is_list else spec.default
             try:
                 value = self.declare_parameter(name, default, _descriptor(spec)).value
@@ -107,48 +108,49 @@ class BaseNode(Node, Generic[P]):
             raise NodeError(str(error)) from None
         return kind(**values)
 
-    def publish_on(self, kind: type, topic: str, qos: QoSProfile) -> Publisher:
-        """A publisher that logs and counts subscribers with an incompatible QoS."""
-        return self.create_publisher(
-            kind,
-            topic,
-            qos,
-            event_callbacks=PublisherEventCallbacks(
-                incompatible_qos=lambda event: self._incompatible(
-                    event.last_policy_kind,
-                    topic,
-                    "a subscriber requests more than this node offers; subscribe with "
-                    + policies_text(qos),
-                )
-            ),
-        )
+    def _on_set_parameters(self, parameters: Iterable[Parameter]) -> SetParametersResult:
+        """Take or refuse parameters that are set while the node runs."""
+        changed: dict[str, Any] = {}
+        for parameter in parameters:
+            spec = self._specs.get(parameter.name)
+            if spec is None:  # one of rclpy's
+                continue
+            try:
+                value = spec.check(parameter.value)
+            except ParamError as error:
+                return _refused(f"parameter '{spec.name}' is {parameter.value!r}; {error}")
+            if value == getattr(self.params, spec.name):
+                continue
+            if self.configured and not spec.live:
+                return _refused(f"parameter '{spec.name}' does not change live: {NOT_LIVE}")
+            changed[spec.name] = value
+        if changed:
+            before, self.params = self.params, replace(self.params, **changed)
+            try:
+                if self.configured:
+                    self.apply(changed)
+            except NodeError as error:
+                self.params = before
+                return _refused(str(error))
+        return SetParametersResult(successful=True)
 
-    def listen_to(
-        self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile, **more: Any
-    ) -> Subscription:
-        """A subscription that logs and counts publishers with an incompatible QoS."""
-        return self.create_subscription(
-            kind,
-            topic,
-            callback,
-            qos,
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=lambda event: self._incompatible(
-                    event.last_policy_kind,
-                    topic,
-                    "a publisher offers less than this node requests; publish with "
-                    + policies_text(qos),
-                )
-            ),
-            **more,
-        )
+    def apply(self, changed: Mapping[str, Any]) -> None:
+        """Use changed values of live parameters; `params` has them already.
 
-    def _incompatible(self, policy: int, topic: str, remedy: str) -> None:
-        name = qos_policy_name_from_kind(policy).lower()
+        Args:
+            changed: values by name.
+
+        Raises:
+            NodeError: they do not fit the others; nothing has changed.
+        """
+
+    # ------------------------------------------------------------------ reasons and log
+
+    def refuse_qos(self, topic: str, policy: str, remedy: str) -> None:
         self.refuse(
             Reason.INCOMPATIBLE_QOS,
             f"no messages pass on {self.resolve_topic_name(topic)}: its QoS does not match "
-            f"({name}); {remedy}",
+            f"({policy}); {remedy}",
         )
 
     def refuse(self, reason: Reason, detail: str) -> None:
@@ -191,6 +193,8 @@ class BaseNode(Node, Generic[P]):
         """Whether ROS has been shut down. A worker's errors then mean nothing."""
         return not self.context.ok()
 
+    # ------------------------------------------------------------------ diagnostics
+
     def diagnose(self) -> tuple[bool, str, dict[str, str]]:
         """State for the diagnostics; nodes override it.
 
@@ -200,7 +204,8 @@ class BaseNode(Node, Generic[P]):
         return True, "running", {}
 
     def _publish_diagnostics(self) -> None:
-        well, text, values = self.diagnose()
+        values: dict[str, str]
+        well, text, values = self.diagnose() if self.active else (True, "not active", {})
         status = DiagnosticStatus(
             level=DiagnosticStatus.OK if well else DiagnosticStatus.WARN,
             name=f"{self.get_fully_qualified_name().lstrip('/')}",
@@ -213,3 +218,7 @@ class BaseNode(Node, Generic[P]):
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+
+def _refused(reason: str) -> SetParametersResult:
+    return SetParametersResult(successful=False, reason=reason)

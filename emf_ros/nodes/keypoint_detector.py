@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,15 +39,11 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         on_keypoints: takes the keypoints of each image, in composed mode.
         lifter_wants: whether the lifter uses keypoints at the moment, in composed mode.
         subscribe: subscribe to images; where the camera is in the same process, it calls `submit`.
-
-    Raises:
-        NodeError: a parameter is refused, or the detector, its model or the device is not
-            available.
     """
 
-    #: None until the node is built. A node that could not be built is destroyed, too.
-    _worker: threading.Thread | None = None
     _tracker: PeopleTracker
+    #: None while the node is not active, or synchronous.
+    _worker: threading.Thread | None = None
 
     def __init__(
         self,
@@ -56,13 +53,30 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
     ) -> None:
         super().__init__(KeypointDetectorParams)
         self._on_keypoints, self._lifter_wants = on_keypoints, lifter_wants
+        self._subscribes = subscribe
+        self._rate = RateMeter()
+        self._people_count = 0
+        self._decode_ms = self._detect_ms = float("nan")
+        self._arrived = threading.Condition()
+        self._newest: Image | CompressedImage | None = None
+        self._stopping = False
+        # Held while an image is processed.
+        self._processing = threading.Lock()
+
+    # ------------------------------------------------------------------ life cycle
+
+    def load(self) -> None:
         if len(self.params.roi) != 4:
             raise NodeError(
                 f"parameter 'roi' is {list(self.params.roi)}; it must be x, y, width, height, px"
             )
+        if not self._subscribes and self.params.image_transport == "compressed":
+            raise NodeError(
+                "parameter 'image_transport' is compressed, but the camera in this process gives "
+                "raw images"
+            )
         x, y, width, height = self.params.roi
         self._cropper = RoiCropper((x, y, width, height), self.params.max_side)
-        self._limiter = RateLimiter(self.params.max_rate_hz)
         try:
             self._tracker = PeopleTracker.make(
                 self.params.detector,
@@ -78,29 +92,23 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             )
         except DetectorError as error:
             raise NodeError(str(error)) from None
-        self._rate = RateMeter()
-        self._people_count = 0
-        self._decode_ms = self._detect_ms = float("nan")
-
         self._keypoints = self.publish_on(
             Skeleton2DArray, "keypoints", EVERY_QOS if self.synchronous else RELIABLE_QOS
         )
         self._overlay = self.publish_on(Image, "overlay", RELIABLE_QOS)
         self._layout = self.publish_on(SkeletonLayout, "keypoint_layout", LATCHED_QOS)
         self._layout.publish(conversions.layout_msg(self._tracker.layout))
+        self.get_logger().info(
+            f"{self._tracker.description}, up to "
+            f"{self.params.max_people} people, {self.params.image_transport} images"
+        )
 
-        self._newest: Image | CompressedImage | None = None
-        self._arrived = threading.Condition()
-        self._stopping = False
+    def start(self) -> None:
+        self._limiter = RateLimiter(self.params.max_rate_hz)
+        self._newest, self._stopping = None, False
         self._when_idle = WhenIdle(self.is_wanted)
-        self._subscribes = subscribe
         compressed = self.params.image_transport == "compressed"
-        if not subscribe and compressed:
-            raise NodeError(
-                "parameter 'image_transport' is compressed, but the camera in this process gives "
-                "raw images"
-            )
-        if subscribe:
+        if self._subscribes:
             self.listen_to(
                 CompressedImage if compressed else Image,
                 "image/compressed" if compressed else "image",
@@ -111,10 +119,33 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         if not self.synchronous:
             self._worker = threading.Thread(target=self._work, name="detect", daemon=True)
             self._worker.start()
-        self.get_logger().info(
-            f"{self._tracker.description}, up to "
-            f"{self.params.max_people} people, {self.params.image_transport} images"
-        )
+
+    def stop(self) -> None:
+        if self._worker is not None:
+            with self._arrived:
+                self._stopping = True
+                self._arrived.notify_all()
+            self._worker.join(timeout=5.0)
+            self._worker = None
+        self._people_count = 0
+
+    def unload(self) -> None:
+        if hasattr(self, "_tracker"):
+            self._tracker.close()
+            del self._tracker
+
+    def apply(self, changed: Mapping[str, Any]) -> None:
+        with self._processing:
+            try:
+                self._tracker.configure(
+                    self.params.max_people, self.params.min_score, self.params.appearance
+                )
+            except DetectorError as error:
+                raise NodeError(str(error)) from None
+            if "max_rate_hz" in changed:
+                self._limiter = RateLimiter(self.params.max_rate_hz)
+
+    # ------------------------------------------------------------------ images
 
     def _log_device(self, text: str) -> None:
         self.get_logger().error(text)
@@ -125,8 +156,8 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         return self.params.synchronous
 
     def is_wanted(self) -> bool:
-        """Whether the results have a subscriber."""
-        return (
+        """Whether the node is active, and the results have a subscriber."""
+        return self.active and (
             self._lifter_wants()
             or self._keypoints.get_subscription_count() > 0
             or self._overlay.get_subscription_count() > 0
@@ -149,6 +180,8 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
 
     def submit(self, message: Image | CompressedImage) -> None:
         """Process an image: in this thread, or in the worker's, where a newer one replaces it."""
+        if not self.active:
+            return
         if self.synchronous:
             # The next image waits until this one is processed.
             self._process(message)
@@ -176,7 +209,8 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
     def _process(self, message: Image | CompressedImage) -> None:
         """Detect people in an image. An error is counted, and the node goes on."""
         try:
-            self._detect(message)
+            with self._processing:
+                self._detect(message)
         except ImageError as error:
             self.refuse(Reason.BAD_IMAGE, f"image refused: {error}")
         except Exception as error:  # the libraries' errors share no base of their own
@@ -243,16 +277,6 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         if trouble:
             return False, trouble, values
         return True, f"{rate:.1f} images/s" if rate > 0 else "no images", values
-
-    def destroy_node(self) -> None:
-        if self._worker is not None:
-            with self._arrived:
-                self._stopping = True
-                self._arrived.notify_all()
-            self._worker.join(timeout=5.0)
-        if hasattr(self, "_tracker"):
-            self._tracker.close()
-        super().destroy_node()
 
 
 def main(args: list[str] | None = None) -> int:

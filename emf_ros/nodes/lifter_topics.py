@@ -13,9 +13,10 @@ from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
 from ..geometry.camera import CameraError
 from ..io.images import ImageError
 from ..lift.dispatch import SILENCE_S, Dispatcher, LiftEvery
-from ..lift.feed import CameraReport, Feed, Output
+from ..lift.feed import CameraReport, Feed, Output, topic_of
 from ..reasons import Reason
 from ..skeletons import Layout
+from ..types import Frame2D
 from . import conversions
 from .adapters import ThirdPartyKeypoints
 from .base import BaseNode
@@ -40,39 +41,36 @@ class CameraTopics:
 
     Args:
         node: publishes and subscribes.
-        feed: of the camera.
-        dispatcher: takes what comes in.
+        name: of the camera, in front of its topics; empty where there is one only.
         layout: of the skeletons.
-        subscribe: subscribe to camera_info; a camera in the same process calls `take_info`.
 
     Attributes:
+        name: as given.
+        feed: takes what comes in, while the node is active.
         info: the newest camera_info, None before the first.
         rate: of the output.
+
+    Raises:
+        NodeError: the package of third-party keypoints is not installed.
     """
 
     #: QoS of the skeletons and the markers.
     output_qos = RELIABLE_QOS
 
-    def __init__(
-        self,
-        node: BaseNode[SkeletonLifterParams],
-        feed: Feed,
-        dispatcher: Dispatcher,
-        layout: Layout,
-        subscribe: bool = True,
-    ) -> None:
-        self.feed = feed
+    feed: Feed
+
+    def __init__(self, node: BaseNode[SkeletonLifterParams], name: str, layout: Layout) -> None:
+        self.name = name
         self.info: CameraInfo | None = None
         self.rate = RateMeter()
-        self._node, self._dispatcher, self._layout = node, dispatcher, layout
+        self._node, self._layout = node, layout
+        self._dispatcher: Dispatcher | None = None
         self._shown: set[int] = set()
-        self._skeletons = node.publish_on(Skeleton3DArray, feed.topic("skeletons"), self.output_qos)
-        self._markers = node.publish_on(MarkerArray, feed.topic("markers"), self.output_qos)
+        self._skeletons = node.publish_on(
+            Skeleton3DArray, topic_of(name, "skeletons"), self.output_qos
+        )
+        self._markers = node.publish_on(MarkerArray, topic_of(name, "markers"), self.output_qos)
         self._infos: Subscription | None = None
-        if subscribe:
-            self._infos = node.listen_to(
-                CameraInfo, feed.topic("camera_info"), self.take_info, SENSOR_QOS
-            )
         self._keypoints: Subscription | None = None
         self._depth: Subscription | None = None
         self._unwanted_s = 0.0
@@ -81,16 +79,40 @@ class CameraTopics:
             self._third_party = ThirdPartyKeypoints(
                 node,
                 node.params.keypoints_type,
-                feed.topic,
-                lambda: feed.image_size,
-                lambda frame: dispatcher.submit(feed, frame),
+                lambda topic: topic_of(name, topic),
+                lambda: self.feed.image_size,
+                self._submit,
             )
 
     # ------------------------------------------------------------------ subscriptions
 
-    def start(self) -> None:
-        """Subscribe to keypoints from now on, while there are subscribers."""
-        self._node.create_timer(SUBSCRIBERS_PERIOD_S, self._subscribe_when_wanted)
+    def start(self, feed: Feed, dispatcher: Dispatcher, keypoints: bool, camera_info: bool) -> None:
+        """Subscribe from now on, to keypoints while there are subscribers.
+
+        Args:
+            feed: of the camera.
+            dispatcher: takes what comes in.
+            keypoints: whether to subscribe to keypoints.
+            camera_info: whether to subscribe to camera_info; a camera in the same process calls
+                `take_info`.
+        """
+        self.feed, self._dispatcher = feed, dispatcher
+        if camera_info:
+            self._infos = self._node.listen_to(
+                CameraInfo, feed.topic("camera_info"), self.take_info, SENSOR_QOS
+            )
+        if not keypoints:
+            self._subscribe_depth()
+        else:
+            self._subscribe_to_keypoints()
+
+    def stop(self) -> None:
+        """Unsubscribe. The tracks have ended."""
+        self._unsubscribe()
+        self._infos = self._dispatcher = self.info = None
+
+    def _subscribe_to_keypoints(self) -> None:
+        self._node.every(SUBSCRIBERS_PERIOD_S, self._subscribe_when_wanted)
 
     def is_wanted(self) -> bool:
         """Whether there are subscribers."""
@@ -100,8 +122,7 @@ class CameraTopics:
             or self._markers.get_subscription_count() > 0
         )
 
-    def subscribe(self, qos: QoSProfile) -> None:
-        """Subscribe to keypoints and depth images."""
+    def _subscribe(self, qos: QoSProfile) -> None:
         if self._keypoints is not None:
             return
         if self._third_party is not None:
@@ -110,10 +131,9 @@ class CameraTopics:
             self._keypoints = self._node.listen_to(
                 Skeleton2DArray, self.feed.topic("keypoints"), self._take_keypoints, qos
             )
-        self.subscribe_depth()
+        self._subscribe_depth()
 
-    def subscribe_depth(self) -> None:
-        """Subscribe to depth images, if they are to be used."""
+    def _subscribe_depth(self) -> None:
         if self._node.params.use_depth and self._depth is None:
             self._depth = self._node.listen_to(
                 Image, self.feed.topic("depth"), self._take_depth, SENSOR_QOS
@@ -122,7 +142,7 @@ class CameraTopics:
     def _subscribe_when_wanted(self) -> None:
         if self.is_wanted():
             self._unwanted_s = 0.0
-            self.subscribe(SENSOR_QOS)
+            self._subscribe(SENSOR_QOS)
             return
         self._unwanted_s += SUBSCRIBERS_PERIOD_S
         # A subscriber that restarts must not restart the tracks.
@@ -132,7 +152,7 @@ class CameraTopics:
     def _unsubscribe(self) -> None:
         for subscription in (self._keypoints, self._depth):
             if subscription is not None:
-                self._node.destroy_subscription(subscription)
+                self._node.forget(subscription)
         self._keypoints = self._depth = None
         if self._third_party is not None:
             self._third_party.unsubscribe()
@@ -140,12 +160,17 @@ class CameraTopics:
     # ------------------------------------------------------------------ messages in
 
     def _take_keypoints(self, message: Skeleton2DArray) -> None:
-        self._dispatcher.submit(self.feed, conversions.keypoint_frame(message))
+        self._submit(conversions.keypoint_frame(message))
+
+    def _submit(self, frame: Frame2D) -> None:
+        if self._dispatcher is not None:
+            self._dispatcher.submit(self.feed, frame)
 
     def take_info(self, message: CameraInfo) -> None:
         """Take the intrinsics of the images, from any thread."""
         self.info = message
-        self._dispatcher.report(self.feed, self._report(message))
+        if self._dispatcher is not None:
+            self._dispatcher.report(self.feed, self._report(message))
 
     def _report(self, message: CameraInfo) -> CameraReport:
         """The intrinsics in a message."""
@@ -220,7 +245,7 @@ class CameraTopics:
             "rate_hz": f"{self.rate.read():.1f}",
             "people": str(self.feed.people),
             "lag_frames": str(self.feed.pipeline.lag),
-            "waiting": str(self._dispatcher.waiting(self.feed)),
+            "waiting": str(self._dispatcher.waiting(self.feed) if self._dispatcher else 0),
             "latency_ms_p50": f"{median_ms:.0f}",
             "latency_ms_p95": f"{most_ms:.0f}",
         }
@@ -232,32 +257,25 @@ class ReplayTopics(CameraTopics):
     # A subscriber that is held up for a moment must not miss an answer.
     output_qos = EVERY_QOS
 
-    def __init__(
-        self,
-        node: BaseNode[SkeletonLifterParams],
-        feed: Feed,
-        dispatcher: LiftEvery,
-        layout: Layout,
-        subscribe: bool = True,
-    ) -> None:
-        super().__init__(node, feed, dispatcher, layout, subscribe)
-        self._look_again = dispatcher.look_again
+    def start(self, feed: Feed, dispatcher: Dispatcher, keypoints: bool, camera_info: bool) -> None:
+        super().start(feed, dispatcher, keypoints, camera_info)
+        assert isinstance(dispatcher, LiftEvery)
         self._hears_every_info = False
-        if not subscribe:
+        if not camera_info:
             return
         # A replay may send its intrinsics only once. The other subscription remains for publishers
         # with best effort, which this one cannot hear.
-        node.create_subscription(
+        self._node.listen_to(
             CameraInfo,
             feed.topic("camera_info"),
             self._take_every_info,
             EVERY_QOS,
             event_callbacks=IGNORE_INCOMPATIBLE,
         )
+        self._node.every(SILENCE_S, dispatcher.look_again)
 
-    def start(self) -> None:
-        self.subscribe(EVERY_QOS)
-        self._node.create_timer(SILENCE_S, self._look_again)
+    def _subscribe_to_keypoints(self) -> None:
+        self._subscribe(EVERY_QOS)
 
     def is_wanted(self) -> bool:
         return True

@@ -33,6 +33,8 @@ class ParamSpec:
         whole_numbers: whether a text may be given as a whole number, as in `source:=0`.
         launch: whether it is a launch argument.
         advanced: whether most users leave it at its default.
+        live: whether it may be changed while the node is configured; otherwise `configure` reads
+            it.
     """
 
     name: str
@@ -49,6 +51,7 @@ class ParamSpec:
     whole_numbers: bool = False
     launch: bool = False
     advanced: bool = False
+    live: bool = False
 
     @property
     def text(self) -> str:
@@ -140,6 +143,7 @@ def param(
     whole_numbers: bool = False,
     launch: bool = False,
     advanced: bool = False,
+    live: bool = False,
 ) -> Any:
     """A field of a dataclass of parameters. The arguments are those of `ParamSpec`."""
     given = dict(locals())
@@ -153,16 +157,25 @@ class NodeParams:
     Attributes:
         node: name of the node.
         gone: remedies by name of a parameter of older versions.
+        autostart: of all nodes.
     """
 
     node: ClassVar[str]
     gone: ClassVar[Mapping[str, str]] = {}
 
+    autostart: bool = param(
+        True,
+        "Configure and activate the node at its start; otherwise a lifecycle manager does so.",
+        launch=True,
+    )
+
     @classmethod
     def specs(cls) -> dict[str, ParamSpec]:
-        """The parameters by name, in their order."""
+        """The parameters by name, those of the node before those of all nodes."""
         hints = get_type_hints(cls)
-        return {f.name: _spec(f, hints[f.name]) for f in fields(cls)}
+        shared = {f.name for f in fields(NodeParams)}
+        own_first = sorted(fields(cls), key=lambda f: f.name in shared)
+        return {f.name: _spec(f, hints[f.name]) for f in own_first}
 
     @classmethod
     def refuse_unknown(cls, names: Iterable[str]) -> None:

@@ -60,7 +60,7 @@ class VideoSourceParams(NodeParams):
         "Play this video file, folder of images or webcam number; an existing path has priority.",
         whole_numbers=True,
     )
-    loop: bool = param(False, "Start again at the end.", launch=True)
+    loop: bool = param(False, "Start again at the end.", launch=True, live=True)
     rate_hz: float = param(
         0.0,
         "Set the mean number of images a second of a file or folder.",
@@ -124,7 +124,7 @@ class KeypointDetectorParams(NodeParams):
         launch=True,
     )
     device: str = param("auto", _DEVICE, choices=DEVICES, launch=True)
-    max_people: int = param(_CORE.max_people, _MAX_PEOPLE, low=1, high=20, launch=True)
+    max_people: int = param(_CORE.max_people, _MAX_PEOPLE, low=1, high=20, launch=True, live=True)
     min_score: float = param(
         0.4,
         "Set the minimum score of a detection that begins a track; half of this score continues "
@@ -133,6 +133,7 @@ class KeypointDetectorParams(NodeParams):
         low=0.0,
         high=1.0,
         launch=True,
+        live=True,
     )
     image_transport: str = param(
         "raw",
@@ -148,6 +149,7 @@ class KeypointDetectorParams(NodeParams):
         zero="no limit",
         low=0.0,
         high=1000.0,
+        live=True,
     )
     roi: tuple[int, ...] = param(
         (0, 0, 0, 0),
@@ -176,7 +178,10 @@ class KeypointDetectorParams(NodeParams):
         advanced=True,
     )
     appearance: bool = param(
-        True, "Compare colours of trunk and thighs when people cross or return.", advanced=True
+        True,
+        "Compare colours of trunk and thighs when people cross or return.",
+        advanced=True,
+        live=True,
     )
 
 
@@ -230,6 +235,7 @@ class SkeletonLifterParams(NodeParams):
         high=26,
         words=("auto",),
         launch=True,
+        live=True,
     )
     latency_budget_ms: float = param(
         150.0,
@@ -238,8 +244,9 @@ class SkeletonLifterParams(NodeParams):
         low=1.0,
         high=2000.0,
         launch=True,
+        live=True,
     )
-    max_people: int = param(_CORE.max_people, _MAX_PEOPLE, low=1, high=256, launch=True)
+    max_people: int = param(_CORE.max_people, _MAX_PEOPLE, low=1, high=256, launch=True, live=True)
     coast_s: float = param(
         _CORE.coast_s,
         "Set the maximum coasting time without keypoints; a younger track coasts for its age.",
@@ -247,6 +254,7 @@ class SkeletonLifterParams(NodeParams):
         zero="none",
         low=0.0,
         high=5.0,
+        live=True,
     )
     person_height_m: float = param(
         0.0,
@@ -256,6 +264,7 @@ class SkeletonLifterParams(NodeParams):
         low=0.0,
         high=2.5,
         launch=True,
+        live=True,
     )
     camera_height_m: tuple[float, ...] = param(
         (0.0,),
@@ -264,6 +273,7 @@ class SkeletonLifterParams(NodeParams):
         unit="m",
         zero="unknown",
         launch=True,
+        live=True,
     )
     camera_pitch_deg: tuple[float, ...] = param(
         (0.0,),
@@ -271,6 +281,7 @@ class SkeletonLifterParams(NodeParams):
         unit="degrees",
         zero="level",
         launch=True,
+        live=True,
     )
     camera_roll_deg: tuple[float, ...] = param(
         (0.0,),
@@ -278,6 +289,7 @@ class SkeletonLifterParams(NodeParams):
         unit="degrees",
         zero="level",
         launch=True,
+        live=True,
     )
     use_depth: bool = param(
         False, "Take distances from the topic 'depth', registered to the camera's images."
@@ -288,6 +300,7 @@ class SkeletonLifterParams(NodeParams):
         "motion by some milliseconds.",
         choices=tuple(SMOOTHING),
         launch=True,
+        live=True,
     )
     rectified: bool = param(False, _RECTIFIED, launch=True)
     publish_tf: bool = param(

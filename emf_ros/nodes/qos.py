@@ -3,9 +3,21 @@
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ImportError:  # its name up to Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+
+__all__ = [
+    "EVERY_QOS",
+    "IGNORE_INCOMPATIBLE",
+    "IMAGE_QOS",
+    "LATCHED_QOS",
+    "RELIABLE_QOS",
+    "SENSOR_QOS",
+    "PublisherEventCallbacks",
+    "SubscriptionEventCallbacks",
+    "policies_text",
+]
 
 #: QoS of subscriptions to sensors: best effort; a lost message is not sent again.
 SENSOR_QOS = QoSProfile(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
+from .base import BaseNode
 from .lifter_topics import CameraTopics
 
 #: Period of the check, s.
@@ -26,9 +27,9 @@ class RectifiedHint:
         cameras: to check.
     """
 
-    def __init__(self, node: Node, cameras: list[CameraTopics]) -> None:
+    def __init__(self, node: BaseNode[Any], cameras: list[CameraTopics]) -> None:
         self._node, self._cameras = node, cameras
-        self._timer = node.create_timer(PERIOD_S, self._check)
+        self._timer = node.every(PERIOD_S, self._check)
 
     def _check(self) -> None:
         self._cameras = [camera for camera in self._cameras if not self._warn(camera)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import signal
 import sys
@@ -75,17 +74,18 @@ def run(build: Callable[[], Sequence[BaseNode]], args: list[str] | None = None) 
         executor = SingleThreadedExecutor()
         for node in nodes:
             executor.add_node(node)
-        # All that is loaded by now stays. The collector need not visit it again and again.
-        gc.collect()
-        gc.freeze()
+        # The first in the list is destroyed first, and begins last: it uses the others.
+        for node in reversed(nodes):
+            node.begin(node.params.autostart)
         executor.spin()
     except NodeError as error:
-        print(f"emf_ros: {error}", file=sys.stderr, flush=True)
-        code = 1
+        # A process that is stopped while it starts finds ROS shut down; that is no fault.
+        if rclpy.ok():
+            print(f"emf_ros: {error}", file=sys.stderr, flush=True)
+            code = 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
-        # A process that is stopped while it starts finds ROS shut down; that is no fault.
         if rclpy.ok():
             raise
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -42,62 +42,89 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
     Args:
         subscribe: subscribe to the topic `keypoints`; in composed mode `submit` is called instead.
         subscribe_info: subscribe to `camera_info`; a camera in the same process calls `take_info`.
-
-    Raises:
-        NodeError: a parameter is refused, or the model or the device is not available.
     """
 
-    #: None until the node is built: a node that fails before is destroyed all the same.
+    _engine: Engine
+    #: None while the node is not active.
     _dispatcher: Dispatcher | None = None
 
     def __init__(self, subscribe: bool = True, subscribe_info: bool = True) -> None:
         super().__init__(SkeletonLifterParams)
+        self._subscribes, self._subscribes_info = subscribe, subscribe_info
+        self._cameras: list[CameraTopics] = []
+
+    # ------------------------------------------------------------------ life cycle
+
+    def load(self) -> None:
         names = self._camera_names()
-        if not subscribe and names != [""]:
+        if not self._subscribes and names != [""]:
             raise NodeError(
                 "in composed mode there is one camera; the parameter 'cameras' names others"
             )
-        if not subscribe and self.params.keypoints_type != "emf_ros":
+        if not self._subscribes and self.params.keypoints_type != "emf_ros":
             raise NodeError("in composed mode keypoints come from the detector: no keypoints_type")
+        self._configs(len(names))  # refuses what does not fit, before anything is loaded
         try:
             self._engine = self._make_engine()
-            config = self._config()
-            pipelines = [
-                LiftPipeline(self._engine, replace(config, ground=ground), self.counts)
-                for ground in self._grounds(len(names))
-            ]
-            self._engine.warm_up(len(names) * min(config.max_people, WARM_UP_PEOPLE))
+            self._engine.warm_up(len(names) * min(self.params.max_people, WARM_UP_PEOPLE))
         except (EngineError, ValueError) as error:
             raise NodeError(str(error)) from None
-        feeds = [
-            self._feed(name, pipeline) for name, pipeline in zip(names, pipelines, strict=True)
-        ]
         layout = get_layout(self._engine.config.layout)
         self._tf, self._tf_type = self._tf_publisher()
-        if self.params.synchronous:
-            every = LiftEvery(feeds, self, self._publish)
-            self._cameras: list[CameraTopics] = [
-                ReplayTopics(self, feed, every, layout, subscribe_info) for feed in feeds
-            ]
-            self._dispatcher = every
-        else:
-            self._dispatcher = LiftNewest(feeds, self, self._publish)
-            self._cameras = [
-                CameraTopics(self, feed, self._dispatcher, layout, subscribe_info) for feed in feeds
-            ]
-        self._topics_of = {camera.feed.name: camera for camera in self._cameras}
+        kind = ReplayTopics if self.params.synchronous else CameraTopics
+        self._cameras = [kind(self, name, layout) for name in names]
         self._layout = self.publish_on(SkeletonLayout, "layout", LATCHED_QOS)
         self._layout.publish(conversions.layout_msg(layout))
-        for camera in self._cameras:
-            if subscribe:
-                camera.start()
-            else:
-                # Keypoints come by `submit`; depth images have no other way than their topic.
-                camera.subscribe_depth()
+        self.get_logger().info(f"lag {self.params.lag}, {self._engine.description}")
+
+    def start(self) -> None:
+        feeds = [
+            self._feed(camera.name, LiftPipeline(self._engine, config, self.counts))
+            for camera, config in zip(self._cameras, self._configs(len(self._cameras)), strict=True)
+        ]
+        kind = LiftEvery if self.params.synchronous else LiftNewest
+        self._dispatcher = kind(feeds, self, self._publish)
+        self._topics_of = {camera.name: camera for camera in self._cameras}
+        for camera, feed in zip(self._cameras, feeds, strict=True):
+            # In composed mode keypoints come by `submit`; depth images have no other way than
+            # their topic.
+            camera.start(feed, self._dispatcher, self._subscribes, self._subscribes_info)
         self._dispatcher.start()
         if not self.params.rectified:
             self._hint = RectifiedHint(self, list(self._cameras))
-        self.get_logger().info(f"lag {self.params.lag}, {self._engine.description}")
+
+    def stop(self) -> None:
+        dispatcher, self._dispatcher = self._dispatcher, None
+        if dispatcher is None:
+            return
+        dispatcher.stop()
+        if self.context.ok():
+            # Subscribers are told, and RViz deletes the markers.
+            for feed in dispatcher.feeds:
+                if feed.pipeline.active:
+                    self._publish(feed, feed.end_all())
+        for camera in self._cameras:
+            camera.stop()
+
+    def unload(self) -> None:
+        self._cameras = []
+        if hasattr(self, "_engine"):
+            del self._engine
+
+    def apply(self, changed: Mapping[str, Any]) -> None:
+        configs = self._configs(len(self._cameras))
+        dispatcher = self._dispatcher
+        if dispatcher is None:
+            return
+
+        def configure() -> None:
+            for feed, config in zip(dispatcher.feeds, configs, strict=True):
+                if changed.keys() & {"lag", "latency_budget_ms"}:
+                    feed.configure(config, self._auto_lag())
+                else:
+                    feed.configure(replace(config, lag=feed.pipeline.lag), feed.auto_lag)
+
+        dispatcher.between(configure)
 
     # ------------------------------------------------------------------ settings
 
@@ -125,6 +152,11 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
 
     def _log_error(self, text: str) -> None:
         self.get_logger().error(text)
+
+    def _configs(self, cameras: int) -> list[PipelineConfig]:
+        """The settings of each camera's pipeline."""
+        config = self._config()
+        return [replace(config, ground=ground) for ground in self._grounds(cameras)]
 
     def _config(self) -> PipelineConfig:
         lag = self.params.lag
@@ -163,10 +195,14 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
             grounds.append(ground)
         return grounds
 
+    def _auto_lag(self) -> AutoLag | None:
+        """A new choice of the lag; None where the parameter gives it."""
+        if self.params.lag != "auto":
+            return None
+        size = self._engine.config
+        return AutoLag(self.params.latency_budget_ms, 1000 / size.rate_hz, size.frames // 2)
+
     def _feed(self, name: str, pipeline: LiftPipeline) -> Feed:
-        size, auto_lag = self._engine.config, None
-        if self.params.lag == "auto":
-            auto_lag = AutoLag(self.params.latency_budget_ms, 1000 / size.rate_hz, size.frames // 2)
         topic = self.resolve_topic_name(f"{name}/camera_info" if name else "camera_info")
         return Feed(
             name,
@@ -174,7 +210,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
             self,
             now_ns=lambda: self.get_clock().now().nanoseconds,
             announced=self._has_publisher(topic),
-            auto_lag=auto_lag,
+            auto_lag=self._auto_lag(),
         )
 
     def _has_publisher(self, topic: str) -> Callable[[], bool]:
@@ -195,16 +231,18 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
 
     def is_wanted(self) -> bool:
         """Whether there are subscribers."""
-        return any(camera.is_wanted() for camera in self._cameras)
+        return self.active and any(camera.is_wanted() for camera in self._cameras)
 
     def submit(self, frame: Frame2D) -> None:
         """Take the keypoints of one image of the only camera, from any thread."""
-        assert self._dispatcher is not None
-        self._dispatcher.submit(self._cameras[0].feed, frame)
+        dispatcher = self._dispatcher
+        if dispatcher is not None:
+            dispatcher.submit(dispatcher.feeds[0], frame)
 
     def take_info(self, message: CameraInfo) -> None:
         """Take the intrinsics of the only camera, from any thread."""
-        self._cameras[0].take_info(message)
+        if self.active:
+            self._cameras[0].take_info(message)
 
     def _publish(self, feed: Feed, output: Output) -> None:
         header = self._topics_of[feed.name].publish(output)
@@ -231,11 +269,6 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         if troubles:
             return False, "; ".join(troubles), values
         return True, f"{rate:.1f} skeleton messages/s", values
-
-    def destroy_node(self) -> None:
-        if self._dispatcher is not None:
-            self._dispatcher.stop()
-        super().destroy_node()
 
 
 def main(args: list[str] | None = None) -> int:

@@ -70,7 +70,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
         on_info: takes the intrinsics of the images for that detector.
     """
 
-    #: The playing thread; None until the node is built, since a failed start destroys it, too.
+    #: The playing thread; None while the node is not active.
     _worker: threading.Thread | None = None
 
     def __init__(
@@ -80,6 +80,15 @@ class VideoSource(BaseNode[VideoSourceParams]):
     ) -> None:
         super().__init__(VideoSourceParams)
         self._detector, self._on_info = detector, on_info
+        self._notes: list[str] = []
+        self._rate = RateMeter()
+        self._state = "starting"
+        self._stopping = threading.Event()
+        self._finished_s: float | None = None
+
+    # ------------------------------------------------------------------ life cycle
+
+    def load(self) -> None:
         self._file = self.params.camera_info_file
         fov = self.params.fov_deg
         self._fov_deg = None if isinstance(fov, str) else fov
@@ -96,17 +105,24 @@ class VideoSource(BaseNode[VideoSourceParams]):
                 )
         except CameraError as error:
             raise NodeError(str(error)) from None
-        self._notes: list[str] = []
-        self._image = self.create_publisher(Image, "image", RELIABLE_QOS)
-        self._info = self.create_publisher(CameraInfo, "camera_info", RELIABLE_QOS)
-        self._rate = RateMeter()
-        self._state = "starting"
-        self._stopping = threading.Event()
-        self._finished_s: float | None = None
+        self._image = self.publish_on(Image, "image", RELIABLE_QOS)
+        self._info = self.publish_on(CameraInfo, "camera_info", RELIABLE_QOS)
+
+    def start(self) -> None:
+        self._stopping.clear()
+        self._finished_s, self._state = None, "starting"
         if self.params.exit_at_end:
-            self.create_timer(0.2, self._exit_when_finished)
+            self.every(0.2, self._exit_when_finished)
         self._worker = threading.Thread(target=self._work, name="play", daemon=True)
         self._worker.start()
+
+    def stop(self) -> None:
+        if self._worker is not None:
+            self._stopping.set()
+            self._worker.join(timeout=5.0)
+            self._worker = None
+
+    # ------------------------------------------------------------------ images
 
     def _exit_when_finished(self) -> None:
         linger_s = 0.0 if self._detector is None else LINGER_S
@@ -294,12 +310,6 @@ class VideoSource(BaseNode[VideoSourceParams]):
         if self._state:
             return self._finished_s is not None, self._state, {"rate_hz": f"{rate:.1f}"}
         return True, f"{rate:.1f} images/s", {"rate_hz": f"{rate:.1f}"}
-
-    def destroy_node(self) -> None:
-        if self._worker is not None:
-            self._stopping.set()
-            self._worker.join(timeout=5.0)
-        super().destroy_node()
 
 
 def main(args: list[str] | None = None) -> int:

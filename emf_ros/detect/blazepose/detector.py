@@ -147,6 +147,9 @@ class BlazePoseDetector:
             if person.verification.confirmed and person.pose.score >= self._min_score
         ]
 
+    def configure(self, max_people: int, min_score: float) -> None:
+        self._max_people, self._min_score = max_people, min_score
+
     def close(self) -> None:
         self._networks.close()
 

@@ -114,6 +114,9 @@ class OnnxPoseDetector:
         self._track(people, stamp_ns)
         return people
 
+    def configure(self, max_people: int, min_score: float) -> None:
+        self._max_people, self._min_score = max_people, min_score
+
     def close(self) -> None:
         # onnxruntime frees a session with its last reference.
         self._tracked = []

@@ -1,0 +1,251 @@
+"""The life cycle of the real nodes, their services, and parameters that change live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from detector_process import Detector
+from inputs import FRAME_NS
+from lifter_process import Lifter, by_id, states, tracking_state
+from ros_session import wait_for
+
+UNCONFIGURED, INACTIVE, ACTIVE = "unconfigured", "inactive", "active"
+
+
+def change(ros: Any, node: str, transition: str) -> bool:
+    """Ask for a transition; whether it succeeded."""
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    request = ChangeState.Request(transition=Transition(label=transition))
+    return ros.call_once(ChangeState, f"{node}/change_state", request).success
+
+
+def state(ros: Any, node: str) -> str:
+    from lifecycle_msgs.srv import GetState
+
+    return ros.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label
+
+
+def enable(ros: Any, node: str, wanted: bool) -> Any:
+    from std_srvs.srv import SetBool
+
+    return ros.call(SetBool, f"{node}/enable", SetBool.Request(data=wanted))
+
+
+def set_parameters(ros: Any, node: str, **values: Any) -> list[Any]:
+    """Set parameters; the result of each."""
+    from rcl_interfaces.srv import SetParameters
+    from rclpy.parameter import Parameter
+
+    parameters = [Parameter(name, value=v).to_parameter_msg() for name, v in values.items()]
+    request = SetParameters.Request(parameters=parameters)
+    return list(ros.call(SetParameters, f"{node}/set_parameters", request).results)
+
+
+def get_parameter(ros: Any, node: str, name: str) -> Any:
+    from rcl_interfaces.srv import GetParameters
+    from rclpy.parameter import parameter_value_to_python
+
+    request = GetParameters.Request(names=[name])
+    (value,) = ros.call(GetParameters, f"{node}/get_parameters", request).values
+    return parameter_value_to_python(value)
+
+
+def inputs_of(ros: Any, process: Any, node: str) -> set[str]:
+    """The topics of its own that a node subscribes to."""
+    heard = ros.node.get_subscriber_names_and_types_by_node(node, process.namespace)
+    return {name.rsplit("/", 1)[1] for name, _ in heard if name.startswith(process.namespace)}
+
+
+def outputs_of(ros: Any, process: Any, node: str) -> set[str]:
+    told = ros.node.get_publisher_names_and_types_by_node(node, process.namespace)
+    names = {name.rsplit("/", 1)[1] for name, _ in told if name.startswith(process.namespace)}
+    return names - {"transition_event"}
+
+
+def test_lifter_walks_through_its_life_cycle(ros, start_node, diagnostics, demo_keypoints) -> None:
+    from visualization_msgs.msg import Marker
+
+    process = start_node("skeleton_lifter", threads=1, autostart=False)
+    node = process.topic("skeleton_lifter")
+    lifter = Lifter(ros, process, diagnostics, demo_keypoints)
+    assert state(ros, node) == UNCONFIGURED
+    assert "autostart is false" in process.log and "configure" in process.log
+    assert not outputs_of(ros, process, "skeleton_lifter")
+
+    assert change(ros, node, "configure") and state(ros, node) == INACTIVE
+    wait_for(
+        lambda: outputs_of(ros, process, "skeleton_lifter") == {"skeletons", "markers", "layout"},
+        "publishers of the inactive node",
+    )
+    lifter.diagnostics.wait_for_next()
+    assert not inputs_of(ros, process, "skeleton_lifter")
+
+    assert change(ros, node, "activate") and state(ros, node) == ACTIVE
+    lifter.connect()
+    lifter.with_known_camera()
+    ids = lifter.new_ids()
+    lifter.feed_until(ids, lambda a: all(i in by_id(a) for i in ids), "both are lifted")
+    wait_for(
+        lambda: (
+            {m.ns for a in lifter.markers.messages for m in a.markers}
+            >= {f"person_{i}" for i in ids}
+        ),
+        "markers",
+    )
+
+    assert change(ros, node, "deactivate") and state(ros, node) == INACTIVE
+    ended = tracking_state("ENDED")
+    wait_for(lambda: all(states(lifter, i)[-1] == ended for i in ids), "the ends of the tracks")
+
+    def deleted(name: str) -> bool:
+        mine = [m for a in lifter.markers.messages for m in a.markers if m.ns == name]
+        return mine[-1].action == Marker.DELETE
+
+    wait_for(lambda: all(deleted(f"person_{i}") for i in ids), "deleted markers")
+    wait_for(lambda: not inputs_of(ros, process, "skeleton_lifter"), "the end of subscriptions")
+
+    assert change(ros, node, "cleanup") and state(ros, node) == UNCONFIGURED
+    wait_for(lambda: not outputs_of(ros, process, "skeleton_lifter"), "the end of publishers")
+
+    assert change(ros, node, "configure") and change(ros, node, "activate")
+    lifter.connect()
+    lifter.with_known_camera().assert_goes_on()
+
+
+def test_detector_walks_through_its_life_cycle(ros, start_node, diagnostics, demo_frames) -> None:
+    process = start_node("keypoint_detector", max_people=2, variant="lite", autostart=False)
+    node = process.topic("keypoint_detector")
+    assert not outputs_of(ros, process, "keypoint_detector")
+    assert change(ros, node, "configure")
+    wait_for(lambda: "keypoints" in outputs_of(ros, process, "keypoint_detector"), "publishers")
+    assert not inputs_of(ros, process, "keypoint_detector")
+    assert change(ros, node, "activate")
+    detector = Detector(ros, process, diagnostics, demo_frames)
+    detector.assert_goes_on()
+    assert change(ros, node, "deactivate")
+    wait_for(lambda: not inputs_of(ros, process, "keypoint_detector"), "the end of subscriptions")
+    assert change(ros, node, "cleanup")
+    wait_for(lambda: not outputs_of(ros, process, "keypoint_detector"), "the end of publishers")
+    assert change(ros, node, "configure") and change(ros, node, "activate")
+    ros.connect(node)
+    detector.assert_goes_on()
+
+
+def test_failed_configure_says_why_and_succeeds_after_the_remedy(ros, start_node) -> None:
+    process = start_node("skeleton_lifter", autostart=False, weights="/no/such.onnx", threads=1)
+    node = process.topic("skeleton_lifter")
+    assert not change(ros, node, "configure")
+    assert state(ros, node) == UNCONFIGURED
+    wait_for(lambda: "cannot configure" in process.log, "the reason")
+    assert "/no/such.onnx" in process.log and "Traceback" not in process.log
+    # While nothing is configured, every parameter may change.
+    (result,) = set_parameters(ros, node, weights="")
+    assert result.successful, result.reason
+    assert change(ros, node, "configure") and state(ros, node) == INACTIVE
+
+
+def test_impossible_transition_is_refused_and_the_node_goes_on(lifter: Lifter, ros) -> None:
+    node = lifter.process.topic("skeleton_lifter")
+    assert not change(ros, node, "configure")
+    assert not change(ros, node, "no_such_transition")
+    assert state(ros, node) == ACTIVE
+    lifter.assert_goes_on()
+
+
+def test_enable_pauses_and_resumes_a_node(lifter: Lifter, ros) -> None:
+    node = lifter.process.topic("skeleton_lifter")
+    answer = enable(ros, node, False)
+    assert answer.success and answer.message == INACTIVE and state(ros, node) == INACTIVE
+    assert enable(ros, node, False).success
+    answer = enable(ros, node, True)
+    assert answer.success and answer.message == ACTIVE and state(ros, node) == ACTIVE
+    lifter.connect()
+    lifter.with_known_camera().assert_goes_on()
+
+
+def test_enable_of_a_node_that_cannot_start_gives_the_reason(ros, start_node) -> None:
+    process = start_node("skeleton_lifter", autostart=False, weights="/no/such.onnx")
+    answer = enable(ros, process.topic("skeleton_lifter"), True)
+    assert not answer.success and "/no/such.onnx" in answer.message
+    assert state(ros, process.topic("skeleton_lifter")) == UNCONFIGURED
+
+
+def test_parameters_change_live_between_two_images(synchronous_lifter: Lifter, ros) -> None:
+    lifter = synchronous_lifter
+    node = lifter.process.topic("skeleton_lifter")
+    ids = lifter.new_ids()
+    lifter.feed(ids, 12)
+    results = set_parameters(ros, node, lag=2, max_people=1, smoothing="none", coast_s=0.5)
+    assert all(result.successful for result in results), [result.reason for result in results]
+    try:
+        # The images two frames behind the first new ones are described already.
+        sent = [lifter.make(ids) for _ in range(5)]
+        for message in sent:
+            lifter._keypoints.publish(message)
+        answer = wait_for(lambda: lifter.answer_to(sent[-1]), "an answer with a lag")
+        assert answer.lag.sec == 0 and answer.lag.nanosec == 2 * FRAME_NS
+        # The tracks have gone on; one of the two is left out.
+        assert sorted(s.tracking_state for s in by_id(answer).values()) == [
+            tracking_state("TRACKED"),
+            tracking_state("COASTING"),
+        ]
+    finally:
+        set_parameters(ros, node, lag=0, max_people=8, smoothing="light", coast_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("preset", "lite2", ["preset", "lite2"]),
+        ("threads", 2, ["threads", "set it in the params file", "cleanup + configure"]),
+        ("rectified", True, ["rectified", "params file"]),
+        ("lag", 27, ["lag", "27", "0..26"]),
+        ("lag", "most", ["lag", "most", "auto"]),
+        ("coast_s", float("nan"), ["coast_s"]),
+        ("camera_height_m", [1.0, 2.0], ["camera_height_m", "2 values"]),
+        ("camera_height_m", [-1.0], ["camera_height_m"]),
+        ("smoothing", "much", ["smoothing", "light"]),
+    ],
+)
+def test_refused_parameters_name_the_reason_and_change_nothing(
+    shared_synchronous_lifter: Lifter, ros, name: str, value: Any, words: list[str]
+) -> None:
+    node = shared_synchronous_lifter.process.topic("skeleton_lifter")
+    before = get_parameter(ros, node, name)
+    (result,) = set_parameters(ros, node, **{name: value})
+    assert not result.successful
+    assert all(word in result.reason for word in words), result.reason
+    after = get_parameter(ros, node, name)
+    assert np.array_equal(after, before) if isinstance(before, list) else after == before
+
+
+def test_detector_parameters_change_live(ros, start_node, diagnostics, demo_frames) -> None:
+    process = start_node("keypoint_detector", max_people=2, variant="lite")
+    node = process.topic("keypoint_detector")
+    detector = Detector(ros, process, diagnostics, demo_frames)
+    detector.show_until_two()
+    (result,) = set_parameters(ros, node, min_score=1.0)
+    assert result.successful, result.reason
+    # Half of 1.0 continues a track: nobody is found only where the score is above what there is.
+    (result,) = set_parameters(ros, node, variant="full")
+    assert not result.successful and "cleanup + configure" in result.reason
+    (result,) = set_parameters(ros, node, max_people=21)
+    assert not result.successful
+    detector.assert_goes_on()
+
+
+def test_reset_ends_all_tracks_and_begins_anew(lifter: Lifter, ros) -> None:
+    from std_srvs.srv import Trigger
+
+    node = lifter.process.topic("skeleton_lifter")
+    ids = lifter.new_ids()
+    lifter.feed_until(ids, lambda a: all(i in by_id(a) for i in ids), "both are lifted")
+    assert ros.call(Trigger, f"{node}/reset", Trigger.Request()).success
+    ended = tracking_state("ENDED")
+    wait_for(lambda: all(states(lifter, i)[-1] == ended for i in ids), "the ends of the tracks")
+    lifter.connect()
+    lifter.with_known_camera().assert_goes_on()
