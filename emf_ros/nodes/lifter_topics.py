@@ -261,6 +261,7 @@ class ReplayTopics(CameraTopics):
         super().start(feed, dispatcher, keypoints, camera_info)
         assert isinstance(dispatcher, LiftEvery)
         self._hears_every_info = False
+        self._node.every(SILENCE_S, dispatcher.look_again)
         if not camera_info:
             return
         # A replay may send its intrinsics only once. The other subscription remains for publishers
@@ -272,7 +273,6 @@ class ReplayTopics(CameraTopics):
             EVERY_QOS,
             event_callbacks=IGNORE_INCOMPATIBLE,
         )
-        self._node.every(SILENCE_S, dispatcher.look_again)
 
     def _subscribe_to_keypoints(self) -> None:
         self._subscribe(EVERY_QOS)
