@@ -84,7 +84,7 @@ def description(path: Path) -> Any:
 @pytest.mark.parametrize(
     ("path", "nodes"),
     [
-        (LIFT, (KeypointDetectorParams, SkeletonLifterParams)),
+        (LIFT, NODES),
         (DEMO, NODES),
     ],
 )
@@ -248,6 +248,9 @@ def test_third_party_keypoints_start_no_detector() -> None:
         ({"preset": "huge"}, "preset:=huge .* lite"),
         ({"composed": "maybe"}, "composed:=maybe .* true or false"),
         ({"use_sim_time": "1"}, "use_sim_time:=1 .* true or false"),
+        ({"source": "0", "cameras": "front"}, "source:=0 is for one camera"),
+        ({"source": "0", "keypoints_type": "yolo_msgs"}, "source:=0 runs our detector"),
+        ({"fov_deg": "60"}, "fov_deg:=... is for the camera of source"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict[str, str], message: str) -> None:
@@ -256,24 +259,36 @@ def test_bad_arguments_are_refused(arguments: dict[str, str], message: str) -> N
 
 
 @with_launch
-def test_demo_launch_adds_a_video_source(user_file: Path) -> None:
+def test_a_source_is_read_in_the_process_of_detector_and_lifter() -> None:
+    found = commands(LIFT, source="0", namespace="robot", rate_hz="15", rectified="true")
+    assert list(found) == ["robot/composed"]
+    command = found["robot/composed"]
+    assert "--camera" in command
+    # A webcam's number stays text.
+    set_to = {"source": "0", "rate_hz": 15.0, "rectified": True}
+    assert values(command, "video_source") == set_to
+    assert values(command, "skeleton_lifter")["rectified"] is True
+    assert "--camera" not in commands(LIFT, composed="true")["composed"]
+
+
+@with_launch
+def test_demo_launch_plays_a_video(user_file: Path) -> None:
     found = commands(DEMO, video="my.mp4", fov_deg="70", rectified="true", max_people="2")
-    assert sorted(found) == ["keypoint_detector", "skeleton_lifter", "video_source"]
-    assert values(found["video_source"], "video_source") == {
+    assert list(found) == ["composed"]
+    assert values(found["composed"], "video_source") == {
         "source": "my.mp4",
         "fov_deg": 70.0,
         "rectified": True,
         "loop": True,
         "start_when_subscribed": True,
     }
-    assert values(found["skeleton_lifter"], "skeleton_lifter")["rectified"] is True
-    assert values(found["keypoint_detector"], "keypoint_detector")["max_people"] == 2
+    assert values(found["composed"], "skeleton_lifter")["rectified"] is True
+    assert values(found["composed"], "keypoint_detector")["max_people"] == 2
     user_file.write_text("/**/video_source: {ros__parameters: {loop: false, rate_hz: 5.0}}")
     for rate, expected in (("", 5.0), ("20", 20.0)):
         found = commands(DEMO, video="0", params_file=str(user_file), rate_hz=rate)
-        set_to = values(found["video_source"], "video_source")
+        set_to = values(found["composed"], "video_source")
         assert set_to["loop"] is False and set_to["rate_hz"] == expected
-        # A webcam's number stays text.
         assert set_to["source"] == "0"
 
 
