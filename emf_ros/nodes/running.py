@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -66,6 +67,8 @@ def run(build: Callable[[], Sequence[BaseNode]], args: list[str] | None = None) 
     """
     keep_freed_memory()
     use_large_shared_memory()
+    # Modules and classes stay. The collector need not visit them again and again.
+    gc.freeze()
     rclpy.init(args=args)
     nodes: Sequence[BaseNode] = ()
     code = 0
