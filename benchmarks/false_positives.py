@@ -28,8 +28,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from degraded_pictures import jpeg, low_contrast, motion_blur
 from detection import MIN_SCORE
-from detector_errors import jpeg, low_contrast, motion_blur
 
 from emf_ros.detect.blazepose import BlazePoseDetector
 from emf_ros.detect.factory import make_detector
