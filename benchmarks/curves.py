@@ -128,7 +128,7 @@ def plot(curves: dict[str, dict[str, list[dict[str, Any]]]], units: dict[str, st
         for plotted in (rate, latency, cpu):
             plotted.set_xlabel(units[name])
         for plotted in line:
-            plotted.set_ylim(bottom=0)
+            plotted.set_ylim(0, 1.05 * plotted.get_ylim()[1])
             plotted.grid(alpha=0.3)
             plotted.legend(fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
