@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from emf_ros.cli.main import _parser
+from emf_ros.nodes.launch_arguments import demo_arguments, lift_arguments
 from emf_ros.nodes.param_specs import default_text
 from emf_ros.nodes.params import NODES
 from emf_ros.reasons import Reason
@@ -208,11 +209,8 @@ def test_the_table_of_commands_is_complete() -> None:
 
 
 def launch_names() -> set[str]:
-    """Every launch argument: those that the launch files declare, and the nodes' parameters."""
-    written = " ".join(p.read_text("utf-8") for p in (ROOT / "launch").glob("*.py"))
-    own = re.findall(r'^ +"(\w+)": [("]', written, re.MULTILINE)
-    params = {name for node in NODES for name, spec in node.specs().items() if spec.launch}
-    return {*own, *params}
+    """Every launch argument."""
+    return {*lift_arguments(), *demo_arguments()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)

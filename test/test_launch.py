@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import re
 import signal
 import subprocess
@@ -14,10 +15,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ros_session import TIMEOUT_S
+from ros_session import TIMEOUT_S, wait_for
 
 from emf_ros.nodes.launch_arguments import launch_arguments
-from emf_ros.nodes.param_specs import NodeParams
 from emf_ros.nodes.params import NODES, KeypointDetectorParams, SkeletonLifterParams
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,77 +81,144 @@ def description(path: Path) -> Any:
 
 
 @with_launch
+def test_every_argument_is_described_and_none_overrides_a_parameters_file() -> None:
+    declared = launch_arguments(NODES)
+    for path in LAUNCH_FILES:
+        arguments = {a.name: a for a in description(path).get_launch_arguments()}
+        assert all(argument.description for argument in arguments.values())
+        for name in (declared.keys() & arguments.keys()) | {"namespace"}:
+            assert "".join(part.text for part in arguments[name].default_value) == "", name
+        for name in declared.keys() & arguments.keys():
+            own = declared[name]
+            assert arguments[name].description.startswith(own.text)
+            assert arguments[name].choices == (["", *own.choices] if own.choices else None)
+
+
+@with_launch
+def test_every_launch_parameter_is_an_argument_of_lift() -> None:
+    arguments = {a.name for a in description(LIFT).get_launch_arguments()}
+    assert set(launch_arguments(NODES)) <= arguments
+    issue = {"publish_tf", "synchronous", "keypoints_type", "camera_height_m", "respawn"}
+    assert issue | {"log_level", "lifter_only", "cameras", "source", "rviz"} <= arguments
+
+
+@with_launch
+def test_the_demo_offers_only_arguments_that_work_with_a_video() -> None:
+    arguments = {a.name for a in description(DEMO).get_launch_arguments()}
+    assert {"video", "loop", "fov_deg", "max_people", "rviz", "namespace"} <= arguments
+    topics = {"image", "camera_info", "cameras", "keypoints_type", "image_transport"}
+    assert not arguments & (topics | {"lifter_only", "composed", "source", "use_sim_time"})
+
+
+class Launched:
+    """`ros2 launch` in a process of its own."""
+
+    def __init__(self, path: Path, folder: Path, **arguments: str) -> None:
+        code = (
+            "import sys\n"
+            "from launch import LaunchDescription, LaunchService\n"
+            "from launch.actions import IncludeLaunchDescription\n"
+            f"file = IncludeLaunchDescription({str(path)!r}, "
+            f"launch_arguments={list(arguments.items())!r})\n"
+            "service = LaunchService()\n"
+            "service.include_launch_description(LaunchDescription([file]))\n"
+            "sys.exit(service.run())\n"
+        )
+        self._log = folder / "log"
+        with open(self._log, "w") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code], stdout=out, stderr=out, cwd=folder
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def wait(self) -> int:
+        return self.process.wait(TIMEOUT_S)
+
+    def interrupt(self) -> int:
+        """Launch hands the interrupt on to the nodes; the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.wait()
+
+    def started(self, executable: str) -> list[int]:
+        """The processes that were started so far."""
+        pattern = rf"\[{executable}-\d+\]: process started with pid \[(\d+)\]"
+        return [int(pid) for pid in re.findall(pattern, self.log)]
+
+
+@pytest.fixture
+def launched(tmp_path: Path) -> Any:
+    """Start a launch file; what still runs after the test is ended."""
+    running: list[Launched] = []
+
+    def start(path: Path, **arguments: str) -> Launched:
+        running.append(Launched(path, tmp_path, **arguments))
+        return running[-1]
+
+    yield start
+    for one in running:
+        if one.process.poll() is None:
+            one.process.send_signal(signal.SIGINT)
+            one.wait()
+
+
+@with_launch
 @pytest.mark.parametrize(
-    ("path", "nodes"),
+    ("path", "arguments", "message"),
     [
-        (LIFT, NODES),
-        (DEMO, NODES),
+        (LIFT, {"preset": "huge"}, '"huge" is not valid'),
+        (LIFT, {"cameras": "front,2nd"}, "'2nd', which cannot stand in a topic's name"),
+        (LIFT, {"rviz": "true"}, "needs the package rviz2"),
+        (LIFT, {"params_file": "none.yaml"}, "params_file none.yaml: No such file"),
+        (DEMO, {"video": "none.mp4"}, "there is no file none.mp4"),
     ],
 )
-def test_launch_arguments_are_the_declared_ones_and_empty_by_default(
-    path: Path, nodes: tuple[type[NodeParams], ...]
+def test_what_cannot_start_ends_the_launch_before_the_first_process(
+    launched: Any, path: Path, arguments: dict[str, str], message: str
 ) -> None:
-    # Included files' arguments count as well.
-    arguments = {a.name: a for a in description(path).get_launch_arguments()}
-    assert all(argument.description for argument in arguments.values())
-    declared = launch_arguments(nodes)
-    assert set(declared) <= set(arguments)
-    for name in [*declared, "use_sim_time", "namespace", "cameras"]:
-        assert "".join(part.text for part in arguments[name].default_value) == "", name
-    for name in set(declared) - {"loop"}:
-        assert declared[name] in {a.description for a in arguments.values()}, name
+    if "rviz" in arguments and importlib.util.find_spec("ament_index_python"):
+        from ament_index_python.packages import get_packages_with_prefixes
+
+        if "rviz2" in get_packages_with_prefixes():
+            pytest.skip("rviz2 is installed")
+    one = launched(path, **arguments)
+    assert one.wait() != 0
+    assert message in one.log
+    assert "process started" not in one.log and "Traceback" not in one.log
 
 
-def commands(path: Path, **arguments: str) -> dict[str, list[str]]:
-    """What launch would start, with these arguments: command lines by [namespace/]executable."""
-    from launch import LaunchContext
-    from launch.actions import DeclareLaunchArgument
-    from launch.utilities import perform_substitutions
-    from launch_ros.actions import Node
-
-    context = LaunchContext()
-    # What Node.execute fills in; the parameters, which we look at, are not among it.
-    context.extend_locals({"ros_specific_arguments": {"name": "", "ns": "", "remaps": [""] * 20}})
-    context.launch_configurations.update(arguments)
-    found: dict[str, list[str]] = {}
-
-    def visit(entities: list[Any]) -> None:
-        for entity in entities:
-            if isinstance(entity, DeclareLaunchArgument):
-                entity.visit(context)
-            elif isinstance(entity, Node):
-                name = entity.node_executable
-                if not isinstance(name, str):
-                    name = perform_substitutions(context, name)
-                entity._perform_substitutions(context)
-                namespace = entity.expanded_node_namespace.lstrip("/")
-                if namespace:
-                    name = f"{namespace}/{name}"
-                assert name not in found
-                found[name] = [perform_substitutions(context, part) for part in entity.cmd[1:]]
-            else:
-                visit(entity.visit(context) or [])
-
-    visit(description(path).entities)
-    return found
+@with_launch
+def test_a_node_that_cannot_start_ends_the_launch_with_one_line(launched: Any) -> None:
+    # A file that exists, but is no model.
+    one = launched(LIFT, lifter_only="true", weights=str(ROOT / "README.md"))
+    assert one.wait() != 0
+    assert one.log.count("skeleton_lifter cannot start") == 1
+    assert "Traceback" not in one.log
+    # It is not tried again.
+    assert len(one.started("skeleton_lifter")) == 1
 
 
-def values(command: list[str], node: str) -> dict[str, Any]:
-    """What a command line's parameters files set for a node, as ROS reads them.
+@with_launch
+def test_a_killed_node_is_started_again(ros: Any, launched: Any) -> None:
+    one = launched(LIFT, namespace="killed", lifter_only="true", device="cpu")
+    wait_for(lambda: ros.has_node("/killed/skeleton_lifter"), "the lifter")
+    (first,) = one.started("skeleton_lifter")
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: len(one.started("skeleton_lifter")) == 2, "another lifter")
+    assert parameters_of(ros, "/killed/skeleton_lifter", ["device"]) == ["cpu"]
+    assert one.interrupt() == 0
 
-    Sections of one name are merged where the name first appears; later sections win.
-    """
-    sections: dict[str, dict[str, Any]] = {}
-    for flag, value in zip(command, command[1:], strict=False):
-        assert flag != "-p"
-        if flag == "--params-file":
-            for pattern, content in yaml.safe_load(Path(value).read_text()).items():
-                section = sections.setdefault(pattern, {})
-                for name, new in content["ros__parameters"].items():
-                    assert type(section.get(name, new)) is type(new), f"ROS would not set {name}"
-                    section[name] = new
-    mine = [own for name, own in sections.items() if name.split("/")[-1] in (node, "**")]
-    return {name: value for own in mine for name, value in own.items()}
+
+@with_launch
+def test_without_respawn_a_killed_node_ends_the_launch(ros: Any, launched: Any) -> None:
+    one = launched(LIFT, namespace="once", lifter_only="true", respawn="false")
+    wait_for(lambda: ros.has_node("/once/skeleton_lifter"), "the lifter")
+    (pid,) = one.started("skeleton_lifter")
+    os.kill(pid, signal.SIGKILL)
+    assert one.wait() != 0
+    assert "skeleton_lifter has failed with code -9" in one.log
 
 
 @pytest.fixture
@@ -168,130 +235,6 @@ def user_file(tmp_path: Path) -> Path:
     return path
 
 
-@with_launch
-@pytest.mark.parametrize("composed", ["false", "true"])
-def test_params_file_is_not_overridden_by_defaults(user_file: Path, composed: str) -> None:
-    found = commands(LIFT, params_file=str(user_file), composed=composed)
-    names = ["composed"] if composed == "true" else ["keypoint_detector", "skeleton_lifter"]
-    assert sorted(found) == names
-    content = yaml.safe_load(user_file.read_text())
-    for node in ("keypoint_detector", "skeleton_lifter"):
-        command = found["composed"] if composed == "true" else found[node]
-        assert values(command, node) == content[f"/**/{node}"]["ros__parameters"]
-
-
-@with_launch
-@pytest.mark.parametrize("composed", ["false", "true"])
-def test_given_argument_reaches_every_node_with_the_parameter(
-    user_file: Path, composed: str
-) -> None:
-    found = commands(
-        LIFT,
-        params_file=str(user_file),
-        composed=composed,
-        max_people="3",
-        device="cpu",
-        lag="auto",
-        use_sim_time="true",
-    )
-    detector = values(found.get("composed") or found["keypoint_detector"], "keypoint_detector")
-    lifter = values(found.get("composed") or found["skeleton_lifter"], "skeleton_lifter")
-    both = {"max_people": 3, "device": "cpu", "use_sim_time": True}
-    assert detector == {**both, "variant": "lite"}
-    assert lifter == {**both, "lag": "auto", "latency_budget_ms": 90.0}
-
-
-@with_launch
-def test_without_arguments_every_node_has_its_defaults() -> None:
-    found = commands(LIFT)
-    for node in ("keypoint_detector", "skeleton_lifter"):
-        params = PARAMS[node]
-        specs = params.specs()
-        given = {n: specs[n].check(v) for n, v in values(found[node], node).items()}
-        assert params(**given) == params()
-
-
-@with_launch
-def test_several_cameras_share_a_lifter() -> None:
-    found = commands(
-        LIFT,
-        cameras="front, rear",
-        namespace="robot",
-        lag="auto",
-        image="image_raw",
-        max_people="4",
-    )
-    detectors = {f"robot/{name}/keypoint_detector" for name in ("front", "rear")}
-    assert set(found) == {*detectors, "robot/skeleton_lifter"}
-    set_to = values(found["robot/skeleton_lifter"], "skeleton_lifter")
-    assert set_to["cameras"] == ["front", "rear"]
-    assert set_to["lag"] == "auto" and set_to["max_people"] == 4
-    for name in detectors:
-        set_to = values(found[name], "keypoint_detector")
-        assert "cameras" not in set_to and set_to["max_people"] == 4
-
-
-@with_launch
-def test_third_party_keypoints_start_no_detector() -> None:
-    found = commands(LIFT, keypoints_type="yolo_msgs")
-    assert list(found) == ["skeleton_lifter"]
-    assert values(found["skeleton_lifter"], "skeleton_lifter")["keypoints_type"] == "yolo_msgs"
-
-
-@with_launch
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"cameras": "front", "composed": "true"}, "composed"),
-        ({"keypoints_type": "yolo_msgs", "composed": "true"}, "composed"),
-        ({"max_people": "300"}, r"max_people:=300 is refused by keypoint_detector.* 1\.\.20"),
-        ({"preset": "huge"}, "preset:=huge .* lite"),
-        ({"composed": "maybe"}, "composed:=maybe .* true or false"),
-        ({"use_sim_time": "1"}, "use_sim_time:=1 .* true or false"),
-        ({"source": "0", "cameras": "front"}, "source:=0 is for one camera"),
-        ({"source": "0", "keypoints_type": "yolo_msgs"}, "source:=0 runs our detector"),
-        ({"fov_deg": "60"}, "fov_deg:=... is for the camera of source"),
-    ],
-)
-def test_bad_arguments_are_refused(arguments: dict[str, str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        commands(LIFT, **arguments)
-
-
-@with_launch
-def test_a_source_is_read_in_the_process_of_detector_and_lifter() -> None:
-    found = commands(LIFT, source="0", namespace="robot", rate_hz="15", rectified="true")
-    assert list(found) == ["robot/composed"]
-    command = found["robot/composed"]
-    assert "--camera" in command
-    # A webcam's number stays text.
-    set_to = {"source": "0", "rate_hz": 15.0, "rectified": True}
-    assert values(command, "video_source") == set_to
-    assert values(command, "skeleton_lifter")["rectified"] is True
-    assert "--camera" not in commands(LIFT, composed="true")["composed"]
-
-
-@with_launch
-def test_demo_launch_plays_a_video(user_file: Path) -> None:
-    found = commands(DEMO, video="my.mp4", fov_deg="70", rectified="true", max_people="2")
-    assert list(found) == ["composed"]
-    assert values(found["composed"], "video_source") == {
-        "source": "my.mp4",
-        "fov_deg": 70.0,
-        "rectified": True,
-        "loop": True,
-        "start_when_subscribed": True,
-    }
-    assert values(found["composed"], "skeleton_lifter")["rectified"] is True
-    assert values(found["composed"], "keypoint_detector")["max_people"] == 2
-    user_file.write_text("/**/video_source: {ros__parameters: {loop: false, rate_hz: 5.0}}")
-    for rate, expected in (("", 5.0), ("20", 20.0)):
-        found = commands(DEMO, video="0", params_file=str(user_file), rate_hz=rate)
-        set_to = values(found["composed"], "video_source")
-        assert set_to["loop"] is False and set_to["rate_hz"] == expected
-        assert set_to["source"] == "0"
-
-
 def parameters_of(ros: Any, node: str, names: list[str]) -> list[Any]:
     """Values of a running node's parameters."""
     from rcl_interfaces.srv import GetParameters
@@ -304,7 +247,7 @@ def parameters_of(ros: Any, node: str, names: list[str]) -> list[Any]:
 
 @with_launch
 def test_launched_nodes_run_with_the_file_and_the_arguments(
-    ros: Any, user_file: Path, tmp_path: Path
+    ros: Any, user_file: Path, launched: Any
 ) -> None:
     arguments = {
         "namespace": "launched",
@@ -314,36 +257,17 @@ def test_launched_nodes_run_with_the_file_and_the_arguments(
         "lag": "auto",
         "coast_s": "2.0",
     }
-    code = (
-        "import sys\n"
-        "from launch import LaunchDescription, LaunchService\n"
-        "from launch.actions import IncludeLaunchDescription\n"
-        f"lift = IncludeLaunchDescription({str(LIFT)!r}, "
-        f"launch_arguments={list(arguments.items())!r})\n"
-        "service = LaunchService()\n"
-        "service.include_launch_description(LaunchDescription([lift]))\n"
-        "sys.exit(service.run())\n"
-    )
-    log = tmp_path / "log"
-    with open(log, "w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code], stdout=out, stderr=out, cwd=tmp_path
-        )
-    try:
-        names = ["max_people", "device", "variant", "min_score"]
-        detector = parameters_of(ros, "/launched/keypoint_detector", names)
-        assert detector == [3, "cpu", "lite", 0.4]
-        names = ["max_people", "device", "lag", "latency_budget_ms"]
-        lifter = parameters_of(ros, "/launched/skeleton_lifter", names)
-        assert lifter == [3, "cpu", "auto", 90.0]
-    finally:
-        # Launch hands the interrupt on to the nodes.
-        process.send_signal(signal.SIGINT)
-        code = process.wait(TIMEOUT_S)
-    assert code == 0, log.read_text()
-    assert "Traceback" not in log.read_text()
+    one = launched(LIFT, **arguments)
+    names = ["max_people", "device", "variant", "min_score"]
+    detector = parameters_of(ros, "/launched/keypoint_detector", names)
+    assert detector == [3, "cpu", "lite", 0.4]
+    names = ["max_people", "device", "lag", "latency_budget_ms"]
+    lifter = parameters_of(ros, "/launched/skeleton_lifter", names)
+    assert lifter == [3, "cpu", "auto", 90.0]
+    assert one.interrupt() == 0, one.log
+    assert "Traceback" not in one.log
     # Launch itself takes any name.
-    assert "coast_s is no launch argument and is ignored" in log.read_text()
+    assert "coast_s is no launch argument and is ignored" in one.log
 
 
 # --- parameters files ----------------------------------------------------------------------------

@@ -124,8 +124,10 @@ def test_launch_argument_goes_to_every_node_with_the_parameter() -> None:
 def test_launch_argument_is_described_with_range_choices_and_default() -> None:
     found = launch_arguments(NODES)
     # The narrowest range of the nodes concerned.
-    assert "1 to 20" in found["max_people"] and "Default: 8" in found["max_people"]
-    assert "auto, cuda, cpu" in found["device"]
+    people = found["max_people"]
+    assert "1 to 20" in people.text and "Default: 8" in people.text and people.choices == ()
+    assert found["device"].choices == ("auto", "cuda", "cpu")
+    assert found["publish_tf"].choices == ("true", "false")
     assert "coast_s" not in found
 
 

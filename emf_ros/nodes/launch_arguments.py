@@ -1,39 +1,138 @@
-"""Launch arguments from the declarations of parameters. This module needs no ROS."""
+"""The launch arguments, most from the declarations of parameters. This module needs no ROS."""
 
 from __future__ import annotations
 
+import functools
 import math
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from ..io.paths import share_folder
 from .param_specs import NodeParams, ParamError, ParamSpec, default_text
+from .params import KeypointDetectorParams, SkeletonLifterParams, VideoSourceParams
+
+#: Levels of the log, as ROS names them.
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+
+#: All nodes whose parameters are launch arguments.
+NODES: tuple[type[NodeParams], ...] = (
+    KeypointDetectorParams,
+    SkeletonLifterParams,
+    VideoSourceParams,
+)
 
 
-def launch_arguments(nodes: Iterable[type[NodeParams]]) -> dict[str, str]:
-    """The launch arguments of some nodes.
+@dataclass(frozen=True)
+class LaunchArgument:
+    """A launch argument. An empty text is not given.
 
-    Returns:
-        descriptions by name. An argument of several nodes is passed to each of them.
+    Attributes:
+        text: description.
+        default: its text where it is not given.
+        choices: the allowed texts; empty where there are others than these.
+    """
+
+    text: str
+    default: str = ""
+    choices: tuple[str, ...] = ()
+
+
+_SWITCH = ("true", "false")
+
+#: Arguments of every launch file that are no parameters of nodes.
+_GENERAL = {
+    "namespace": LaunchArgument("Namespace of the nodes and their topics."),
+    "params_file": LaunchArgument(
+        "YAML file of parameters. Arguments that are given win over it.",
+        str(share_folder("config") / "lift.yaml"),
+    ),
+    "rviz": LaunchArgument(
+        "Start RViz, in the frame of the images, when the first comes.", "false", _SWITCH
+    ),
+    "respawn": LaunchArgument(
+        "Start a node again that has ended. With false, the launch ends with the first node.",
+        "true",
+        _SWITCH,
+    ),
+    "log_level": LaunchArgument("Level of the nodes' logs. Default: info.", choices=LOG_LEVELS),
+}
+
+#: Arguments that say where the images or the keypoints come from.
+_INPUT = {
+    "image": LaunchArgument(
+        "Topic of the images (sensor_msgs/Image). With cameras, it is under each one's name.",
+        "image",
+    ),
+    "camera_info": LaunchArgument(
+        "Topic of the intrinsics (sensor_msgs/CameraInfo). With cameras, it is under each one's "
+        "name.",
+        "camera_info",
+    ),
+    "cameras": LaunchArgument(
+        "Names of several cameras, separated by commas: one detector for each, one lifter for "
+        "all, and each camera's topics under its name. Empty: one camera."
+    ),
+    "source": LaunchArgument(
+        "Webcam number, video file or folder of images, read in the process of detector and "
+        "lifter. Empty: the images are those of a topic."
+    ),
+    "composed": LaunchArgument(
+        "Run detector and lifter in one process, as source does.", "false", _SWITCH
+    ),
+    "lifter_only": LaunchArgument(
+        "Start no detector: another node publishes the topic keypoints. Third-party keypoints "
+        "start none either.",
+        "false",
+        _SWITCH,
+    ),
+    "use_sim_time": LaunchArgument("Take the time from /clock, as with a bag.", choices=_SWITCH),
+}
+
+#: Parameters that mean nothing where the images are those of a video.
+_NOT_OF_A_VIDEO = ("image_transport", "keypoints_type")
+
+
+def lift_arguments() -> dict[str, LaunchArgument]:
+    """The arguments of lift.launch.py, by name."""
+    return {**_INPUT, **_GENERAL, **launch_arguments(NODES)}
+
+
+def demo_arguments() -> dict[str, LaunchArgument]:
+    """The arguments of demo.launch.py, by name."""
+    video = LaunchArgument(
+        "Video file, folder of images or webcam number. Empty: a video of two people, downloaded "
+        "once."
+    )
+    found = {"video": video, **_GENERAL, **launch_arguments(NODES)}
+    return {name: own for name, own in found.items() if name not in _NOT_OF_A_VIDEO}
+
+
+def launch_arguments(nodes: Iterable[type[NodeParams]]) -> dict[str, LaunchArgument]:
+    """The launch arguments that are parameters of some nodes, by name.
+
+    An argument of several nodes is passed to each of them.
     """
     found: dict[str, list[ParamSpec]] = {}
     for node in nodes:
         for spec in node.specs().values():
             if spec.launch:
                 found.setdefault(spec.name, []).append(spec)
-    return {name: _argument_text(specs) for name, specs in found.items()}
+    return {name: _argument(specs) for name, specs in found.items()}
 
 
-def _argument_text(specs: list[ParamSpec]) -> str:
+def _argument(specs: list[ParamSpec]) -> LaunchArgument:
     # All nodes accept the values of the narrowest range.
     narrow = min(specs, key=lambda spec: math.inf if spec.high is None else spec.high)
-    values = "true, false" if narrow.kind is bool else narrow.allowed
-    allowed = f" Allowed: {values}." if values else ""
+    choices = ("true", "false") if narrow.kind is bool else narrow.choices
+    # Launch itself lists the choices.
+    allowed = f" Allowed: {narrow.allowed}." if narrow.allowed and not choices else ""
     default = default_text(narrow)
     by_default = f" Default: {default}." if default != "''" else ""
-    return f"{narrow.text}{allowed}{by_default}"
+    return LaunchArgument(f"{narrow.text}{allowed}{by_default}", choices=choices)
 
 
 def given_parameters(node: type[NodeParams], arguments: Mapping[str, str]) -> dict[str, Any]:
@@ -120,6 +219,18 @@ def write_parameters(
     }
     if not content:
         return ""
-    with tempfile.NamedTemporaryFile("w", prefix="emf_ros_", suffix=".yaml", delete=False) as file:
-        yaml.safe_dump(content, file)
+    return write_temporary(yaml.safe_dump(content), ".yaml")
+
+
+@functools.cache
+def _temporary_folder() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="emf_ros_")
+
+
+def write_temporary(text: str, suffix: str) -> str:
+    """Write a file that exists until this process ends; its path."""
+    with tempfile.NamedTemporaryFile(
+        "w", suffix=suffix, delete=False, dir=_temporary_folder().name, encoding="utf-8"
+    ) as file:
+        file.write(text)
     return file.name

@@ -7,6 +7,7 @@ field here and run `make generated`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,7 +17,7 @@ from ..geometry.camera import DEFAULT_FOV_DEG
 from ..lift.config import PipelineConfig
 from ..lift.engine import DEVICES
 from ..model.presets import presets_with_weights
-from .param_specs import NodeParams, param
+from .param_specs import NodeParams, ParamError, param
 
 #: Packages of the keypoint messages that the lifter reads.
 KEYPOINTS_TYPES = ("emf_ros", "yolo_msgs", "vision_msgs", "hri_msgs")
@@ -38,6 +39,8 @@ SMOOTHING = {
     "strong": (_CORE.jitter_filter_s, 1.0),
 }
 
+#: Names of cameras that can stand in a topic's name.
+_CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*")
 
 # Parameters of several nodes have one description.
 _USE_CUDA = "set device to cuda, which never runs on the CPU"
@@ -159,7 +162,7 @@ class KeypointDetectorParams(NodeParams):
         low=0,
         high=32766,
     )
-    synchronous: bool = param(False, _SYNCHRONOUS)
+    synchronous: bool = param(False, _SYNCHRONOUS, launch=True)
     max_side: int = param(
         0,
         "Shrink images by 2, 4 or 8 until the longer side fits; large JPEGs then decode faster.",
@@ -190,6 +193,12 @@ class SkeletonLifterParams(NodeParams):
     """Parameters of the node skeleton_lifter."""
 
     node: ClassVar[str] = "skeleton_lifter"
+    #: Names of the parameters with one value for all cameras, or one for each.
+    PER_CAMERA: ClassVar[tuple[str, ...]] = (
+        "camera_height_m",
+        "camera_pitch_deg",
+        "camera_roll_deg",
+    )
     gone: ClassVar[Mapping[str, str]] = {
         "require_gpu": _USE_CUDA,
         "engine": "the fastest engine of the device is taken",
@@ -306,7 +315,7 @@ class SkeletonLifterParams(NodeParams):
     publish_tf: bool = param(
         False, "Publish each pelvis as a TF frame; needs the package tf2_msgs.", launch=True
     )
-    synchronous: bool = param(False, _SYNCHRONOUS)
+    synchronous: bool = param(False, _SYNCHRONOUS, launch=True)
     threads: int = param(
         0,
         "Set the number of CPU threads of the model.",
@@ -323,6 +332,34 @@ class SkeletonLifterParams(NodeParams):
         high=2.0,
         advanced=True,
     )
+
+    def camera_names(self) -> list[str]:
+        """The names of the cameras; [""] for one without a name.
+
+        Raises:
+            ParamError: a name cannot stand in a topic's name, or is there twice.
+        """
+        names = list(self.cameras or ("",))
+        for name in names:
+            if names != [""] and not _CAMERA_NAME.fullmatch(name):
+                raise ParamError(
+                    f"parameter 'cameras' has {name!r}, which cannot stand in a topic's name"
+                )
+        if len(set(names)) < len(names):
+            raise ParamError(f"parameter 'cameras' names one twice: {', '.join(names)}")
+        return names
+
+    def per_camera(self, name: str) -> tuple[float, ...]:
+        """The values of one of `PER_CAMERA`, one for each camera.
+
+        Raises:
+            ParamError: the number of values does not fit.
+        """
+        values, cameras = getattr(self, name), len(self.camera_names())
+        if len(values) not in (1, cameras):
+            wanted = "1" if cameras == 1 else f"1 or {cameras}"
+            raise ParamError(f"parameter '{name}' has {len(values)} values; there must be {wanted}")
+        return values * (cameras // len(values))
 
 
 #: All dataclasses of parameters, in the order of the flow.

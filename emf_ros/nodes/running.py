@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 import rclpy
@@ -14,6 +15,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from ..io.paths import share_folder
 from .base import BaseNode, NodeError
+from .exit_codes import CANNOT_START, FAILED
 
 #: Size of a block from which glibc gets it from the system, and gives it back, bytes: the maximum
 #: that glibc accepts.
@@ -71,7 +73,7 @@ def run(build: Callable[[], Sequence[BaseNode]], args: list[str] | None = None) 
     gc.freeze()
     rclpy.init(args=args)
     nodes: Sequence[BaseNode] = ()
-    code = 0
+    code, running = 0, False
     try:
         nodes = build()
         executor = SingleThreadedExecutor()
@@ -80,17 +82,21 @@ def run(build: Callable[[], Sequence[BaseNode]], args: list[str] | None = None) 
         # The first in the list is destroyed first, and begins last: it uses the others.
         for node in reversed(nodes):
             node.begin(node.params.autostart)
+        running = True
         executor.spin()
     except NodeError as error:
         # A process that is stopped while it starts finds ROS shut down; that is no fault.
         if rclpy.ok():
             print(f"emf_ros: {error}", file=sys.stderr, flush=True)
-            code = 1
+            code = CANNOT_START
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
         if rclpy.ok():
-            raise
+            if not running:
+                raise
+            traceback.print_exc()
+            code = FAILED
     finally:
         # Launch sends a second interrupt to its process group; it must not break the clean-up.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

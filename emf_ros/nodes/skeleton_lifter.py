@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -25,6 +24,7 @@ from ..types import Frame2D
 from . import conversions
 from .base import BaseNode, NodeError
 from .lifter_topics import CameraTopics, ReplayTopics
+from .param_specs import ParamError
 from .params import SMOOTHING, SkeletonLifterParams
 from .qos import LATCHED_QOS, RELIABLE_QOS
 from .rectified_hint import RectifiedHint
@@ -32,8 +32,6 @@ from .running import run
 
 #: Maximum number of people that the first forward passes are prepared for, of each camera.
 WARM_UP_PEOPLE = 8
-
-_CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*")
 
 
 class SkeletonLifter(BaseNode[SkeletonLifterParams]):
@@ -63,7 +61,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
             )
         if not self._subscribes and self.params.keypoints_type != "emf_ros":
             raise NodeError("in composed mode keypoints come from the detector: no keypoints_type")
-        self._configs(len(names))  # refuses what does not fit, before anything is loaded
+        self._configs()  # refuses what does not fit, before anything is loaded
         try:
             self._engine = self._make_engine()
             self._engine.warm_up(len(names) * min(self.params.max_people, WARM_UP_PEOPLE))
@@ -80,7 +78,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
     def start(self) -> None:
         feeds = [
             self._feed(camera.name, LiftPipeline(self._engine, config, self.counts))
-            for camera, config in zip(self._cameras, self._configs(len(self._cameras)), strict=True)
+            for camera, config in zip(self._cameras, self._configs(), strict=True)
         ]
         kind = LiftEvery if self.params.synchronous else LiftNewest
         self._dispatcher = kind(feeds, self, self._publish)
@@ -112,7 +110,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
             del self._engine
 
     def apply(self, changed: Mapping[str, Any]) -> None:
-        configs = self._configs(len(self._cameras))
+        configs = self._configs()
         dispatcher = self._dispatcher
         if dispatcher is None:
             return
@@ -129,16 +127,10 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
     # ------------------------------------------------------------------ settings
 
     def _camera_names(self) -> list[str]:
-        names = list(self.params.cameras or ("",))
-        if names != [""]:
-            for name in names:
-                if not _CAMERA_NAME.fullmatch(name):
-                    raise NodeError(
-                        f"parameter 'cameras' has {name!r}, which cannot stand in a topic's name"
-                    )
-        if len(set(names)) < len(names):
-            raise NodeError(f"parameter 'cameras' names one twice: {', '.join(names)}")
-        return names
+        try:
+            return self.params.camera_names()
+        except ParamError as error:
+            raise NodeError(str(error)) from None
 
     def _make_engine(self) -> Engine:
         return make_engine(
@@ -153,10 +145,10 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
     def _log_error(self, text: str) -> None:
         self.get_logger().error(text)
 
-    def _configs(self, cameras: int) -> list[PipelineConfig]:
+    def _configs(self) -> list[PipelineConfig]:
         """The settings of each camera's pipeline."""
         config = self._config()
-        return [replace(config, ground=ground) for ground in self._grounds(cameras)]
+        return [replace(config, ground=ground) for ground in self._grounds()]
 
     def _config(self) -> PipelineConfig:
         lag = self.params.lag
@@ -171,18 +163,14 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
             smoothing_cutoff_hz=cutoff_hz,
         )
 
-    def _grounds(self, cameras: int) -> list[GroundPlane | None]:
+    def _grounds(self) -> list[GroundPlane | None]:
         """The floor as each camera sees it; None where it is not known."""
-        settings: dict[str, tuple[float, ...]] = {}
-        for name in ("camera_height_m", "camera_pitch_deg", "camera_roll_deg"):
-            values = getattr(self.params, name)
-            if len(values) not in (1, cameras):
-                raise NodeError(
-                    f"parameter '{name}' has {len(values)} values; there must be 1 or {cameras}"
-                )
-            settings[name] = values * (cameras // len(values))
+        try:
+            settings = [self.params.per_camera(name) for name in self.params.PER_CAMERA]
+        except ParamError as error:
+            raise NodeError(str(error)) from None
         grounds: list[GroundPlane | None] = []
-        for height_m, pitch_deg, roll_deg in zip(*settings.values(), strict=True):
+        for height_m, pitch_deg, roll_deg in zip(*settings, strict=True):
             if not height_m:
                 grounds.append(None)
                 continue

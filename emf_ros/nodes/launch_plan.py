@@ -1,0 +1,231 @@
+"""Which processes the launch files start, from their arguments. This module needs no ROS.
+
+All that can be checked is checked here, before the first process starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..io.frame_source import VideoError
+from ..io.paths import share_folder
+from .launch_arguments import (
+    LOG_LEVELS,
+    given_parameters,
+    read_switch,
+    write_parameters,
+    write_temporary,
+)
+from .param_specs import NodeParams, ParamError
+from .parameter_files import read_parameters
+from .params import KeypointDetectorParams, SkeletonLifterParams, VideoSourceParams
+
+#: Parameters that name a file.
+FILE_PARAMETERS = ("camera_info_file", "model", "weights")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process to start.
+
+    Attributes:
+        executable: program of the package emf_ros.
+        namespace: of its nodes; empty for none.
+        parameters: paths of parameters files, in their order.
+        remappings: pairs of topic names.
+        options: of its command line, without those for ROS.
+        respawn: whether it is started again when it ends.
+    """
+
+    executable: str
+    namespace: str
+    parameters: list[str]
+    remappings: list[tuple[str, str]] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)
+    respawn: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a launch file starts.
+
+    Attributes:
+        processes: in their order.
+        rviz: starts RViz; None where it is not wanted.
+        log_level: of all nodes; empty for ROS's own.
+    """
+
+    processes: list[Process]
+    rviz: Process | None
+    log_level: str
+
+
+def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None) -> Plan:
+    """The processes for these arguments.
+
+    Args:
+        arguments: texts by name; a missing or empty one is not given.
+        defaults: parameters of the video source that parameters file and arguments win over.
+
+    Raises:
+        ParamError: an argument or the parameters file is refused, or a file is missing.
+    """
+    text = {name: value.strip() for name, value in arguments.items()}
+    composed, lifter_only, rviz, respawn = (
+        read_switch(name, text.get(name) or default)
+        for name, default in (
+            ("composed", "false"),
+            ("lifter_only", "false"),
+            ("rviz", "false"),
+            ("respawn", "true"),
+        )
+    )
+    source, namespace = text.get("source", ""), text.get("namespace", "").strip("/")
+    log_level = text.get("log_level", "")
+    if log_level and log_level not in LOG_LEVELS:
+        raise ParamError(
+            f"launch argument log_level:={log_level} is refused: it must be one of "
+            + ", ".join(LOG_LEVELS)
+        )
+
+    # ---------------------------------------------------------------- the values of all parameters
+    kinds: tuple[type[NodeParams], ...] = (
+        VideoSourceParams,
+        KeypointDetectorParams,
+        SkeletonLifterParams,
+    )
+    given = {kind: given_parameters(kind, text) for kind in kinds}
+    if cameras := text.get("cameras", "").replace(",", " ").split():
+        given[SkeletonLifterParams]["cameras"] = cameras
+    if source:
+        given[VideoSourceParams]["source"] = source
+    if text.get("use_sim_time"):
+        for values in given.values():
+            values["use_sim_time"] = read_switch("use_sim_time", text["use_sim_time"])
+    files = [
+        write_parameters({VideoSourceParams: dict(defaults or {})}, namespace="/**"),
+        text.get("params_file", ""),
+        write_parameters(given),
+    ]
+    files = [name for name in files if name]
+
+    def read(kind: type[Any], camera: str = "") -> Any:
+        full_name = "/" + "/".join(part for part in (namespace, camera, kind.node) if part)
+        values = read_parameters(kind, full_name, files)
+        for name in FILE_PARAMETERS:
+            path = str(getattr(values, name, "")).partition("#")[0]
+            if path and not Path(path).expanduser().is_file():
+                raise ParamError(f"parameter '{name}' of {kind.node}: there is no file {path}")
+        return values
+
+    lifter: SkeletonLifterParams = read(SkeletonLifterParams)
+    names = [name for name in lifter.camera_names() if name]
+    for name in SkeletonLifterParams.PER_CAMERA:
+        lifter.per_camera(name)
+    third_party = lifter.keypoints_type != "emf_ros"
+
+    # ---------------------------------------------------------------- what goes together
+    one_process = f"source:={source}" if source else "composed:=true" if composed else ""
+    no_detector = (
+        f"keypoints_type:={lifter.keypoints_type}"
+        if third_party
+        else "lifter_only:=true"
+        if lifter_only
+        else ""
+    )
+    if one_process and names:
+        raise ParamError(f"{one_process} is for one camera, and cameras names {len(names)}")
+    if one_process and no_detector:
+        raise ParamError(f"{one_process} runs our detector, and {no_detector} runs none")
+    if source:
+        camera: VideoSourceParams = read(VideoSourceParams)
+        _check_source(camera)
+    else:
+        shared = {*KeypointDetectorParams.specs(), *SkeletonLifterParams.specs(), "use_sim_time"}
+        for name in given[VideoSourceParams].keys() - shared:
+            raise ParamError(f"{name}:=... is for the camera of source:=..., which is not given")
+    for name in [] if no_detector else names or [""]:
+        read(KeypointDetectorParams, name)
+
+    # ---------------------------------------------------------------- the processes
+    image, info = text.get("image") or "image", text.get("camera_info") or "camera_info"
+    images = [("image", image), ("image/compressed", f"{image}/compressed")]
+    infos = [(f"{name}/camera_info", f"{name}/{info}") for name in names] or [("camera_info", info)]
+    processes = []
+
+    def add(
+        executable: str,
+        within: str = "",
+        remappings: Sequence[tuple[str, str]] = (),
+        options: Sequence[str] = (),
+        respawn: bool = respawn,
+    ) -> None:
+        space = "/".join(part for part in (namespace, within) if part)
+        processes.append(
+            Process(executable, space, files, list(remappings), list(options), respawn)
+        )
+
+    if source:
+        add("composed", options=["--camera"], respawn=respawn and not camera.exit_at_end)
+    elif composed:
+        add("composed", remappings=[*images, *infos])
+    else:
+        for name in [] if no_detector else names or [""]:
+            add("keypoint_detector", name, images)
+        add("skeleton_lifter", remappings=infos)
+    window = None
+    if rviz:
+        config = write_rviz_config(namespace, names, with_overlay=not no_detector)
+        options = ["--camera", names[0]] if names else []
+        sim_time = given[SkeletonLifterParams].get("use_sim_time", False)
+        ros = ["--ros-args", "-p", "use_sim_time:=true"] if sim_time else []
+        remappings = [] if source else infos
+        options += ["-d", config, *ros]
+        window = Process("rviz", namespace, [], list(remappings), options)
+    return Plan(processes, window, log_level)
+
+
+def write_rviz_config(namespace: str, cameras: Sequence[str], with_overlay: bool) -> str:
+    """Write a temporary configuration of RViz with the displays of all cameras.
+
+    Args:
+        namespace: of the nodes.
+        cameras: names of several cameras; empty for one without a name.
+        with_overlay: whether a detector publishes its overlay.
+
+    Returns:
+        path of the file.
+    """
+    config = yaml.safe_load((share_folder("config") / "emf_ros.rviz").read_text(encoding="utf-8"))
+    manager = config["Visualization Manager"]
+    displays = []
+    for display in manager["Displays"]:
+        if "Topic" not in display:
+            displays.append(display)
+            continue
+        if display["Topic"]["Value"] == "overlay" and not with_overlay:
+            continue
+        for camera in cameras or [""]:
+            name = f"{display['Name']} {camera}".strip()
+            parts = (namespace, camera, display["Topic"]["Value"])
+            topic = {**display["Topic"], "Value": "/" + "/".join(part for part in parts if part)}
+            displays.append({**display, "Name": name, "Topic": topic})
+    manager["Displays"] = displays
+    return write_temporary(yaml.safe_dump(config, sort_keys=False), ".rviz")
+
+
+def _check_source(camera: VideoSourceParams) -> None:
+    """Refuse a video that cannot be opened. A webcam may be plugged in later."""
+    from ..io.video import open_source
+
+    if camera.source.strip().isdecimal() and not Path(camera.source).exists():
+        return
+    try:
+        open_source(camera.source, camera.rate_hz or None).close()
+    except VideoError as error:
+        raise ParamError(str(error)) from None
