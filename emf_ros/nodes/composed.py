@@ -44,7 +44,7 @@ def build(options: list[str]) -> list[BaseNode[Any]]:
 
 def main(args: list[str] | None = None) -> int:
     options = remove_ros_args(sys.argv if args is None else args)[1:]
-    return run(lambda: build(options), args)
+    return run(lambda: build(options), args, sends_images=CAMERA in options)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ from ..io.outputs import OutputError, check_folder
 from .demo_listener import Listener
 from .demo_report import FILES, percentile, report, tell
 from .params import KeypointDetectorParams, VideoSourceParams
-from .running import use_large_shared_memory
 
 #: Maximum time until the nodes are ready, s.
 READY_TIMEOUT_S = 90.0
@@ -84,7 +83,6 @@ def play(args: argparse.Namespace) -> int:
 
     # A namespace of its own, and no network: other nodes and demos are not disturbed.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    use_large_shared_memory()
     namespace = f"/emf_demo_{os.getpid()}"
     rclpy.init()
     listener = Listener(namespace, "blazepose33", camera, times_s)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import signal
 import sys
 import traceback
@@ -13,9 +12,9 @@ from collections.abc import Callable, Sequence
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-from ..io.paths import share_folder
 from .base import BaseNode, NodeError
 from .exit_codes import CANNOT_START, FAILED
+from .shared_memory import use_large_shared_memory
 
 #: Size of a block from which glibc gets it from the system, and gives it back, bytes: the maximum
 #: that glibc accepts.
@@ -44,31 +43,23 @@ def keep_freed_memory() -> None:
     mallopt(_M_ARENA_MAX, 1)
 
 
-def use_large_shared_memory() -> None:
-    """Give Fast DDS shared memory for whole images. Call it before `rclpy.init`.
-
-    A profile that the environment names is kept.
-    """
-    chosen = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-    profile = share_folder("config") / "fastdds.xml"
-    if not any(os.environ.get(name) for name in chosen) and profile.is_file():
-        # The variable has its old name up to Humble, and the new one since Jazzy.
-        name = chosen[1] if os.environ.get("ROS_DISTRO") == "humble" else chosen[0]
-        os.environ[name] = str(profile)
-
-
-def run(build: Callable[[], Sequence[BaseNode]], args: list[str] | None = None) -> int:
+def run(
+    build: Callable[[], Sequence[BaseNode]],
+    args: list[str] | None = None,
+    sends_images: bool = False,
+) -> int:
     """Run nodes until the process is stopped.
 
     Args:
         build: makes the nodes. Its NodeError ends the process with one line on stderr.
         args: command line, as for `rclpy.init`.
+        sends_images: whether the process sends images to others.
 
     Returns:
         exit code of the process.
     """
     keep_freed_memory()
-    use_large_shared_memory()
+    small_memory = use_large_shared_memory() if sends_images else ""
     # Modules and classes stay. The collector need not visit them again and again.
     gc.freeze()
     rclpy.init(args=args)
@@ -76,6 +67,8 @@ def run(build: Callable[[], Sequence[BaseNode]], args: list[str] | None = None) 
     code, running = 0, False
     try:
         nodes = build()
+        if small_memory:
+            nodes[0].get_logger().warning(small_memory)
         executor = SingleThreadedExecutor()
         for node in nodes:
             executor.add_node(node)

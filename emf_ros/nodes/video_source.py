@@ -313,7 +313,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
 
 
 def main(args: list[str] | None = None) -> int:
-    return run(lambda: [VideoSource()], args)
+    return run(lambda: [VideoSource()], args, sends_images=True)
 
 
 if __name__ == "__main__":
