@@ -97,9 +97,22 @@ _PLACE = np.stack([_PRIMARY, _SECONDARY, _THIRD], axis=-1)
 _PICK = np.argsort(_PLACE, axis=-1)
 _ALL = np.arange(len(SEGMENTS))
 
-#: Factor on the standard deviation of a line between two joints whose errors are taken as
-#: independent. Neighbouring joints err alike: 68 % of the errors are within 0.7 of it.
-SPREAD_FACTOR = 0.7
+#: Factors on the standard deviations about x, y and z, which come from those of the joints with
+#: errors that are taken as independent. Joints of one segment err alike, and the model does not
+#: know how well it knows the pelvis. `benchmarks/body.py` measures them.
+SPREAD_FACTORS = {
+    "pelvis": (0.94, 1.84, 0.42),
+    "trunk": (0.52, 0.74, 0.78),
+    "head": (0.42, 0.29, 0.61),
+    "upper_arm": (0.70, 0.65, 0.79),
+    "forearm": (0.65, 1.00, 0.70),
+    "thigh": (1.05, 0.61, 1.24),
+    "shank": (0.68, 0.92, 0.79),
+}
+_FACTORS = np.array([SPREAD_FACTORS[n.removeprefix("left_").removeprefix("right_")] for n in NAMES])
+_TWIST_FACTOR = _FACTORS[_ALL, _PRIMARY]
+#: (S, 3) factors on the turns about x, y and z where these are not the twist.
+_SWING_FACTORS = np.where(np.arange(3) == _PRIMARY[:, None], 1.0, _FACTORS)
 
 
 @dataclass
@@ -109,7 +122,8 @@ class Frames:
     Attributes:
         primary: (P, S, 3) the primary axes, of length 1; NaN where unknown.
         secondary: (P, S, 3) the secondary axes, of length 1; NaN where the twist is unknown.
-        swing_rad: (P, S) standard deviation of the direction of the primary axis, rad.
+        swing_rad: (P, S) standard deviation of the direction of the primary axis, rad; before the
+            factors of `SPREAD_FACTORS`.
         twist_rad: (P, S) that of the turn about it, rad; infinite where it cannot be known.
     """
 
@@ -139,9 +153,9 @@ def frames_of(joints: np.ndarray, stddev: np.ndarray) -> Frames:
     aside = aside / np.where(lever > 1e-6, lever, np.nan)[..., None]
     # Of a hinge the hint is along x or -x: z = x cross y.
     secondary = np.where(_HINGE[:, None] != 0, -_HINGE[:, None] * cross(primary, aside), aside)
-    twist = SPREAD_FACTOR * hint_m / np.where(lever > 1e-6, lever, np.nan)
+    twist = _TWIST_FACTOR * hint_m / np.where(lever > 1e-6, lever, np.nan)
     twist = np.where(np.isfinite(twist), twist, np.inf)
-    return Frames(primary, secondary, SPREAD_FACTOR * line_m / length, twist)
+    return Frames(primary, secondary, line_m / length, twist)
 
 
 def rotations_of(primary: np.ndarray, secondary: np.ndarray) -> np.ndarray:
@@ -168,7 +182,7 @@ def spreads_of(swing_rad: np.ndarray, twist_rad: np.ndarray) -> np.ndarray:
         twist_rad: (P, S) of the turn about it.
     """
     stacked = np.stack([twist_rad, swing_rad, swing_rad], axis=-1)
-    return stacked[:, _ALL[:, None], _PICK]
+    return _SWING_FACTORS * stacked[:, _ALL[:, None], _PICK]
 
 
 def base_rotations(primary: np.ndarray, secondary: np.ndarray) -> np.ndarray:

@@ -1,0 +1,151 @@
+"""Poses against the vertical: heights, facing, movement over the floor.
+
+Shapes: P people. Positions are in the camera's optical frame. `up` is the floor's normal in that
+frame, (3,) or (P, 3). Unknown is NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..skeletons import H36M17
+from .rotations import cross, dot, unit
+
+_LEFT_SHOULDER, _RIGHT_SHOULDER = H36M17.index("left_shoulder"), H36M17.index("right_shoulder")
+_LEFT_HIP, _RIGHT_HIP = H36M17.index("left_hip"), H36M17.index("right_hip")
+_ACROSS = [_LEFT_SHOULDER, _RIGHT_SHOULDER, _LEFT_HIP, _RIGHT_HIP]
+ANKLES = [H36M17.index("left_ankle"), H36M17.index("right_ankle")]
+WRISTS = [H36M17.index("left_wrist"), H36M17.index("right_wrist")]
+THORAX, HEAD_TOP = H36M17.index("thorax"), H36M17.index("head_top")
+
+#: Height of an ankle that stands, over the floor, m; see `lift.ground`.
+ANKLE_HEIGHT_M = 0.08
+#: Minimum horizontal share of the line across the body that shows where a person faces.
+MIN_LEVEL_SHARE = 0.5
+#: Minimum speed of a person who moves, m/s. Below it there is no direction of movement.
+MIN_SPEED_M_S = 0.3
+#: Factor on the standard deviation of the facing that independent errors of the joints would give.
+FACING_FACTOR = 1.0
+#: Minimum standard deviation of the facing, rad.
+MIN_FACING_RAD = math.radians(3.0)
+
+
+def level_up() -> np.ndarray:
+    """(3,) the vertical of a camera that is held level."""
+    return np.array([0.0, -1.0, 0.0])
+
+
+def in_plane(vectors: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """(..., 3) the parts of vectors along the floor."""
+    return np.asarray(vectors - dot(vectors, up)[..., None] * up)
+
+
+def heights(joints: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """(P, J) m, positions (P, J, 3) along the vertical."""
+    return dot(joints, up[..., None, :])
+
+
+@dataclass
+class Facing:
+    """Where people face.
+
+    Attributes:
+        direction: (P, 3) of length 1, in the floor's plane.
+        stddev_rad: (P,) of the turn about the vertical.
+    """
+
+    direction: np.ndarray
+    stddev_rad: np.ndarray
+
+
+def facing(joints: np.ndarray, stddev: np.ndarray, up: np.ndarray) -> Facing:
+    """Where the trunk faces, by the lines of the shoulders and of the hips.
+
+    Args:
+        joints: (P, 17, 3) m.
+        stddev: (P, 17) m along each axis.
+        up: the vertical.
+    """
+    shoulders = joints[:, _RIGHT_SHOULDER] - joints[:, _LEFT_SHOULDER]
+    hips = joints[:, _RIGHT_HIP] - joints[:, _LEFT_HIP]
+    has_shoulders, has_hips = np.isfinite(shoulders), np.isfinite(hips)
+    right = np.where(has_shoulders, shoulders, 0.0) + np.where(has_hips, hips, 0.0)
+    length = np.sqrt(dot(right, right))
+    level = in_plane(right, up)
+    level_length = np.sqrt(dot(level, level))
+    shown = (length > 0) & (level_length > MIN_LEVEL_SHARE * length)
+    direction = np.where(
+        shown[:, None], unit(cross(np.broadcast_to(up, level.shape), level)), np.nan
+    )
+    used = np.concatenate([has_shoulders[:, [0, 0]], has_hips[:, [0, 0]]], axis=1)
+    variance = np.where(used, stddev[:, _ACROSS] ** 2, 0.0).sum(axis=1)
+    spread = FACING_FACTOR * np.sqrt(variance) / np.where(level_length > 0, level_length, np.nan)
+    spread = np.sqrt(spread**2 + MIN_FACING_RAD**2)
+    return Facing(direction, np.where(shown, spread, np.nan))
+
+
+def signed_angle(start: np.ndarray, end: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """(P,) rad, the turn about the vertical from one direction to another, to the left positive."""
+    turn = dot(cross(start, end), np.broadcast_to(up, start.shape))
+    return np.asarray(np.arctan2(turn, dot(start, end)))
+
+
+@dataclass
+class Approach:
+    """Movement over the floor, against the camera.
+
+    Attributes:
+        velocity: (P, 3) m/s in the floor's plane.
+        speed: (P,) m/s.
+        time_s: (P,) s until the person is closest to the camera at this velocity; NaN for people
+            who do not come closer or stand.
+        distance_m: (P,) m, along the floor, at that time; today's distance where `time_s` is NaN.
+    """
+
+    velocity: np.ndarray
+    speed: np.ndarray
+    time_s: np.ndarray
+    distance_m: np.ndarray
+
+
+def approach(root: np.ndarray, velocity: np.ndarray, up: np.ndarray) -> Approach:
+    """Movement over the floor.
+
+    Args:
+        root: (P, 3) m.
+        velocity: (P, 3) m/s.
+        up: the vertical.
+    """
+    place, flat = in_plane(root, up), in_plane(velocity, up)
+    speed = np.sqrt(dot(flat, flat))
+    moves = speed > MIN_SPEED_M_S
+    time_s = -dot(place, flat) / np.where(moves, speed, np.nan) ** 2
+    time_s = np.where(time_s > 0, time_s, np.nan)
+    ahead = place + np.where(np.isfinite(time_s), time_s, 0.0)[:, None] * np.where(
+        np.isfinite(flat), flat, 0.0
+    )
+    return Approach(flat, speed, time_s, np.sqrt(dot(ahead, ahead)))
+
+
+def height_over_floor(
+    joints: np.ndarray, up: np.ndarray, camera_height_m: float | np.ndarray, placed: np.ndarray
+) -> np.ndarray:
+    """(P, 17) m, heights over the floor.
+
+    With a known floor they are measured from it. Without one they are measured from the lower
+    ankle, which is taken to stand on the floor.
+
+    Args:
+        joints: (P, 17, 3) m.
+        up: the vertical.
+        camera_height_m: of the camera over the floor; NaN where it is not known.
+        placed: (P,) whether the joints are in the camera's frame, not relative to the pelvis.
+    """
+    over = heights(joints, up)
+    ankles = np.fmin(over[:, ANKLES[0]], over[:, ANKLES[1]])
+    known = placed & np.isfinite(camera_height_m)
+    base = np.where(known, -np.asarray(camera_height_m), ankles - ANKLE_HEIGHT_M)
+    return over - base[:, None]
