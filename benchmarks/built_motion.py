@@ -279,8 +279,6 @@ def posture(name: str, rng: np.random.Generator) -> Pose:
 
 #: What the frames of postures show, by their number in `Motion.label`.
 SHOWN = (*POSTURES, "falling")
-#: What the frames of postures show, by their number in `Motion.label`.
-SHOWN = (*POSTURES, "falling")
 #: Postures that are built, with their share.
 BUILT = {"sitting": 0.3, "crouching": 0.15, "kneeling": 0.15, "bending": 0.15, "lying": 0.25}
 #: Number of the label of frames that show nothing certain.

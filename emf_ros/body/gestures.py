@@ -187,7 +187,10 @@ class GestureTracker:
             np.concatenate([reach, blank.wrist]),
             np.concatenate([speed, blank.speed]),
             np.concatenate([held, blank.held]),
-            *(np.concatenate([new, getattr(blank, name)]) for name, new in turning.items()),
+            np.concatenate([turning["extreme"], blank.extreme]),
+            np.concatenate([turning["direction"], blank.direction]),
+            np.concatenate([turning["turned_ns"], blank.turned_ns]),
+            np.concatenate([turning["swings"], blank.swings]),
             np.concatenate([active, blank.active]),
             np.concatenate([since, blank.since_ns]),
         )
