@@ -1,6 +1,6 @@
 """The whole graph on a video: figures, a recording and an overlay video.
 
-The three nodes run as processes, as a launch file would start them. Their messages arrive over DDS.
+The nodes run in one process, as demo.launch.py starts them. Their messages arrive over DDS.
 The demo writes `skeletons.npz`, `overlay.mp4` and `summary.json`.
 """
 
@@ -27,6 +27,7 @@ from ..downloads.videos import ensure_demo_video
 from ..geometry.camera import CameraError
 from ..io.frame_source import VideoError
 from ..io.outputs import OutputError, check_folder
+from .composed import CAMERA
 from .demo_listener import Listener
 from .demo_report import FILES, percentile, report, tell
 from .params import KeypointDetectorParams, VideoSourceParams
@@ -34,37 +35,40 @@ from .params import KeypointDetectorParams, VideoSourceParams
 #: Maximum time until the nodes are ready, s.
 READY_TIMEOUT_S = 90.0
 
-#: Time after the end of the video in which messages still arrive, s.
-DRAIN_S = 2.0
+#: Time after the end of the nodes in which messages still arrive, s.
+DRAIN_S = 0.5
 
-#: Maximum time that a node takes to stop, s. After it the node is killed.
+#: Maximum time that the nodes take to stop, s. After it they are killed.
 STOP_S = 15.0
 
 
-def _start(node: str, namespace: str, folder: Path, **parameters: object) -> subprocess.Popen:
-    """Start a node with a parameters file, which is written into the folder.
+def _start(namespace: str, folder: Path, parameters: dict[str, dict]) -> subprocess.Popen:
+    """Start the nodes with a parameters file, which is written into the folder.
 
     On a command line, `#` and `: ` in a value would be read as YAML.
+
+    Args:
+        namespace: of the nodes.
+        folder: for the parameters file.
+        parameters: of each node, by its name.
     """
-    path = folder / f"{node}.yaml"
-    text = yaml.safe_dump({"/**": {"ros__parameters": parameters}}, allow_unicode=True)
-    path.write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", f"emf_ros.nodes.{node}", "--ros-args"]
+    path = folder / "parameters.yaml"
+    sections = {f"/**/{node}": {"ros__parameters": own} for node, own in parameters.items()}
+    path.write_text(yaml.safe_dump(sections, allow_unicode=True), encoding="utf-8")
+    command = [sys.executable, "-m", "emf_ros.nodes.composed", CAMERA, "--ros-args"]
     command += ["-r", f"__ns:={namespace}", "--log-level", "warn", "--params-file", str(path)]
     return subprocess.Popen(command)
 
 
-def _stop(processes: list[subprocess.Popen]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-    for process in processes:
-        try:
-            process.wait(timeout=STOP_S)
-        except subprocess.TimeoutExpired:
-            tell(f"{process.args!r} did not stop within {STOP_S:g} s")
-            process.kill()
-            process.wait()
+def _stop(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=STOP_S)
+    except subprocess.TimeoutExpired:
+        tell(f"{process.args!r} did not stop within {STOP_S:g} s")
+        process.kill()
+        process.wait()
 
 
 def play(args: argparse.Namespace) -> int:
@@ -88,39 +92,31 @@ def play(args: argparse.Namespace) -> int:
     listener = Listener(namespace, "blazepose33", camera, times_s)
     executor = SingleThreadedExecutor()
     executor.add_node(listener)
-    processes: list[subprocess.Popen] = []
     begin = time.monotonic()
+    process: subprocess.Popen | None = None
     parameter_folder = tempfile.TemporaryDirectory(prefix="emf_ros_demo_")
-    parameter_files = Path(parameter_folder.name)
+    parameters: dict[str, dict] = {
+        "video_source": {
+            "source": str(video.resolve()),
+            "exit_at_end": True,
+            "start_when_subscribed": True,
+            "rate_hz": float(args.rate or 0.0),
+            **intrinsics,
+        },
+        "keypoint_detector": {"variant": args.variant, "max_people": args.people},
+        "skeleton_lifter": {
+            "preset": args.preset,
+            "device": args.device,
+            "lag": int(args.lag) if args.lag.isdecimal() else args.lag,
+            "max_people": args.people,
+        },
+    }
     try:
-        processes.append(
-            _start(
-                "keypoint_detector",
-                namespace,
-                parameter_files,
-                variant=args.variant,
-                max_people=args.people,
-            )
-        )
-        processes.append(
-            _start(
-                "skeleton_lifter",
-                namespace,
-                parameter_files,
-                preset=args.preset,
-                device=args.device,
-                lag=int(args.lag) if args.lag.isdecimal() else args.lag,
-                max_people=args.people,
-            )
-        )
-        while not (
-            listener.count_subscribers("image")
-            and listener.count_publishers("skeletons")
-            and listener.count_subscribers("keypoints") >= 2
-        ):
+        process = _start(namespace, Path(parameter_folder.name), parameters)
+        while not listener.images:
             executor.spin_once(timeout_sec=0.1)
-            if any(p.poll() is not None for p in processes):
-                tell("a node has ended at its start; its message is above")
+            if process.poll() is not None:
+                tell("the nodes have ended at their start; their message is above")
                 return 1
             if time.monotonic() - begin > READY_TIMEOUT_S:
                 tell(f"the nodes were not ready within {READY_TIMEOUT_S:g} s")
@@ -130,60 +126,49 @@ def play(args: argparse.Namespace) -> int:
             f"{size[0]}x{size[1]}, {rate_hz:.4g} Hz, {count or '?'} frames",
             flush=True,
         )
-        player = _start(
-            "video_source",
-            namespace,
-            parameter_files,
-            source=str(video.resolve()),
-            exit_at_end=True,
-            start_when_subscribed=True,
-            rate_hz=float(args.rate or 0.0),
-            **intrinsics,
-        )
-        processes.append(player)
-        _listen(listener, executor, player, processes)
+        _listen(listener, executor, process)
     except (KeyboardInterrupt, ExternalShutdownException):
         tell("stopped early")
     finally:
-        _stop(processes)
+        if process is not None:
+            _stop(process)
         parameter_folder.cleanup()
-        failed = [p.returncode for p in processes if p.returncode not in (0, -signal.SIGINT)]
         executor.shutdown()
         listener.destroy_node()
         rclpy.try_shutdown()
-    return report(args, listener, video, count, out, failed)
+    assert process is not None
+    return report(args, listener, video, count, out, process.returncode)
 
 
 def _listen(
-    listener: Listener,
-    executor: SingleThreadedExecutor,
-    player: subprocess.Popen,
-    processes: list[subprocess.Popen],
+    listener: Listener, executor: SingleThreadedExecutor, process: subprocess.Popen
 ) -> None:
-    """Spin until the video has ended and the last messages have arrived; print a line a second."""
+    """Spin until the nodes have ended and the last messages have arrived; print a line a second."""
     next_line = time.monotonic() + 1.0
     before = (0, 0, 0)
     drain_until: float | None = None
     while drain_until is None or time.monotonic() < drain_until:
         executor.spin_once(timeout_sec=0.05)
         now = time.monotonic()
-        if drain_until is None and player.poll() is not None:
+        if drain_until is None and process.poll() is not None:
             drain_until = now + DRAIN_S
-        if any(p.poll() is not None for p in processes if p is not player):
-            tell("a node has died")
-            return
-        if now >= next_line and drain_until is None:
-            present = (listener.images, listener.keypoint_messages, listener.messages)
-            images, keypoints, skeletons = (a - b for a, b in zip(present, before, strict=True))
-            recent = listener.latencies_ms[-max(skeletons, 1) :]
-            print(
-                f"images {images:3d} Hz   keypoints {keypoints:3d} Hz   "
-                f"skeletons {skeletons:3d} Hz   people {listener.people}   "
-                f"latency p50 {percentile(recent, 50):4.0f} ms  "
-                f"p95 {percentile(recent, 95):4.0f} ms",
-                flush=True,
-            )
-            before, next_line = present, next_line + 1.0
+        if now < next_line or drain_until is not None:
+            continue
+        next_line += 1.0
+        present = (listener.images, listener.keypoint_messages, listener.messages)
+        images, keypoints, skeletons = (a - b for a, b in zip(present, before, strict=True))
+        before = present
+        if not images:
+            # The video has ended; the nodes work on its last frames.
+            continue
+        recent = listener.latencies_ms[-max(skeletons, 1) :]
+        print(
+            f"images {images:3d} Hz   keypoints {keypoints:3d} Hz   "
+            f"skeletons {skeletons:3d} Hz   people {listener.people}   "
+            f"latency p50 {percentile(recent, 50):4.0f} ms  "
+            f"p95 {percentile(recent, 95):4.0f} ms",
+            flush=True,
+        )
 
 
 def _limit(name: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -112,14 +113,14 @@ def report(
     video: Path,
     count: int,
     out: Path,
-    exit_codes: list[int],
+    exit_code: int,
 ) -> int:
     """Write the files of a run and print its figures.
 
     Args:
         args, listener, video, count: as of `summarise`.
         out: folder of the files.
-        exit_codes: of the nodes that failed.
+        exit_code: of the nodes.
 
     Returns:
         exit code of the demo.
@@ -151,8 +152,9 @@ def report(
         except KeyboardInterrupt:
             tell(f"interrupted: {out} has skeletons.npz and summary.json, and no new overlay.mp4")
             return 130
-    if exit_codes:
-        tell(f"nodes ended with exit codes {exit_codes}")
+    # Ctrl-C goes to the nodes, too.
+    if exit_code not in (0, -signal.SIGINT):
+        tell(f"the nodes ended with exit code {exit_code}")
         return 1
     if not listener.messages:
         tell("no skeleton message arrived")

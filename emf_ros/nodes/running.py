@@ -23,6 +23,10 @@ MMAP_THRESHOLD = 32 * 2**20
 #: Free memory at the end of the heap from which glibc gives it back to the system, bytes.
 TRIM_THRESHOLD = 256 * 2**20
 
+#: Time after which a thread gives the interpreter lock to one that waits for it, s. Python's 5 ms
+#: would add up where the threads of detector, lifter and camera wait for each other.
+SWITCH_INTERVAL_S = 0.0005
+
 #: Numbers of these settings in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
@@ -62,6 +66,7 @@ def run(
     small_memory = use_large_shared_memory() if sends_images else ""
     # Modules and classes stay. The collector need not visit them again and again.
     gc.freeze()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     rclpy.init(args=args)
     nodes: Sequence[BaseNode] = ()
     code, running = 0, False
