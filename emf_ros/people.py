@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from .detect.budget import DetectionBudget
 from .detect.factory import make_detector
-from .detect.protocol import Detector
+from .detect.protocol import Detector, LiveDetector
 from .reasons import Reason
 from .skeletons import Layout
 from .stamps import StampFilter
@@ -115,6 +116,19 @@ class PeopleTracker:
     def description(self) -> str:
         """One line for the log: the detector and its device."""
         return self.detector.description if self.detector is not None else "no detector"
+
+    @property
+    def budget(self) -> DetectionBudget | None:
+        """The detector's budget of time; None where it has no limit."""
+        return self.detector.budget if isinstance(self.detector, LiveDetector) else None
+
+    def detect_new(self) -> None:
+        """Detect new people in the last image, as far as the detector's budget allows.
+
+        Call it when the people of the image have been passed on. Without a budget it does nothing.
+        """
+        if isinstance(self.detector, LiveDetector):
+            self.detector.detect_new()
 
     def update(self, image: np.ndarray, stamp_ns: int) -> list[Pose2D]:
         """Detect and track people in the next image.

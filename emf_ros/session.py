@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .detect.budget import DetectionBudget
 from .detect.protocol import Detector
 from .geometry.camera import Camera
 from .lift.acceptance import body_score
@@ -131,6 +132,9 @@ class SkeletonTracker:
             makes them more accurate.
         preset, weights: the lifting model, or a file to use in its place.
         device: where detector and model run: 'auto', 'cuda' or 'cpu'.
+        live: whether each image is given when it is taken. A named detector then detects new people
+            in the time that the computer has to spare. Without it the same images give the same
+            people.
         config: more settings of the lifter; its `lag` and `max_people` are those given here.
 
     Attributes:
@@ -155,6 +159,7 @@ class SkeletonTracker:
         preset: str = "lite",
         weights: str | Path | None = None,
         device: str = "auto",
+        live: bool = False,
         config: PipelineConfig | None = None,
     ) -> None:
         cameras = dict(camera) if isinstance(camera, Mapping) else {"": camera}
@@ -175,7 +180,7 @@ class SkeletonTracker:
         self.counts: Counter[Reason] = Counter()
         self._detector, self._variant, self._model = detector, variant, model
         self._color, self._max_people, self._min_score = color, max_people, min_score
-        self._device, self._closed = device, False
+        self._device, self._live, self._closed = device, live, False
         engine = make_engine(preset, weights, device, counts=self.counts)
         settings = replace(config or PipelineConfig(), lag=lag, max_people=max_people)
         self._cameras = {
@@ -223,7 +228,11 @@ class SkeletonTracker:
             self._observe_image(state, image, stamp, stamp_ns)
             for state, image, stamp, stamp_ns in checked
         ]
-        return self._lift(dict(zip(images, observed, strict=True)))
+        lifted = self._lift(dict(zip(images, observed, strict=True)))
+        for state, *_ in checked:
+            assert state.people is not None
+            state.people.detect_new()
+        return lifted
 
     def from_keypoints(
         self,
@@ -344,6 +353,7 @@ class SkeletonTracker:
                 counts=self.counts,
                 model=self._model,
                 device=self._device,
+                budget=DetectionBudget() if self._live else None,
             )
         elif state.people is None:
             assert not isinstance(self._detector, str)

@@ -314,7 +314,7 @@ def test_rois_are_dropped_after_a_time_jump(picture, detector, monkeypatch, late
 
 
 def test_tiles_follow_burst_then_fixed_share_and_stop_at_max_people(picture, monkeypatch):
-    detector = BlazePoseDetector("full", 10, 0.4, "cpu", 1, detection_interval=4)
+    detector = BlazePoseDetector("full", 10, 0.4, "cpu", 1)
     seen = []
     detect_people = detector._detect_people
 
@@ -323,19 +323,20 @@ def test_tiles_follow_burst_then_fixed_share_and_stop_at_max_people(picture, mon
         return detect_people(pyramid, batch)
 
     monkeypatch.setattr(detector, "_detect_people", counted)
-    monkeypatch.setattr(detector._tiles, "_lost_tiles", lambda stamp_ns: [])
+    monkeypatch.setattr(detector._tiles, "take_lost", list)
     # The whole image and its parts at once, then one tile per frame.
     detector.detect(picture, 0)
     assert len(seen) == 4 and seen[0].side == picture.shape[1]
     for index in range(1, BURST_FRAMES):
         detector.detect(picture, index * FRAME_NS)
     assert len(seen) == 3 + BURST_FRAMES
-    # Then one tile per four landmark inferences.
+    # Then one tile per three landmark inferences.
     people, detector._tiles._burst_frames = len(detector._tracked), 0
-    for index in range(BURST_FRAMES, BURST_FRAMES + 8):
+    detector._tiles._due = 0.5
+    for index in range(BURST_FRAMES, BURST_FRAMES + 9):
         detector.detect(picture, index * FRAME_NS)
     assert len(detector._tracked) == people > 0
-    assert len(seen) == 3 + BURST_FRAMES + 2 * people
+    assert len(seen) == 3 + BURST_FRAMES + 3 * people
     # With max_people tracked there are no more tiles.
     alone = BlazePoseDetector("full", 1, 0.4, "cpu", 1)
     monkeypatch.setattr(alone, "_detect_people", counted)

@@ -173,5 +173,5 @@ def test_ignored_launch_arguments_are_reported_with_the_remedy() -> None:
 
 def test_advanced_parameters_are_no_launch_arguments() -> None:
     advanced = {spec.name for _, spec in ALL if spec.advanced}
-    assert {"threads", "max_gap_s", "detection_interval"} <= advanced
+    assert {"threads", "max_gap_s", "detection_share"} <= advanced
     assert not advanced & set(launch_arguments(NODES))

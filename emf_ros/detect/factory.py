@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..runtime.device import to_stderr
-from .blazepose.tiles import DETECTION_INTERVAL
+from .budget import DetectionBudget
 from .protocol import Detector, DetectorError
-
-__all__ = ["BACKENDS", "DETECTION_INTERVAL", "make_detector"]
 
 #: Names of the backends, as the node's parameter `detector` takes them.
 BACKENDS = ("mediapipe", "blazepose", "onnx")
@@ -21,9 +19,9 @@ def make_detector(
     min_score: float,
     model: str = "",
     device: str = "auto",
-    detection_interval: int = DETECTION_INTERVAL,
     world_landmarks: bool = False,
     say: Callable[[str], None] = to_stderr,
+    budget: DetectionBudget | None = None,
 ) -> Detector:
     """Make a detector.
 
@@ -34,9 +32,10 @@ def make_detector(
         min_score: minimum score of a reported person, 0..1.
         model: path of the user's .onnx file; for 'onnx' only.
         device: 'auto', 'cuda' or 'cpu', see `runtime.device`; for 'onnx' and 'blazepose'.
-        detection_interval: number of landmark inferences per tile; for 'blazepose'.
         world_landmarks: compute `Pose2D.world`, too; not for 'onnx'.
         say: takes a line for the log, when a GPU fails; by default it goes to stderr.
+        budget: of the time for person detection and verification, for live images; not for
+            'mediapipe'. None for no limit, with which the same images give the same people.
 
     Raises:
         DetectorError: the backend, its model or the device is not available.
@@ -50,7 +49,7 @@ def make_detector(
             raise DetectorError("the detector 'onnx' has no world landmarks; use 'blazepose'")
         from .onnx import OnnxPoseDetector
 
-        return OnnxPoseDetector(model, max_people, min_score, device, say)
+        return OnnxPoseDetector(model, max_people, min_score, device, say, budget)
     if backend == "mediapipe":
         from .mediapipe import MediaPipeDetector
 
@@ -67,8 +66,8 @@ def make_detector(
             max_people,
             min_score,
             device,
-            detection_interval=detection_interval,
             world_landmarks=world_landmarks,
             say=say,
+            budget=budget,
         )
     raise DetectorError(f"unknown detector {backend!r}; known: {', '.join(BACKENDS)}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from ..reasons import Reason
 from ..skeletons import Layout
 from ..types import Pose2D
+from .budget import DetectionBudget
 
 
 class DetectorError(RuntimeError):
@@ -58,6 +59,24 @@ class Detector(Protocol):
 
     def close(self) -> None:
         """Free the model."""
+        ...
+
+
+@runtime_checkable
+class LiveDetector(Detector, Protocol):
+    """A detector that can limit the time of the person detection and of the verification.
+
+    Attributes:
+        budget: of that time; None for no limit.
+    """
+
+    budget: DetectionBudget | None
+
+    def detect_new(self) -> None:
+        """Detect new people in the last image, and verify poses, as far as the budget allows.
+
+        Call it when the people of the image have been passed on, from the same thread.
+        """
         ...
 
 

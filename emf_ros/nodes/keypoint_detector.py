@@ -15,6 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
+from ..detect.budget import DetectionBudget
 from ..detect.protocol import DetectorError
 from ..io.images import ImageError
 from ..io.render.overlay import draw_keypoints
@@ -87,8 +88,8 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
                 self.counts,
                 model=self.params.model,
                 device=self.params.device,
-                detection_interval=self.params.detection_interval,
                 say=self._log_device,
+                budget=self._budget(),
             )
         except DetectorError as error:
             raise NodeError(str(error)) from None
@@ -142,10 +143,18 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
                 )
             except DetectorError as error:
                 raise NodeError(str(error)) from None
+            if self._tracker.budget is not None:
+                self._tracker.budget.busy_share = self.params.detection_share
             if "max_rate_hz" in changed:
                 self._limiter = RateLimiter(self.params.max_rate_hz)
 
     # ------------------------------------------------------------------ images
+
+    def _budget(self) -> DetectionBudget | None:
+        """The limit of the person detection's time; None where each image has its time."""
+        if self.params.synchronous:
+            return None
+        return DetectionBudget(self.params.detection_share)
 
     def _log_device(self, text: str) -> None:
         self.get_logger().error(text)
@@ -252,6 +261,8 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         if self._overlay.get_subscription_count() > 0:
             drawn = self._draw(crop.image, people)
             self._overlay.publish(conversions.image_msg(drawn, "bgr8", message.header))
+        # The people of this image do not wait for new ones.
+        self._tracker.detect_new()
 
     def _draw(self, image: np.ndarray, people: list[Pose2D]) -> np.ndarray:
         """(H, W, 3) uint8 BGR: an image (H, W, 3) uint8 RGB with the keypoints of people on it."""
@@ -273,6 +284,9 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             "decode_ms": f"{self._decode_ms:.2f}",
             "detect_ms": f"{self._detect_ms:.1f}",
         }
+        budget = self._tracker.budget
+        if budget is not None:
+            values.update(budget.diagnostics())
         trouble = self._tracker.stamps.trouble
         if trouble:
             return False, trouble, values

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..detect.factory import BACKENDS, DETECTION_INTERVAL
+from ..detect.budget import BUSY_SHARE
+from ..detect.factory import BACKENDS
 from ..geometry.camera import DEFAULT_FOV_DEG
 from ..lift.config import PipelineConfig
 from ..lift.engine import DEVICES
@@ -105,7 +106,7 @@ class KeypointDetectorParams(NodeParams):
 
     node: ClassVar[str] = "keypoint_detector"
     gone: ClassVar[Mapping[str, str]] = {
-        "search_every": "set detection_interval",
+        **dict.fromkeys(("search_every", "detection_interval"), "set detection_share"),
         "require_gpu": _USE_CUDA,
     }
 
@@ -172,13 +173,14 @@ class KeypointDetectorParams(NodeParams):
         high=32766,
         advanced=True,
     )
-    detection_interval: int = param(
-        DETECTION_INTERVAL,
-        "With blazepose, detect people in one tile per this number of landmark inferences, while "
-        "fewer than max_people are tracked.",
-        low=1,
-        high=1000,
+    detection_share: float = param(
+        BUSY_SHARE,
+        "While the computer is busy, limit person detection and verification to this share of the "
+        "detector's time.",
+        low=0.02,
+        high=1.0,
         advanced=True,
+        live=True,
     )
     appearance: bool = param(
         True,

@@ -22,6 +22,7 @@ from ...runtime.device import DevicePolicy, to_stderr
 from ...skeletons import BLAZEPOSE33
 from ...track.duplicates import is_duplicate, is_merged_pose
 from ...types import Pose2D
+from ..budget import DetectionBudget
 from ..protocol import DetectorError, body_joints, person_score
 from .decode import (
     CIRCLE_LANDMARK,
@@ -36,6 +37,7 @@ from .decode import (
     refine_landmarks,
 )
 from .inputs import detection_input, landmark_input
+from .live import Candidates, Turns, Work
 from .networks import DETECTION_NETWORK, LANDMARK_NETWORK, Job, Networks
 from .roi import (
     MAX_ROI_TO_IMAGE,
@@ -45,7 +47,7 @@ from .roi import (
     roi_from_points,
     similar_size,
 )
-from .tiles import DETECTION_INTERVAL, TileScheduler
+from .tiles import TileScheduler
 from .verification import (
     MAX_VERIFICATIONS_PER_FRAME,
     RejectedPlaces,
@@ -86,17 +88,22 @@ class BlazePoseDetector:
 
     The keypoints are not smoothed over time: the lifter smooths them, with its own lag.
 
+    Without a budget, the person detection and the verification of an image depend on its stamp and
+    its people only: the same images give the same people. With one they take the time that there
+    is: while a person is confirmed, `detect` gives the landmarks, and `detect_new` does the rest.
+
     Args:
         variant: 'lite', 'full' or 'heavy'.
         max_people: maximum number of people. Each costs a landmark inference per frame.
         min_score: minimum score of a reported person, 0..1, see `protocol.person_score`.
         device: 'auto', 'cuda' or 'cpu', see `runtime.device`. On a GPU, TensorRT where it starts.
         threads: maximum number of CPU threads; None for up to four, one for each core.
-        detection_interval: number of landmark inferences per tile of the person detection.
         world_landmarks: compute `Pose2D.world`, too; only an evaluation needs it.
         say: takes a line for the log, when a GPU fails; by default it goes to stderr.
+        budget: of the time for live images; None for no limit.
 
     Attributes:
+        budget: as given.
         refused: see `Detector`; `merged_pose`: see `track.duplicates`; `false_positive`: see
             `verification`.
 
@@ -113,21 +120,24 @@ class BlazePoseDetector:
         min_score: float,
         device: str = "auto",
         threads: int | None = None,
-        detection_interval: int = DETECTION_INTERVAL,
         world_landmarks: bool = False,
         say: Callable[[str], None] = to_stderr,
+        budget: DetectionBudget | None = None,
     ) -> None:
         self._max_people, self._min_score = max_people, min_score
         self.refused: Counter[Reason] = Counter()
         policy = DevicePolicy(device, DetectorError)
-        self._networks = Networks(variant, threads, policy, say, self.refused)
+        self._networks = Networks(variant, threads, policy, say, self.refused, budget)
         self._landmark_outputs: tuple[str, ...] = ("landmarks", "presence", "heatmap")
         if world_landmarks:
             self._landmark_outputs += ("world",)
         self._anchors = anchors()
         self._body = body_joints(self.layout)
-        self._tiles = TileScheduler(detection_interval)
+        self._tiles = TileScheduler()
         self._tracked: list[TrackedPerson] = []
+        self.budget, self._turns, self._candidates = budget, Turns(), Candidates()
+        #: The last image and its stamp, ns, while `detect_new` may use them.
+        self._live: tuple[ImagePyramid, int] | None = None
         self._rejected = RejectedPlaces()
         #: Stamp, ns, and shape of the last image.
         self._last: tuple[int, tuple[int, ...]] | None = None
@@ -137,10 +147,22 @@ class BlazePoseDetector:
             return []
         elapsed_ns = self._restart_after_gap(image, stamp_ns)
         pyramid = ImagePyramid(image)
-        tracked = self._without_merged_poses(self._track(pyramid, stamp_ns))
-        tiles = self._tiles.next_tiles(stamp_ns, elapsed_ns, len(tracked), self._max_people)
-        self._add_new(pyramid, stamp_ns, tiles, tracked)
-        self._tracked = self._verify(pyramid, stamp_ns, tracked)
+        if self.budget is not None:
+            self.budget.begin()
+        self._tracked = self._without_merged_poses(self._track(pyramid, stamp_ns))
+        people = len(self._tracked)
+        if self.budget is None:
+            self._tiles.begin(stamp_ns, elapsed_ns, people, self._max_people)
+            self._add_new(pyramid, stamp_ns, self._tiles.take_all(), self._tracked)
+            self._verify(pyramid, stamp_ns)
+        else:
+            # While people are tracked, a slow camera gets no more tiles in an image.
+            self._tiles.begin(stamp_ns, 0 if people else elapsed_ns, people, self._max_people)
+            anyone = any(person.verification.confirmed for person in self._tracked)
+            self.budget.work_done(anyone)
+            self._live = pyramid, stamp_ns
+            if not anyone:
+                self.detect_new()
         return [
             person.pose
             for person in self._tracked
@@ -150,7 +172,23 @@ class BlazePoseDetector:
     def configure(self, max_people: int, min_score: float) -> None:
         self._max_people, self._min_score = max_people, min_score
 
+    def detect_new(self) -> None:
+        """Detect new people in the last image, and verify poses, as far as the budget allows.
+
+        The next image shows the result.
+        """
+        if self._live is None or self.budget is None:
+            return
+        (pyramid, stamp_ns), self._live = self._live, None
+        while due := self._due_work(stamp_ns):
+            if not self.budget.allows():
+                return
+            self.budget.begin_piece()
+            self._do(self._turns.take(due), pyramid, stamp_ns)
+            self.budget.end_piece()
+
     def close(self) -> None:
+        self._live = None
         self._networks.close()
 
     @property
@@ -176,6 +214,9 @@ class BlazePoseDetector:
             if image.shape != shape or not 0 <= elapsed_ns <= MAX_FRAME_GAP_NS:
                 self._tracked = []
                 self._rejected.clear()
+                self._candidates.clear()
+                if self.budget is not None:
+                    self.budget.restart()
                 self._last = None
         if self._last is None:
             self._tiles.restart(*image.shape[1::-1])
@@ -269,6 +310,50 @@ class BlazePoseDetector:
             )
         return rois_of_tiles
 
+    # ---------------------------------------------------------------------------------- live
+
+    def _due_work(self, stamp_ns: int) -> set[Work]:
+        """The kinds of work that are due in the image of this stamp."""
+        due = {
+            Work.VERIFY_AGAIN if person.verification.confirmed else Work.VERIFY_NEW
+            for person in self._tracked
+            if person.verification.is_due(stamp_ns)
+        }
+        if len(self._tracked) >= self._max_people:
+            return due
+        self._candidates.drop(
+            stamp_ns, lambda roi: any(is_known(roi, p.next_roi) for p in self._tracked)
+        )
+        if self._candidates:
+            due.add(Work.CANDIDATE)
+        if self._tiles.lost_tile_is_due:
+            due.add(Work.LOST_TILE)
+        if self._tiles.tile_is_due:
+            due.add(Work.TILE)
+        return due
+
+    def _do(self, work: Work, pyramid: ImagePyramid, stamp_ns: int) -> None:
+        """One piece of work: one pass of the networks, or the two of a verification."""
+        count = self._networks.batch_size
+        if work is Work.CANDIDATE:
+            rois = self._candidates.take(count)
+            self._add_candidates(pyramid, stamp_ns, rois, self._tracked)
+        elif work in (Work.TILE, Work.LOST_TILE):
+            lost = work is Work.LOST_TILE
+            tiles = self._tiles.take_lost() if lost else self._tiles.take(count)
+            for rois in self._detect_people(pyramid, tiles) if tiles else ():
+                for roi in rois:
+                    self._candidates.add(roi, stamp_ns)
+        else:
+            confirmed = work is Work.VERIFY_AGAIN
+            due = [
+                person
+                for person in self._tracked
+                if person.verification.confirmed == confirmed
+                and person.verification.is_due(stamp_ns)
+            ]
+            self._verify_people(pyramid, stamp_ns, due[:count])
+
     # ----------------------------------------------------------------------------- landmarks
 
     def _infer_landmarks(
@@ -323,20 +408,24 @@ class BlazePoseDetector:
 
     # -------------------------------------------------------------------------- verification
 
-    def _verify(
-        self, pyramid: ImagePyramid, stamp_ns: int, tracked: list[TrackedPerson]
-    ) -> list[TrackedPerson]:
-        """Verify some of the people, unconfirmed ones first; remove and count the rejected."""
-        due = [person for person in tracked if person.verification.is_due(stamp_ns)]
+    def _verify(self, pyramid: ImagePyramid, stamp_ns: int) -> None:
+        """Verify some of the people, unconfirmed ones first."""
+        due = [person for person in self._tracked if person.verification.is_due(stamp_ns)]
         due.sort(key=lambda person: person.verification.confirmed)
         due = due[: max(MAX_VERIFICATIONS_PER_FRAME, self._networks.batch_size)]
-        ratios = self._likelihood_ratios(pyramid, due) if due else []
-        for person, ratio in zip(due, ratios, strict=True):
+        if due:
+            self._verify_people(pyramid, stamp_ns, due)
+
+    def _verify_people(
+        self, pyramid: ImagePyramid, stamp_ns: int, people: Sequence[TrackedPerson]
+    ) -> None:
+        """Verify these people; remove and count the rejected."""
+        for person, ratio in zip(people, self._likelihood_ratios(pyramid, people), strict=True):
             person.verification.add(ratio, stamp_ns)
             if person.verification.rejected:
                 self.refused[Reason.FALSE_POSITIVE] += 1
                 self._rejected.add(person.next_roi, stamp_ns)
-        return [person for person in tracked if not person.verification.rejected]
+        self._tracked = [person for person in self._tracked if not person.verification.rejected]
 
     def _likelihood_ratios(
         self, pyramid: ImagePyramid, people: Sequence[TrackedPerson]

@@ -24,6 +24,7 @@ from ...runtime.batching import batches
 from ...runtime.device import DevicePolicy, GpuFallback, GpuUnavailable, first_line
 from ...runtime.machine import has_vnni
 from ...runtime.onnx import available_cores, make_gpu_session, make_session, time_ratio
+from ..budget import DetectionBudget
 from ..protocol import DetectorError
 from ..weights import ensure_onnx
 from .decode import DETECTION_INPUT_PX, LANDMARK_INPUT_PX
@@ -79,7 +80,9 @@ class Sessions:
     lone: tuple[Any, ...] = ()
     threads: ThreadPoolExecutor | None = None
 
-    def run(self, jobs: Sequence[Job]) -> list[list[list[np.ndarray]]]:
+    def run(
+        self, jobs: Sequence[Job], budget: DetectionBudget | None
+    ) -> list[list[list[np.ndarray]]]:
         """The outputs for each ROI of each job, see `Networks.run`."""
         passes = [(job, rois) for job in jobs for rois in batches(job.rois, self.batch_size)]
         alone = len(passes) == 1
@@ -90,6 +93,8 @@ class Sessions:
             outputs = sessions[job.network].run(job.outputs, {"image": job.make_input(rois)})
             return [[output[index] for output in outputs] for index in range(len(rois))]
 
+        if budget is not None:
+            run_pass = budget.timed(run_pass)
         mapped = map if self.threads is None or alone else self.threads.map
         of_rois = itertools.chain.from_iterable(mapped(run_pass, passes))
         return [list(itertools.islice(of_rois, len(job.rois))) for job in jobs]
@@ -104,6 +109,7 @@ class Networks:
         policy: the device.
         say: takes a line for the log, when a GPU fails.
         counts: counter for `gpu_lost`.
+        budget: gets the time of each pass.
 
     Raises:
         DetectorError: onnxruntime, the weights or the device are not available.
@@ -116,7 +122,9 @@ class Networks:
         policy: DevicePolicy,
         say: Callable[[str], None],
         counts: Counter[Reason],
+        budget: DetectionBudget | None = None,
     ) -> None:
+        self._budget = budget
         try:
             import onnxruntime
         except ImportError:
@@ -179,7 +187,7 @@ class Networks:
         Returns:
             for each job, for each of its ROIs, the outputs, without the axis of the batch.
         """
-        return self._fallback.run(lambda runner: runner.run(jobs))
+        return self._fallback.run(lambda runner: runner.run(jobs, self._budget))
 
     def close(self) -> None:
         """Free the sessions: onnxruntime does so with the last reference to one."""

@@ -52,20 +52,20 @@ class TileScheduler:
     At the start, after a loss, and while there is no person, each frame gets a tile. Otherwise one
     tile follows after a number of landmark inferences, so that the person detection takes a fixed
     share of the time.
-
-    Args:
-        detection_interval: number of landmark inferences per tile.
     """
 
-    def __init__(self, detection_interval: int) -> None:
-        self._detection_interval = detection_interval
+    def __init__(self) -> None:
         self._sequence: Iterator[Roi] = iter(())
         #: Number of tiles due; its fraction is kept for the next frame.
         self._due = 0.0
+        #: Number of tiles of this frame that have not been taken.
+        self._count = 0
         #: Number of frames left that get a tile each.
         self._burst_frames = BURST_FRAMES
         #: Of each lost person the stamp, ns, until which it gets tiles, and the last ROI.
         self._lost: list[tuple[int, Roi]] = []
+        #: Whether a tile around a lost person is due.
+        self._lost_due = False
 
     def restart(self, width: int, height: int) -> None:
         """Begin with the whole image.
@@ -75,6 +75,7 @@ class TileScheduler:
         """
         self._sequence = tile_sequence(width, height)
         self._due, self._burst_frames, self._lost = FIRST_FRAME_TILES, BURST_FRAMES, []
+        self._count = 0
 
     def add_lost(self, roi: Roi, stamp_ns: int) -> None:
         """Add tiles for a lost person.
@@ -92,10 +93,8 @@ class TileScheduler:
             (until_ns, lost) for until_ns, lost in self._lost if not at_same_place(roi, lost)
         ]
 
-    def next_tiles(
-        self, stamp_ns: int, elapsed_ns: int, tracked: int, max_people: int
-    ) -> list[Roi]:
-        """The tiles of a frame.
+    def begin(self, stamp_ns: int, elapsed_ns: int, tracked: int, max_people: int) -> None:
+        """Begin a frame: determine which tiles are due.
 
         Args:
             stamp_ns: of the frame.
@@ -103,27 +102,46 @@ class TileScheduler:
             tracked: number of people tracked into this frame.
             max_people: number of people at which there are no tiles.
         """
-        self._due += max(tracked, 1) / self._detection_interval
+        self._due += max(tracked, 1) / DETECTION_INTERVAL
         if self._burst_frames or not tracked:
             count = min(max(round(elapsed_ns / TILE_INTERVAL_NS), 1), MAX_TILES_PER_FRAME)
             self._due = max(self._due, count)
-        tiles: list[Roi] = []
-        if tracked < max_people and self._due >= 1:
-            # The burst begins with the first person.
-            self._burst_frames -= bool(tracked and self._burst_frames)
-            tiles = list(itertools.islice(self._sequence, int(self._due)))
-            tiles = self._lost_tiles(stamp_ns) + tiles
-        self._due %= 1
-        return tiles
-
-    def _lost_tiles(self, stamp_ns: int) -> list[Roi]:
-        """A tile around one of the lost people, each in turn; empty if there is none."""
         self._lost = [(until_ns, roi) for until_ns, roi in self._lost if stamp_ns < until_ns]
-        if not self._lost:
+        # One tile that a live detector had no time for stays due.
+        self._count = max(int(self._due), min(self._count, 1)) if tracked < max_people else 0
+        self._lost_due = bool(self._count and self._lost)
+        # The burst begins with the first person.
+        self._burst_frames -= bool(tracked and self._burst_frames and self._count)
+        self._due %= 1
+
+    @property
+    def tile_is_due(self) -> bool:
+        """Whether `take` gives tiles."""
+        return self._count > 0
+
+    @property
+    def lost_tile_is_due(self) -> bool:
+        """Whether `take_lost` gives a tile."""
+        return self._lost_due and bool(self._lost)
+
+    def take(self, count: int) -> list[Roi]:
+        """The next tiles that are due, at most this number."""
+        count = min(count, self._count)
+        self._count -= count
+        return list(itertools.islice(self._sequence, count))
+
+    def take_lost(self) -> list[Roi]:
+        """A tile around one of the lost people, each in turn; empty if none is due."""
+        if not self.lost_tile_is_due:
             return []
+        self._lost_due = False
         self._lost.append(self._lost.pop(0))
         _, roi = self._lost[-1]
         return [Roi(roi.x, roi.y, LOST_TILE_TO_ROI * roi.side, 0.0)]
+
+    def take_all(self) -> list[Roi]:
+        """All tiles that are due, one around a lost person first."""
+        return self.take_lost() + self.take(self._count)
 
 
 def tile_sequence(width: int, height: int) -> Iterator[Roi]:

@@ -40,8 +40,8 @@ UNCONFIRM_RATIO = -1.0
 REJECT_RATIO = -4.0
 #: Maximum of the sum; it limits the time until a wrong track is rejected.
 MAX_RATIO = 6.0
-#: Time between the verifications of a pose that is not confirmed, ns.
-UNCONFIRMED_INTERVAL_NS = 0
+#: Time between the verifications of a pose that is not confirmed, ns: one in each image.
+UNCONFIRMED_INTERVAL_NS = 1
 #: Time from a failed verification of a confirmed pose to the next one, ns. In it the scene changes.
 FAILED_INTERVAL_NS = 150_000_000
 #: Time between the verifications of other confirmed poses, ns.

@@ -14,6 +14,7 @@ from ...reasons import Reason
 from ...runtime.device import DevicePolicy, to_stderr
 from ...track.duplicates import without_duplicates
 from ...types import Pose2D
+from ..budget import DetectionBudget
 from ..protocol import DetectorError
 from .config import TOP_DOWN, load_config
 from .network import Network
@@ -39,6 +40,11 @@ class OnnxPoseDetector:
             the mean score of the keypoints.
         device: 'auto', 'cuda' or 'cpu', see `runtime.device`.
         say: takes a line for the log, when a GPU fails; by default it goes to stderr.
+        budget: of the time for live images; None for no limit. It limits the model for boxes while
+            people are tracked.
+
+    Attributes:
+        budget: as given; None for a model without a model for boxes.
 
     Raises:
         DetectorError: the model or its settings cannot be used; the message says why.
@@ -51,6 +57,7 @@ class OnnxPoseDetector:
         min_score: float,
         device: str = "auto",
         say: Callable[[str], None] = to_stderr,
+        budget: DetectionBudget | None = None,
     ) -> None:
         if not str(model):
             raise DetectorError("the detector 'onnx' needs a model: the path of a .onnx file")
@@ -67,6 +74,7 @@ class OnnxPoseDetector:
         self._boxes: Network | None = None
         if config.boxes is not None and config.boxes.model is not None:
             self._boxes = Network(config.boxes.model, config.boxes, policy, 1, say, self.refused)
+        self.budget = budget if self._boxes is not None else None
         #: Boxes of the people in the last image, (4,) left, top, right, bottom, px.
         self._tracked: list[np.ndarray] = []
         #: Number of images since the last run of the model for boxes.
@@ -88,6 +96,15 @@ class OnnxPoseDetector:
     def detect(self, image: np.ndarray, stamp_ns: int) -> list[Pose2D]:
         if 0 in image.shape:
             return []
+        if self.budget is None:
+            return self._detect(image, stamp_ns)
+        self.budget.begin()
+        self.budget.work_done(bool(self._tracked))
+        people = self._detect(image, stamp_ns)
+        self.budget.work_done(bool(people))
+        return people
+
+    def _detect(self, image: np.ndarray, stamp_ns: int) -> list[Pose2D]:
         image = np.ascontiguousarray(image)
         config = self._pose.config
         if config.decode in TOP_DOWN:
@@ -117,6 +134,9 @@ class OnnxPoseDetector:
     def configure(self, max_people: int, min_score: float) -> None:
         self._max_people, self._min_score = max_people, min_score
 
+    def detect_new(self) -> None:
+        """Nothing: new people are detected with the image."""
+
     def close(self) -> None:
         # onnxruntime frees a session with its last reference.
         self._tracked = []
@@ -136,12 +156,18 @@ class OnnxPoseDetector:
     def _person_boxes(self, network: Network, image: np.ndarray, stamp_ns: int) -> list[np.ndarray]:
         """Boxes of people, (4,) left, top, right, bottom, px: detected, or of the last image."""
         self._since_boxes += 1
-        skipped = self._since_boxes < network.config.detect_every
-        if self._tracked and skipped and self._is_recent(stamp_ns):
-            return self._tracked
+        if self._tracked and self._is_recent(stamp_ns):
+            if self._since_boxes < network.config.detect_every:
+                return self._tracked
+            if self.budget is not None and not self.budget.allows():
+                return self._tracked
         self._since_boxes = 0
         placement = letterbox(image.shape, network.size, network.config.placement)
+        if self.budget is not None:
+            self.budget.begin_piece()
         boxes, _ = network.infer(image, placement)
+        if self.budget is not None:
+            self.budget.end_piece()
         corners = placement.to_image(boxes.reshape(-1, 2, 2).astype(np.float64))
         limit = np.array(image.shape[1::-1]) - 1.0
         return list(corners.clip(0, limit).reshape(-1, 4)[: self._max_people])
