@@ -17,10 +17,10 @@ from emf_ros.detect.blazepose.decode import (
     decode_candidates,
     refine_landmarks,
 )
-from emf_ros.detect.blazepose.detector import TrackedPerson
 from emf_ros.detect.blazepose.inputs import normalise_contrast
 from emf_ros.detect.blazepose.roi import roi_from_points
 from emf_ros.detect.blazepose.tiles import BURST_FRAMES, tile_grids, tile_sequence
+from emf_ros.detect.blazepose.tracked import TrackedPerson
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.protocol import DetectorError
 from emf_ros.geometry.crops import ImagePyramid, Roi, rotation

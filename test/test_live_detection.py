@@ -102,13 +102,13 @@ def test_images_that_come_slowly_get_no_more_inferences(picture) -> None:
     """Once more people could come, at each load and each rate."""
 
     def per_image(load: float, rate_hz: float) -> float:
-        live = Live(load)
+        live, images = Live(load), 0
         for stamp_s in live.images(2.5, rate_hz):
+            live.detect(picture)
+            images += 1
             if stamp_s < 1.0:
                 live.networks.clear()
                 images = 0
-            live.detect(picture)
-            images += 1
         # Without the landmarks of the two people.
         return len(live.networks) / images - 2
 

@@ -1,4 +1,4 @@
-"""The time that a live detector spends on people whom it does not track yet, and on verification.
+"""The time that a live detector spends on new people and on verification.
 
 The landmarks of the tracked people come first. Person detection and verification share what the
 machine has to spare. The budget measures it: the time that the detector waits for images, and how
@@ -31,8 +31,8 @@ WAITING_WEIGHT = 2.0
 BUSY_FROM = 0.1
 #: The same share when the machine counts as wholly busy.
 BUSY_TO = 0.3
-#: Weight of the time that a piece of work waits for a core, 0..1, beside its CPU time. With 1 a very
-#: busy machine would detect new people too late; with 0 it would track too slowly.
+#: Weight of the time that a piece of work waits for a core, 0..1, beside its CPU time. With 1 new
+#: people are detected too late on a very busy machine; with 0 it tracks too slowly.
 DELAY_WEIGHT = 0.5
 #: Time constant of the measured shares, s.
 TIME_CONSTANT_S = 0.5
@@ -162,7 +162,7 @@ class DetectionBudget:
         }
 
     def timed(self, run: Callable[[Given], Result]) -> Callable[[Given], Result]:
-        """A function as `run` that adds the time of its thread; threads may call it side by side."""
+        """A function as `run` that adds its time; several threads may call it at once."""
 
         def run_timed(given: Given) -> Result:
             begin = self._now()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -48,6 +47,7 @@ from .roi import (
     similar_size,
 )
 from .tiles import TileScheduler
+from .tracked import TrackedPerson
 from .verification import (
     MAX_VERIFICATIONS_PER_FRAME,
     RejectedPlaces,
@@ -64,23 +64,6 @@ MAX_ROI_TO_TILE = 1.6
 MAX_IMAGE_SIDE_PX = 32766
 #: Maximum time between frames, ns; after a longer gap people are no longer in their ROIs.
 MAX_FRAME_GAP_NS = 1_000_000_000
-
-
-@dataclass
-class TrackedPerson:
-    """A person in one frame, and the ROI of the next frame.
-
-    Attributes:
-        pose: the person's keypoints.
-        presence: from the landmark network, 0..1.
-        next_roi: predicted for the next frame.
-        verification: of the person, kept from frame to frame.
-    """
-
-    pose: Pose2D
-    presence: float
-    next_roi: Roi
-    verification: Verification = field(default_factory=Verification)
 
 
 class BlazePoseDetector:

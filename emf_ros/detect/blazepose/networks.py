@@ -93,10 +93,9 @@ class Sessions:
             outputs = sessions[job.network].run(job.outputs, {"image": job.make_input(rois)})
             return [[output[index] for output in outputs] for index in range(len(rois))]
 
-        if budget is not None:
-            run_pass = budget.timed(run_pass)
+        timed = run_pass if budget is None else budget.timed(run_pass)
         mapped = map if self.threads is None or alone else self.threads.map
-        of_rois = itertools.chain.from_iterable(mapped(run_pass, passes))
+        of_rois = itertools.chain.from_iterable(mapped(timed, passes))
         return [list(itertools.islice(of_rois, len(job.rois))) for job in jobs]
 
 
