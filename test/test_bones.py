@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from emf_ros.lift.bones import BoneMemory, bone_lengths, with_bone_lengths
+from emf_ros.lift.bones import (
+    BoneMemory,
+    bone_lengths,
+    bone_vectors,
+    window_lengths,
+    with_bone_lengths,
+)
 from emf_ros.skeletons import H36M17
 
 RNG = np.random.default_rng(0)
@@ -11,6 +17,10 @@ RNG = np.random.default_rng(0)
 
 def poses(*shape):
     return RNG.normal(size=(*shape, 17, 3))
+
+
+def of_window(joints, stddev):
+    return window_lengths(bone_vectors(joints), stddev)
 
 
 def test_a_pose_gets_the_lengths_and_keeps_its_directions():
@@ -43,7 +53,7 @@ def test_bone_length_error_falls_with_more_windows():
     memory, errors = BoneMemory(10.0), []
     for i in range(200):
         window = truth * RNG.normal(1.0, 0.1) + RNG.normal(scale=0.02, size=(27, 17, 3))
-        known = memory.add(window, np.full((27, 17), 0.05), i * 33_000_000)
+        known = memory.add(of_window(window, np.full((27, 17), 0.05)), i * 33_000_000)
         errors.append(np.abs(known / lengths - 1).mean())
     assert np.mean(errors[-50:]) < 0.3 * np.mean(errors[:5])
 
@@ -53,7 +63,7 @@ def mirrored_edges():
 
 
 def test_both_sides_have_the_same_bones():
-    known = BoneMemory(10.0).add(poses(27), np.full((27, 17), 0.05), 0)
+    known = of_window(poses(27), np.full((27, 17), 0.05))
     assert np.array_equal(known, known[[H36M17.edges.index(e) for e in mirrored_edges()]])
 
 
@@ -62,7 +72,7 @@ def test_uncertain_frames_weigh_less_in_bone_lengths():
     window[1] *= 3.0
     stddev = np.full((2, 17), 0.02)
     stddev[1] = 0.2
-    known = BoneMemory(10.0).add(window, stddev, 0)
+    known = of_window(window, stddev)
     alike = bone_lengths(window[0])
     alike = 0.5 * (alike + alike[[H36M17.edges.index(e) for e in mirrored_edges()]])
     assert np.allclose(known, alike * (100 * 1 + 3) / 101)
@@ -71,7 +81,7 @@ def test_uncertain_frames_weigh_less_in_bone_lengths():
 @pytest.mark.parametrize(("seconds", "share"), [(0.0, 0.5), (10.0, 1 / (1 + np.exp(-1.0)))])
 def test_older_windows_are_forgotten_in_seconds(seconds, share):
     memory, small = BoneMemory(10.0), poses(1)
-    stddev = np.full((1, 17), 0.05)
-    first = memory.add(small, stddev, 0)
-    both = memory.add(2 * small, stddev, int(seconds * 1e9))
+    lengths = of_window(small, np.full((1, 17), 0.05))
+    first = memory.add(lengths, 0)
+    both = memory.add(2 * lengths, int(seconds * 1e9))
     assert np.allclose(both, (share * 2 + (1 - share)) * first)

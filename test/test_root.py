@@ -228,6 +228,19 @@ def test_near_people_are_followed_closely():
     assert abs(root[2] - 1.0) < 0.12 and -1.0 < velocity[2] < -0.7
 
 
+def test_roots_of_several_people_are_smoothed_as_each_alone():
+    roots = np.stack([walk((0.4, -0.1, 0.5)), walk((0.0, 0.0, -1.0)), walk((1.0, 0.0, 0.0))])
+    roots[1, :24] = roots[2, 5:9] = np.nan
+    together = smooth_root(roots, 26, RATE_HZ)
+    for person, *own in zip(roots, *together, strict=True):
+        for one, many in zip(smooth_root(person, 26, RATE_HZ), own, strict=True):
+            assert np.allclose(one, many, rtol=0, atol=1e-12, equal_nan=True)
+    roots[0, 26] = np.nan
+    root, velocity = smooth_root(roots, 26, RATE_HZ)
+    assert np.isnan(root[0]).all() and np.isnan(velocity[0]).all()
+    assert np.array_equal(root[1:], together[0][1:])
+
+
 def test_unknown_frames_are_left_out_and_few_give_no_velocity():
     roots = walk((0.0, 0.0, 0.0))
     roots[:20] = np.nan

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emf_ros.lift.swaps import SwapCorrector
+from emf_ros.lift.swaps import SwapCorrector, correct_swaps
 from emf_ros.lift.window import NANOSECONDS, KeypointHistory
 from emf_ros.skeletons import H36M17
 
@@ -200,3 +200,30 @@ def test_two_people_do_not_share_a_memory():
     feed(first, exchange(truth, range(30, 60)))
     live, _, swapped = feed(second, exchange(truth, [30]))
     assert swapped[30] and np.allclose(live, truth)
+
+
+def test_people_corrected_together_are_corrected_as_each_alone():
+    """One is swapped for a while, one comes later, one is not seen at first, one misses images."""
+    noise = np.random.default_rng(0).normal(0, 0.002, (4, 60, 17, 2))
+    points = np.stack([walker(60, turned=0.5 * k) for k in range(4)]) + noise
+    points[0] = exchange(points[0], range(20, 26))
+    points[1] = exchange(points[1], [40], LEGS)
+    scores = np.ones(points.shape[:3])
+    scores[2, :5] = 0.0
+    scores[3, :, LEGS] = 0.3
+    seen = {t: [0, *([1] * (t >= 10)), 2, *([3] * (t % 3 > 0))] for t in range(60)}
+    alone = [SwapCorrector() for _ in range(4)]
+    together = [SwapCorrector() for _ in range(4)]
+    swapped = 0
+    for t, people in seen.items():
+        stamp_ns = round(t / 30 * NANOSECONDS)
+        joint = correct_swaps(
+            [together[k] for k in people], stamp_ns, points[people, t], scores[people, t]
+        )
+        for k, ours in zip(people, joint, strict=True):
+            single = alone[k].correct(stamp_ns, points[k, t], scores[k, t])
+            assert np.array_equal(ours.rays, single.rays)
+            assert np.array_equal(ours.scores, single.scores)
+            assert [r[0] for r in ours.revised] == [r[0] for r in single.revised]
+            swapped += ours.swapped
+    assert swapped >= 6

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emf_ros.lift.window import NANOSECONDS, KeypointHistory
+from emf_ros.lift.window import CAPACITY, NANOSECONDS, KeypointHistory, resample
 
 START = 1_700_000_000 * NANOSECONDS + 123_456_789  # as a camera stamps today
 JOINTS = 3
@@ -136,3 +136,40 @@ def test_seen_within_finds_joints_of_a_score_within_a_time():
     assert taken.seen_within(0.5, int(ns(0.2)), 0.15).tolist() == [True, True, False]
     assert taken.seen_within(0.5, int(ns(0.2)), 0.05).tolist() == [False, False, False]
     assert taken.seen_within(0.5, int(ns(0.3)), 0.05).tolist() == [True, True, True]
+
+
+def test_fast_cameras_have_as_much_memory_as_the_span_needs():
+    taken = history(np.arange(5 * CAPACITY) / 1000, span=0.25)
+    assert (taken.newest_ns - taken.first_ns) / NANOSECONDS == pytest.approx(0.25, abs=0.002)
+    rays, scores = taken.resample(ns([0.1, 0.2]))
+    assert rays[0] == pytest.approx(straight(0.1)) and rays[1] == pytest.approx(straight(0.2))
+    assert scores == pytest.approx(0.8)
+
+
+def test_a_past_observation_is_reordered_after_the_memory_has_moved():
+    taken = history(np.arange(3 * CAPACITY) / 100, span=0.5)
+    newest_s = (3 * CAPACITY - 1) / 100
+    past_s = newest_s - 0.3
+    taken.reorder(int(ns(past_s)), np.array([2, 1, 0]))
+    taken.reorder(int(ns(0.0)), np.array([2, 1, 0]))
+    taken.reorder(int(ns(past_s + 0.005)), np.array([2, 1, 0]))
+    rays, _ = taken.resample(ns([past_s - 0.01, past_s, past_s + 0.01]))
+    assert rays[0] == pytest.approx(straight(past_s - 0.01))
+    assert rays[1] == pytest.approx(straight(past_s)[::-1])
+    assert rays[2] == pytest.approx(straight(past_s + 0.01))
+
+
+def test_windows_of_several_people_are_those_of_each_alone():
+    people = [
+        history([0.0]),
+        history([0.0, 0.1, 0.2], [[0.9, 0.0, 0.5], [0.9, 0.4, 0.0], [0.9, 0.4, 0.5]]),
+        history([0.05, 0.5]),
+        history([0.1, 0.13, 0.2]),
+    ]
+    times = ns(np.arange(-0.1, 0.3, 0.033))
+    points = resample(people, times)
+    assert points.shape == (4, len(times), JOINTS, 3)
+    for person, own in zip(people, points, strict=True):
+        rays, scores = person.resample(times)
+        assert np.array_equal(own[..., :2], rays) and np.array_equal(own[..., 2], scores)
+    assert (points[1, -1:, 0, 2] == 0).all() and (points[2, :, :, 2] > 0).any()

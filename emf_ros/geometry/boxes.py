@@ -105,6 +105,23 @@ def weighted_nms(
     return np.array(merged).reshape(-1, candidates.shape[1]), np.array(best)
 
 
+def extents(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """The diagonals of the bounding boxes of points.
+
+    Args:
+        points: (..., N, 2).
+        seen: (..., N) the points that count; the others may be NaN.
+
+    Returns:
+        (...) in the unit of the points; 0 where no point counts.
+    """
+    seen = seen[..., None]
+    low = np.where(seen, points, np.inf).min(axis=-2)
+    high = np.where(seen, points, -np.inf).max(axis=-2)
+    sides = np.where(high > low, high - low, 0.0)
+    return np.asarray(np.hypot(sides[..., 0], sides[..., 1]))
+
+
 def keypoint_boxes(
     keypoints: np.ndarray, min_score: float = 0.0, min_keypoints: int = 0
 ) -> np.ndarray:

@@ -66,26 +66,28 @@ def canonical_window(rays: Any, scores: Any) -> CanonicalWindow:
     """
     xp = array_namespace(rays)
     seen = xp.astype(scores > 0, rays.dtype)
+    x, y = rays[..., 0], rays[..., 1]
     count = xp.sum(seen, axis=(1, 2))
     # The mean of unit rays: the mean of points on the plane is biased outwards at wide angles.
-    lifted = xp.concat([rays, xp.ones_like(rays[..., :1])], axis=-1)
-    unit = lifted / xp.sqrt(xp.sum(lifted**2, axis=-1, keepdims=True))
-    axis = xp.sum(unit * seen[..., None], axis=(1, 2))
+    unit = seen / xp.sqrt(x * x + y * y + 1.0)
+    axis = xp.stack([xp.sum(part, axis=(1, 2)) for part in (unit * x, unit * y, unit)], axis=-1)
     forward = xp.asarray([0.0, 0.0, 1.0], axis)
     ahead = xp.zeros_like(axis) + forward
     axis = xp.where((count > 0)[:, None], axis, ahead)
     rotation = look_at_rotation(axis)
-    turned = xp.sum(rotation[:, None, None] * lifted[..., None, :], axis=-1)
+    turned_x, turned_y, turned_z = (
+        row[:, 0, None, None] * x + row[:, 1, None, None] * y + row[:, 2, None, None]
+        for row in (rotation[:, i] for i in range(3))
+    )
     # Rays more than 84 degrees from the window's mean do not belong to one person.
-    in_front = turned[..., 2] > 0.1
-    depth = xp.where(in_front, turned[..., 2], xp.ones_like(turned[..., 2]))
-    plane = turned[..., :2] / depth[..., None]
+    in_front = turned_z > 0.1
+    depth = xp.where(in_front, turned_z, xp.ones_like(turned_z))
     seen = seen * xp.astype(in_front, rays.dtype)
+    plane_x, plane_y = turned_x / depth * seen, turned_y / depth * seen
     count = xp.sum(seen, axis=(1, 2))
     total = xp.where(count > 0, count, xp.ones_like(count))
-    spread = xp.sum(plane**2 * seen[..., None], axis=(1, 2, 3)) / total
+    spread = xp.sum(plane_x**2 + plane_y**2, axis=(1, 2)) / total
     valid = (count >= 6) & (spread > 1e-10)
-    scale = xp.sqrt(xp.where(valid, spread, xp.ones_like(spread)))
-    xy = plane / scale[:, None, None, None] * seen[..., None]
-    keypoints = xp.concat([xy, (scores * seen)[..., None]], axis=-1)
+    scale = 1.0 / xp.sqrt(xp.where(valid, spread, xp.ones_like(spread)))[:, None, None]
+    keypoints = xp.stack([plane_x * scale, plane_y * scale, scores * seen], axis=-1)
     return CanonicalWindow(keypoints, rotation, valid)

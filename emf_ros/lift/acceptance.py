@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from ..detect.protocol import body_joints
+from ..geometry.boxes import extents
 from ..geometry.camera import Camera
 from ..reasons import Reason
 from ..skeletons import Layout, convert_keypoints
@@ -47,30 +48,30 @@ def has_shape(person: Pose2D, layout: Layout) -> bool:
 
 
 def is_sane(keypoints: np.ndarray, reach: float) -> np.ndarray:
-    """(K,) which keypoints (K, 3) have finite numbers, a score from 0 and a position within reach.
+    """(..., K) which keypoints have finite numbers, a score from 0 and a position within reach.
 
     Args:
-        keypoints: (K, 3) px, px, score.
+        keypoints: (..., K, 3) px, px, score.
         reach: maximum coordinate, px.
     """
     finite = np.isfinite(keypoints)
-    sane = finite.all(axis=-1) & (keypoints[:, 2] >= 0)
+    sane = finite.all(axis=-1) & (keypoints[..., 2] >= 0)
     return np.asarray(sane & (np.abs(np.where(finite, keypoints, 0.0)) < reach).all(axis=-1))
 
 
 def sane_keypoints(keypoints: np.ndarray, reach: float, counts: Counter[Reason]) -> np.ndarray:
-    """Keypoints (K, 3) without impossible numbers.
+    """Keypoints without impossible numbers.
 
     Args:
-        keypoints: (K, 3) px, px, score.
+        keypoints: (..., K, 3) px, px, score.
         reach: maximum coordinate, px.
         counts: takes the number of keypoints that were changed, by reason.
 
     Returns:
-        (K, 3) float64. An impossible keypoint is missing: NaN, with score 0. Scores are 0..1.
+        (..., K, 3) float64. An impossible keypoint is missing: NaN, with score 0. Scores are 0..1.
     """
     keypoints = np.array(keypoints, dtype=np.float64)
-    scores = keypoints[:, 2]
+    scores = keypoints[..., 2]
     sane = is_sane(keypoints, reach)
     # A missing keypoint is written as NaN with score 0; that is no fault.
     faulty = ~sane & ~(scores == 0)
@@ -87,25 +88,24 @@ def sane_keypoints(keypoints: np.ndarray, reach: float, counts: Counter[Reason])
 
 def rays_of(
     keypoints: np.ndarray, layout: Layout, target: Layout, camera: Camera
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """The rays of a person's keypoints in the model's layout.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rays of people's keypoints in the model's layout.
 
     Args:
-        keypoints: (K, 3) px, px, score, see `sane_keypoints`.
+        keypoints: (P, K, 3) px, px, score, see `sane_keypoints`.
         layout: of the keypoints.
         target: the model's layout, of J joints.
         camera: of the image.
 
     Returns:
-        rays (J, 2) on the plane z = 1 and scores (J,), both 0 where missing; None where fewer than
-        `MIN_KEYPOINTS` are known.
+        rays (P, J, 2) on the plane z = 1 and scores (P, J), both 0 where missing; and (P,) whether
+        `MIN_KEYPOINTS` or more are known.
     """
     keypoints = convert_keypoints(keypoints, layout, target)
-    rays = camera.rays(keypoints[:, :2])
-    known = np.isfinite(rays).all(axis=-1) & (keypoints[:, 2] > 0)
-    if known.sum() < MIN_KEYPOINTS:
-        return None
-    return np.where(known[:, None], rays, 0.0), np.where(known, keypoints[:, 2], 0.0)
+    rays = camera.rays(keypoints[..., :2])
+    known = np.isfinite(rays).all(axis=-1) & (keypoints[..., 2] > 0)
+    enough = known.sum(axis=-1) >= MIN_KEYPOINTS
+    return np.where(known[..., None], rays, 0.0), np.where(known, keypoints[..., 2], 0.0), enough
 
 
 def select_people(
@@ -127,7 +127,9 @@ def select_people(
     shaped = [person for person in people if has_shape(person, layout)]
     rejected = Counter({Reason.WRONG_KEYPOINT_COUNT: len(people) - len(shaped)})
     selected: dict[int, Pose2D] = {}
-    for person in sorted(shaped, key=lambda p: _importance(p, tracked), reverse=True):
+    importance = _importance(shaped, tracked)
+    for row in sorted(range(len(shaped)), key=importance.__getitem__, reverse=True):
+        person = shaped[row]
         if person.track_id in selected:
             rejected[Reason.REPEATED_TRACK_ID] += 1
         elif len(selected) >= max_people:
@@ -138,32 +140,46 @@ def select_people(
     return list(selected.values())
 
 
-def _importance(person: Pose2D, tracked: Collection[int]) -> float:
-    """The score times the size in the image, px."""
-    keypoints = np.asarray(person.keypoints, dtype=float)
-    seen = np.isfinite(keypoints).all(axis=-1) & (keypoints[:, 2] > 0)
-    if not np.isfinite(person.score) or not seen.any():
-        return 0.0
-    size = float(np.hypot(*np.ptp(keypoints[seen, :2], axis=0)))
-    return min(person.score, 1.0) * size * (TRACKED_FACTOR if person.track_id in tracked else 1.0)
+def _importance(people: Sequence[Pose2D], tracked: Collection[int]) -> list[float]:
+    """The score times the size in the image, px, of people of one layout."""
+    if not people:
+        return []
+    keypoints = np.array([person.keypoints for person in people], dtype=float)
+    seen = np.isfinite(keypoints).all(axis=-1) & (keypoints[..., 2] > 0)
+    sizes = extents(keypoints[..., :2], seen).tolist()
+    return [
+        min(person.score, 1.0) * size * (TRACKED_FACTOR if person.track_id in tracked else 1.0)
+        if np.isfinite(person.score)
+        else 0.0
+        for person, size in zip(people, sizes, strict=True)
+    ]
 
 
-def is_jump(history: KeypointHistory, stamp_ns: int, rays: np.ndarray, scores: np.ndarray) -> bool:
+def are_jumps(
+    histories: Sequence[KeypointHistory], stamp_ns: int, rays: np.ndarray, scores: np.ndarray
+) -> np.ndarray:
     """Whether keypoints are too far from a track's last ones to be of the same person.
 
     The measure is the median of the joints' motion, as a share of the person's extent. It is wrong
     only if more than half of the joints are wrong together.
 
     Args:
-        history: of the track.
+        histories: of the tracks of P people.
         stamp_ns: of the image, ns.
-        rays: (J, 2), scores: (J,), 0 where missing.
+        rays: (P, J, 2), scores: (P, J), 0 where missing.
+
+    Returns:
+        (P,) bool.
     """
-    last_ns, last_rays, last_scores = history.newest
+    stamps, *last = zip(*(history.newest for history in histories), strict=True)
+    last_rays, last_scores = map(np.stack, last)
     both = (scores > 0) & (last_scores > 0)
-    if both.sum() < MIN_JUMP_JOINTS or stamp_ns <= last_ns:
-        return False
-    extent = max(np.hypot(*np.ptp(points[both], axis=0)) for points in (rays, last_rays))
-    apart = np.median(np.linalg.norm(rays[both] - last_rays[both], axis=-1))
-    elapsed_s = (stamp_ns - last_ns) / NANOSECONDS
-    return bool(apart > (MAX_JUMP + MAX_JUMP_PER_S * elapsed_s) * extent)
+    count = both.sum(axis=-1)
+    extent = np.maximum(extents(rays, both), extents(last_rays, both))
+    moved = rays - last_rays
+    apart = np.sort(np.where(both, np.hypot(moved[..., 0], moved[..., 1]), np.inf), axis=-1)
+    people, half = np.arange(len(count)), count // 2
+    median = 0.5 * (apart[people, np.maximum(count - 1, 0) // 2] + apart[people, half])
+    elapsed_s = (stamp_ns - np.array(stamps)) / NANOSECONDS
+    judged = (count >= MIN_JUMP_JOINTS) & (elapsed_s > 0)
+    return np.asarray(judged & (median > (MAX_JUMP + MAX_JUMP_PER_S * elapsed_s) * extent))

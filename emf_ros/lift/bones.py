@@ -20,43 +20,77 @@ _MIRROR = np.array(
     [H36M17.edges.index((H36M17.mirror[a], H36M17.mirror[b])) for a, b in H36M17.edges]
 )
 
+#: (16, 17) whether a bone is between the pelvis and a joint.
+_PATH = np.zeros((len(_ENDS), len(H36M17)))
+for _bone, (_parent, _child) in enumerate(_ENDS):
+    # In the order of bones of the layout parents come before their children.
+    _PATH[:, _child] = _PATH[:, _parent]
+    _PATH[_bone, _child] = 1.0
+
 #: Minimum share of the skeleton that the weight of a window is computed from.
 MIN_WEIGHTED_SHARE = 0.1
 
 
+def bone_vectors(joints: np.ndarray) -> np.ndarray:
+    """(..., 3, 16) from parent to child of joints (..., 17, 3), in the order of `H36M17.bones`."""
+    by_axis = np.ascontiguousarray(joints.swapaxes(-1, -2))
+    return by_axis.take(_ENDS[:, 1], axis=-1) - by_axis.take(_ENDS[:, 0], axis=-1)
+
+
+def lengths_of(bones: np.ndarray) -> np.ndarray:
+    """(..., 16) lengths of bones (..., 3, 16), see `bone_vectors`."""
+    x, y, z = (bones[..., axis, :] for axis in range(3))
+    return np.sqrt(x * x + y * y + z * z)
+
+
 def bone_lengths(joints: np.ndarray) -> np.ndarray:
     """(..., 16) lengths of the bones of joints (..., 17, 3), in the order of `H36M17.bones`."""
-    return np.linalg.norm(joints[..., _ENDS[:, 1], :] - joints[..., _ENDS[:, 0], :], axis=-1)
+    return lengths_of(bone_vectors(joints))
 
 
-def with_bone_lengths(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def with_bone_lengths(
+    joints: np.ndarray, lengths: np.ndarray, bones: np.ndarray | None = None
+) -> np.ndarray:
     """The same pose with other bone lengths. The pelvis and the directions of the bones stay.
 
     Args:
         joints: (..., 17, 3).
         lengths: (..., 16) in the unit of the joints; the shapes broadcast. A bone of length 0 has
             no direction, and stays as it is.
+        bones: (..., 3, 16) `bone_vectors` of the joints, where the caller has them.
 
     Returns:
         (..., 17, 3).
     """
-    old = bone_lengths(joints)
+    if bones is None:
+        bones = bone_vectors(joints)
+    old = lengths_of(bones)
     factor = np.where(old > 1e-6, lengths / np.maximum(old, 1e-6), 0.0)
-    out = joints.copy()
-    # In the order of bones of the layout parents come before their children.
-    for bone, (parent, child) in enumerate(_ENDS):
-        step = joints[..., child, :] - joints[..., parent, :]
-        out[..., child, :] = out[..., parent, :] + factor[..., bone, None] * step
-    return out
+    # A joint is the sum of the bones between the pelvis and it.
+    return ((factor[..., None, :] * bones) @ _PATH).swapaxes(-1, -2) + joints[..., :1, :]
+
+
+def window_lengths(bones: np.ndarray, stddev: np.ndarray) -> np.ndarray:
+    """The bone lengths of windows: means of the frames, weighted by the inverse variance of the
+    bone's outer end. Both sides of the body are equal.
+
+    Args:
+        bones: (..., T, 3, 16) m, see `bone_vectors`.
+        stddev: (..., T, 17) m, of the joints.
+
+    Returns:
+        (..., 16) m.
+    """
+    weight = 1.0 / np.maximum(stddev.take(_ENDS[:, 1], axis=-1), 1e-3) ** 2
+    lengths = (weight * lengths_of(bones)).sum(axis=-2) / weight.sum(axis=-2)
+    return 0.5 * (lengths + lengths[..., _MIRROR])
 
 
 class BoneMemory:
     """The bone lengths of one person, from all windows so far.
 
-    Each window gives the mean of its frames, weighted by the inverse variance of the bone's outer
-    end. Both sides of the body are equal. Older windows count less, so that the lengths of another
-    person, after an exchange of ids, are forgotten. Windows that show a part of the person count
-    less too: their scale is uncertain.
+    Older windows count less, so that the lengths of another person, after an exchange of ids, are
+    forgotten. Windows that show a part of the person count less too: their scale is uncertain.
 
     Args:
         memory_s: time after which the weight of a window has fallen to 1/e, s.
@@ -74,23 +108,17 @@ class BoneMemory:
         """The share of the skeleton that was seen, 0..1: weighted mean over the windows."""
         return self._share_sum / self._weight if self._weight else 0.0
 
-    def add(
-        self, joints: np.ndarray, stddev: np.ndarray, stamp_ns: int, share: float = 1.0
-    ) -> np.ndarray:
+    def add(self, lengths: np.ndarray, stamp_ns: int, share: float = 1.0) -> np.ndarray:
         """Take in a window.
 
         Args:
-            joints: (T, 17, 3) m.
-            stddev: (T, 17) m.
+            lengths: (16,) m, see `window_lengths`.
             stamp_ns: of the window, ns; not before that of the last one.
             share: of the skeleton that is seen, 0..1.
 
         Returns:
             (16,) m: the lengths from all windows so far.
         """
-        weight = 1.0 / np.maximum(stddev[:, _ENDS[:, 1]], 1e-3) ** 2
-        lengths = (weight * bone_lengths(joints)).sum(axis=0) / weight.sum(axis=0)
-        lengths = 0.5 * (lengths + lengths[_MIRROR])
         kept = math.exp(-max(0, stamp_ns - self._newest_ns) * 1e-9 / self.memory_s)
         counts = max(share, MIN_WEIGHTED_SHARE) ** 2
         self._sum = kept * self._sum + counts * lengths

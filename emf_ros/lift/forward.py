@@ -14,6 +14,7 @@ from ..stamps import NANOSECONDS
 from .batching import Lifted
 from .engine import Engine
 from .tracks import Track
+from .window import resample
 
 
 @dataclass
@@ -55,10 +56,10 @@ class Windows:
         step_ns = NANOSECONDS / model.rate_hz
         steps = np.round((np.arange(model.frames) - frame) * step_ns).astype(np.int64)
         times = np.minimum(stamp_ns + steps, newest_ns)
-        rays = np.zeros((len(tracks), model.frames, len(get_layout(model.layout)), 2))
-        scores = np.zeros(rays.shape[:-1])
-        for row, track in enumerate(tracks.values()):
-            rays[row], scores[row] = track.history.resample(times)
+        points = np.zeros((0, model.frames, len(get_layout(model.layout)), 3))
+        if tracks:
+            points = resample([track.history for track in tracks.values()], times)
+        rays, scores = points[..., :2], points[..., 2]
         canonical = canonical_window(rays, scores)
         return cls(stamp_ns, newest_ns - stamp_ns, frame, tracks, rays, scores, canonical)
 

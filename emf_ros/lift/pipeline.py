@@ -16,16 +16,17 @@ from ..reasons import Reason
 from ..skeletons import Layout, check_conversion, get_layout
 from ..stamps import NANOSECONDS, StampFilter, StampVerdict
 from ..types import Frame2D, Frame3D, Pose2D, Pose3D
-from .acceptance import MAX_REACH, is_jump, rays_of, sane_keypoints, select_people
+from .acceptance import MAX_REACH, are_jumps, rays_of, sane_keypoints, select_people
 from .batching import Lifted
 from .config import PipelineConfig
 from .depth import DepthImages
 from .engine import Engine
 from .forward import Windows, run_model
 from .stages import STAGES, PoseBatch, StageContext, poses_of
+from .swaps import correct_swaps
 from .timeline import Timeline
 from .track_ids import TrackIds
-from .tracks import Tracks
+from .tracks import Track, Tracks
 
 #: Time that keypoints are remembered beyond the window and the lag, s: a slow camera's described
 #: image may be older than the lag by about this.
@@ -191,10 +192,9 @@ class LiftPipeline:
         people = self._track_ids.assign(frame, layout, self.stamps)
         if self.watch is not None:
             self.watch(frame.stamp_ns, people)
-        for person in select_people(
-            people, layout, self.config.max_people, self.active, self.counts
-        ):
-            self._add(frame.stamp_ns, person, layout, camera)
+        chosen = select_people(people, layout, self.config.max_people, self.active, self.counts)
+        if chosen:
+            self._add(frame.stamp_ns, chosen, layout, camera)
         self._timeline.add(frame.stamp_ns)
         return True
 
@@ -238,30 +238,51 @@ class LiftPipeline:
             self.counts[Reason.CAMERA_INFO_SIZE_MISMATCH] += 1
             return None
 
-    def _add(self, stamp_ns: int, person: Pose2D, layout: Layout, camera: Camera) -> None:
-        """Add one person's keypoints to the track of the person's id."""
+    def _add(self, stamp_ns: int, people: list[Pose2D], layout: Layout, camera: Camera) -> None:
+        """Add the keypoints of people to the tracks of their ids."""
         reach = MAX_REACH * max(camera.size)
-        keypoints = sane_keypoints(person.keypoints, reach, self.counts)
-        observation = rays_of(keypoints, layout, self._layout, camera)
-        if observation is None:
-            self.counts[Reason.TOO_FEW_KEYPOINTS] += 1
+        keypoints = sane_keypoints(
+            np.array([person.keypoints for person in people], dtype=float), reach, self.counts
+        )
+        rays, scores, enough = rays_of(keypoints, layout, self._layout, camera)
+        if not enough.all():
+            self.counts[Reason.TOO_FEW_KEYPOINTS] += int((~enough).sum())
+            people = [person for person, kept in zip(people, enough.tolist(), strict=True) if kept]
+            rays, scores = rays[enough], scores[enough]
+        tracks = self._tracks_of(stamp_ns, people, rays, scores)
+        for track, person in zip(tracks, people, strict=True):
+            track.score = float(np.clip(person.score, 0, 1)) if np.isfinite(person.score) else 0.0
+        swaps = [track.swaps for track in tracks if track.swaps is not None]
+        if not swaps:
+            for track, *observation in zip(tracks, rays, scores, strict=True):
+                track.history.add(stamp_ns, *observation)
             return
-        rays, scores = observation
-        track = self._tracks.get(person.track_id)
-        if track is not None and is_jump(track.history, stamp_ns, rays, scores):
-            self.counts[Reason.TRACK_JUMPED] += 1
-            track = None
-        if track is None:
-            track = self._tracks.begin(person.track_id)
-        track.score = float(np.clip(person.score, 0, 1)) if np.isfinite(person.score) else 0.0
-        if track.swaps is not None:
-            corrected = track.swaps.correct(stamp_ns, rays, scores)
-            rays, scores = corrected.rays, corrected.scores
+        for track, corrected in zip(
+            tracks, correct_swaps(swaps, stamp_ns, rays, scores), strict=True
+        ):
             if corrected.swapped:
                 self.counts[Reason.SWAP_CORRECTED] += 1
             for revised_ns, order in corrected.revised:
                 track.history.reorder(revised_ns, order)
-        track.history.add(stamp_ns, rays, scores)
+            track.history.add(stamp_ns, corrected.rays, corrected.scores)
+
+    def _tracks_of(
+        self, stamp_ns: int, people: list[Pose2D], rays: np.ndarray, scores: np.ndarray
+    ) -> list[Track]:
+        """The tracks of people, by their ids; a new one where there is none, or where the
+        keypoints are of another person."""
+        tracks = [self._tracks.get(person.track_id) for person in people]
+        rows = [row for row, track in enumerate(tracks) if track is not None]
+        histories = [track.history for track in tracks if track is not None]
+        if histories:
+            jumps = are_jumps(histories, stamp_ns, rays[rows], scores[rows])
+            self.counts.update([Reason.TRACK_JUMPED] * int(jumps.sum()))
+            for row, jump in zip(rows, jumps.tolist(), strict=True):
+                tracks[row] = None if jump else tracks[row]
+        return [
+            self._tracks.begin(person.track_id) if track is None else track
+            for person, track in zip(people, tracks, strict=True)
+        ]
 
     # ------------------------------------------------------------------ poses out
 

@@ -93,76 +93,91 @@ def solve_root(
         height_spread: relative standard deviation of the joints' scale, a number or (B,).
     """
     xp = array_namespace(joints)
-    kind = joints.dtype
-    seen = scores > 0
-    finite = xp.all(xp.isfinite(joints), axis=-1) & xp.all(xp.isfinite(rays), axis=-1) & seen
-    zero = xp.zeros_like(scores)
-    weight = xp.where(finite, scores, zero)
-    joints = xp.where(finite[..., None], joints, xp.zeros_like(joints))
-    rays = xp.where(finite[..., None], rays, xp.zeros_like(rays))
-    count = xp.sum(xp.astype(finite, kind), axis=-1)
+    batch, number = scores.shape
 
-    one = xp.ones_like(scores)
-    rows_x = xp.stack([one, zero, -rays[..., 0]], axis=-1)
-    rows_y = xp.stack([zero, one, -rays[..., 1]], axis=-1)
-    right = rays * joints[..., 2:3] - joints[..., :2]
+    def or_one(values: Any) -> Any:
+        """The values, and 1 where they are not positive."""
+        return xp.where(values > 0, values, xp.ones_like(values))
 
-    def solve(per_joint: Any) -> tuple[Any, Any, Any]:
-        w = per_joint[..., None]
-        normal = xp.matmul(xp.matrix_transpose(rows_x * w), rows_x) + xp.matmul(
-            xp.matrix_transpose(rows_y * w), rows_y
-        )
-        moment = xp.sum(w * (rows_x * right[..., :1] + rows_y * right[..., 1:]), axis=1)
-        # If all joints are on one ray the depth is not determined. The matrix is then replaced.
-        trace = normal[..., 0, 0] + normal[..., 1, 1] + normal[..., 2, 2]
-        determinant = xp.linalg.det(normal)
-        regular = determinant > 1e-9 * xp.where(trace > 0, trace, xp.ones_like(trace)) ** 3
-        regular = regular & (trace > 0)
-        eye = xp.zeros_like(normal) + xp.asarray([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], normal)
-        inverse = xp.linalg.inv(xp.where(regular[..., None, None], normal, eye))
-        return xp.matmul(inverse, moment[..., None])[..., 0], inverse, regular
+    # (5 to 7, J, B): sums over leading axes are the fastest.
+    columns = [joints, rays, scores[..., None]] + ([] if stddev is None else [stddev[..., None]])
+    table = xp.swapaxes(xp.concat(columns, axis=-1), 0, 2)
+    table = xp.reshape(xp.reshape(table, (-1,)), (table.shape[0], number, batch))
+    finite = xp.all(xp.isfinite(table[:5]), axis=0) & (table[5] > 0)
+    weight = xp.where(finite, table[5], xp.zeros_like(table[5]))
+    table = xp.where(finite, table, xp.zeros_like(table))
+    xy, z, ray = table[:2], table[2], table[3:5]
+    if stddev is not None:
+        variance = xp.where(table[6] > SURE_M, table[6], xp.full_like(z, SURE_M)) ** 2
+    count = xp.sum(xp.astype(finite, z.dtype), axis=0)
 
-    def reprojected(root: Any, nearest: float) -> tuple[Any, Any]:
-        """The joints' depths, `nearest` at least, m, and their errors on the plane z = 1."""
-        depth = joints[..., 2] + root[..., 2:3]
-        depth = xp.where(depth > nearest, depth, nearest * one)
-        return depth, (joints[..., :2] + root[:, None, :2]) / depth[..., None] - rays
+    # The image about the mean ray: the normal equations then have a solution in closed form
+    # without cancellation.
+    middle = xp.sum(ray, axis=1) / or_one(count)
+    about = ray - middle[:, None]
+    right = ray * z - xy
+    squares = xp.stack([xp.sum(about * about, axis=0), xp.sum(about * right, axis=0)])
+    terms = xp.concat([about, right, squares], axis=0)
 
-    root, inverse, regular = solve(weight)
-    robust = weight
+    def solve(per_joint: Any) -> tuple[Any, ...]:
+        """Root (2, B) across and (B,) along the axis; whether it is determined; and of the weights
+        their sum, the mean ray (2, B) and the spread of the rays about it."""
+        total = xp.sum(per_joint, axis=0)
+        some, total = total > 0, or_one(total)
+        sums = xp.sum(terms * per_joint, axis=1)
+        mean = sums[:4] / total
+        spread = sums[4] - total * xp.sum(mean[:2] ** 2, axis=0)
+        product = sums[5] - total * xp.sum(mean[:2] * mean[2:], axis=0)
+        mean_ray = mean[:2] + middle
+        # By determinant and trace of the normal matrix. If all joints are on one ray the depth is
+        # not determined.
+        trace = 2.0 * total + spread + total * xp.sum(mean_ray**2, axis=0)
+        regular = some & (total**2 * spread > 1e-9 * trace**3)
+        spread = xp.where(regular, spread, xp.ones_like(spread))
+        along = -product / spread
+        return mean[2:] + mean_ray * along, along, regular, total, mean_ray, spread
+
+    def reprojected(across: Any, along: Any, nearest: float) -> tuple[Any, Any]:
+        """The joints' depths, `nearest` at least, m; their squared errors on the plane z = 1."""
+        depth = z + along
+        depth = xp.where(depth > nearest, depth, xp.full_like(depth, nearest))
+        return depth, xp.sum(((xy + across[:, None]) / depth - ray) ** 2, axis=0)
+
+    across, along, regular, total, mean_ray, spread = solve(weight)
     for _ in range(1 if stddev is None else REWEIGHTINGS):
-        depth, error = reprojected(root, 0.1)
-        if stddev is not None:
-            known = xp.where(stddev > SURE_M, stddev, SURE_M * one)
-            off = depth**2 * xp.sum(error**2, axis=-1)
-            robust = weight / (1.0 + off / known**2)
-        root, inverse, regular_too = solve(robust / depth**2)
+        depth, error2 = reprojected(across, along, 0.1)
+        depth2 = depth * depth
+        robust = weight if stddev is None else weight / (1.0 + depth2 * error2 / variance)
+        across, along, regular_too, total, mean_ray, spread = solve(robust / depth2)
         regular = regular & regular_too
 
-    ahead = xp.all((joints[..., 2] + root[..., 2:3] > 0.05) | ~finite, axis=-1)
-    _, error = reprojected(root, 0.05)
-    total = xp.sum(weight, axis=-1)
-    total = xp.where(total > 0, total, xp.ones_like(total))
-    squared = xp.sum(weight[..., None] * error**2, axis=(1, 2)) / (2 * total)
+    ahead = xp.all((z + along > 0.05) | ~finite, axis=0)
+    _, error2 = reprojected(across, along, 0.05)
+    squared = xp.sum(weight * error2, axis=0) / (2 * or_one(xp.sum(weight, axis=0)))
+    distance2 = xp.sum(across**2, axis=0) + along**2
+    # A comparison with NaN is false.
+    valid = regular & ahead & (count >= min_joints) & (distance2 < MAX_DISTANCE_M**2)
 
-    valid = regular & ahead & (count >= min_joints)
-    valid = valid & xp.all(xp.isfinite(root), axis=-1)
-
-    distance2 = xp.sum(root**2, axis=-1)
-    valid = valid & (distance2 < MAX_DISTANCE_M**2)
     # Errors in the image, at least those of a detector on a body of about 1.5 m.
-    floor = (KEYPOINT_ERROR * 1.5) ** 2 / xp.where(
-        distance2 > 0, distance2, xp.ones_like(distance2)
-    )
+    floor = (KEYPOINT_ERROR * 1.5) ** 2 / or_one(distance2)
     noise = xp.where(squared > floor, squared, floor)
-    covariance = noise[:, None, None] * inverse
-    unsure = (xp.zeros_like(noise) + height_spread)[:, None] * root
-    covariance = covariance + unsure[:, :, None] * unsure[:, None, :]
+    # The inverse of the normal matrix: across the mean ray, and along it.
+    eye = xp.asarray([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], z)
+    plane = (noise / total)[:, None, None] * (eye - _outer(eye[2:]))
+    mean_ray = xp.concat([mean_ray, xp.ones_like(mean_ray[:1])], axis=0)
+    covariance = plane + _outer((xp.sqrt(noise / spread) * mean_ray).T)
+    root = xp.concat([across, along[None]], axis=0).T
+    covariance = covariance + _outer((xp.zeros_like(noise) + height_spread)[:, None] * root)
 
     nan = xp.full_like(root, float("nan"))
     root = xp.where(valid[:, None], root, nan)
     covariance = xp.where(valid[:, None, None], covariance, nan[:, :, None])
     return Root(root, covariance, valid, xp.sqrt(squared))
+
+
+def _outer(vectors: Any) -> Any:
+    """(B, 3) -> (B, 3, 3), v v^T."""
+    return vectors[:, :, None] * vectors[:, None, :]
 
 
 def update_along(
@@ -223,35 +238,45 @@ def smooth_root(roots: np.ndarray, frame: int, rate_hz: float) -> tuple[np.ndarr
     are correlated over some frames.
 
     Args:
-        roots: (T, 3) m in the camera's frame; NaN where unknown.
-        frame: index of the frame to smooth; its root is known.
+        roots: (..., T, 3) m in the camera's frame; NaN where unknown.
+        frame: index of the frame to smooth.
         rate_hz: of the frames.
 
     Returns:
-        (3,) m, and the velocity (3,) m/s, NaN where too few frames are known.
+        (..., 3) m, NaN where the root of the frame is unknown; and the velocity (..., 3) m/s, NaN
+        where too few frames are known.
     """
     known = np.isfinite(roots).all(axis=-1)
-    t = (np.arange(len(roots)) - frame) / rate_hz
-    recent = known & (t <= 0) & (t > -TURN_S)
-    if recent.sum() < MIN_FRAMES:
-        return roots[frame], np.full(3, np.nan)
-    distances = np.linalg.norm(roots, axis=-1)
-    mean = distances[known].mean()
+    t = (np.arange(roots.shape[-2]) - frame) / rate_hz
+    recent = known & ((t <= 0) & (t > -TURN_S))
+    placed = np.where(known[..., None], roots, 0.0)
+    distances = np.sqrt((placed**2).sum(axis=-1))
+    rays = placed / np.where(distances > 0, distances, 1.0)[..., None]
+    mean_t, mean = (_mean(values, known) for values in (np.broadcast_to(t, known.shape), distances))
     noise = (DISTANCE_ERROR * mean) ** 2 * ALIKE_S * rate_hz
-    slope = _slope(t[known], distances[known], noise / SPEED_SPREAD**2)
-    distance = mean - slope * t[known].mean()
-    if not distance > 0:
-        return roots[frame], np.full(3, np.nan)
-    rays = roots / distances[:, None]
-    turning = _slope(t[recent], rays[recent])
-    return rays[frame] * distance, distance * turning + slope * rays[frame]
+    slope = _slope(t, distances[..., None], known, noise / SPEED_SPREAD**2)
+    distance = (mean - slope[..., 0] * mean_t)[..., None]
+    turning = _slope(t, rays, recent, np.zeros_like(mean))
+    ray = rays[..., frame, :]
+    usable = (recent.sum(axis=-1) >= MIN_FRAMES)[..., None] & known[..., frame, None]
+    usable &= distance > 0
+    return (
+        np.where(usable, ray * distance, roots[..., frame, :]),
+        np.where(usable, distance * turning + slope * ray, np.nan),
+    )
 
 
-def _slope(t: np.ndarray, values: np.ndarray, prior: float = 0.0) -> np.ndarray:
-    """Least-squares slope of values (N, ...) over t (N,) s.
+def _mean(values: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """(...) the mean of those of the values (..., N) that are taken; 0 where none is."""
+    return (values * taken).sum(axis=-1) / np.maximum(taken.sum(axis=-1), 1)
 
-    `prior`, s^2, is the variance of a value over that of the slope, and draws the slope to 0.
+
+def _slope(t: np.ndarray, values: np.ndarray, taken: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Least-squares slope (..., C) of values (..., N, C) over t (N,) s, of those that are taken.
+
+    `prior` (...), s^2, is the variance of a value over that of the slope, and draws the slope to 0.
     """
-    centred = t - t.mean()
-    moment = np.tensordot(centred, values - values.mean(axis=0), axes=1)
-    return moment / ((centred**2).sum() + prior)
+    centred = np.where(taken, t - _mean(np.broadcast_to(t, taken.shape), taken)[..., None], 0.0)
+    total = (centred**2).sum(axis=-1) + prior
+    moment = (centred[..., None] * values).sum(axis=-2)
+    return moment / np.where(total > 0, total, 1.0)[..., None]

@@ -17,6 +17,7 @@ Shapes: P people, T frames of the window, 17 joints. Frame: the camera's optical
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,13 +27,13 @@ import numpy as np
 from ..geometry.camera import Camera, CameraError
 from ..reasons import Reason
 from ..types import Pose3D, TrackState
-from .bones import bone_lengths, with_bone_lengths
+from .bones import bone_lengths, bone_vectors, window_lengths, with_bone_lengths
 from .config import PipelineConfig
 from .depth import trunk_depth, with_depth
 from .forward import Windows
 from .ground import GroundPlane, on_ground
 from .height import height_scale
-from .root import smooth_root, solve_root
+from .root import HEIGHT_SPREAD, smooth_root, solve_root
 from .tracks import Track
 from .visibility import MIN_VISIBLE_SHARE, distance_spread, seen_share, with_unseen
 
@@ -118,7 +119,8 @@ class PoseBatch:
             seen[row] = track.history.seen_within(
                 config.min_score, windows.stamp_ns, config.joint_timeout_s
             )
-        usable = windows.canonical.valid & np.isfinite(positions).all(axis=(1, 2, 3))
+        finite = np.isfinite(positions).reshape(len(positions), -1).all(axis=1)
+        usable = windows.canonical.valid & finite
         return cls(windows, positions, stddev, usable, seen, seen_share(seen))
 
     @property
@@ -131,8 +133,10 @@ Stage = Callable[[PoseBatch, StageContext], PoseBatch]
 
 def turn_back(batch: PoseBatch, context: StageContext) -> PoseBatch:
     """Turn the poses from the virtual camera into the camera's frame."""
-    rotation = batch.windows.canonical.rotation.swapaxes(1, 2)
-    window_m = np.einsum("bij,btkj->btki", rotation, batch.positions.astype(float))
+    people, frames, joints, _ = batch.positions.shape
+    rows = batch.positions.reshape(people, frames * joints, 3).astype(float)
+    # The inverse of the rotation, on rows.
+    window_m = (rows @ batch.windows.canonical.rotation).reshape(people, frames, joints, 3)
     return replace(batch, window_m=window_m)
 
 
@@ -140,26 +144,29 @@ def remember_bone_lengths(batch: PoseBatch, context: StageContext) -> PoseBatch:
     """Give each person the mean bone lengths of all windows so far."""
     if not context.config.bone_length_memory_s:
         return batch
-    lengths, share = bone_lengths(batch.window_m)[:, :1], batch.share.copy()
+    bones, share = bone_vectors(batch.window_m), batch.share.copy()
+    lengths = window_lengths(bones, batch.stddev)
     for row, track in enumerate(batch.tracks):
         if batch.usable[row] and track.bones is not None:
-            lengths[row] = track.bones.add(
-                batch.positions[row], batch.stddev[row], batch.windows.stamp_ns, share[row]
-            )
+            lengths[row] = track.bones.add(lengths[row], batch.windows.stamp_ns, float(share[row]))
             # The scale is also known from the earlier windows.
             share[row] = max(share[row], track.bones.share)
-    return replace(batch, window_m=with_bone_lengths(batch.window_m, lengths), share=share)
+    window_m = with_bone_lengths(batch.window_m, lengths[:, None], bones)
+    return replace(batch, window_m=window_m, share=share)
 
 
 def scale_to_height(batch: PoseBatch, context: StageContext) -> PoseBatch:
     """Scale people to their known height; the uncertainty of the size is that of the distance."""
+    unseen = distance_spread(batch.share)
+    if math.isnan(context.config.person_height_m):
+        return replace(batch, height_spread=np.hypot(HEIGHT_SPREAD, unseen))
     lengths = bone_lengths(batch.window_m[:, batch.windows.frame])
     heights_m = np.full(len(lengths), context.config.person_height_m)
     factor, spread = height_scale(lengths, heights_m)
     return replace(
         batch,
         window_m=factor[:, None, None, None] * batch.window_m,
-        height_spread=np.hypot(spread, distance_spread(batch.share)),
+        height_spread=np.hypot(spread, unseen),
     )
 
 
@@ -179,9 +186,10 @@ def solve_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
     # A person who is not seen has no root: robots act on it, and a guess is worse than none.
     placed = batch.usable & np.isfinite(roots[:, frame]).all(axis=-1) & context.camera_known
     placed &= np.array([t.history.newest_ns >= windows.stamp_ns for t in batch.tracks])
-    root, velocity = np.full((people, 3), np.nan), np.full((people, 3), np.nan)
-    for row in np.flatnonzero(placed).tolist():
-        root[row], velocity[row] = smooth_root(roots[row], frame, context.rate_hz)
+    root, velocity = (
+        np.where(placed[:, None], smooth, np.nan)
+        for smooth in smooth_root(roots, frame, context.rate_hz)
+    )
     covariance = solved.covariance.reshape(people, frames, 3, 3)[:, frame]
     return replace(
         batch,

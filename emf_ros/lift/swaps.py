@@ -12,11 +12,15 @@ result at any frame rate.
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from ..geometry.boxes import extents
 from ..skeletons import H36M17
 from .window import NANOSECONDS
 
@@ -40,15 +44,17 @@ _BITS = (_BODY[:, None] ^ _LIMBS).reshape(-1, len(_GROUPS))
 _STATES = len(_BITS)
 #: (S,) swapped groups of each state as a number.
 _CODE = _BITS @ (1 << np.arange(len(_GROUPS)))
-#: (S, S, 4) groups that exactly one of two states swaps.
-_BETWEEN = _BITS[:, None] ^ _BITS
-#: (S, 12) whether a state swaps a sided joint.
-_SWAPPED = (_BITS @ _MEMBER.T) > 0
+#: (4, S S) groups that exactly one of two states swaps.
+_BETWEEN = (_BITS[:, None] ^ _BITS).reshape(-1, len(_GROUPS)).T.astype(float)
+#: (S, 12) the sided joint that a state has at the place of each sided joint.
+_ORDERED = np.where((_BITS @ _MEMBER.T) > 0, _OTHER, np.arange(len(_SIDED)))
 
 #: Share of the time that a detector spends in each swap of `_LIMBS`.
 _LIMBS_SHARE = np.array([0.97, 0.02, 0.005, 0.005])
 #: Share of the time that a detector spends in each swap of `_BODY`.
 _BODY_SHARE = np.array([0.98, 0.02])
+#: (S,) the same of each state.
+_SHARE = np.kron(_BODY_SHARE, _LIMBS_SHARE)
 #: Mean duration of a swap, s. The longest that was measured lasted 0.4 s.
 SWAP_S = 0.1
 #: Rate at which the remembered sides become wrong, 1/s: the person turned while not visible. With
@@ -57,7 +63,9 @@ MEMORY_WRONG_PER_S = 0.003
 
 #: Standard deviation of a joint's velocity in the image, sizes/s. A size is the diagonal of the
 #: bounding box of the keypoints. Measured on motion capture in simulated cameras.
-_SPEED = {"hip": 0.3, "knee": 0.4, "ankle": 0.5, "shoulder": 0.35, "elbow": 0.45, "wrist": 0.6}
+_SPEEDS = {"hip": 0.3, "knee": 0.4, "ankle": 0.5, "shoulder": 0.35, "elbow": 0.45, "wrist": 0.6}
+#: (12,) the same of each sided joint.
+_SPEED = np.array([_SPEEDS[_KIND[j]] for j in _SIDED])
 #: Time constant of the autocorrelation of the velocity, s. Measured on the same data.
 _VELOCITY_S = 0.2
 #: Standard deviation of a keypoint's error at score 1, sizes.
@@ -97,6 +105,7 @@ class Corrected:
     revised: list[tuple[int, np.ndarray]]
 
 
+@lru_cache(maxsize=2 ** len(_GROUPS))
 def _order(code: int) -> np.ndarray:
     """(17,) the order that swaps the groups of a number as in `_CODE`."""
     swapped = ((code >> np.arange(len(_GROUPS)) & 1) @ _MEMBER.T) > 0
@@ -105,8 +114,14 @@ def _order(code: int) -> np.ndarray:
     return order
 
 
-def _transition(share: np.ndarray, kept: float) -> np.ndarray:
-    """(n, n) probabilities from state to state, where a state is kept or else drawn again."""
+def _transition(share: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """(P, n, n) probabilities from state to state, where a state is kept or else drawn again.
+
+    Args:
+        share: (n,) of the time in each state.
+        kept: (P,) probability that a state is kept.
+    """
+    kept = kept[:, None, None]
     return kept * np.eye(len(share)) + (1.0 - kept) * share
 
 
@@ -134,20 +149,18 @@ class SwapCorrector:
 
     Args:
         span_s: how far back past observations can be revised.
+
+    Attributes:
+        stamp_ns: of the last observation; None before the first.
+        size: mean diagonal of the bounding box of the keypoints; 0 before it is known.
+        belief: about the person's joints in each state.
     """
 
     def __init__(self, span_s: float = 1.2) -> None:
         self._span_ns = int(span_s * NANOSECONDS)
-        self._stamp_ns: int | None = None
-        self._size = 0.0
-        self._speed = np.array([_SPEED[_KIND[j]] for j in _SIDED])
-        # Negative log-likelihood of the best sequence that ends in each state.
-        self._cost = -np.log(np.kron(_BODY_SHARE, _LIMBS_SHARE))
-        # Position and velocity of the sided joints in each state. The variances are equal for both
-        # axes: of the position, covariance, of the velocity.
-        self._position = np.zeros((_STATES, len(_SIDED), 2))
-        self._velocity = np.zeros((_STATES, len(_SIDED), 2))
-        self._variance = np.zeros((3, _STATES, len(_SIDED)))
+        self.stamp_ns: int | None = None
+        self.size = 0.0
+        self.belief = _Belief.of_new_people(np.zeros(1))
         self._past: deque[_Step] = deque()
 
     def correct(self, stamp_ns: int, rays: np.ndarray, scores: np.ndarray) -> Corrected:
@@ -158,124 +171,34 @@ class SwapCorrector:
             rays: (17, 2).
             scores: (17,), 0 where missing.
         """
-        seen = scores > 0
-        step_s = 0.0
-        if self._stamp_ns is not None:
-            step_s = (stamp_ns - self._stamp_ns) / NANOSECONDS
-        self._measure_size(rays[seen], step_s)
-        if not self._size > 0:
-            return Corrected(rays, scores, False, [])
-        points, seen, scores_of = rays[_SIDED], seen[_SIDED], scores[_SIDED]
-        noise = (self._size * _NOISE * (1.0 + _NOISE_GROWTH * (1.0 - scores_of))) ** 2
-        if self._stamp_ns is None:
-            self._variance[0] = (self._size * _UNSEEN) ** 2
-            self._variance[2] = (self._size * self._speed) ** 2
-            before, turned = np.arange(_STATES), np.zeros(_STATES, dtype=int)
-        else:
-            self._predict(step_s)
-            before, turned = self._advance(points, seen, noise, step_s)
-        self._update(points, seen, noise)
-        self._cost -= self._cost.min()
-        self._stamp_ns = stamp_ns
+        (corrected,) = correct_swaps([self], stamp_ns, rays[None], scores[None])
+        return corrected
 
-        state = int(self._cost.argmin())
+    def observed(
+        self,
+        stamp_ns: int,
+        belief: _Belief,
+        before: np.ndarray,
+        turned: np.ndarray,
+        rays: np.ndarray,
+        scores: np.ndarray,
+    ) -> Corrected:
+        """Take the belief after an observation, and correct this and past observations.
+
+        Args:
+            stamp_ns, rays, scores: as for `correct`.
+            belief: of this person.
+            before, turned: of the step, see `_Step`.
+        """
+        self.stamp_ns, self.belief = stamp_ns, belief
+        state = int(belief.cost[0].argmin())
         code = int(_CODE[state])
         self._past.append(_Step(stamp_ns, state, code, before, turned))
         while self._past[0].stamp_ns < stamp_ns - self._span_ns:
             self._past.popleft()
-        order = _order(code)
-        return Corrected(rays[order], scores[order], state != 0, self._revise())
-
-    def _measure_size(self, points: np.ndarray, step_s: float) -> None:
-        size = float(np.hypot(*np.ptp(points, axis=0))) if len(points) > 1 else 0.0
-        if size > 0:
-            kept = np.exp(-step_s / _SIZE_S) if self._size else 0.0
-            self._size = kept * self._size + (1.0 - kept) * size
-
-    def _predict(self, step_s: float) -> None:
-        """Predict every state's joints: their velocity is an Ornstein-Uhlenbeck process."""
-        kept = np.exp(-step_s / _VELOCITY_S)
-        gone = _VELOCITY_S * (1.0 - kept)
-        self._position += gone * self._velocity
-        self._velocity *= kept
-        position, both, velocity = self._variance
-        speed = (self._size * self._speed) ** 2
-        ratio = step_s / _VELOCITY_S
-        spread = _VELOCITY_S**2 * (2.0 * ratio - 3.0 + 4.0 * kept - kept**2)
-        self._variance = np.stack(
-            [
-                position + 2.0 * gone * both + gone**2 * velocity + speed * spread,
-                kept * (both + gone * velocity) + speed * _VELOCITY_S * (1.0 - kept) ** 2,
-                kept**2 * velocity + speed * (1.0 - kept**2),
-            ]
-        )
-
-    def _fit(self, points: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log-likelihood (S, 12) of keypoints at each state's joints, and the probability that they
-        are no outliers."""
-        total = self._variance[0] + noise
-        off = ((points - self._position) ** 2).sum(axis=-1)
-        wide = total + (_OUTLIER_STDDEV * self._size) ** 2
-        near = np.log(1.0 - _OUTLIER_SHARE) - 0.5 * off / total - np.log(total)
-        outlier = np.log(_OUTLIER_SHARE) - 0.5 * off / wide - np.log(wide)
-        fit = np.logaddexp(near, outlier)
-        return fit, np.exp(near - fit)
-
-    def _advance(
-        self, points: np.ndarray, seen: np.ndarray, noise: np.ndarray, step_s: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The best predecessor of each state (S,), and the groups whose remembered sides change on
-        the way from it, as a state (S,)."""
-        # A joint without its counterpart is no evidence.
-        pair = seen & seen[_OTHER]
-        as_is, _ = self._fit(points, noise)
-        swapped, _ = self._fit(points[_OTHER], noise[_OTHER])
-        gain = ((swapped - as_is) * pair) @ _MEMBER
-        # (from, to, change of the memory) cost.
-        fit = np.einsum("sg,tfg->stf", gain, _BETWEEN) + (as_is * pair).sum(axis=1)[:, None, None]
-        kept = np.exp(-step_s / SWAP_S)
-        change = np.kron(_transition(_BODY_SHARE, kept), _transition(_LIMBS_SHARE, kept))
-        prior = np.kron(_BODY_SHARE, _LIMBS_SHARE)
-        wrong = -np.expm1(-step_s * MEMORY_WRONG_PER_S) * prior / (1.0 - prior[0])
-        wrong[0] = 1.0 - wrong[1:].sum()
-        cost = self._cost[:, None, None] - _INDEPENDENT * fit - np.log(change)[:, :, None]
-        cost = (cost - np.log(wrong)).transpose(1, 0, 2).reshape(_STATES, -1)
-        best = cost.argmin(axis=1)
-        self._cost = cost[np.arange(_STATES), best]
-        before, turned = best // _STATES, best % _STATES
-        swap = _SWAPPED[turned]
-        index = np.where(swap, _OTHER, np.arange(len(_SIDED)))
-        row = before[:, None]
-        self._position, self._velocity = self._position[row, index], self._velocity[row, index]
-        self._variance = self._variance[:, row, index]
-        return before, turned
-
-    def _update(self, points: np.ndarray, seen: np.ndarray, noise: np.ndarray) -> None:
-        """Update each state's joints with the keypoints as it orders them (Kalman filter)."""
-        index = np.where(_SWAPPED, _OTHER, np.arange(len(_SIDED)))
-        points, seen, noise = points[index], seen[index], noise[index]
-        _, sure = self._fit(points, noise)
-        # An outlier may also be a joint that has moved unexpectedly. Its position is then uncertain
-        # by that distance, and its velocity is unknown.
-        off = points - self._position
-        missed = np.where(seen, 1.0 - sure, 0.0)
-        position, both, velocity = self._variance
-        position = position + missed * _JUMPED * (off**2).sum(axis=-1)
-        both = (1.0 - missed) * both
-        velocity = velocity + missed * ((self._size * self._speed) ** 2 - velocity)
-        self._velocity = (1.0 - missed)[..., None] * self._velocity
-        total = position + noise
-        weight = np.where(seen, sure, 0.0)
-        off = weight[..., None] * off
-        self._position = self._position + (position / total)[..., None] * off
-        self._velocity = self._velocity + (both / total)[..., None] * off
-        self._variance = np.stack(
-            [
-                position - weight * position * position / total,
-                both - weight * position * both / total,
-                velocity - weight * both * both / total,
-            ]
-        )
+        if code:
+            rays, scores = rays[_order(code)], scores[_order(code)]
+        return Corrected(rays, scores, state != 0, self._revise())
 
     def _revise(self) -> list[tuple[int, np.ndarray]]:
         """Past observations that the most likely sequence orders otherwise than before."""
@@ -295,3 +218,216 @@ class SwapCorrector:
                 revised.append((later.stamp_ns, _order(wanted ^ later.said)))
             later.state, later.said = state, wanted
         return revised
+
+
+def correct_swaps(
+    correctors: Sequence[SwapCorrector], stamp_ns: int, rays: np.ndarray, scores: np.ndarray
+) -> list[Corrected]:
+    """Correct one observation of each of P people of an image.
+
+    Args:
+        correctors: of the people.
+        stamp_ns: of the image, later than the last one of each.
+        rays: (P, 17, 2).
+        scores: (P, 17), 0 where missing.
+    """
+    corrected = [Corrected(*pair, False, []) for pair in zip(rays, scores, strict=True)]
+    sizes = extents(rays, scores > 0).tolist()
+    for corrector, size in zip(correctors, sizes, strict=True):
+        if size > 0:
+            kept = 0.0
+            if corrector.size and corrector.stamp_ns is not None:
+                kept = math.exp((corrector.stamp_ns - stamp_ns) / NANOSECONDS / _SIZE_S)
+            corrector.size = kept * corrector.size + (1.0 - kept) * size
+    # A person without a size has had no observation that could be corrected.
+    new = [row for row, c in enumerate(correctors) if c.size > 0 and c.stamp_ns is None]
+    known = [row for row, c in enumerate(correctors) if c.size > 0 and c.stamp_ns is not None]
+    for rows in (new, known):
+        if not rows:
+            continue
+        some = [correctors[row] for row in rows]
+        size = np.array([corrector.size for corrector in some])
+        points, weights = rays[rows][:, _SIDED], scores[rows][:, _SIDED]
+        noise = (size[:, None] * _NOISE * (1.0 + _NOISE_GROWTH * (1.0 - weights))) ** 2
+        if rows is new:
+            belief = _Belief.of_new_people(size)
+            before = np.tile(np.arange(_STATES), (len(rows), 1))
+            turned = np.zeros_like(before)
+        else:
+            steps_ns = [stamp_ns - c.stamp_ns for c in some if c.stamp_ns is not None]
+            belief = _Belief.joined([c.belief for c in some], size)
+            before, turned = belief.advance(
+                points, weights > 0, noise, np.array(steps_ns) / NANOSECONDS
+            )
+        belief.update(points, weights > 0, noise)
+        for i, (row, corrector) in enumerate(zip(rows, some, strict=True)):
+            corrected[row] = corrector.observed(
+                stamp_ns, belief.part(i), before[i], turned[i], rays[row], scores[row]
+            )
+    return corrected
+
+
+@dataclass
+class _Belief:
+    """What P correctors know, by person and state.
+
+    Attributes:
+        size: (P,) of the people.
+        cost: (P, S) negative log-likelihood of the best sequence that ends in each state.
+        position, velocity: (P, S, 12, 2) of the sided joints.
+        variance: (3, P, S, 12), equal for both axes: of the position, covariance, of the velocity.
+    """
+
+    size: np.ndarray
+    cost: np.ndarray
+    position: np.ndarray
+    velocity: np.ndarray
+    variance: np.ndarray
+
+    @classmethod
+    def of_new_people(cls, size: np.ndarray) -> _Belief:
+        """Before the first observation of people of a size (P,)."""
+        shape = (len(size), _STATES, len(_SIDED))
+        variance = np.zeros((3, *shape))
+        variance[0] = (size[:, None, None] * _UNSEEN) ** 2
+        variance[2] = (size[:, None, None] * _SPEED) ** 2
+        cost = np.tile(-np.log(_SHARE), (len(size), 1))
+        return cls(size, cost, np.zeros((*shape, 2)), np.zeros((*shape, 2)), variance)
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Belief], size: np.ndarray) -> _Belief:
+        """The beliefs of several people, of today's size."""
+        return cls(
+            size,
+            np.concatenate([part.cost for part in parts]),
+            np.concatenate([part.position for part in parts]),
+            np.concatenate([part.velocity for part in parts]),
+            np.concatenate([part.variance for part in parts], axis=1),
+        )
+
+    def part(self, row: int) -> _Belief:
+        """That of one person."""
+        rows = slice(row, row + 1)
+        return _Belief(
+            self.size[rows],
+            self.cost[rows],
+            self.position[rows],
+            self.velocity[rows],
+            self.variance[:, rows],
+        )
+
+    @property
+    def _speed2(self) -> np.ndarray:
+        """(P, 1, 12) variance of the joints' velocity."""
+        return ((self.size[:, None] * _SPEED) ** 2)[:, None]
+
+    def advance(
+        self, points: np.ndarray, seen: np.ndarray, noise: np.ndarray, step_s: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Go on to the next observation, by the likelihood of its keypoints.
+
+        Args:
+            points: (P, 12, 2) the sided joints.
+            seen: (P, 12).
+            noise: (P, 12) variance of the keypoints.
+            step_s: (P,) time since the last observation, s.
+
+        Returns:
+            the best predecessor of each state (P, S), and the groups whose remembered sides change
+            on the way from it, as a state (P, S).
+        """
+        self._predict(step_s[:, None, None])
+        # A joint without its counterpart is no evidence.
+        pair = (seen & seen[:, _OTHER])[:, None]
+        as_is, _ = self._fit(points[:, None], noise[:, None])
+        swapped, _ = self._fit(points[:, None, _OTHER], noise[:, None, _OTHER])
+        gain = ((swapped - as_is) * pair) @ _MEMBER
+        # Of each person (from, to, change of the memory) cost.
+        fit = (gain @ _BETWEEN).reshape(-1, _STATES, _STATES, _STATES)
+        fit += (as_is * pair).sum(axis=2)[..., None, None]
+        kept = np.exp(-step_s / SWAP_S)
+        body, limbs = _transition(_BODY_SHARE, kept), _transition(_LIMBS_SHARE, kept)
+        change = (body[:, :, None, :, None] * limbs[:, None, :, None]).reshape(-1, _STATES, _STATES)
+        wrong = -np.expm1(-step_s[:, None] * MEMORY_WRONG_PER_S) * _SHARE / (1.0 - _SHARE[0])
+        wrong[:, 0] = 1.0 - wrong[:, 1:].sum(axis=1)
+        cost = self.cost[..., None] - np.log(change)
+        cost = cost[..., None] - _INDEPENDENT * fit - np.log(wrong)[:, None, None]
+        cost = cost.swapaxes(1, 2).reshape(-1, _STATES, _STATES**2)
+        best = cost.argmin(axis=2)
+        self.cost = np.take_along_axis(cost, best[..., None], axis=2)[..., 0]
+        before, turned = best // _STATES, best % _STATES
+        person, state = np.arange(len(best))[:, None, None], before[..., None]
+        joint = _ORDERED[turned]
+        self.position = self.position[person, state, joint]
+        self.velocity = self.velocity[person, state, joint]
+        self.variance = self.variance[:, person, state, joint]
+        return before, turned
+
+    def _predict(self, step_s: np.ndarray) -> None:
+        """Predict every state's joints: their velocity is an Ornstein-Uhlenbeck process.
+
+        Args:
+            step_s: (P, 1, 1) s.
+        """
+        kept = np.exp(-step_s / _VELOCITY_S)
+        gone = _VELOCITY_S * (1.0 - kept)
+        self.position = self.position + gone[..., None] * self.velocity
+        self.velocity = kept[..., None] * self.velocity
+        position, both, velocity = self.variance
+        ratio = step_s / _VELOCITY_S
+        spread = _VELOCITY_S**2 * (2.0 * ratio - 3.0 + 4.0 * kept - kept**2)
+        self.variance = np.stack(
+            [
+                position + 2.0 * gone * both + gone**2 * velocity + self._speed2 * spread,
+                kept * (both + gone * velocity) + self._speed2 * _VELOCITY_S * (1.0 - kept) ** 2,
+                kept**2 * velocity + self._speed2 * (1.0 - kept**2),
+            ]
+        )
+
+    def _fit(self, points: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log-likelihood (P, S, 12) of keypoints at each state's joints, and the probability that
+        they are no outliers.
+
+        Args:
+            points: (P, S or 1, 12, 2).
+            noise: (P, S or 1, 12) their variance.
+        """
+        total = self.variance[0] + noise
+        off = points - self.position
+        off2 = off[..., 0] ** 2 + off[..., 1] ** 2
+        wide = total + ((_OUTLIER_STDDEV * self.size) ** 2)[:, None, None]
+        near = np.log(1.0 - _OUTLIER_SHARE) - 0.5 * off2 / total - np.log(total)
+        outlier = np.log(_OUTLIER_SHARE) - 0.5 * off2 / wide - np.log(wide)
+        fit = np.logaddexp(near, outlier)
+        return fit, np.exp(near - fit)
+
+    def update(self, points: np.ndarray, seen: np.ndarray, noise: np.ndarray) -> None:
+        """Update each state's joints with the keypoints as it orders them (Kalman filter).
+
+        Args:
+            points, seen, noise: as for `advance`.
+        """
+        points, seen, noise = points[:, _ORDERED], seen[:, _ORDERED], noise[:, _ORDERED]
+        _, sure = self._fit(points, noise)
+        # An outlier may also be a joint that has moved unexpectedly. Its position is then uncertain
+        # by that distance, and its velocity is unknown.
+        off = points - self.position
+        missed = np.where(seen, 1.0 - sure, 0.0)
+        position, both, velocity = self.variance
+        position = position + missed * _JUMPED * (off[..., 0] ** 2 + off[..., 1] ** 2)
+        both = (1.0 - missed) * both
+        velocity = velocity + missed * (self._speed2 - velocity)
+        self.velocity = (1.0 - missed)[..., None] * self.velocity
+        total = position + noise
+        weight = np.where(seen, sure, 0.0)
+        off = weight[..., None] * off
+        self.position = self.position + (position / total)[..., None] * off
+        self.velocity = self.velocity + (both / total)[..., None] * off
+        self.variance = np.stack(
+            [
+                position - weight * position * position / total,
+                both - weight * position * both / total,
+                velocity - weight * both * both / total,
+            ]
+        )
+        self.cost = self.cost - self.cost.min(axis=1, keepdims=True)
