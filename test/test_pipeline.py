@@ -1,5 +1,7 @@
 """The core of the lifter on one walking person: what is put right on the way to the skeleton."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_swaps import exchange, walker
@@ -443,3 +445,16 @@ def test_the_jitter_filter_keeps_nan(engine):
         (person,) = result.people
         assert person.root_valid == bool(shown)
         assert np.isnan(person.root).all() != bool(shown)
+
+
+def test_a_person_who_comes_after_swap_correction_is_off_joins_those_before(engine):
+    pipeline = LiftPipeline(engine)
+    pipeline.set_camera(Camera.from_fov(640, 480, 60.0))
+    keypoints = np.column_stack([400 * walker(1)[0] + (320, 240), np.ones(17)])
+    for index, ids in enumerate([(1,), (1, 2), (2, 1, 3)]):
+        if index == 1:
+            pipeline.configure(replace(pipeline.config, swap_correction=False))
+        people = [Pose2D(keypoints, track_id=i) for i in ids]
+        assert pipeline.observe(Frame2D(index * 33_333_333, "", "h36m17", (640, 480), people))
+    assert pipeline.active == (1, 2, 3)
+    assert len(pipeline.lift().people) == 3

@@ -252,19 +252,20 @@ class LiftPipeline:
         tracks = self._tracks_of(stamp_ns, people, rays, scores)
         for track, person in zip(tracks, people, strict=True):
             track.score = float(np.clip(person.score, 0, 1)) if np.isfinite(person.score) else 0.0
-        swaps = [track.swaps for track in tracks if track.swaps is not None]
-        if not swaps:
-            for track, *observation in zip(tracks, rays, scores, strict=True):
-                track.history.add(stamp_ns, *observation)
-            return
-        for track, corrected in zip(
-            tracks, correct_swaps(swaps, stamp_ns, rays, scores), strict=True
-        ):
-            if corrected.swapped:
-                self.counts[Reason.SWAP_CORRECTED] += 1
-            for revised_ns, order in corrected.revised:
-                track.history.reorder(revised_ns, order)
-            track.history.add(stamp_ns, corrected.rays, corrected.scores)
+        observed = list(zip(rays, scores, strict=True))
+        # Settings apply to new tracks, so that some may be without correction.
+        corrected = [row for row, track in enumerate(tracks) if track.swaps is not None]
+        if corrected:
+            swaps = [track.swaps for track in tracks if track.swaps is not None]
+            results = correct_swaps(swaps, stamp_ns, rays[corrected], scores[corrected])
+            for row, result in zip(corrected, results, strict=True):
+                observed[row] = result.rays, result.scores
+                if result.swapped:
+                    self.counts[Reason.SWAP_CORRECTED] += 1
+                for revised_ns, order in result.revised:
+                    tracks[row].history.reorder(revised_ns, order)
+        for track, observation in zip(tracks, observed, strict=True):
+            track.history.add(stamp_ns, *observation)
 
     def _tracks_of(
         self, stamp_ns: int, people: list[Pose2D], rays: np.ndarray, scores: np.ndarray
