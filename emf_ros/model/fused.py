@@ -28,34 +28,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checks import check_clip
+from .fused_linear import after_norm, joined, linear, scaled
 from .lifter import Lifter, join_frames
 from .motion_flow import EnhancedMotionFlow
 from .presets import MotionFlowConfig
 from .tcpformer import MLP, Attention, ProxyBlock, SpatioTemporalBlock, TransformerBlock
-
-
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """A linear layer with a given weight (out, in) and bias (out)."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
-    layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
-    return layer
-
-
-def _after_norm(weight: Tensor, bias: Tensor | None, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-    """W (g n + b) + c = (W g) n + (W b + c): a linear layer merged with a norm's affine part."""
-    offset = weight @ norm.bias
-    return weight * norm.weight, offset if bias is None else offset + bias
-
-
-def _scaled(layer: nn.Linear, scale: Tensor) -> nn.Linear:
-    """s (W x + c) as one layer."""
-    return _linear(layer.weight * scale[:, None], layer.bias * scale)
-
-
-def _joined(*parts: tuple[Tensor, Tensor]) -> nn.Linear:
-    """Linear layers of the same input as one layer."""
-    return _linear(torch.cat([w for w, _ in parts]), torch.cat([b for _, b in parts]))
 
 
 def _shared(layer: nn.Linear, x: Tensor, parts: int) -> tuple[Tensor, ...]:
@@ -118,7 +95,7 @@ def _qkv(attention: Attention, norm: nn.LayerNorm) -> tuple[Tensor, Tensor, Tens
         weight (3 C, C) and bias (3 C) of the joined layer; and the bias (C) of the values, which is
         left to the layer behind attention.
     """
-    weight, bias = _after_norm(attention.qkv.weight, None, norm)
+    weight, bias = after_norm(attention.qkv.weight, None, norm)
     dim, scale = weight.shape[1], (weight.shape[1] // attention.heads) ** -0.5
     weight = torch.cat([scale * weight[:dim], weight[dim:]])
     ask, _, value = bias.chunk(3)
@@ -127,7 +104,7 @@ def _qkv(attention: Attention, norm: nn.LayerNorm) -> tuple[Tensor, Tensor, Tens
 
 def _behind(proj: nn.Linear, scale: Tensor, value_bias: Tensor) -> nn.Linear:
     """s (W (x + b) + c): the layer behind attention, which takes the bias b of the values."""
-    return _linear(proj.weight * scale[:, None], (proj.bias + proj.weight @ value_bias) * scale)
+    return linear(proj.weight * scale[:, None], (proj.bias + proj.weight @ value_bias) * scale)
 
 
 class _FusedMLP(nn.Module):
@@ -135,8 +112,8 @@ class _FusedMLP(nn.Module):
 
     def __init__(self, norm: nn.LayerNorm, mlp: MLP, scale: Tensor) -> None:
         super().__init__()
-        self.fc1 = _linear(*_after_norm(mlp.fc1.weight, mlp.fc1.bias, norm))
-        self.fc2 = _scaled(mlp.fc2, scale)
+        self.fc1 = linear(*after_norm(mlp.fc1.weight, mlp.fc1.bias, norm))
+        self.fc2 = scaled(mlp.fc2, scale)
         self.shape = tuple(norm.normalized_shape)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -154,7 +131,7 @@ class _FusedBlock(nn.Module):
         super().__init__()
         self.axis, self.axes = block.attention.axis, axes
         weight, bias, value = _qkv(block.attention, block.norm1)
-        self.qkv = None if joined else _linear(weight, bias)
+        self.qkv = None if joined else linear(weight, bias)
         self.proj = _behind(block.attention.proj, block.scale1, value)
         self.mlp = _FusedMLP(block.norm2, block.mlp, block.scale2)
 
@@ -173,12 +150,12 @@ class _FusedSpatioTemporal(nn.Module):
         self.dim = axes.dim
         a: Any = block.joints_first
         b: Any = block.time_first
-        self.qkv = _joined(*(_qkv(s[0].attention, s[0].norm1)[:2] for s in (a, b)))
+        self.qkv = joined(*(_qkv(s[0].attention, s[0].norm1)[:2] for s in (a, b)))
         self.a0, self.b0 = (_FusedBlock(s[0], axes, joined=True) for s in (a, b))
         self.a1, self.b1 = (_FusedBlock(s[1], axes) for s in (a, b))
         difference = block.fusion.weight[:1] - block.fusion.weight[1:]
-        self.fusion_a = _linear(difference[:, : self.dim], block.fusion.bias[:1])
-        self.fusion_b = _linear(difference[:, self.dim :], -block.fusion.bias[1:])
+        self.fusion_a = linear(difference[:, : self.dim], block.fusion.bias[:1])
+        self.fusion_b = linear(difference[:, self.dim :], -block.fusion.bias[1:])
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = _shared(self.qkv, F.layer_norm(x, (self.dim,)), 6)
@@ -201,29 +178,29 @@ class _FusedProxyBlock(nn.Module):
         self.clip, self.proxies, self.shape = clip, proxies, (clip.dim,)
         from_clip, from_proxy = block.proxy_from_clip, block.clip_from_proxy
         scale = (clip.dim // clip.heads) ** -0.5
-        ask = _after_norm(scale * from_clip.wq.weight, None, block.norm_proxy)
-        self.ask = _linear(*ask) if proxy is None else None
+        ask = after_norm(scale * from_clip.wq.weight, None, block.norm_proxy)
+        self.ask = linear(*ask) if proxy is None else None
         asked = None
         if proxy is not None:
             asked = proxies.split(F.linear(F.layer_norm(proxy, self.shape), *ask), "time")
         self.asked: Tensor | None
         self.register_buffer("asked", asked)
         # The clip's keys and values for the proxies, and its queries to them.
-        key, _ = _after_norm(from_clip.wk.weight, None, block.norm_clip)
-        value, value_bias = _after_norm(from_clip.wv.weight, None, block.norm_clip)
-        query = _after_norm(scale * from_proxy.wq.weight, None, block.norm_clip)
+        key, _ = after_norm(from_clip.wk.weight, None, block.norm_clip)
+        value, value_bias = after_norm(from_clip.wv.weight, None, block.norm_clip)
+        query = after_norm(scale * from_proxy.wq.weight, None, block.norm_clip)
         none = torch.zeros_like(value_bias)
-        self.clip_side = _joined((key, none), (value, none), query)
+        self.clip_side = joined((key, none), (value, none), query)
         self.proxy_proj = _behind(from_clip.proj, block.scale_proxy, value_bias)
         self.proxy_mlp = _FusedMLP(block.norm_proxy_mlp, block.proxy_mlp, block.scale_proxy_mlp)
-        key, _ = _after_norm(from_proxy.wk.weight, None, block.norm_proxy)
-        value, value_bias = _after_norm(from_proxy.wv.weight, None, block.norm_proxy)
-        self.proxy_side = _joined((key, none), (value, none))
+        key, _ = after_norm(from_proxy.wk.weight, None, block.norm_proxy)
+        value, value_bias = after_norm(from_proxy.wv.weight, None, block.norm_proxy)
+        self.proxy_side = joined((key, none), (value, none))
         self.clip_proj = _behind(from_proxy.proj, block.scale_clip, value_bias)
         self.clip_mlp = _FusedMLP(block.norm_clip_mlp, block.clip_mlp, block.scale_clip_mlp)
         self.self_block = _FusedBlock(block.self_block, clip)
         weight, bias, value_bias = _qkv(block.sum_attention, block.norm_sum)
-        self.sum_qkv = _linear(weight, bias)
+        self.sum_qkv = linear(weight, bias)
         self.share: Tensor
         self.register_buffer("share", block.sum_logit.sigmoid())
         self.sum_proj = _behind(block.sum_attention.proj, block.scale_sum, value_bias)
@@ -313,19 +290,19 @@ class _FusedMotionFlow(nn.Module):
             second_bias.append(alpha * encoder[3].bias)
         self.scales = nn.ModuleList(
             [
-                _linear(torch.cat(first), torch.cat(bias)),
-                _linear(torch.block_diag(*second), torch.cat(second_bias)),
+                linear(torch.cat(first), torch.cat(bias)),
+                linear(torch.block_diag(*second), torch.cat(second_bias)),
             ]
         )
         weight = flow.scale_logits.new_zeros(config.dim, len(seen), config.channels)
         g: Any = flow.original
         weight[:, flow.look_back] = g[0].weight
         self.original = nn.ModuleList(
-            [_linear(weight.flatten(1), g[0].bias), _linear(g[3].weight, g[3].bias)]
+            [linear(weight.flatten(1), g[0].bias), linear(g[3].weight, g[3].bias)]
         )
         h: Any = flow.enhance
-        self.enhance = nn.ModuleList(_linear(layer.weight, layer.bias) for layer in (h[0], h[3]))
-        self.embed = _linear(embed.weight, torch.zeros_like(embed.bias))
+        self.enhance = nn.ModuleList(linear(layer.weight, layer.bias) for layer in (h[0], h[3]))
+        self.embed = linear(embed.weight, torch.zeros_like(embed.bias))
         self.embed.bias = None  # type: ignore[assignment]
         self.register_buffer("offset", (offset + embed.bias).contiguous())
 
@@ -397,10 +374,10 @@ class FusedLifter(nn.Module):
                 _FusedProxyBlock(b, self.clip, proxies, None if i else proxy)
                 for i, b in enumerate(trunk.proxy_blocks)
             )
-            self.representation: nn.Module = _linear(
-                *_after_norm(trunk.representation.weight, trunk.representation.bias, trunk.norm)
+            self.representation: nn.Module = linear(
+                *after_norm(trunk.representation.weight, trunk.representation.bias, trunk.norm)
             )
-            self.heads = _joined(
+            self.heads = joined(
                 (lifter.position_head.weight, lifter.position_head.bias),
                 (lifter.scale_head.weight, lifter.scale_head.bias),
             )
