@@ -319,18 +319,30 @@ def test_a_subscriber_with_incompatible_qos_is_counted_with_the_remedy(ros, star
     lifter.connect().assert_goes_on()
 
 
-def test_a_publisher_with_incompatible_qos_is_counted_with_the_remedy(ros, start_lifter) -> None:
-    from rclpy.qos import QoSProfile, ReliabilityPolicy
+def test_a_synchronous_lifter_hears_every_message_of_a_best_effort_publisher(
+    ros, start_lifter
+) -> None:
+    from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
     from emf_ros_msgs.msg import Skeleton2DArray
 
     lifter = start_lifter(synchronous=True)
-    profile = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
     topic = lifter.process.topic("keypoints")
-    offering = ros.node.create_publisher(Skeleton2DArray, topic, profile)
-    wait_for(lambda: lifter.diagnostics.count("incompatible_qos") >= 1, "the count")
-    ros.node.destroy_publisher(offering)
-    assert topic in lifter.process.log and "reliability reliable" in lifter.process.log
+    wait_for(lambda: ros.node.count_subscribers(topic) == 1, "the subscription")
+    profile = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.BEST_EFFORT)
+    best_effort = ros.node.create_publisher(Skeleton2DArray, topic, profile)
+    # The second subscription follows when the lifter has discovered the publisher.
+    wait_for(lambda: best_effort.get_subscription_count() == 1, "the second subscription")
+    ids = lifter.new_ids()
+    messages = [lifter.make(ids) for _ in range(20)]
+    for message in messages:
+        best_effort.publish(message)
+    wait_until_waiting(lifter, len(messages))
+    lifter._info.publish(camera_info_message())
+    wait_for(lambda: len(lifter.skeletons) >= len(messages), "an answer to each message")
+    ros.node.destroy_publisher(best_effort)
+    assert by_id(lifter.skeletons.messages[-1])[ids[0]].root_valid
+    assert lifter.diagnostics.count("incompatible_qos") == 0
 
 
 def test_two_publishers_of_keypoints_get_a_warning_and_are_not_mixed(ros, start_lifter) -> None:

@@ -16,7 +16,13 @@ from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from std_srvs.srv import SetBool, Trigger
 
-from .qos import PublisherEventCallbacks, SubscriptionEventCallbacks, policies_text
+from .qos import (
+    EVERY_BEST_EFFORT_QOS,
+    EVERY_QOS,
+    PublisherEventCallbacks,
+    SubscriptionEventCallbacks,
+    policies_text,
+)
 
 
 class NodeError(RuntimeError):
@@ -101,17 +107,28 @@ class ManagedNode(LifecycleNode):
     def listen_to(
         self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile, **more: Any
     ) -> Subscription:
-        """A subscription that logs and counts publishers with an incompatible QoS."""
-        if "event_callbacks" not in more:
-            more["event_callbacks"] = SubscriptionEventCallbacks(
-                incompatible_qos=lambda event: self.refuse_qos(
-                    topic,
-                    qos_policy_name_from_kind(event.last_policy_kind).lower(),
-                    "a publisher offers less than this node requests; publish with "
-                    + policies_text(qos),
+        """A subscription that hears publishers of either reliability.
+
+        One with best effort does so by itself. With `EVERY_QOS` a second one follows when a
+        publisher with best effort appears, such as a bag of a camera's images.
+        """
+        heard: list[Subscription] = []
+
+        def hear_best_effort(event: Any) -> None:
+            if not heard:
+                heard.append(
+                    self.create_subscription(kind, topic, callback, EVERY_BEST_EFFORT_QOS, **more)
                 )
-            )
-        subscription = self.create_subscription(kind, topic, callback, qos, **more)
+                self._mine.append(heard[0])
+
+        # Of the policies that must match, only the reliability can differ.
+        events = SubscriptionEventCallbacks(
+            incompatible_qos=hear_best_effort if qos is EVERY_QOS else None,
+            use_default_callbacks=False,
+        )
+        subscription = self.create_subscription(
+            kind, topic, callback, qos, event_callbacks=events, **more
+        )
         self._mine.append(subscription)
         return subscription
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
@@ -21,7 +20,7 @@ from . import conversions
 from .adapters import ThirdPartyKeypoints
 from .base import BaseNode
 from .params import SkeletonLifterParams
-from .qos import EVERY_QOS, IGNORE_INCOMPATIBLE, RELIABLE_QOS, SENSOR_QOS
+from .qos import EVERY_QOS, RELIABLE_QOS, SENSOR_QOS
 from .rate import RateMeter
 
 #: Period of the check for subscribers, s.
@@ -56,6 +55,8 @@ class CameraTopics:
 
     #: QoS of the skeletons and the markers.
     output_qos = RELIABLE_QOS
+    #: QoS of the subscriptions.
+    input_qos = SENSOR_QOS
 
     feed: Feed
 
@@ -99,7 +100,7 @@ class CameraTopics:
         self.feed, self._dispatcher = feed, dispatcher
         if camera_info:
             self._infos = self._node.listen_to(
-                CameraInfo, feed.topic("camera_info"), self.take_info, SENSOR_QOS
+                CameraInfo, feed.topic("camera_info"), self.take_info, self.input_qos
             )
         if not keypoints:
             self._subscribe_depth()
@@ -122,27 +123,27 @@ class CameraTopics:
             or self._markers.get_subscription_count() > 0
         )
 
-    def _subscribe(self, qos: QoSProfile) -> None:
+    def _subscribe(self) -> None:
         if self._keypoints is not None:
             return
         if self._third_party is not None:
-            self._keypoints = self._third_party.subscribe(qos)
+            self._keypoints = self._third_party.subscribe(self.input_qos)
         else:
             self._keypoints = self._node.listen_to(
-                Skeleton2DArray, self.feed.topic("keypoints"), self._take_keypoints, qos
+                Skeleton2DArray, self.feed.topic("keypoints"), self._take_keypoints, self.input_qos
             )
         self._subscribe_depth()
 
     def _subscribe_depth(self) -> None:
         if self._node.params.use_depth and self._depth is None:
             self._depth = self._node.listen_to(
-                Image, self.feed.topic("depth"), self._take_depth, SENSOR_QOS
+                Image, self.feed.topic("depth"), self._take_depth, self.input_qos
             )
 
     def _subscribe_when_wanted(self) -> None:
         if self.is_wanted():
             self._unwanted_s = 0.0
-            self._subscribe(SENSOR_QOS)
+            self._subscribe()
             return
         self._unwanted_s += SUBSCRIBERS_PERIOD_S
         # A subscriber that restarts must not restart the tracks.
@@ -256,35 +257,16 @@ class ReplayTopics(CameraTopics):
 
     # A subscriber that is held up for a moment must not miss an answer.
     output_qos = EVERY_QOS
+    # A replay may send its intrinsics only once.
+    input_qos = EVERY_QOS
 
     def start(self, feed: Feed, dispatcher: Dispatcher, keypoints: bool, camera_info: bool) -> None:
         super().start(feed, dispatcher, keypoints, camera_info)
         assert isinstance(dispatcher, LiftEvery)
-        self._hears_every_info = False
         self._node.every(SILENCE_S, dispatcher.look_again)
-        if not camera_info:
-            return
-        # A replay may send its intrinsics only once. The other subscription remains for publishers
-        # with best effort, which this one cannot hear.
-        self._node.listen_to(
-            CameraInfo,
-            feed.topic("camera_info"),
-            self._take_every_info,
-            EVERY_QOS,
-            event_callbacks=IGNORE_INCOMPATIBLE,
-        )
 
     def _subscribe_to_keypoints(self) -> None:
-        self._subscribe(EVERY_QOS)
+        self._subscribe()
 
     def is_wanted(self) -> bool:
         return True
-
-    def take_info(self, message: CameraInfo) -> None:
-        if not self._hears_every_info:
-            super().take_info(message)
-
-    def _take_every_info(self, message: CameraInfo) -> None:
-        # The other subscription would tell the same from now on, some of it late.
-        self._hears_every_info = True
-        super().take_info(message)

@@ -8,8 +8,8 @@ except ImportError:  # its name up to Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 __all__ = [
+    "EVERY_BEST_EFFORT_QOS",
     "EVERY_QOS",
-    "IGNORE_INCOMPATIBLE",
     "IMAGE_QOS",
     "LATCHED_QOS",
     "RELIABLE_QOS",
@@ -38,13 +38,15 @@ LATCHED_QOS = QoSProfile(
 #: QoS of a replay in full: every message, in order.
 EVERY_QOS = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
 
+#: The same for publishers with best effort: what arrives is kept until it is processed.
+EVERY_BEST_EFFORT_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.BEST_EFFORT
+)
+
 #: QoS of subscriptions to images: only the newest image, so that a busy node gets no old one.
 IMAGE_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
 )
-
-#: Event callbacks of a subscription whose publishers may have an incompatible QoS.
-IGNORE_INCOMPATIBLE = SubscriptionEventCallbacks(use_default_callbacks=False)
 
 
 def policies_text(qos: QoSProfile) -> str:
