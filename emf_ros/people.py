@@ -27,6 +27,24 @@ from .types import Pose2D
 MIN_SCORE = 0.4
 
 
+#: Maximum mean number of new people a second over the life of a process.
+IDS_PER_S = 10
+
+#: Time after which the first ids repeat, s: 116 days.
+FIRST_ID_PERIOD_S = 10_000_000
+
+
+def unique_first_id(now_s: float) -> int:
+    """A first id above all ids that a process gave which began before.
+
+    So an id stays unique when a node is restarted.
+
+    Args:
+        now_s: the system's clock, s.
+    """
+    return 1 + IDS_PER_S * (int(now_s) % FIRST_ID_PERIOD_S)
+
+
 class PeopleTracker:
     """Tracks the people of one camera: detection, plausibility, duplicates, association.
 
@@ -68,20 +86,21 @@ class PeopleTracker:
         min_score: float = MIN_SCORE,
         use_appearance: bool = True,
         counts: Counter[Reason] | None = None,
+        first_id: int = 1,
         **options: Any,
     ) -> PeopleTracker:
         """Build a tracker with its detector.
 
         Args:
             backend, variant, max_people: of the detector, see `make_detector`.
-            min_score, use_appearance, counts: see the class.
+            min_score, use_appearance, counts, first_id: see the class.
             options: more of `make_detector`.
 
         Raises:
             DetectorError: the backend, its model or the device is not available.
         """
         detector = make_detector(backend, variant, max_people, WEAK * min_score, **options)
-        return cls(detector.layout, detector, min_score, use_appearance, counts)
+        return cls(detector.layout, detector, min_score, use_appearance, counts, first_id)
 
     def configure(self, max_people: int, min_score: float, use_appearance: bool) -> None:
         """Change the settings between two images; the tracks go on.
@@ -98,6 +117,12 @@ class PeopleTracker:
         self._quality.min_score = WEAK * min_score
         self._tracker.birth_score = min_score
         self.use_appearance = use_appearance
+
+    def restart(self) -> None:
+        """Forget all people, and take the next stamp as the first. Ids go on."""
+        self._tracker.restart()
+        if self.detector is not None:
+            self.detector.restart()
 
     @property
     def stamps(self) -> StampFilter:

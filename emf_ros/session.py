@@ -54,8 +54,8 @@ class Person(Pose3D):
             the detector or of `from_keypoints`; None where the image does not show the person.
     """
 
-    stamp: float
-    keypoints: np.ndarray | None
+    stamp: float = math.nan
+    keypoints: np.ndarray | None = None
 
     @property
     def id(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -97,6 +97,10 @@ class Pose3D:
         root_valid: whether the root is known.
         root_covariance: (3, 3) m^2.
         velocity: (3,) m/s of the root; NaN where unknown.
+        last_root: (3,) m, the last known root: `root` while it is known, else where the person was
+            last seen; NaN before the first, and of an ended track.
+        last_root_covariance: (3, 3) m^2, of the root about `last_root`. It grows while the root is
+            not known, see `lift.last_place`.
     """
 
     track_id: int
@@ -109,6 +113,8 @@ class Pose3D:
     root_valid: bool
     root_covariance: np.ndarray
     velocity: np.ndarray
+    last_root: np.ndarray = field(default_factory=lambda: np.full(3, np.nan))
+    last_root_covariance: np.ndarray = field(default_factory=lambda: np.full((3, 3), np.nan))
 
     @classmethod
     def unknown(cls, track_id: int, state: TrackState) -> Pose3D:

@@ -39,6 +39,10 @@ class FlowDetector:
     def configure(self, max_people: int, min_score: float) -> None:
         self._blazepose.configure(max_people, min_score)
 
+    def restart(self) -> None:
+        self._blazepose.restart()
+        self._people, self._grey, self._count = [], None, 0
+
     def close(self) -> None:
         self._blazepose.close()
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from detector_process import Detector
 from inputs import FRAME_NS
-from lifter_process import Lifter, by_id, states, tracking_state
-from ros_session import wait_for
+from lifter_process import Lifter, by_id, root, states, tracking_state
+from ros_session import points, stamp_ns, wait_for
 
 UNCONFIGURED, INACTIVE, ACTIVE = "unconfigured", "inactive", "active"
 
@@ -236,6 +236,106 @@ def test_detector_parameters_change_live(ros, start_node, diagnostics, demo_fram
     (result,) = set_parameters(ros, node, max_people=21)
     assert not result.successful
     detector.assert_goes_on()
+
+
+def test_height_of_one_person_sets_that_persons_size(synchronous_lifter: Lifter, ros) -> None:
+    from emf_ros_msgs.srv import SetPersonHeight
+
+    lifter = synchronous_lifter
+    name = lifter.process.topic("skeleton_lifter") + "/set_person_height"
+
+    def ask(**fields: Any) -> Any:
+        return ros.call(SetPersonHeight, name, SetPersonHeight.Request(**fields))
+
+    ids = lifter.new_ids()
+    before = by_id(lifter.feed(ids, 20))
+    assert ask(track_id=ids[0], height_m=2.2).success
+    after = by_id(lifter.feed(ids, 15))
+    # At a given size in the image, a taller person stands farther away.
+    assert root(after[ids[0]])[2] > 1.1 * root(before[ids[0]])[2]
+    assert root(after[ids[1]])[2] == pytest.approx(root(before[ids[1]])[2], rel=0.08)
+    assert ask(track_id=ids[0], height_m=0.0).success
+    again = by_id(lifter.feed(ids, 15))
+    assert root(again[ids[0]])[2] == pytest.approx(root(before[ids[0]])[2], rel=0.08)
+    for words, fields in (
+        (f"no track {10**6}", {"track_id": 10**6, "height_m": 1.8}),
+        ("0..2.5", {"track_id": ids[0], "height_m": 3.0}),
+        ("0..2.5", {"track_id": ids[0], "height_m": float("nan")}),
+        ("no camera 'front'", {"camera": "front", "track_id": ids[0], "height_m": 1.8}),
+    ):
+        answer = ask(**fields)
+        assert not answer.success and words in answer.message, answer.message
+
+
+def test_while_nobody_is_seen_the_last_place_is_told_with_growing_doubt(
+    synchronous_lifter: Lifter,
+) -> None:
+    lifter = synchronous_lifter
+    stays, leaves = lifter.new_ids()
+    seen = by_id(lifter.feed((stays, leaves), 15))[leaves]
+    assert points([seen.last_root])[0] == pytest.approx(root(seen))
+    assert list(seen.last_root_covariance) == list(seen.root_covariance)
+    doubts = []
+    for _ in range(8):
+        gone = by_id(lifter.feed((stays,)))[leaves]
+        assert gone.tracking_state == tracking_state("COASTING") and not gone.root_valid
+        assert np.isnan(root(gone)).all()
+        assert points([gone.last_root])[0] == pytest.approx(root(seen))
+        doubts.append(np.trace(np.reshape(gone.last_root_covariance, (3, 3))))
+    assert (np.diff(doubts) > 0).all()
+    lifter.feed_until((stays,), lambda a: leaves not in by_id(a), "the end of the track")
+    (ended,) = [
+        s
+        for message in lifter.skeletons.messages
+        for s in message.skeletons
+        if s.track_id == leaves and s.tracking_state == tracking_state("ENDED")
+    ]
+    assert np.isnan(points([ended.last_root])).all()
+
+
+def test_without_images_a_message_a_second_says_that_nothing_is_known(lifter: Lifter) -> None:
+    ids = lifter.new_ids()
+    answer = lifter.feed_until(ids, lambda a: len(by_id(a)) == 2, "both are lifted")
+    assert answer.images_arrive
+    # An image without people is told apart from no image.
+    lifter.feed_until((), lambda a: not a.skeletons, "an image without people")
+    assert lifter.skeletons.messages[-1].images_arrive
+    last_ns = stamp_ns(lifter.skeletons.messages[-1])
+    before = len(lifter.skeletons)
+    wait_for(lambda: len(lifter.skeletons) >= before + 3, "messages without images")
+    for message in lifter.skeletons.messages[before : before + 3]:
+        assert not message.images_arrive and not message.skeletons
+        assert stamp_ns(message) == last_ns
+    lifter.assert_goes_on()
+    assert lifter.skeletons.messages[-1].images_arrive
+
+
+def test_ids_stay_unique_when_the_detector_is_killed_and_started_again(
+    ros, start_node, diagnostics, demo_frames
+) -> None:
+    def ids_of_a_run() -> set[int]:
+        process = start_node("keypoint_detector", max_people=2, variant="lite")
+        detector = Detector(ros, process, diagnostics, demo_frames)
+        detector.show_until_two()
+        process.kill()
+        return {s.track_id for m in detector.keypoints.messages for s in m.skeletons}
+
+    first, second = ids_of_a_run(), ids_of_a_run()
+    assert len(first) >= 2 and max(first) < min(second)
+
+
+def test_ids_of_the_lifters_own_stay_unique_over_a_restart(
+    ros, start_node, diagnostics, demo_keypoints
+) -> None:
+    def ids_of_a_run() -> set[int]:
+        process = start_node("skeleton_lifter", threads=1)
+        lifter = Lifter(ros, process, diagnostics, demo_keypoints).connect()
+        lifter.feed_until((0, 0), lambda a: len(by_id(a)) == 2, "both are tracked here")
+        process.kill()
+        return {s.track_id for m in lifter.skeletons.messages for s in m.skeletons}
+
+    first, second = ids_of_a_run(), ids_of_a_run()
+    assert len(first) >= 2 and max(first) < min(second)
 
 
 def test_reset_ends_all_tracks_and_begins_anew(lifter: Lifter, ros) -> None:

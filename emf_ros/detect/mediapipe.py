@@ -92,5 +92,9 @@ class MediaPipeDetector:
             )
         self._min_score = min_score
 
+    def restart(self) -> None:
+        # MediaPipe's own tracking cannot be reset. Its gap of a second ends it.
+        self._clock_ms += 1000
+
     def close(self) -> None:
         self._landmarker.close()

@@ -57,6 +57,10 @@ class Detector(Protocol):
         """
         ...
 
+    def restart(self) -> None:
+        """Forget all people; the next image is the first."""
+        ...
+
     def close(self) -> None:
         """Free the model."""
         ...

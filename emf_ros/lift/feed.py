@@ -102,6 +102,7 @@ class Output:
         detect_ms: time of the detection, ms; NaN where it is not known.
         queue_ms: time that the keypoints waited, ms; NaN likewise.
         own_ms: age of the newest image, ms; NaN where its stamp is of another clock.
+        images_arrive: false where no image has been used for a second.
     """
 
     result: Frame3D
@@ -109,6 +110,7 @@ class Output:
     detect_ms: float
     queue_ms: float
     own_ms: float
+    images_arrive: bool = True
 
 
 def topic_of(camera: str, name: str) -> str:
@@ -255,11 +257,23 @@ class Feed:
         self.pipeline.lag = self.auto_lag.update(spent_ms, self.pipeline.period_ms)
 
     def end_all(self) -> Output:
-        """End all tracks; the output says so."""
+        """End all tracks; the output says so, and that no images arrive."""
         # The stamp of the newest image: the stream's clock may be another one than ours.
-        newest_ns = self.pipeline.newest_ns
-        ended = Frame3D(newest_ns, 0, self.pipeline.end_all(), math.nan)
-        return self._output(ended, math.nan, math.nan)
+        ended = Frame3D(self.pipeline.newest_ns, 0, self.pipeline.end_all(), math.nan)
+        self.people = 0
+        return Output(ended, self._frame_id, math.nan, math.nan, math.nan, images_arrive=False)
+
+    def silence(self) -> Output:
+        """An output without people, which says that no images arrive."""
+        nobody = Frame3D(self.pipeline.newest_ns, 0, [], math.nan)
+        return Output(nobody, self._frame_id, math.nan, math.nan, math.nan, images_arrive=False)
+
+    def restart(self) -> Output:
+        """End all tracks, and take the next image as the first; the output ends the tracks."""
+        self.queue.clear()
+        ended = self.end_all()
+        self.pipeline.restart()
+        return ended
 
     def _output(self, result: Frame3D, detect_ms: float, queue_ms: float) -> Output:
         newest_ns = result.stamp_ns + result.lag_ns

@@ -45,6 +45,7 @@ class LiftPipeline:
         config: settings.
         counts: takes the number of everything that is rejected, dropped or restarted, by reason;
             by default a new one.
+        first_id: minimum id of people who come without one.
 
     Attributes:
         engine, config, counts: as given.
@@ -63,6 +64,7 @@ class LiftPipeline:
         engine: Engine,
         config: PipelineConfig | None = None,
         counts: Counter[Reason] | None = None,
+        first_id: int = 1,
     ) -> None:
         model = engine.config
         self.engine = engine
@@ -76,7 +78,7 @@ class LiftPipeline:
         self._timeline = Timeline(model.rate_hz)
         span_s = (model.frames + 1) / model.rate_hz + HISTORY_MARGIN_S
         self._tracks = Tracks(self.config, span_s)
-        self._track_ids = TrackIds(self.counts)
+        self._track_ids = TrackIds(self.counts, first_id)
         self._depths = DepthImages()
         # Of the images that are accepted, and of the last one, accepted or not.
         self._frame_id = self._last_frame_id = ""
@@ -122,6 +124,22 @@ class LiftPipeline:
         self._tracks.configure(config)
         self.lag, self.config = config.lag, config
 
+    def set_height(self, track_id: int, height_m: float) -> None:
+        """Set the standing height of one person, which fixes the distance.
+
+        Args:
+            track_id: of a track that has not ended; the height stays with the id.
+            height_m: m; NaN where it is not known: `config.person_height_m` applies.
+
+        Raises:
+            ValueError: the height is not positive, or there is no such track.
+        """
+        if height_m <= 0:
+            raise ValueError(f"a person's height must be positive, is {height_m} m")
+        if track_id not in self.active:
+            raise ValueError(f"there is no track {track_id}; there are: {list(self.active)}")
+        self._tracks.set_height(track_id, height_m)
+
     def set_camera(self, camera: Camera | None) -> None:
         """Set the intrinsics of the images to come; None when they are not known.
 
@@ -154,8 +172,17 @@ class LiftPipeline:
         self._tracks.end(self.active)
         return self._tracks.take_ended()
 
+    def restart(self) -> None:
+        """End all tracks, and take the next stamp as the first. The intrinsics stay."""
+        self._end_stream()
+        self._track_ids.restart()
+        self.stamps = StampFilter()
+
     def _restart(self, reason: Reason) -> None:
         self.counts[reason] += 1
+        self._end_stream()
+
+    def _end_stream(self) -> None:
         self._tracks.end(self.active)
         self._timeline.clear()
         self._depths.clear()

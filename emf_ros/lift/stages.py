@@ -161,7 +161,8 @@ def scale_to_height(batch: PoseBatch, context: StageContext) -> PoseBatch:
     if math.isnan(context.config.person_height_m):
         return replace(batch, height_spread=np.hypot(HEIGHT_SPREAD, unseen))
     lengths = bone_lengths(batch.window_m[:, batch.windows.frame])
-    heights_m = np.full(len(lengths), context.config.person_height_m)
+    own_m = np.array([track.height_m for track in batch.tracks])
+    heights_m = np.where(np.isfinite(own_m), own_m, context.config.person_height_m)
     factor, spread = height_scale(lengths, heights_m)
     return replace(
         batch,
@@ -311,7 +312,9 @@ def _pose(batch: PoseBatch, context: StageContext, row: int, track_id: int) -> P
     if not batch.usable[row]:
         # The person has not been seen for so long that the window is empty.
         context.counts[Reason.NO_POSE] += 1
-        return Pose3D.unknown(track_id, state)
+        pose = Pose3D.unknown(track_id, state)
+        pose.last_root, pose.last_root_covariance = track.place.at(described_ns)
+        return pose
     known = batch.seen[row].copy()
     # All other joints are relative to the pelvis: it is known while any of them is.
     known[0] |= known.any()
@@ -321,6 +324,9 @@ def _pose(batch: PoseBatch, context: StageContext, row: int, track_id: int) -> P
     if track.smoothing is not None:
         smooth = track.smoothing.filter(described_ns, np.vstack([root, joints]))
         root, joints = smooth[0], smooth[1:]
+    if placed:
+        track.place.update(described_ns, root, batch.covariance[row])
+    last_root, last_root_covariance = track.place.at(described_ns)
     return Pose3D(
         track_id,
         state,
@@ -332,4 +338,6 @@ def _pose(batch: PoseBatch, context: StageContext, row: int, track_id: int) -> P
         placed,
         batch.covariance[row] if placed else np.full((3, 3), np.nan),
         batch.velocity[row] if placed else unknown,
+        last_root,
+        last_root_covariance,
     )

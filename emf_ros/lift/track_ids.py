@@ -26,13 +26,19 @@ class TrackIds:
 
     Args:
         counts: takes the number of replaced ids and of rejected people, by reason.
+        first_id: minimum id that is given here.
     """
 
-    def __init__(self, counts: Counter[Reason]) -> None:
+    def __init__(self, counts: Counter[Reason], first_id: int = 1) -> None:
         self._counts = counts
         # None while all people bring an id.
         self._people: PeopleTracker | None = None
-        self._largest_id = 0
+        self._largest_id = first_id - 1
+
+    def restart(self) -> None:
+        """Forget all people. Ids go on."""
+        if self._people is not None:
+            self._people.restart()
 
     def assign(self, frame: Frame2D, layout: Layout, stamps: StampFilter) -> list[Pose2D]:
         """The people of an image with their ids.

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..stamps import NANOSECONDS
 from ..types import Pose3D, TrackState
 from .bones import BoneMemory
 from .config import PipelineConfig
+from .last_place import LastPlace
 from .smoothing import OneEuroFilter, WindowFilter
 from .swaps import SwapCorrector
 from .window import KeypointHistory
 
 #: Minimum coasting time of a track, ns, however briefly the person was seen.
 MIN_COAST_NS = 200_000_000
+
+#: Maximum number of people whose heights are remembered.
+MAX_HEIGHTS = 256
 
 
 @dataclass
@@ -28,6 +33,8 @@ class Track:
         jitter: filter between windows; None without it.
         smoothing: One Euro filter; None without it.
         score: of the person in the newest image, 0..1.
+        place: where the root was last known.
+        height_m: standing height of the person, m; NaN where only the settings may know it.
     """
 
     history: KeypointHistory
@@ -36,6 +43,8 @@ class Track:
     jitter: WindowFilter | None
     smoothing: OneEuroFilter | None
     score: float = 1.0
+    place: LastPlace = field(default_factory=LastPlace)
+    height_m: float = math.nan
 
     @classmethod
     def make(cls, config: PipelineConfig, span_s: float) -> Track:
@@ -75,6 +84,8 @@ class Tracks:
         self._tracks: dict[int, Track] = {}
         # Tracks that ended since `take_ended`.
         self._ended: list[Pose3D] = []
+        # Heights of people, m, by id; the newest last.
+        self._heights: dict[int, float] = {}
         # Settings are refused now, not when the first person comes.
         Track.make(config, span_s)
 
@@ -103,7 +114,22 @@ class Tracks:
     def begin(self, track_id: int) -> Track:
         """A new track under an id; it takes the place of the one before."""
         track = self._tracks[track_id] = Track.make(self._config, self._span_s)
+        track.height_m = self._heights.get(track_id, math.nan)
         return track
+
+    def set_height(self, track_id: int, height_m: float) -> None:
+        """Set the standing height of a person, m, for this track and later ones of the id.
+
+        Args:
+            track_id: of a track that has not ended.
+            height_m: NaN where it is not known.
+        """
+        self._tracks[track_id].height_m = height_m
+        self._heights.pop(track_id, None)
+        if math.isfinite(height_m):
+            self._heights[track_id] = height_m
+        if len(self._heights) > MAX_HEIGHTS:
+            del self._heights[next(iter(self._heights))]
 
     def end(self, track_ids: Iterable[int]) -> None:
         """End tracks."""

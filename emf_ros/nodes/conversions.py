@@ -237,6 +237,7 @@ def skeletons_msg(
     detect_ms: float,
     queue_ms: float,
     total_ms: float,
+    images_arrive: bool = True,
 ) -> Skeleton3DArray:
     """A message of 3D skeletons; the inverse of `skeletons_from_msg`.
 
@@ -246,6 +247,7 @@ def skeletons_msg(
         layout: name of the joints' layout.
         detect_ms, queue_ms, total_ms: time of the detection, in the queue, and from the image's
             stamp to publication, ms.
+        images_arrive: false in a message without an image.
     """
     return Skeleton3DArray(
         header=Header(stamp=time_msg(result.stamp_ns), frame_id=frame_id),
@@ -256,6 +258,7 @@ def skeletons_msg(
         queue_ms=float(queue_ms),
         lift_ms=float(result.lift_ms),
         total_ms=float(total_ms),
+        images_arrive=images_arrive,
     )
 
 
@@ -289,6 +292,8 @@ def _person_from_msg(message: Skeleton3D) -> Pose3D:
         message.root_valid,
         np.array(message.root_covariance).reshape(3, 3),
         np.array([message.velocity.x, message.velocity.y, message.velocity.z]),
+        np.array([message.last_root.x, message.last_root.y, message.last_root.z]),
+        np.array(message.last_root_covariance).reshape(3, 3),
     )
 
 
@@ -301,6 +306,8 @@ def _skeleton_msg(person: Pose3D) -> Skeleton3D:
         root_valid=person.root_valid,
         root=_point(person.root),
         root_covariance=person.root_covariance.ravel().tolist(),
+        last_root=_point(person.last_root),
+        last_root_covariance=person.last_root_covariance.ravel().tolist(),
         velocity=Vector3(x=x, y=y, z=z),
         joints=[
             Joint3D(position=_point(position), confidence=confidence, stddev=stddev)

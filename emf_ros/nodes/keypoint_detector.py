@@ -20,7 +20,7 @@ from ..detect.protocol import DetectorError
 from ..io.images import ImageError
 from ..io.render.overlay import draw_keypoints
 from ..io.roi_crops import RoiCropper
-from ..people import PeopleTracker
+from ..people import PeopleTracker, unique_first_id
 from ..reasons import Reason
 from ..stamps import StampVerdict
 from ..types import Frame2D, Pose2D
@@ -88,6 +88,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
                 self.counts,
                 model=self.params.model,
                 device=self.params.device,
+                first_id=1 if self.synchronous else unique_first_id(time.time()),
                 say=self._log_device,
                 budget=self._budget(),
             )
@@ -134,6 +135,11 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         if hasattr(self, "_tracker"):
             self._tracker.close()
             del self._tracker
+
+    def reset(self) -> None:
+        with self._processing:
+            self._tracker.restart()
+            self._limiter.restart()
 
     def apply(self, changed: Mapping[str, Any]) -> None:
         with self._processing:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
@@ -75,6 +77,8 @@ class CameraTopics:
         self._keypoints: Subscription | None = None
         self._depth: Subscription | None = None
         self._unwanted_s = 0.0
+        #: When the subscribers heard last, monotonic, s.
+        self._told_s = time.monotonic()
         self._third_party: ThirdPartyKeypoints | None = None
         if node.params.keypoints_type != "emf_ros":
             self._third_party = ThirdPartyKeypoints(
@@ -201,9 +205,15 @@ class CameraTopics:
 
     # ------------------------------------------------------------------ messages out
 
+    def is_silent(self) -> bool:
+        """Whether the subscribers have heard nothing for a second, or almost."""
+        return self.is_wanted() and time.monotonic() - self._told_s > 0.9 * SILENCE_S
+
     def publish(self, output: Output) -> Header:
         """Publish poses to the subscribers that there are; the header of the messages."""
-        self.rate.tick()
+        if output.images_arrive:
+            self.rate.tick()
+        self._told_s = time.monotonic()
         result = output.result
         header = Header(stamp=conversions.time_msg(result.stamp_ns), frame_id=output.frame_id)
         if self._skeletons.get_subscription_count() > 0:
@@ -215,6 +225,7 @@ class CameraTopics:
                     output.detect_ms,
                     output.queue_ms,
                     output.own_ms,
+                    output.images_arrive,
                 )
             )
         if self._markers.get_subscription_count() > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,14 +12,16 @@ from typing import Any
 from sensor_msgs.msg import CameraInfo
 
 from emf_ros_msgs.msg import SkeletonLayout
+from emf_ros_msgs.srv import SetPersonHeight
 
 from ..lift.config import PipelineConfig
-from ..lift.dispatch import Dispatcher, LiftEvery, LiftNewest
+from ..lift.dispatch import SILENCE_S, Dispatcher, LiftEvery, LiftNewest
 from ..lift.engine import Engine, EngineError, make_engine
 from ..lift.feed import Feed, Output
 from ..lift.ground import GroundPlane
 from ..lift.lag import AutoLag
 from ..lift.pipeline import LiftPipeline
+from ..people import unique_first_id
 from ..skeletons import get_layout
 from ..types import Frame2D
 from . import conversions
@@ -29,6 +32,9 @@ from .params import SMOOTHING, SkeletonLifterParams
 from .qos import LATCHED_QOS, RELIABLE_QOS
 from .rectified_hint import RectifiedHint
 from .running import run
+
+#: Maximum standing height of a person, m, as of the parameter person_height_m.
+MAX_HEIGHT_M = 2.5
 
 #: Maximum number of people that the first forward passes are prepared for, of each camera.
 WARM_UP_PEOPLE = 8
@@ -50,6 +56,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         super().__init__(SkeletonLifterParams)
         self._subscribes, self._subscribes_info = subscribe, subscribe_info
         self._cameras: list[CameraTopics] = []
+        self.create_service(SetPersonHeight, "~/set_person_height", self._on_set_person_height)
 
     # ------------------------------------------------------------------ life cycle
 
@@ -76,8 +83,10 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         self.get_logger().info(f"lag {self.params.lag}, {self._engine.description}")
 
     def start(self) -> None:
+        # A replay gives the same ids each time.
+        first_id = 1 if self.params.synchronous else unique_first_id(time.time())
         feeds = [
-            self._feed(camera.name, LiftPipeline(self._engine, config, self.counts))
+            self._feed(camera.name, LiftPipeline(self._engine, config, self.counts, first_id))
             for camera, config in zip(self._cameras, self._configs(), strict=True)
         ]
         kind = LiftEvery if self.params.synchronous else LiftNewest
@@ -87,6 +96,8 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
             # In composed mode keypoints come by `submit`; depth images have no other way than
             # their topic.
             camera.start(feed, self._dispatcher, self._subscribes, self._subscribes_info)
+        if not self.params.synchronous:
+            self.every(SILENCE_S, self._tell_silence)
         self._dispatcher.start()
         if not self.params.rectified:
             self._hint = RectifiedHint(self, list(self._cameras))
@@ -109,6 +120,16 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         if hasattr(self, "_engine"):
             del self._engine
 
+    def reset(self) -> None:
+        dispatcher = self._dispatcher
+        assert dispatcher is not None
+
+        def restart() -> None:
+            for feed in dispatcher.feeds:
+                self._publish(feed, feed.restart())
+
+        dispatcher.between(restart)
+
     def apply(self, changed: Mapping[str, Any]) -> None:
         configs = self._configs()
         dispatcher = self._dispatcher
@@ -123,6 +144,29 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
                     feed.configure(replace(config, lag=feed.pipeline.lag), feed.auto_lag)
 
         dispatcher.between(configure)
+
+    def _on_set_person_height(
+        self, request: SetPersonHeight.Request, response: SetPersonHeight.Response
+    ) -> SetPersonHeight.Response:
+        dispatcher = self._dispatcher
+        try:
+            if dispatcher is None:
+                raise ValueError("the node is not active")
+            feeds = {feed.name: feed for feed in dispatcher.feeds}
+            if request.camera not in feeds:
+                raise ValueError(f"there is no camera {request.camera!r}; there are: {list(feeds)}")
+            if not 0 <= request.height_m <= MAX_HEIGHT_M:
+                raise ValueError(
+                    f"height_m is {request.height_m:g}; it must be in 0..{MAX_HEIGHT_M:g}"
+                )
+            pipeline = feeds[request.camera].pipeline
+            height_m = request.height_m or math.nan
+            dispatcher.between(lambda: pipeline.set_height(request.track_id, height_m))
+        except ValueError as error:
+            response.message = str(error)
+        else:
+            response.success = True
+        return response
 
     # ------------------------------------------------------------------ settings
 
@@ -231,6 +275,12 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         """Take the intrinsics of the only camera, from any thread."""
         if self.active:
             self._cameras[0].take_info(message)
+
+    def _tell_silence(self) -> None:
+        """Tell the subscribers once a second that this node lives, and no images arrive."""
+        for camera in self._cameras:
+            if camera.is_silent():
+                camera.publish(camera.feed.silence())
 
     def _publish(self, feed: Feed, output: Output) -> None:
         header = self._topics_of[feed.name].publish(output)

@@ -124,6 +124,10 @@ class Tracker:
         reported = [(t.id, observed.detections[i]) for i, t in track_of.items() if t.id]
         return sorted(reported, key=lambda pair: pair[0])
 
+    def restart(self) -> None:
+        """Delete all tracks, and take the next stamp as the first. Ids go on."""
+        self._tracks, self._last_ns, self.stamps = [], None, StampFilter()
+
     # ------------------------------------------------------------------- steps, in their order
 
     def _delete_forgotten(self, previous_ns: int | None, stamp_ns: int) -> None:

@@ -170,6 +170,10 @@ class BlazePoseDetector:
             self._do(self._turns.take(due), pyramid, stamp_ns)
             self.budget.end_piece()
 
+    def restart(self) -> None:
+        self._tracked, self._last = [], None
+        self._rejected.clear()
+
     def close(self) -> None:
         self._live = None
         self._networks.close()

@@ -137,6 +137,9 @@ class OnnxPoseDetector:
     def detect_new(self) -> None:
         """Nothing: new people are detected with the image."""
 
+    def restart(self) -> None:
+        self._tracked, self._since_boxes, self._last_ns = [], 0, None
+
     def close(self) -> None:
         # onnxruntime frees a session with its last reference.
         self._tracked = []

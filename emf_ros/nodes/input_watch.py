@@ -1,0 +1,114 @@
+"""Watches a topic that a node needs: no publisher, silent, or everything refused. Needs no ROS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from .diagnostics import Level, Task
+
+#: Time without a publisher after which the log says so, s.
+NO_PUBLISHER_S = 5.0
+
+#: Minimum time without a message after which a topic is silent, s.
+SILENT_S = 3.0
+
+#: Number of its last interval after which the topic of a slow camera is silent.
+SILENT_INTERVALS = 3
+
+#: Number of messages in a row that are refused until all are said to be.
+REFUSED_IN_A_ROW = 3
+
+
+class InputWatch:
+    """The state of one topic that a node subscribes to.
+
+    Args:
+        topic: full name.
+        content: what its messages hold, such as "images".
+        remedy: what to do where it has no publisher, an imperative sentence without a full stop.
+        publishers: gives the number of its publishers.
+        warn: takes a line for the log.
+        clock_s: monotonic time, s.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        content: str,
+        remedy: str,
+        publishers: Callable[[], int],
+        warn: Callable[[str], None],
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.topic, self.content = topic, content
+        self._remedy, self._publishers, self._warn, self._clock_s = (
+            remedy,
+            publishers,
+            warn,
+            clock_s,
+        )
+        now_s = clock_s()
+        self._arrivals = self._refused = 0
+        self._arrived_s = self._wanted_s = self._published_s = self._read_s = now_s
+        self._interval_s = 0.0
+        self._said = False
+
+    def arrived(self) -> None:
+        """Note a message."""
+        now_s = self._clock_s()
+        self._interval_s, self._arrived_s = now_s - self._arrived_s, now_s
+        self._arrivals += 1
+        self._refused += 1
+
+    def used(self) -> None:
+        """Note that the newest message was used, or left out on purpose."""
+        self._refused = 0
+
+    def read(self, wanted: bool = True) -> Task:
+        """How the topic stands since the last reading.
+
+        Args:
+            wanted: whether messages would be taken.
+        """
+        now_s = self._clock_s()
+        rate_hz = self._arrivals / max(now_s - self._read_s, 1e-6)
+        self._arrivals, self._read_s = 0, now_s
+        if not wanted:
+            self._wanted_s = now_s
+        count = self._publishers()
+        values = {"topic": self.topic, "publishers": str(count), "arrivals_hz": f"{rate_hz:.1f}"}
+        task = Task(self.content, values=values)
+        if count:
+            self._published_s, self._said = now_s, False
+        if not count and self._arrived_s < now_s - 1.0:
+            text = f"no publisher on {self.topic}: {self._remedy}"
+            task.worsen(Level.STALE, text)
+            if not self._said and now_s - self._published_s >= NO_PUBLISHER_S:
+                self._said = True
+                self._warn(text)
+            return task
+        if count > 1:
+            task.worsen(
+                Level.WARN,
+                f"{count} publishers on {self.topic}: their {self.content} would get mixed up",
+            )
+        if not wanted:
+            task.worsen(Level.OK, "at rest: no subscriber wants the results")
+            return task
+        silent_s = now_s - max(self._arrived_s, self._wanted_s)
+        if silent_s > max(SILENT_S, SILENT_INTERVALS * self._interval_s):
+            task.worsen(
+                Level.STALE,
+                f"nothing on {self.topic} for {silent_s:.0f} s, though it has a publisher: check "
+                "the camera and the network",
+            )
+        elif self._refused >= REFUSED_IN_A_ROW:
+            task.worsen(
+                Level.ERROR,
+                f"the last {self._refused} messages on {self.topic} were refused: see the counters "
+                "and the log",
+            )
+        else:
+            task.worsen(Level.OK, f"{rate_hz:.1f} {self.content}/s")
+        return task
