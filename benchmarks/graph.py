@@ -219,11 +219,18 @@ class Graph:
     # -------------------------------------------------------------------------- listening
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        found: dict[str, dict[str, str]] = defaultdict(dict)
         for status in message.status:
-            namespace, _, name = status.name.rpartition("/")
+            node, _, task = status.name.partition(": ")
+            namespace, _, name = node.rpartition("/")
             if namespace == self.namespace.lstrip("/"):
-                values = {value.key: value.value for value in status.values}
-                self.diagnostics[name].append((time.time(), values))
+                # The tasks of several cameras begin with the camera's name.
+                camera = task.rpartition(" ")[0]
+                for value in status.values:
+                    key = f"{camera}.{value.key}" if camera else value.key
+                    found[name][key] = value.value
+        for name, values in found.items():
+            self.diagnostics[name].append((time.time(), values))
 
     def spin_until(self, wanted: Callable[[], bool], what: str) -> None:
         """Listen until something is so.

@@ -192,24 +192,53 @@ class Ros:
         return full_name in [f"{space.rstrip('/')}/{name}" for name, space in names]
 
 
+class Summary:
+    """The tasks of one node in one message: the worst level, and why.
+
+    Attributes:
+        tasks: status of each task, by its name.
+        level: the worst.
+        message: of the tasks of this level; of the first task where all is well.
+        values: of all tasks; with several cameras as CAMERA.KEY.
+        hardware: hardware_id of the first task.
+    """
+
+    def __init__(self, statuses: list[Any]) -> None:
+        self.tasks = {status.name.split(": ", 1)[1]: status for status in statuses}
+        self.level = max(status.level for status in statuses)
+        bad = [status.message for status in statuses if status.level == self.level]
+        self.message = "; ".join(bad) if self.level != b"\0" else statuses[0].message
+        self.hardware = statuses[0].hardware_id
+        self.values: list[Any] = []
+        for name, status in self.tasks.items():
+            camera = name.rpartition(" ")[0]
+            for value in status.values:
+                value.key = f"{camera}.{value.key}" if camera else value.key
+                self.values.append(value)
+
+
 class Diagnostics:
     """What one node says on /diagnostics."""
 
     def __init__(self, collector: Collector, node: str) -> None:
         self._collector, self._node = collector, node.lstrip("/")
+        # By the id of the message, which the collector keeps.
+        self._summaries: dict[int, Summary] = {}
 
     @property
     def all(self) -> list[Any]:
-        """(message, status) of the node, oldest first."""
-        return [
-            (message, status)
-            for message in list(self._collector.messages)
-            for status in message.status
-            if status.name == self._node
-        ]
+        """(message, summary) of the node, oldest first."""
+        found = []
+        for message in list(self._collector.messages):
+            own = [s for s in message.status if s.name.startswith(f"{self._node}: ")]
+            if own:
+                if id(message) not in self._summaries:
+                    self._summaries[id(message)] = Summary(own)
+                found.append((message, self._summaries[id(message)]))
+        return found
 
     def last(self) -> Any:
-        """The newest status, or None."""
+        """The newest summary, or None."""
         return self.all[-1][1] if self.all else None
 
     def wait_for_next(self) -> None:

@@ -234,6 +234,11 @@ class Feed:
             self._frame_id = used.frame.frame_id
         return used
 
+    @property
+    def frame_id(self) -> str:
+        """Name of the camera's optical frame; empty before the first image that was used."""
+        return self._frame_id
+
     def output(self, result: Frame3D, newest: Received, begin_s: float) -> Output:
         """Poses as they are published.
 

@@ -220,6 +220,10 @@ class ThirdPartyKeypoints:
         topic: gives the name of a topic of this camera.
         image_size: gives (width, height) px of the camera; None while it is not known.
         take: takes the keypoints of each image.
+        refuse: counts and says what is refused.
+
+    Attributes:
+        topic: whose publishers make the keypoints, without the camera.
 
     Raises:
         NodeError: the package is not installed.
@@ -232,9 +236,11 @@ class ThirdPartyKeypoints:
         topic: Callable[[str], str],
         image_size: Callable[[], tuple[int, int] | None],
         take: Callable[[Frame2D], None],
+        refuse: Callable[[Reason, str], None],
     ) -> None:
         self._node, self._package, self._topic = node, package, topic
-        self._image_size, self._take = image_size, take
+        self._image_size, self._take, self._refuse = image_size, take, refuse
+        self.topic = "humans/bodies/tracked" if package == "hri_msgs" else "keypoints"
         self._bodies = BodyCollector()
         self._skeletons: dict[str, Any] = {}
         self._qos: Any = SENSOR_QOS
@@ -268,7 +274,7 @@ class ThirdPartyKeypoints:
     def _size(self) -> tuple[int, int] | None:
         size = self._image_size()
         if size is None:
-            self._node.refuse(
+            self._refuse(
                 Reason.IMAGE_SIZE_UNKNOWN,
                 f"keypoints refused: messages of {self._package} have no image size, and there is "
                 f"no {self._topic('camera_info')} yet",

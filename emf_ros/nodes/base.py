@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
@@ -19,7 +18,9 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.parameter import Parameter
 
 from ..reasons import Reason
-from ..stamps import StampFilter
+from .counted_log import CountedLog
+from .diagnostics import Level, Task, diagnostics_msg
+from .input_watch import NO_PUBLISHER_S, InputWatch
 from .life_cycle import ManagedNode, NodeError
 from .param_specs import NodeParams, ParamError, ParamSpec
 from .qos import RELIABLE_QOS
@@ -56,7 +57,7 @@ def _descriptor(spec: ParamSpec) -> ParameterDescriptor:
 P = TypeVar("P", bound=NodeParams)
 
 
-class BaseNode(ManagedNode, Generic[P]):
+class BaseNode(ManagedNode, CountedLog, Generic[P]):
     """A managed node with typed parameters, counters, a throttled log and diagnostics.
 
     Args:
@@ -71,11 +72,13 @@ class BaseNode(ManagedNode, Generic[P]):
     """
 
     def __init__(self, kind: type[P], **kwargs: Any) -> None:
-        self.counts: Counter[Reason] = Counter()
+        CountedLog.__init__(self)
+        # When /clock was there, or not needed, monotonic, s.
+        self._clock_s = time.monotonic()
         self._warned_at_s: dict[str, float] = {}
         self._warned: set[str] = set()
         self._specs = kind.specs()
-        super().__init__(kind.node, **kwargs)
+        ManagedNode.__init__(self, kind.node, **kwargs)
         self.params = self._declare(kind)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE_QOS)
@@ -153,36 +156,12 @@ class BaseNode(ManagedNode, Generic[P]):
             f"({policy}); {remedy}",
         )
 
-    def refuse(self, reason: Reason, detail: str) -> None:
-        """Count a reason, and log the detail at most every few seconds."""
-        self.counts[reason] += 1
-        self.log_counted(reason, detail)
-
-    def log_counted(self, reason: Reason, detail: str) -> None:
-        """Log a reason that was counted, at most every few seconds."""
-        self.warn_throttled(reason, f"{detail} ({reason}: {self.counts[reason]} so far)")
-
-    def log_refused_stamp(self, reason: Reason, topic: str, stamps: StampFilter) -> None:
-        """Log that a message was dropped for its stamp, and counted.
-
-        Args:
-            reason: of the refusal.
-            topic: of the message.
-            stamps: the filter that has refused the stamp.
-        """
-        if reason is Reason.STAMPS_ALL_EQUAL:
-            self.warn_once(f"{reason} {topic}", f"{topic} refused: {stamps.trouble}")
-        else:
-            self.log_counted(reason, f"{topic}: {reason.explanation.meaning}")
-
     def warn_once(self, key: str, text: str) -> None:
-        """Log a warning once for each key."""
         if key not in self._warned:
             self._warned.add(key)
             self.get_logger().warning(text)
 
     def warn_throttled(self, key: str, text: str) -> None:
-        """Log a warning at most every few seconds for each key."""
         now = time.monotonic()
         if now - self._warned_at_s.get(key, -WARNING_PERIOD_S) >= WARNING_PERIOD_S:
             self._warned_at_s[key] = now
@@ -195,29 +174,51 @@ class BaseNode(ManagedNode, Generic[P]):
 
     # ------------------------------------------------------------------ diagnostics
 
-    def diagnose(self) -> tuple[bool, str, dict[str, str]]:
-        """State for the diagnostics; nodes override it.
+    def diagnose(self) -> list[Task]:
+        """The tasks of the active node, the most important first; nodes override it."""
+        return []
 
-        Returns:
-            whether all is well, one line of text, and values by key.
+    def watch(self, topic: str, content: str, remedy: str) -> InputWatch:
+        """Watch a topic that this node needs.
+
+        Args:
+            topic: as it is subscribed to.
+            content: what its messages hold, such as "images".
+            remedy: what to do where it has no publisher.
         """
-        return True, "running", {}
+        full = self.resolve_topic_name(topic)
+
+        def warn(text: str) -> None:
+            self.get_logger().warning(text)
+
+        return InputWatch(full, content, remedy, lambda: self.count_publishers(full), warn)
 
     def _publish_diagnostics(self) -> None:
-        values: dict[str, str]
-        well, text, values = self.diagnose() if self.active else (True, "not active", {})
-        status = DiagnosticStatus(
-            level=DiagnosticStatus.OK if well else DiagnosticStatus.WARN,
-            name=f"{self.get_fully_qualified_name().lstrip('/')}",
-            message=text,
-            hardware_id="emf_ros",
-        )
-        counts = dict(self.counts)  # a copy: a worker may count meanwhile
-        values |= {reason.value: str(counts[reason]) for reason in sorted(counts)}
-        status.values.extend(KeyValue(key=key, value=value) for key, value in values.items())
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
+        tasks = [*(self.diagnose() if self.active else []), self._own_task()]
+        now = self.get_clock().now().to_msg()
+        self._diagnostics.publish(diagnostics_msg(self.get_fully_qualified_name(), tasks, now))
+
+    def _own_task(self) -> Task:
+        """The state of the life cycle, the clock, and all that is counted of no camera."""
+        task = Task("node", text=self.state, values={"state": self.state}, counts=self.counts)
+        if not self.configured and self.failure:
+            task.worsen(Level.ERROR, f"{self.state}: {self.failure}")
+        if self._lacks_clock():
+            text = (
+                "use_sim_time is true and nothing publishes /clock: time stands still; play the "
+                "bag with --clock, start the simulator, or set use_sim_time to false"
+            )
+            task.worsen(Level.ERROR, text)
+            if time.monotonic() - self._clock_s >= NO_PUBLISHER_S:
+                self.warn_once("no clock", text)
+        return task
+
+    def _lacks_clock(self) -> bool:
+        simulated = self.get_parameter("use_sim_time").value
+        if not simulated or self.count_publishers("/clock"):
+            self._clock_s = time.monotonic()
+            return False
+        return True
 
 
 def _refused(reason: str) -> SetParametersResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Protocol
 
 from ..reasons import Reason
 from ..stamps import StampFilter
@@ -47,3 +48,38 @@ class CountedLog:
             self.warn_once(f"{reason} {topic}", f"{topic} refused: {stamps.trouble}")
         else:
             self.log_counted(reason, f"{topic}: {reason.explanation.meaning}")
+
+
+class NodeLog(Protocol):
+    """The log of a node."""
+
+    @property
+    def shutting_down(self) -> bool: ...
+
+    def warn_once(self, key: str, text: str) -> None: ...
+
+    def warn_throttled(self, key: str, text: str) -> None: ...
+
+
+class CameraLog(CountedLog):
+    """Counts of one camera; their lines go to the log of the node.
+
+    Args:
+        node: of the camera.
+        camera: its name; empty where there is one only.
+    """
+
+    def __init__(self, node: NodeLog, camera: str) -> None:
+        super().__init__()
+        self._node, self._camera = node, camera
+
+    @property
+    def shutting_down(self) -> bool:
+        """Whether ROS has been shut down."""
+        return self._node.shutting_down
+
+    def warn_once(self, key: str, text: str) -> None:
+        self._node.warn_once(f"{self._camera} {key}", text)
+
+    def warn_throttled(self, key: str, text: str) -> None:
+        self._node.warn_throttled(f"{self._camera} {key}", text)

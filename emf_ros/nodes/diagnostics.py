@@ -11,6 +11,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from ..reasons import Reason
 
+#: Age of results above which they are late, ms.
+LATE_MS = 500.0
+
 
 class Level(enum.IntEnum):
     """How a task stands; the values are those of diagnostic_msgs/DiagnosticStatus.

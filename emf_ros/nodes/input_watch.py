@@ -30,6 +30,9 @@ class InputWatch:
         publishers: gives the number of its publishers.
         warn: takes a line for the log.
         clock_s: monotonic time, s.
+
+    Attributes:
+        rate_hz: mean number of messages a second between the last two readings.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class InputWatch:
         self._arrived_s = self._wanted_s = self._published_s = self._read_s = now_s
         self._interval_s = 0.0
         self._said = False
+        self.rate_hz = 0.0
 
     def arrived(self) -> None:
         """Note a message."""
@@ -72,7 +76,7 @@ class InputWatch:
             wanted: whether messages would be taken.
         """
         now_s = self._clock_s()
-        rate_hz = self._arrivals / max(now_s - self._read_s, 1e-6)
+        rate_hz = self.rate_hz = self._arrivals / max(now_s - self._read_s, 1e-6)
         self._arrivals, self._read_s = 0, now_s
         if not wanted:
             self._wanted_s = now_s

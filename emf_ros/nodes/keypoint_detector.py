@@ -20,12 +20,15 @@ from ..detect.protocol import DetectorError
 from ..io.images import ImageError
 from ..io.render.overlay import draw_keypoints
 from ..io.roi_crops import RoiCropper
+from ..lift.feed import MAX_AGE_MS
 from ..people import PeopleTracker, unique_first_id
 from ..reasons import Reason
 from ..stamps import StampVerdict
 from ..types import Frame2D, Pose2D
 from . import conversions
 from .base import BaseNode, NodeError
+from .diagnostics import LATE_MS, Level, Task
+from .input_watch import InputWatch
 from .params import KeypointDetectorParams
 from .qos import EVERY_QOS, IMAGE_QOS, LATCHED_QOS, RELIABLE_QOS
 from .rate import RateLimiter, RateMeter
@@ -57,7 +60,10 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         self._subscribes = subscribe
         self._rate = RateMeter()
         self._people_count = 0
-        self._decode_ms = self._detect_ms = float("nan")
+        self._decode_ms = self._detect_ms = self._age_ms = float("nan")
+        self._frame_id = ""
+        #: None where the camera is in the same process.
+        self._watch: InputWatch | None = None
         self._arrived = threading.Condition()
         self._newest: Image | CompressedImage | None = None
         self._stopping = False
@@ -111,9 +117,13 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         self._when_idle = WhenIdle(self.is_wanted)
         compressed = self.params.image_transport == "compressed"
         if self._subscribes:
+            topic = "image/compressed" if compressed else "image"
+            self._watch = self.watch(
+                topic, "images", "start the camera's driver, or remap the topic to the camera's"
+            )
             self.listen_to(
                 CompressedImage if compressed else Image,
-                "image/compressed" if compressed else "image",
+                topic,
                 self.submit,
                 EVERY_QOS if self.synchronous else IMAGE_QOS,
                 callback_group=self._when_idle,
@@ -197,6 +207,8 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         """Process an image: in this thread, or in the worker's, where a newer one replaces it."""
         if not self.active:
             return
+        if self._watch is not None:
+            self._watch.arrived()
         if self.synchronous:
             # The next image waits until this one is processed.
             self._process(message)
@@ -243,6 +255,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             self._limiter.restart()
         if not self._limiter.is_due(stamp_ns):
             self.counts[Reason.OVER_MAX_RATE] += 1
+            self._mark_used()
             return
         begin = time.perf_counter()
         crop = conversions.roi_crop(message, self._cropper)
@@ -251,6 +264,17 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         self._detect_ms = 1000 * (time.perf_counter() - begin)
         self._people_count = len(people)
         self._rate.tick()
+        self._mark_used()
+        self._frame_id = message.header.frame_id
+        if not self._frame_id:
+            self.warn_once(
+                "frame_id",
+                "image: header.frame_id is empty: TF and RViz cannot place people; set frame_id in "
+                "the camera's driver",
+            )
+        # An image of another clock has no age.
+        age_ms = (self.get_clock().now().nanoseconds - stamp_ns) / 1e6
+        self._age_ms = age_ms if 0 <= age_ms < MAX_AGE_MS else float("nan")
         frame = Frame2D(
             stamp_ns,
             message.header.frame_id,
@@ -270,6 +294,10 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         # The people of this image do not wait for new ones.
         self._tracker.detect_new()
 
+    def _mark_used(self) -> None:
+        if self._watch is not None:
+            self._watch.used()
+
     def _draw(self, image: np.ndarray, people: list[Pose2D]) -> np.ndarray:
         """(H, W, 3) uint8 BGR: an image (H, W, 3) uint8 RGB with the keypoints of people on it."""
         drawn = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
@@ -281,22 +309,36 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         )
         return drawn
 
-    def diagnose(self) -> tuple[bool, str, dict[str, str]]:
-        rate = self._rate.read()
-        values = {
-            "rate_hz": f"{rate:.1f}",
-            "detector": self._tracker.description,
-            "people": str(self._people_count),
-            "decode_ms": f"{self._decode_ms:.2f}",
-            "detect_ms": f"{self._detect_ms:.1f}",
-        }
+    def diagnose(self) -> list[Task]:
+        rate_hz = self._rate.read()
+        task = Task(
+            "detector",
+            text=f"{rate_hz:.1f} images/s" if rate_hz > 0 else "no images",
+            values={
+                "rate_hz": f"{rate_hz:.1f}",
+                "detector": self._tracker.description,
+                "people": str(self._people_count),
+                "decode_ms": f"{self._decode_ms:.2f}",
+                "detect_ms": f"{self._detect_ms:.1f}",
+                "latency_ms": f"{self._age_ms:.0f}",
+            },
+            hardware=self._frame_id,
+        )
         budget = self._tracker.budget
         if budget is not None:
-            values.update(budget.diagnostics())
-        trouble = self._tracker.stamps.trouble
-        if trouble:
-            return False, trouble, values
-        return True, f"{rate:.1f} images/s" if rate > 0 else "no images", values
+            task.values.update(budget.diagnostics())
+        if rate_hz > 0 and self._age_ms > LATE_MS:
+            task.worsen(
+                Level.WARN,
+                f"results are {self._age_ms:.0f} ms late: use a faster device, a smaller variant, "
+                "or fewer max_people; compare the clocks of camera and computer",
+            )
+        if self._watch is None:
+            return [task]
+        images = self._watch.read(self.is_wanted())
+        images.hardware = self._frame_id
+        images.worsen(Level.ERROR, self._tracker.stamps.trouble)
+        return [task, images]
 
 
 def main(args: list[str] | None = None) -> int:

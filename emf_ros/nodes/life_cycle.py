@@ -144,7 +144,8 @@ class ManagedNode(LifecycleNode):
         return timer
 
     def refuse_qos(self, topic: str, policy: str, remedy: str) -> None:
-        """Say and count that the QoS of another node does not match; the base overrides it."""
+        """Say and count that the QoS of another node does not match."""
+        raise NotImplementedError
 
     @property
     def _mine(self) -> list[Any]:
@@ -162,6 +163,11 @@ class ManagedNode(LifecycleNode):
                 self.destroy_timer(entity)
 
     # ------------------------------------------------------------------ transitions
+
+    @property
+    def state(self) -> str:
+        """The state: unconfigured, inactive, active, finalized, or one between."""
+        return str(self._state_machine.current_state[1])
 
     def begin(self, autostart: bool) -> None:
         """Configure and activate, or wait for someone else to do so.
@@ -208,6 +214,7 @@ class ManagedNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _load(self) -> None:
+        self.failure = ""
         self.load()
         self.configured = True
         # All that is loaded stays. The collector need not visit it again and again.
@@ -297,14 +304,12 @@ class ManagedNode(LifecycleNode):
             steps[State.PRIMARY_STATE_ACTIVE] = [self.trigger_deactivate]
         failed = any(step() != TransitionCallbackReturn.SUCCESS for step in steps.get(state, []))
         response.success = not failed and self.active == request.data
-        response.message = self.failure if failed else self._state_machine.current_state[1]
+        response.message = self.failure if failed else self.state
         return response
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if not self.active:
-            response.message = (
-                f"nothing to reset: the node is {self._state_machine.current_state[1]}"
-            )
+            response.message = f"nothing to reset: the node is {self.state}"
             return response
         response.success = self._succeeds("reset", self.reset)
         response.message = "all tracks have ended" if response.success else self.failure

@@ -21,12 +21,18 @@ from ..types import Frame2D
 from . import conversions
 from .adapters import ThirdPartyKeypoints
 from .base import BaseNode
+from .counted_log import CameraLog
+from .diagnostics import LATE_MS, Level, Task
+from .input_watch import InputWatch
 from .params import SkeletonLifterParams
 from .qos import EVERY_QOS, RELIABLE_QOS, SENSOR_QOS
 from .rate import RateMeter
 
 #: Period of the check for subscribers, s.
 SUBSCRIBERS_PERIOD_S = 0.2
+
+#: Number of readings in a row, one a second, with half of the images lost, until it is said.
+LOSSY_READINGS = 3
 
 #: What to do about a camera whose intrinsics are not known.
 CALIBRATE = (
@@ -47,6 +53,7 @@ class CameraTopics:
 
     Attributes:
         name: as given.
+        log: counts of this camera.
         feed: takes what comes in, while the node is active.
         info: the newest camera_info, None before the first.
         rate: of the output.
@@ -64,6 +71,12 @@ class CameraTopics:
 
     def __init__(self, node: BaseNode[SkeletonLifterParams], name: str, layout: Layout) -> None:
         self.name = name
+        self.log = CameraLog(node, name)
+        # Of the topics that are subscribed to.
+        self._keypoints_watch: InputWatch | None = None
+        self._info_watch: InputWatch | None = None
+        # Number of readings in a row with half of the images lost.
+        self._lossy = 0
         self.info: CameraInfo | None = None
         self.rate = RateMeter()
         self._node, self._layout = node, layout
@@ -87,6 +100,7 @@ class CameraTopics:
                 lambda topic: topic_of(name, topic),
                 lambda: self.feed.image_size,
                 self._submit,
+                self.log.refuse,
             )
 
     # ------------------------------------------------------------------ subscriptions
@@ -103,21 +117,32 @@ class CameraTopics:
         """
         self.feed, self._dispatcher = feed, dispatcher
         if camera_info:
+            self._info_watch = self._node.watch(
+                feed.topic("camera_info"), "camera_info", f"poses have no position; {CALIBRATE}"
+            )
             self._infos = self._node.listen_to(
                 CameraInfo, feed.topic("camera_info"), self.take_info, self.input_qos
             )
         if not keypoints:
             self._subscribe_depth()
         else:
+            self._keypoints_watch = self._watch_keypoints()
             self._subscribe_to_keypoints()
 
     def stop(self) -> None:
         """Unsubscribe. The tracks have ended."""
         self._unsubscribe()
         self._infos = self._dispatcher = self.info = None
+        self._keypoints_watch = self._info_watch = None
 
     def _subscribe_to_keypoints(self) -> None:
         self._node.every(SUBSCRIBERS_PERIOD_S, self._subscribe_when_wanted)
+
+    def _watch_keypoints(self) -> InputWatch:
+        topic = "keypoints" if self._third_party is None else self._third_party.topic
+        return self._node.watch(
+            self.feed.topic(topic), "keypoints", "start the detector, or remap the topic to its"
+        )
 
     def is_wanted(self) -> bool:
         """Whether there are subscribers."""
@@ -168,12 +193,23 @@ class CameraTopics:
         self._submit(conversions.keypoint_frame(message))
 
     def _submit(self, frame: Frame2D) -> None:
+        if not frame.frame_id:
+            self.log.warn_once(
+                "frame_id",
+                f"{self.feed.topic('keypoints')}: header.frame_id is empty: TF and RViz cannot "
+                "place people; set frame_id in the camera's driver",
+            )
+        if self._keypoints_watch is not None:
+            self._keypoints_watch.arrived()
         if self._dispatcher is not None:
             self._dispatcher.submit(self.feed, frame)
 
     def take_info(self, message: CameraInfo) -> None:
         """Take the intrinsics of the images, from any thread."""
         self.info = message
+        if self._info_watch is not None:
+            self._info_watch.arrived()
+            self._info_watch.used()
         if self._dispatcher is not None:
             self._dispatcher.report(self.feed, self._report(message))
 
@@ -184,7 +220,7 @@ class CameraTopics:
         try:
             camera = conversions.camera_from_info(message, rectified)
         except CameraError as error:
-            self._node.counts[Reason.BAD_CAMERA_INFO] += 1
+            self.log.counts[Reason.BAD_CAMERA_INFO] += 1
             fault = f"{topic} refused: {error}"
         else:
             if camera is None:
@@ -199,7 +235,7 @@ class CameraTopics:
             image = conversions.depth_image(message)
         except ImageError as error:
             topic = self.feed.topic("depth")
-            self._node.refuse(Reason.BAD_DEPTH, f"{topic} refused: {error}")
+            self.log.refuse(Reason.BAD_DEPTH, f"{topic} refused: {error}")
         else:
             self.feed.put_depth(conversions.stamp_ns(message.header.stamp), image)
 
@@ -213,6 +249,8 @@ class CameraTopics:
         """Publish poses to the subscribers that there are; the header of the messages."""
         if output.images_arrive:
             self.rate.tick()
+            if self._keypoints_watch is not None:
+                self._keypoints_watch.used()
         self._told_s = time.monotonic()
         result = output.result
         header = Header(stamp=conversions.time_msg(result.stamp_ns), frame_id=output.frame_id)
@@ -236,31 +274,70 @@ class CameraTopics:
 
     # ------------------------------------------------------------------ diagnostics
 
-    def troubles(self) -> list[str]:
-        """What is wrong with what comes in."""
-        found = [self.feed.fault, self.feed.pipeline.stamps.trouble]
-        for subscription, content in ((self._infos, "intrinsics"), (self._keypoints, "people")):
-            if subscription is None:
-                continue
-            publishers = self._node.count_publishers(subscription.topic_name)
-            if publishers > 1:
-                found.append(
-                    f"{publishers} publishers on {subscription.topic_name}: their {content} would "
-                    "get mixed up"
-                )
-        return [text for text in found if text]
+    def tasks(self) -> list[Task]:
+        """The state of the camera's topics."""
+        feed = self.feed
+        median_ms, most_ms = feed.latency_ms()
+        rate_hz = self.rate.read()
+        skeletons = Task(
+            "skeletons",
+            text=f"{rate_hz:.1f} skeleton messages/s",
+            values={
+                "rate_hz": f"{rate_hz:.1f}",
+                "people": str(feed.people),
+                "lag_frames": str(feed.pipeline.lag),
+                "waiting": str(self._dispatcher.waiting(feed) if self._dispatcher else 0),
+                "latency_ms_p50": f"{median_ms:.0f}",
+                "latency_ms_p95": f"{most_ms:.0f}",
+            },
+            counts=self.log.counts,
+        )
+        # The lag is delay on purpose.
+        late_ms = median_ms - 1000 * feed.pipeline.lag / feed.pipeline.engine.config.rate_hz
+        if late_ms > LATE_MS and not self._node.params.synchronous:
+            skeletons.worsen(
+                Level.WARN,
+                f"poses are {late_ms:.0f} ms late: use a faster device or fewer people; compare "
+                "the clocks of camera and computer",
+            )
+        found = [skeletons]
+        if self._keypoints_watch is not None:
+            keypoints = self._keypoints_watch.read(self.is_wanted())
+            keypoints.worsen(Level.ERROR, feed.pipeline.stamps.trouble)
+            found.append(keypoints)
+        if self._info_watch is not None:
+            found.append(self._info_task(self._info_watch))
+        for task in found:
+            task.name = f"{self.name} {task.name}".strip()
+            task.hardware = feed.frame_id
+        if self._keypoints_watch is not None:
+            self._warn_of_losses(found[1])
+        return found
 
-    def values(self) -> dict[str, str]:
-        """Values for the diagnostics."""
-        median_ms, most_ms = self.feed.latency_ms()
-        return {
-            "rate_hz": f"{self.rate.read():.1f}",
-            "people": str(self.feed.people),
-            "lag_frames": str(self.feed.pipeline.lag),
-            "waiting": str(self._dispatcher.waiting(self.feed) if self._dispatcher else 0),
-            "latency_ms_p50": f"{median_ms:.0f}",
-            "latency_ms_p95": f"{most_ms:.0f}",
-        }
+    def _info_task(self, watch: InputWatch) -> Task:
+        """The state of camera_info: needed once, and welcome later."""
+        fault = self.feed.fault if self.feed.report is not None else ""
+        task = watch.read()
+        if self.feed.report is not None and task.level is Level.STALE:
+            # Some drivers send their intrinsics once.
+            task.level, task.text = Level.OK, "intrinsics are known"
+        task.worsen(Level.ERROR, fault)
+        if self.feed.report is None and task.level is Level.STALE:
+            task.text += ": poses have no position"
+        return task
+
+    def _warn_of_losses(self, keypoints: Task) -> None:
+        """Warn where less than half of the camera's images have keypoints."""
+        assert self._keypoints_watch is not None
+        images = self._info_watch.rate_hz if self._info_watch is not None else 0.0
+        came = self._keypoints_watch.rate_hz
+        self._lossy = self._lossy + 1 if 0 < came < images / 2 else 0
+        if self._lossy >= LOSSY_READINGS:
+            keypoints.worsen(
+                Level.WARN,
+                f"{came:.1f} of {images:.1f} images/s have keypoints: the detector is too slow, "
+                "images get lost on the network, or max_rate_hz is set",
+            )
 
 
 class ReplayTopics(CameraTopics):

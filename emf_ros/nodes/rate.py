@@ -11,10 +11,15 @@ EARLY_SHARE = 0.1
 
 
 class RateMeter:
-    """Mean number of events a second since the last reading."""
+    """Mean number of events a second since the last reading.
+
+    Attributes:
+        last_count: number of events between the last two readings.
+    """
 
     def __init__(self) -> None:
         self._count, self._since = 0, time.monotonic()
+        self.last_count = 0
 
     def tick(self) -> None:
         """Count an event."""
@@ -24,7 +29,7 @@ class RateMeter:
         """Events a second since the last reading, Hz."""
         now = time.monotonic()
         rate = self._count / max(now - self._since, 1e-6)
-        self._count, self._since = 0, now
+        self.last_count, self._count, self._since = self._count, 0, now
         return rate
 
 

@@ -17,7 +17,7 @@ from emf_ros_msgs.srv import SetPersonHeight
 from ..lift.config import PipelineConfig
 from ..lift.dispatch import SILENCE_S, Dispatcher, LiftEvery, LiftNewest
 from ..lift.engine import Engine, EngineError, make_engine
-from ..lift.feed import Feed, Output
+from ..lift.feed import Feed, Output, topic_of
 from ..lift.ground import GroundPlane
 from ..lift.lag import AutoLag
 from ..lift.pipeline import LiftPipeline
@@ -26,6 +26,7 @@ from ..skeletons import get_layout
 from ..types import Frame2D
 from . import conversions
 from .base import BaseNode, NodeError
+from .diagnostics import Task
 from .lifter_topics import CameraTopics, ReplayTopics
 from .param_specs import ParamError
 from .params import SMOOTHING, SkeletonLifterParams
@@ -86,7 +87,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         # A replay gives the same ids each time.
         first_id = 1 if self.params.synchronous else unique_first_id(time.time())
         feeds = [
-            self._feed(camera.name, LiftPipeline(self._engine, config, self.counts, first_id))
+            self._feed(camera, LiftPipeline(self._engine, config, camera.log.counts, first_id))
             for camera, config in zip(self._cameras, self._configs(), strict=True)
         ]
         kind = LiftEvery if self.params.synchronous else LiftNewest
@@ -234,12 +235,12 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         size = self._engine.config
         return AutoLag(self.params.latency_budget_ms, 1000 / size.rate_hz, size.frames // 2)
 
-    def _feed(self, name: str, pipeline: LiftPipeline) -> Feed:
-        topic = self.resolve_topic_name(f"{name}/camera_info" if name else "camera_info")
+    def _feed(self, camera: CameraTopics, pipeline: LiftPipeline) -> Feed:
+        topic = self.resolve_topic_name(topic_of(camera.name, "camera_info"))
         return Feed(
-            name,
+            camera.name,
             pipeline,
-            self,
+            camera.log,
             now_ns=lambda: self.get_clock().now().nanoseconds,
             announced=self._has_publisher(topic),
             auto_lag=self._auto_lag(),
@@ -291,22 +292,19 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
 
     # ------------------------------------------------------------------ diagnostics
 
-    def diagnose(self) -> tuple[bool, str, dict[str, str]]:
+    def diagnose(self) -> list[Task]:
         assert self._dispatcher is not None
-        values = {
-            "lift_ms": f"{self._dispatcher.lift_ms:.1f}",
-            "device": self._engine.device,
-            "engine": self._engine.description,
-        }
-        rate, troubles = 0.0, []
-        for camera in self._cameras:
-            own = camera.values()
-            rate += float(own["rate_hz"])
-            values |= {camera.feed.topic(k).replace("/", "."): value for k, value in own.items()}
-            troubles += camera.troubles()
-        if troubles:
-            return False, "; ".join(troubles), values
-        return True, f"{rate:.1f} skeleton messages/s", values
+        tasks = [task for camera in self._cameras for task in camera.tasks()]
+        model = Task(
+            "model",
+            text=self._engine.description,
+            values={
+                "lift_ms": f"{self._dispatcher.lift_ms:.1f}",
+                "device": self._engine.device,
+                "engine": self._engine.description,
+            },
+        )
+        return [*tasks, model]
 
 
 def main(args: list[str] | None = None) -> int:

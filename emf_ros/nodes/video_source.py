@@ -19,6 +19,7 @@ from ..io.video import losses, open_source
 from ..reasons import Reason
 from . import conversions
 from .base import BaseNode, NodeError
+from .diagnostics import Level, Task
 from .params import VideoSourceParams
 from .qos import RELIABLE_QOS
 from .rate import RateMeter
@@ -82,7 +83,8 @@ class VideoSource(BaseNode[VideoSourceParams]):
         self._detector, self._on_info = detector, on_info
         self._notes: list[str] = []
         self._rate = RateMeter()
-        self._state = "starting"
+        self._state, self._fault = "starting", ""
+        self._skipped = 0
         self._stopping = threading.Event()
         self._finished_s: float | None = None
 
@@ -110,7 +112,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
 
     def start(self) -> None:
         self._stopping.clear()
-        self._finished_s, self._state = None, "starting"
+        self._finished_s, self._state, self._fault = None, "starting", ""
         if self.params.exit_at_end:
             self.every(0.2, self._exit_when_finished)
         self._worker = threading.Thread(target=self._work, name="play", daemon=True)
@@ -134,7 +136,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
             try:
                 source = open_source(self.params.source, self.params.rate_hz or None)
             except VideoError as error:
-                self._state = str(error)
+                self._fault = str(error)
                 self.refuse(Reason.SOURCE_NOT_OPEN, f"{error}; trying again")
                 if self.params.exit_at_end:
                     self._finished_s = time.monotonic()
@@ -147,7 +149,8 @@ class VideoSource(BaseNode[VideoSourceParams]):
             except Exception as error:
                 if self._stopping.is_set() or self.shutting_down:
                     return
-                self.refuse(Reason.SOURCE_FAILED, f"the source failed: {error!r}")
+                self._fault = f"the source failed: {error!r}"
+                self.refuse(Reason.SOURCE_FAILED, self._fault)
                 ended = False
             finally:
                 source.close()
@@ -193,7 +196,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
             self._state = "waiting for a subscriber"
             if self._stopping.wait(0.05):
                 return False
-        self._state = ""
+        self._state = self._fault = ""
         period_s, times_s = 1.0 / source.rate_hz, source.times()
         every = self._detector is not None and self._detector.synchronous
         begin, due = time.monotonic(), 0.0
@@ -227,7 +230,8 @@ class VideoSource(BaseNode[VideoSourceParams]):
             counted = self._count_losses(source, counted)
             if grabbed is None:
                 if source.live:
-                    self.refuse(Reason.SOURCE_FAILED, "the camera gave no frame")
+                    self._fault = "the camera gave no frame"
+                    self.refuse(Reason.SOURCE_FAILED, self._fault)
                     return False
                 if not (self.params.loop and source.rewind()):
                     return True
@@ -305,11 +309,24 @@ class VideoSource(BaseNode[VideoSourceParams]):
         buffer.message.header = header
         return True
 
-    def diagnose(self) -> tuple[bool, str, dict[str, str]]:
-        rate = self._rate.read()
-        if self._state:
-            return self._finished_s is not None, self._state, {"rate_hz": f"{rate:.1f}"}
-        return True, f"{rate:.1f} images/s", {"rate_hz": f"{rate:.1f}"}
+    def diagnose(self) -> list[Task]:
+        rate_hz = self._rate.read()
+        task = Task(
+            "source",
+            text=self._state or f"{rate_hz:.1f} images/s",
+            values={"rate_hz": f"{rate_hz:.1f}", "source": self.params.source},
+            hardware=self.params.frame_id,
+        )
+        task.worsen(Level.ERROR, self._fault)
+        skipped = self.counts[Reason.LATE_FRAME_SKIPPED]
+        new, self._skipped = skipped - self._skipped, skipped
+        if new > self._rate.last_count:
+            task.worsen(
+                Level.WARN,
+                f"{new} of the last {new + self._rate.last_count} frames were skipped: play a "
+                "smaller video or a lower rate, or free the processor",
+            )
+        return [task]
 
 
 def main(args: list[str] | None = None) -> int:

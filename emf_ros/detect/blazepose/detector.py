@@ -171,7 +171,7 @@ class BlazePoseDetector:
             self.budget.end_piece()
 
     def restart(self) -> None:
-        self._tracked, self._last = [], None
+        self._tracked, self._last, self._live = [], None, None
         self._rejected.clear()
 
     def close(self) -> None:
