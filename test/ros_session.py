@@ -198,7 +198,7 @@ class Summary:
     Attributes:
         tasks: status of each task, by its name.
         level: the worst.
-        message: of the tasks of this level; of the first task where all is well.
+        message: of the tasks that are not well; of the first task where all are.
         values: of all tasks; with several cameras as CAMERA.KEY.
         hardware: hardware_id of the first task.
     """
@@ -206,8 +206,8 @@ class Summary:
     def __init__(self, statuses: list[Any]) -> None:
         self.tasks = {status.name.split(": ", 1)[1]: status for status in statuses}
         self.level = max(status.level for status in statuses)
-        bad = [status.message for status in statuses if status.level == self.level]
-        self.message = "; ".join(bad) if self.level != b"\0" else statuses[0].message
+        bad = [status.message for status in statuses if status.level != b"\0"]
+        self.message = "; ".join(bad) or statuses[0].message
         self.hardware = statuses[0].hardware_id
         self.values: list[Any] = []
         for name, status in self.tasks.items():
@@ -246,6 +246,11 @@ class Diagnostics:
         heard = len(self.all)
         # The first that comes may have been on its way.
         wait_for(lambda: len(self.all) >= heard + 2, "new diagnostics")
+
+    def level(self, task: str) -> bytes | None:
+        """The level of a task; None before its first status."""
+        last = self.last()
+        return last.tasks[task].level if last and task in last.tasks else None
 
     def value(self, key: str) -> str | None:
         last = self.last()

@@ -59,8 +59,8 @@ def test_without_usable_intrinsics_poses_have_no_place(
     )
     for track_id in ids:
         assert_relative(by_id(answer)[track_id])
-    wait_for(lambda: lifter.diagnostics.last().level == b"\1", "a warning in diagnostics")
-    assert "camera_info" in lifter.diagnostics.last().message
+    wait_for(lambda: lifter.diagnostics.level("camera_info") == b"\2", "an error in diagnostics")
+    assert "poses have no position" in lifter.diagnostics.last().tasks["camera_info"].message
     if counter:
         wait_for(lambda: lifter.diagnostics.count(counter) > before, f"count of {counter}")
     lifter.send_info(camera_info_message())
@@ -131,8 +131,9 @@ def test_two_publishers_of_intrinsics_get_a_warning(ros, lifter: Lifter) -> None
     topic = lifter.process.topic("camera_info")
     second = ros.publisher(CameraInfo, topic)
     wait_for(lambda: f"2 publishers on {topic}" in lifter.diagnostics.last().message, "a warning")
+    assert lifter.diagnostics.level("camera_info") == b"\1"
     ros.node.destroy_publisher(second)
-    wait_for(lambda: lifter.diagnostics.last().level == b"\0", "all is well again")
+    wait_for(lambda: lifter.diagnostics.level("camera_info") == b"\0", "all is well again")
 
 
 def assert_relative(skeleton: Any) -> None:
@@ -186,6 +187,6 @@ def test_poses_have_no_place_without_camera_info(
     for track_id in ids:
         assert_relative(by_id(answer)[track_id])
     wait_for(lifter.diagnostics.last, "diagnostics")
-    assert lifter.diagnostics.last().level == b"\1"
-    assert lifter.diagnostics.last().message == "no camera_info yet"
+    wait_for(lambda: lifter.diagnostics.level("camera_info") == b"\3", "no intrinsics")
+    assert "poses have no position" in lifter.diagnostics.last().message
     assert not any(m.action == m.ADD for a in lifter.markers.messages for m in a.markers)

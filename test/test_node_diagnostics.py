@@ -88,7 +88,7 @@ def test_silent_and_refused_images_are_told_apart(ros, start_node, diagnostics) 
         return poll(lambda: task_of(said, "images").level == OK, 0.1)
 
     wait_for(well, "images again")
-    assert said.count("bad_image") >= 3
+    assert said.count("bad_image") >= 1
 
 
 def test_lifter_warns_where_half_of_the_images_have_no_keypoints(lifter: Lifter) -> None:

@@ -168,7 +168,8 @@ def test_diagnostics_come_once_a_second(lifter: Lifter) -> None:
     values = {v.key: v.value for v in status.values}
     assert {"rate_hz", "people", "lift_ms", "device", "engine"} <= set(values)
     assert values["device"] == "cpu" and "onnxruntime" in values["engine"]
-    wait_for(lambda: lifter.diagnostics.last().level == b"\0", "all is well")
+    ids = lifter.new_ids()
+    wait_for(lambda: lifter.feed(ids) and lifter.diagnostics.last().level == b"\0", "all is well")
 
 
 def test_a_lag_delays_the_described_image(ros, start_node, diagnostics, demo_keypoints) -> None:

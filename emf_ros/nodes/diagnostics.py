@@ -48,13 +48,12 @@ class Task:
     hardware: str = ""
 
     def worsen(self, level: Level, text: str) -> None:
-        """Raise the level, and say why; texts of the same level are joined."""
-        if not text:
+        """Raise the level, and say why; the texts of all faults are kept, the worst first."""
+        if not text or level < self.level:
             return
-        if level > self.level:
-            self.level, self.text = level, text
-        elif level == self.level:
-            self.text = f"{self.text}; {text}" if self.text else text
+        faults = [self.text] if self.level is not Level.OK or level is Level.OK else []
+        texts = [text, *faults] if level > self.level else [*faults, text]
+        self.level, self.text = level, "; ".join(part for part in texts if part)
 
 
 def diagnostics_msg(node: str, tasks: Iterable[Task], stamp: Time) -> DiagnosticArray:
