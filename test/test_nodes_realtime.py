@@ -63,7 +63,14 @@ def test_cameras_share_a_lifter_and_no_tracks(start_lifter) -> None:
         "two people at the rear",
     )
     assert "front.latency_ms_p50" in {v.key for v in front.diagnostics.last().values}
-    wait_for(lambda: front.diagnostics.level("rear camera_info") == b"\3", "no intrinsics")
+    wait_for(
+        lambda: (
+            front.feed(ids)
+            and rear.feed(ids)
+            and front.diagnostics.level("rear camera_info") == b"\3"
+        ),
+        "no intrinsics at the rear",
+    )
     # One falls silent: its people end, the other's stay.
     wait_for(
         lambda: front.feed(ids) and front.diagnostics.value("rear.people") == "0",
