@@ -17,7 +17,6 @@ Shapes: P people, T frames of the window, 17 joints. Frame: the camera's optical
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -158,11 +157,11 @@ def remember_bone_lengths(batch: PoseBatch, context: StageContext) -> PoseBatch:
 def scale_to_height(batch: PoseBatch, context: StageContext) -> PoseBatch:
     """Scale people to their known height; the uncertainty of the size is that of the distance."""
     unseen = distance_spread(batch.share)
-    if math.isnan(context.config.person_height_m):
-        return replace(batch, height_spread=np.hypot(HEIGHT_SPREAD, unseen))
-    lengths = bone_lengths(batch.window_m[:, batch.windows.frame])
     own_m = np.array([track.height_m for track in batch.tracks])
     heights_m = np.where(np.isfinite(own_m), own_m, context.config.person_height_m)
+    if np.isnan(heights_m).all():
+        return replace(batch, height_spread=np.hypot(HEIGHT_SPREAD, unseen))
+    lengths = bone_lengths(batch.window_m[:, batch.windows.frame])
     factor, spread = height_scale(lengths, heights_m)
     return replace(
         batch,

@@ -173,6 +173,9 @@ class BlazePoseDetector:
     def restart(self) -> None:
         self._tracked, self._last, self._live = [], None, None
         self._rejected.clear()
+        self._candidates.clear()
+        if self.budget is not None:
+            self.budget.restart()
 
     def close(self) -> None:
         self._live = None
@@ -199,12 +202,7 @@ class BlazePoseDetector:
             last_ns, shape = self._last
             elapsed_ns = stamp_ns - last_ns
             if image.shape != shape or not 0 <= elapsed_ns <= MAX_FRAME_GAP_NS:
-                self._tracked = []
-                self._rejected.clear()
-                self._candidates.clear()
-                if self.budget is not None:
-                    self.budget.restart()
-                self._last = None
+                self.restart()
         if self._last is None:
             self._tiles.restart(*image.shape[1::-1])
         self._last = stamp_ns, image.shape
