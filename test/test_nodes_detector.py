@@ -53,8 +53,12 @@ def test_a_black_image_is_answered_without_people(detector: Detector) -> None:
 def test_false_positives_in_drawn_shapes_are_rejected_and_counted(detector: Detector) -> None:
     # As BGR, in the colours in which they pass for people.
     pictures = [np.ascontiguousarray(shapes(seed)[..., ::-1]) for seed in (0, 55)]
-    for answer in detector.show([picture for picture in pictures for _ in range(6)]):
-        assert list(answer.skeletons) == []
+    # A busy computer verifies them later.
+    for _ in range(40):
+        for answer in detector.show([picture for picture in pictures for _ in range(6)]):
+            assert list(answer.skeletons) == []
+        if detector.diagnostics.count("false_positive") >= 1:
+            break
     wait_for(lambda: detector.diagnostics.count("false_positive") >= 1, "the count")
     detector.assert_goes_on()
 
