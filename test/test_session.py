@@ -96,6 +96,22 @@ def test_the_two_people_of_the_demo_are_tracked(demo_frames):
         assert np.linalg.norm(at - hips) < 40
 
 
+def test_a_live_tracker_has_a_budget_and_detects_new_people_after_the_answer(demo_frames):
+    """Only a live one: without a budget the same images give the same people."""
+    camera = Camera.from_fov(*FRAME_SIZE, 60)
+    with SkeletonTracker(camera, device="cpu", live=True) as tracker:
+        for index in range(15):
+            people = tracker(demo_frames[30 + index], index * STEP_S)
+        assert len(people) == 2
+        (state,) = tracker._cameras.values()
+        budget = state.people.budget
+        assert budget is not None and float(budget.diagnostics()["detection_share"]) > 0
+    with SkeletonTracker(camera, device="cpu") as tracker:
+        tracker(demo_frames[30], 0.0)
+        (state,) = tracker._cameras.values()
+        assert state.people.budget is None
+
+
 def test_a_person_is_what_the_pipeline_says():
     """Nothing is changed on the way, and keypoints with ids take no tracker."""
     tracker = of_keypoints()
