@@ -235,10 +235,6 @@ def test_detector_parameters_change_live(ros, start_node, diagnostics, demo_fram
     assert result.successful, result.reason
     (result,) = set_parameters(ros, node, detection_share=1.5)
     assert not result.successful
-    # The budget's share never falls below the new one.
-    diagnostics.wait(
-        lambda: float(diagnostics.value(node, "detection_share_allowed") or 0) >= 0.5, 10.0
-    )
     (result,) = set_parameters(ros, node, variant="full")
     assert not result.successful and "cleanup + configure" in result.reason
     (result,) = set_parameters(ros, node, max_people=21)
