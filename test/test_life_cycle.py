@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -353,3 +355,25 @@ def test_reset_ends_all_tracks_and_begins_anew(lifter: Lifter, ros) -> None:
     wait_for(lambda: all(states(lifter, i)[-1] == ended for i in ids), "the ends of the tracks")
     lifter.connect()
     lifter.with_known_camera().assert_goes_on()
+
+
+@pytest.mark.parametrize("name", ["skeleton_lifter", "keypoint_detector"])
+def test_cleanup_frees_the_model(ros, name: str) -> None:
+    from emf_ros.nodes.keypoint_detector import KeypointDetector
+    from emf_ros.nodes.skeleton_lifter import SkeletonLifter
+
+    node: Any = SkeletonLifter() if name == "skeleton_lifter" else KeypointDetector()
+    try:
+        node.trigger_configure()
+        model = node._engine if name == "skeleton_lifter" else node._tracker.detector
+        freed = weakref.ref(model)
+        del model
+        node.trigger_activate()
+        node.trigger_deactivate()
+        assert freed() is not None
+        node.trigger_cleanup()
+        assert freed() is None
+    finally:
+        node.destroy_node()
+        # A node's process collects its garbage less often than this one.
+        gc.unfreeze()

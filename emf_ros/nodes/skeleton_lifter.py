@@ -57,6 +57,8 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         super().__init__(SkeletonLifterParams)
         self._subscribes, self._subscribes_info = subscribe, subscribe_info
         self._cameras: list[CameraTopics] = []
+        self._topics_of: dict[str, CameraTopics] = {}
+        self._hint: RectifiedHint | None = None
         self.create_service(SetPersonHeight, "~/set_person_height", self._on_set_person_height)
 
     # ------------------------------------------------------------------ life cycle
@@ -117,7 +119,8 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
             camera.stop()
 
     def unload(self) -> None:
-        self._cameras = []
+        # These have pipelines, which have the engine.
+        self._cameras, self._topics_of, self._hint = [], {}, None
         if hasattr(self, "_engine"):
             del self._engine
 
