@@ -104,7 +104,7 @@ def thigh_quads(keypoints: np.ndarray, layout: Layout, min_score: float) -> np.n
         least `MIN_LENGTH_PX` long.
     """
     quads = []
-    for hip, knee in keypoints[[[layout.index(j) for j in thigh] for thigh in _THIGHS]]:
+    for hip, knee in keypoints[np.array([[layout.index(j) for j in thigh] for thigh in _THIGHS])]:
         if not (np.isfinite([hip, knee]).all() and hip[2] >= min_score and knee[2] >= min_score):
             continue
         along = knee[:2] - hip[:2]
