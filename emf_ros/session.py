@@ -20,6 +20,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .body.state import BodyState
+from .body.tracker import BodyTracker
 from .detect.budget import DetectionBudget
 from .detect.protocol import Detector
 from .geometry.camera import Camera
@@ -52,15 +54,27 @@ class Person(Pose3D):
             newest one.
         keypoints: (K, 3) px, px, score: the 2D keypoints in the described image, in the layout of
             the detector or of `from_keypoints`; None where the image does not show the person.
+        body: facing, posture, gestures and more; None for a track that has ended.
     """
 
     stamp: float = math.nan
     keypoints: np.ndarray | None = None
+    body: BodyState | None = None
 
     @property
     def id(self) -> int:
         """The track id: the same from image to image, and never that of another person."""
         return self.track_id
+
+    @property
+    def posture(self) -> str:
+        """One of `emf_ros.body.posture.POSTURES`, or empty where it is not known."""
+        return self.body.posture if self.body else ""
+
+    @property
+    def facing(self) -> np.ndarray:
+        """(3,) of length 1, where the trunk faces along the floor; NaN where it is not known."""
+        return self.body.facing if self.body else np.full(3, np.nan)
 
     def joint(self, name: str) -> np.ndarray:
         """(3,) m, one of `joints` by its name, such as "left_wrist".
@@ -80,6 +94,7 @@ class _CameraState:
         self.camera, self.pipeline = camera, pipeline
         self.people: PeopleTracker | None = None
         self._seen: KeypointMemory[float] = KeypointMemory()
+        self._bodies = BodyTracker.on(pipeline.config.ground)
         self._stamp = math.nan
         pipeline.set_camera(camera)
         pipeline.watch = self._watch
@@ -98,10 +113,12 @@ class _CameraState:
             return []
         stamp, keypoints = self._seen.at(result.stamp_ns, result.stamp_ns / NANOSECONDS)
         self._seen.forget_before(result.stamp_ns)
+        bodies = {body.track_id: body for body in self._bodies.update(result)}
         return [
             Person(
                 **vars(pose),
                 stamp=stamp,
+                body=bodies.get(pose.track_id),
                 keypoints=None if pose.state == TrackState.ENDED else keypoints.get(pose.track_id),
             )
             for pose in result.people

@@ -41,6 +41,21 @@ ANGLES: tuple[str, ...] = (
     ),
 )
 
+#: Factors on the standard deviations of the angles, which come from those of two segments with
+#: errors that are taken as independent, by name without the side; 1 for all others. Both come from
+#: the same joints. `benchmarks/body.py` measures them.
+SPREAD_FACTORS = {
+    "trunk_flexion": 0.65,
+    "trunk_lateral_bend": 0.65,
+    "trunk_rotation": 0.6,
+    "hip_flexion": 1.3,
+    "shoulder_elevation": 0.75,
+    "elbow_flexion": 0.75,
+}
+_FACTORS = np.array(
+    [SPREAD_FACTORS.get(n.removeprefix("left_").removeprefix("right_"), 1.0) for n in ANGLES]
+)
+
 #: Angle of the second turn beyond which the first and the third cannot be told apart, rad.
 MAX_SECOND_RAD = 1.3
 #: Minimum elevation of an upper arm whose plane is given, and that from hanging up, rad.
@@ -114,8 +129,9 @@ def joint_angles(joints: np.ndarray, stddev: np.ndarray, orientations: Orientati
     trunk = turns[:, 0] * np.array([-1.0, 1.0, 1.0])
     angles = np.concatenate([trunk, angle.reshape(people, -1)], axis=1)
     variances = np.concatenate([both[:, 0], variance.reshape(people, -1)], axis=1)
-    known = np.isfinite(angles) & (variances <= MAX_SPREAD_RAD**2)
-    return JointAngles(np.where(known, angles, np.nan), np.where(known, np.sqrt(variances), np.nan))
+    spreads = _FACTORS * np.sqrt(variances)
+    known = np.isfinite(angles) & (spreads <= MAX_SPREAD_RAD)
+    return JointAngles(np.where(known, angles, np.nan), np.where(known, spreads, np.nan))
 
 
 def _z_x_y(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

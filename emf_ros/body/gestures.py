@@ -21,8 +21,8 @@ from .rotations import dot, unit
 from .upright import HEAD_TOP, THORAX, heights
 
 #: The gestures, in the order of the arrays.
-GESTURES = ("wave", "point", "stop", "raise_hand", "hands_up", "arms_crossed")
-WAVE, POINT, STOP, RAISE_HAND, HANDS_UP, ARMS_CROSSED = range(len(GESTURES))
+GESTURES = ("wave", "point", "stop", "raise_hand", "hands_up")
+WAVE, POINT, STOP, RAISE_HAND, HANDS_UP = range(len(GESTURES))
 
 #: Probability over which a gesture begins.
 BEGINS = 0.6
@@ -32,30 +32,36 @@ ENDS = 0.35
 FORGET_S = 0.6
 
 #: Time for which the pose of each gesture is held before it is half as likely as it can be, s.
-HOLD_S = (0.0, 0.45, 0.45, 0.35, 0.35, 0.5)
+HOLD_S = (0.0, 0.45, 0.45, 0.35, 0.35)
 #: Time in which a pose that is no longer seen is forgotten, s.
 RELEASE_S = 0.25
 #: Time constant of the speed of a wrist, s.
 SPEED_S = 0.2
 #: Speed of a wrist against the trunk that is held still, lengths of the arm/s.
-STILL_SPEED = 1.0
+STILL_SPEED = 1.5
 #: Minimum distance from shoulder to wrist of a stretched arm, as a share of the arm's length.
-STRETCHED = 0.88
+STRETCHED = 0.83
 #: Minimum angle of a stretched arm from hanging down, degrees.
 POINTS_DEG = 42.0
 #: Angle between a stretched arm and the direction to the camera under which it is a stop, degrees.
 STOP_DEG = 25.0
+#: Minimum height of a raised wrist over the middle of the head, as a share of the height from the
+#: neck to the top of the head.
+RAISED = 0.35
 #: Minimum swing of a forearm that waves, degrees.
 SWING_DEG = 18.0
 #: Maximum time of a swing from side to side, s.
-SWING_S = 0.75
-#: Number of swings after which a wave is as likely as not.
-SWINGS = 2.5
+SWING_S = 0.65
+#: Number of swings after which a wave is as likely as not: four are two to each side.
+SWINGS = 3.5
+#: Minimum height of the forearm's end over its beginning, as a share of its length.
+STANDS = 0.5
+#: Minimum height of a wrist that waves over the shoulder, in lengths of the arm.
+WAVES_OVER = -0.1
 
 _SIDES = ("left", "right")
-_SHOULDERS, _ELBOWS, _WRISTS, _HIPS = (
-    [H36M17.index(f"{side}_{joint}") for side in _SIDES]
-    for joint in ("shoulder", "elbow", "wrist", "hip")
+_SHOULDERS, _ELBOWS, _WRISTS = (
+    [H36M17.index(f"{side}_{joint}") for side in _SIDES] for joint in ("shoulder", "elbow", "wrist")
 )
 
 
@@ -135,23 +141,22 @@ class GestureTracker:
         seen = np.isfinite(reach[..., 0])
         vertical = up[..., None, :]
         speed = self._speed(last, rows, reach, waited_s)
-        still = _above(-speed, -STILL_SPEED, 0.2 * STILL_SPEED)
+        still = _above(-speed, -STILL_SPEED, 0.15 * STILL_SPEED)
 
         over = heights(joints, up)
         head = 0.5 * (over[:, THORAX] + over[:, HEAD_TOP])
         head_m = np.maximum(over[:, HEAD_TOP] - over[:, THORAX], 0.1)
         above_head = (over[:, _WRISTS] - head[:, None]) / head_m[:, None]
         above_shoulder = (over[:, _WRISTS] - over[:, _SHOULDERS]) / arm_m
-        raised = _above(above_head, 0.0, 0.15)
+        raised = _above(above_head, RAISED, 0.1)
 
         length = np.sqrt(dot(reach, reach))
         from_down = np.degrees(np.arccos(np.clip(-dot(unit(reach), vertical), -1.0, 1.0)))
-        stretched = _above(length, STRETCHED, 0.025) * _above(from_down, POINTS_DEG, 4.0) * still
+        stretched = _above(length, STRETCHED, 0.03) * _above(from_down, POINTS_DEG, 4.0) * still
         to_camera = np.where(placed[:, None, None], unit(-shoulder), np.nan)
         off = np.degrees(np.arccos(np.clip(dot(unit(reach), to_camera), -1.0, 1.0)))
         stops = np.where(np.isfinite(off), _above(-off, -STOP_DEG, 4.0), 0.0)
         low = 1.0 - raised
-        crossed = self._crossed(joints, right, over, arm_m, still)
         up_both = np.minimum(_above(above_shoulder, 0.18, 0.06).min(axis=1), still.min(axis=1))
         others = up_both[:, None]
         now = np.stack(
@@ -161,7 +166,6 @@ class GestureTracker:
                 stretched * low * stops,
                 raised * still * (1.0 - others),
                 np.repeat(others, 2, axis=1),
-                np.repeat(crossed[:, None], 2, axis=1),
             ],
             axis=-1,
         )
@@ -216,27 +220,6 @@ class GestureTracker:
         fall = 1.0 - np.exp(-waited_s / RELEASE_S)
         return np.asarray(before + np.where(now > before, rise, fall) * (now - before))
 
-    def _crossed(
-        self,
-        joints: np.ndarray,
-        right: np.ndarray,
-        over: np.ndarray,
-        arm_m: np.ndarray,
-        still: np.ndarray,
-    ) -> np.ndarray:
-        """(P,) how sure each wrist is beyond the middle of the trunk, near the other elbow."""
-        middle = joints[:, THORAX]
-        wrist, elbow = joints[:, _WRISTS], joints[:, _ELBOWS]
-        beyond = dot(wrist - middle[:, None], right[:, None]) * np.array([1.0, -1.0]) / arm_m
-        apart = wrist - elbow[:, ::-1]
-        near = np.sqrt(dot(apart, apart)) / arm_m
-        shoulders = over[:, _SHOULDERS].mean(axis=1)
-        hips = over[:, _HIPS].mean(axis=1)
-        place = (over[:, _WRISTS] - hips[:, None]) / np.maximum(shoulders - hips, 0.1)[:, None]
-        each = _above(beyond, 0.02, 0.03) * _above(-near, -0.36, 0.05)
-        each = each * _above(place, 0.25, 0.08) * _above(-place, -1.05, 0.08) * still
-        return np.asarray(each.min(axis=1))
-
     def _swings(
         self,
         last: _Memory,
@@ -250,7 +233,8 @@ class GestureTracker:
         """Number of swings (P, 2) of a forearm that stands, and the new turning points."""
         lift = dot(lower, vertical)
         angle = np.arctan2(dot(lower, right[:, None]), lift)
-        stands = (lift > 0) & (above_shoulder > -0.35)
+        stands = lift > STANDS * np.sqrt(dot(lower, lower))
+        stands &= above_shoulder > WAVES_OVER
         extreme, direction = last.extreme[rows], last.direction[rows]
         turned_ns, swings = last.turned_ns[rows], last.swings[rows].copy()
         known = np.isfinite(angle) & stands
@@ -263,7 +247,7 @@ class GestureTracker:
         turned_ns = np.where(further, stamp_ns, turned_ns)
         turns = known & ~further & (np.abs(move) > np.radians(SWING_DEG))
         quick = turns & (stamp_ns - turned_ns <= SWING_S * NANOSECONDS)
-        swings = np.where(quick, np.minimum(swings + 1.0, 4.0), np.where(turns, 1.0, swings))
+        swings = np.where(quick, np.minimum(swings + 1.0, 5.0), np.where(turns, 1.0, swings))
         direction = np.where(turns, np.sign(move), direction)
         extreme = np.where(turns, angle, extreme)
         turned_ns = np.where(turns, stamp_ns, turned_ns)

@@ -1,4 +1,4 @@
-"""Weights of the regression that tells postures: written by `benchmarks/body.py --fit`."""
+"""Weights of the regression that tells postures: `benchmarks/body.py --fit` wrote it."""
 
 # fmt: off
 
@@ -13,8 +13,8 @@ HIGH = (
     0.984, 0.998, 0.516, 0.954, 0.905, 1.52, 2.7, 1.58,
     2.07,
 )
-#: A row for the constant, for each feature, and for each feature beyond each knot; a column
-#: for each of `posture.COLUMNS`.
+#: A row for the constant, for each feature, and for each feature beyond each knot; a
+#: column for each of `posture.COLUMNS`.
 WEIGHTS = (
     (-1, -2.55, -1.3, 2.56, 0.918, 0.273, 1.11),
     (0.171, 0.0684, -0.757, -0.225, -0.399, 1.47, -0.324),

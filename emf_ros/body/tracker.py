@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from ..stamps import NANOSECONDS
 from ..types import Frame3D, Pose3D, TrackState
 from .angles import joint_angles
-from .gestures import ARMS_CROSSED, GESTURES, HANDS_UP, POINT, STOP, Gestures, GestureTracker
+from .gestures import GESTURES, HANDS_UP, POINT, STOP, Gestures, GestureTracker
 from .head import heads, normal_below
 from .orientation import OrientationTracker
 from .pointing import rays
@@ -34,13 +35,23 @@ from .upright import (
 
 _HEAD = NAMES.index("head")
 _LYING = POSTURES.index("lying")
-_BOTH_ARMS = (HANDS_UP, ARMS_CROSSED)
+_BOTH_ARMS = (HANDS_UP,)
 #: Standard deviation of a height, as a share of the distance: the distance is not well known.
 HEIGHT_SHARE = 0.012
 #: Standard deviation of a height besides that, m.
 HEIGHT_M = 0.03
 #: Factor on the joints' standard deviations that tells whether a hand is raised.
 RAISED_FACTOR = 0.8
+
+
+class Floor(Protocol):
+    """A level floor as a camera sees it: its normal, and the camera's height over it, m."""
+
+    @property
+    def up(self) -> np.ndarray: ...
+
+    @property
+    def height_m(self) -> float: ...
 
 
 class BodyTracker:
@@ -59,6 +70,11 @@ class BodyTracker:
         self._postures = PostureTracker()
         self._gestures = GestureTracker()
         self._orientations = OrientationTracker()
+
+    @classmethod
+    def on(cls, floor: Floor | None) -> BodyTracker:
+        """A tracker of people on a floor, `lift.ground.GroundPlane`; None where it is not known."""
+        return cls() if floor is None else cls(floor.up, floor.height_m)
 
     def update(self, frame: Frame3D) -> list[BodyState]:
         """The states of the people in a frame, but those whose tracks have ended."""

@@ -349,8 +349,11 @@ _JOINTS = 0
 #: Id of the marker of the bones.
 _BONES = 1
 
+#: Ids of all markers of a person, with those of `body_messages`.
+_MARKERS = range(5)
+
 #: Time after which RViz removes a marker that is not renewed.
-_LIFETIME = Duration(sec=0, nanosec=500_000_000)
+MARKER_LIFETIME = Duration(sec=0, nanosec=500_000_000)
 
 
 def markers_msg(
@@ -371,7 +374,7 @@ def markers_msg(
         if person.state == TrackState.ENDED or not person.root_valid:
             if person.track_id in shown:
                 shown.discard(person.track_id)
-                for marker_id in (_JOINTS, _BONES):
+                for marker_id in _MARKERS:
                     message.markers.append(
                         Marker(header=header, ns=namespace, id=marker_id, action=Marker.DELETE)
                     )
@@ -385,7 +388,7 @@ def markers_msg(
 
         def marker(kind: int, marker_id: int, scale: float, ns: str = namespace) -> Marker:
             made = Marker(header=header, ns=ns, id=marker_id, type=kind, action=Marker.ADD)
-            made.lifetime = _LIFETIME
+            made.lifetime = MARKER_LIFETIME
             made.scale.x = made.scale.y = made.scale.z = scale
             made.pose.orientation.w = 1.0
             return made

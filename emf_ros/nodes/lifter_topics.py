@@ -9,8 +9,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
+from emf_ros_msgs.msg import BodyStateArray, Skeleton2DArray, Skeleton3DArray
 
+from ..body.tracker import BodyTracker
 from ..geometry.camera import CameraError
 from ..io.images import ImageError
 from ..lift.dispatch import SILENCE_S, Dispatcher, LiftEvery
@@ -18,7 +19,7 @@ from ..lift.feed import CameraReport, Feed, Output, topic_of
 from ..reasons import Reason
 from ..skeletons import Layout
 from ..types import Frame2D
-from . import conversions
+from . import body_messages, conversions
 from .adapters import ThirdPartyKeypoints
 from .base import BaseNode
 from .counted_log import CameraLog
@@ -86,6 +87,10 @@ class CameraTopics:
             Skeleton3DArray, topic_of(name, "skeletons"), self.output_qos
         )
         self._markers = node.publish_on(MarkerArray, topic_of(name, "markers"), self.output_qos)
+        self._body_states = node.publish_on(
+            BodyStateArray, topic_of(name, "body_states"), self.output_qos
+        )
+        self._bodies = BodyTracker()
         self._infos: Subscription | None = None
         self._keypoints: Subscription | None = None
         self._depth: Subscription | None = None
@@ -116,6 +121,7 @@ class CameraTopics:
                 `take_info`.
         """
         self.feed, self._dispatcher = feed, dispatcher
+        self._bodies = BodyTracker.on(feed.pipeline.config.ground)
         if camera_info:
             self._info_watch = self._node.watch(
                 feed.topic("camera_info"), "camera_info", f"poses have no position; {CALIBRATE}"
@@ -150,6 +156,7 @@ class CameraTopics:
             self._node.params.publish_tf
             or self._skeletons.get_subscription_count() > 0
             or self._markers.get_subscription_count() > 0
+            or self._body_states.get_subscription_count() > 0
         )
 
     def _subscribe(self) -> None:
@@ -266,8 +273,19 @@ class CameraTopics:
                     output.images_arrive,
                 )
             )
-        if self._markers.get_subscription_count() > 0:
+        shows = self._markers.get_subscription_count() > 0
+        tells = self._body_states.get_subscription_count() > 0
+        bodies = self._bodies.update(result) if shows or tells else []
+        if tells:
+            self._body_states.publish(body_messages.body_states_msg(bodies, header))
+        if shows:
             markers = conversions.markers_msg(result.people, header, self._layout, self._shown)
+            roots = {person.track_id: person.root for person in result.people}
+            for body in bodies:
+                if body.track_id in self._shown:
+                    markers.markers += body_messages.body_markers(
+                        body, roots[body.track_id], header
+                    )
             if markers.markers:
                 self._markers.publish(markers)
         return header

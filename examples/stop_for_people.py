@@ -1,0 +1,23 @@
+"""Stop the robot when somebody approaches or has fallen: python3 stop_for_people.py VIDEO"""
+
+import sys
+
+from emf_ros import Camera, Person, SkeletonTracker
+from emf_ros.io.video import frames_of, open_source
+
+
+def command(people: list[Person]) -> str:
+    for body in (person.body for person in people if person.body):
+        # Comparisons with NaN are false: who does not come closer has no time.
+        if body.closest_s < 3.0 and body.closest_m < 1.0:
+            return f"stop: person {body.track_id} is here in {body.closest_s:.1f} s"
+        if body.fallen > 0.5:
+            return f"stop: person {body.track_id} has fallen"
+    return "go"
+
+
+if __name__ == "__main__":
+    video = open_source(sys.argv[1])
+    with SkeletonTracker(Camera.from_fov(*video.size, 60)) as tracker:
+        for _, stamp, image in frames_of(video):
+            print(f"{stamp:.3f}", command(tracker(image, stamp)))
