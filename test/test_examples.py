@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+from bodies import Body
 from inputs import write_clip
 from ros_session import TIMEOUT_S, wait_for
 
@@ -29,7 +34,88 @@ def test_every_example_has_a_test() -> None:
         "track_video.py",
         "custom_detector.py",
         "subscriber.py",
+        "stop_for_people.py",
+        "turn_to_wave.py",
+        "drive_to_point.py",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("stop_for_people.py", r"[\d.]+ (go|stop: .*)"),
+        ("turn_to_wave.py", r"[\d.]+ turn at [+-][\d.]+ rad/s"),
+        ("drive_to_point.py", r"[\d.]+ goal (None|\[[^]]*\])"),
+    ],
+)
+def test_an_example_of_a_robot_decides_for_each_image(name: str, line: str, clip: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name, clip], capture_output=True, text=True, timeout=800
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 20
+    assert all(re.fullmatch(line, text) for text in lines), done.stdout
+
+
+def example(name: str) -> ModuleType:
+    """The functions of an example."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def people_of(bodies: list[Body], places: list[np.ndarray]) -> Iterator[list[Any]]:
+    """Recorded keypoints of a person, an image each at 30 Hz, lifted by the real lifter."""
+    from emf_ros import Camera, SkeletonTracker
+    from emf_ros.lift.config import PipelineConfig
+    from emf_ros.lift.ground import GroundPlane
+
+    camera = Camera.from_fov(1280, 960, 60)
+    config = PipelineConfig(ground=GroundPlane(0.9, 0.0))
+    with SkeletonTracker(camera, config=config) as tracker:
+        for tick, (body, place) in enumerate(zip(bodies, places, strict=True)):
+            keypoints = np.ones((17, 3))
+            keypoints[:, :2] = camera.project(body.seen(0.0, tuple(place)))
+            yield tracker.from_keypoints([keypoints], 1 + tick / 30, "h36m17", (1280, 960), ids=[1])
+
+
+def test_the_robot_stops_for_a_person_who_comes_here() -> None:
+    command = example("stop_for_people").command
+    # 1.2 m/s towards the camera, from 6 m.
+    places = [np.array([0.1, 0.0, 6.0 - 0.04 * tick]) for tick in range(100)]
+    said = [command(people) for people in people_of([Body()] * 100, places)]
+    assert said[10] == "go" and said[-1].startswith("stop: person 1 is here in")
+    away = [command(people) for people in people_of([Body()] * 100, places[::-1])]
+    assert not any(text.startswith("stop") for text in away[30:])
+
+
+def test_the_robot_turns_to_a_person_who_waves() -> None:
+    turn = example("turn_to_wave").turn
+    still = Body().bend("left_elbow", "x", 90).bend("left_shoulder", "x", 80)
+    swings = [30 * np.sin(2 * np.pi * 1.5 * tick / 30) for tick in range(120)]
+    waving = [
+        Body().bend("left_elbow", "x", 90 + swing).bend("left_shoulder", "x", 80)
+        for swing in swings
+    ]
+    place = [np.array([1.0, 0.0, 4.0])] * 120
+    turned = [turn(people) for people in people_of(waving, place)]
+    # The person stands to the right.
+    assert min(turned) < -0.1 and turned[5] == 0
+    assert not any(turn(people) for people in people_of([still] * 120, place))
+
+
+def test_the_robot_drives_to_where_a_person_points() -> None:
+    goal = example("drive_to_point").goal
+    pointing = Body().bend("left_shoulder", "x", 55)
+    place = [np.array([-0.5, 0.0, 4.0])] * 90
+    goals = [goal(people) for people in people_of([pointing] * 90, place)]
+    assert goals[5] is None and goals[-1] is not None
+    # On the floor, to the right in the image, which is the person's left.
+    assert goals[-1][1] == pytest.approx(0.9, abs=0.01) and goals[-1][0] > 0.2
+    assert not any(g is not None for g in map(goal, people_of([Body()] * 90, place)))
 
 
 @pytest.mark.parametrize("name", ["track_video.py", "custom_detector.py"])
