@@ -48,8 +48,8 @@ STOP_DEG = 25.0
 #: Minimum height of a raised wrist over the middle of the head, as a share of the height from the
 #: neck to the top of the head.
 RAISED = 0.35
-#: Minimum swing of a forearm that waves, degrees.
-SWING_DEG = 18.0
+#: Minimum swing of a forearm that waves, from side to side, degrees.
+SWING_DEG = 24.0
 #: Maximum time of a swing from side to side, s.
 SWING_S = 0.65
 #: Number of swings after which a wave is as likely as not: four are two to each side.
@@ -251,10 +251,11 @@ class GestureTracker:
         direction = np.where(turns, np.sign(move), direction)
         extreme = np.where(turns, angle, extreme)
         turned_ns = np.where(turns, stamp_ns, turned_ns)
-        over = ~known | (stamp_ns - turned_ns > SWING_S * NANOSECONDS)
+        # A forearm may leave its range for a moment at the end of a swing.
+        over = stamp_ns - turned_ns > SWING_S * NANOSECONDS
         swings = np.where(over, 0.0, swings)
-        extreme = np.where(known, extreme, np.nan)
-        direction = np.where(known, direction, 0.0)
+        extreme = np.where(known | ~over, extreme, np.nan)
+        direction = np.where(known | ~over, direction, 0.0)
         state = {
             "extreme": extreme,
             "direction": direction,
