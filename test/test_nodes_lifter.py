@@ -125,11 +125,17 @@ def test_markers_are_added_and_deleted_with_their_person(synchronous_lifter: Lif
     mine = [m for m in markers if m.ns == f"person_{leaves}"]
     added = [m for m in mine if m.action == Marker.ADD]
     deleted = Counter(m.id for m in mine if m.action == Marker.DELETE)
-    assert {m.type for m in added} == {Marker.SPHERE_LIST, Marker.LINE_LIST}
+    skeleton = [m for m in added if m.type in (Marker.SPHERE_LIST, Marker.LINE_LIST)]
+    assert {m.type for m in skeleton} == {Marker.SPHERE_LIST, Marker.LINE_LIST}
+    # What is known of the person: where it faces, and its posture.
+    assert {m.type for m in added} - {m.type for m in skeleton} == {
+        Marker.ARROW,
+        Marker.TEXT_VIEW_FACING,
+    }
     assert {m.id for m in added} == set(deleted)
     assert set(deleted.values()) == {1}
     assert all(m.action == Marker.DELETE for m in mine[-2:])
-    for marker in added:
+    for marker in skeleton:
         assert marker.header.frame_id == FRAME_ID
         assert marker.lifetime.sec + marker.lifetime.nanosec > 0
         assert np.isfinite(points(marker.points)).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Quaternion, Vector3
@@ -104,45 +106,72 @@ def _state_msg(state: BodyState) -> BodyStateMsg:
     )
 
 
-def body_markers(state: BodyState, root: np.ndarray, header: Header) -> list[Marker]:
-    """Markers of one person: an arrow where the trunk faces, the ray of an arm that points, and
-    posture and gestures in words.
+class BodyMarkers:
+    """Markers that show what is known of people: an arrow where the trunk faces, the ray of an arm
+    that points, and posture and gestures in words. Each is deleted once."""
 
-    A marker that has nothing to show is deleted.
+    def __init__(self) -> None:
+        # Person and marker's id.
+        self._shown: set[tuple[int, int]] = set()
 
-    Args:
-        state: of the person.
-        root: (3,) m, the pelvis.
-        header: of the skeletons.
-    """
+    def update(
+        self, states: list[BodyState], roots: Mapping[int, np.ndarray], header: Header
+    ) -> list[Marker]:
+        """The markers of one image.
+
+        Args:
+            states: of the people.
+            roots: (3,) m, the pelvis by the person's id; people without one, or with NaN, are not
+                shown.
+            header: of the skeletons.
+        """
+        made = [
+            marker
+            for state in states
+            if np.isfinite(roots.get(state.track_id, np.nan)).all()
+            for marker in _markers(state, roots[state.track_id], header)
+        ]
+        now = {(int(marker.ns.removeprefix("person_")), marker.id) for marker in made}
+        gone = sorted(self._shown - now)
+        self._shown = now
+        return made + [
+            Marker(header=header, ns=f"person_{person}", id=number, action=Marker.DELETE)
+            for person, number in gone
+        ]
+
+
+def _markers(state: BodyState, root: np.ndarray, header: Header) -> Iterator[Marker]:
+    """The markers of one person that have something to show."""
     red, green, blue = rgb_of(state.track_id)
 
-    def marker(marker_id: int, kind: int, shown: bool) -> Marker:
+    def marker(marker_id: int, kind: int) -> Marker:
         made = Marker(header=header, ns=f"person_{state.track_id}", id=marker_id, type=kind)
-        made.action = Marker.ADD if shown else Marker.DELETE
+        made.action = Marker.ADD
         made.lifetime = MARKER_LIFETIME
         made.pose.orientation.w = 1.0
         made.color = ColorRGBA(r=red, g=green, b=blue, a=0.9)
         return made
 
-    faces = bool(np.isfinite(state.facing).all())
-    arrow = marker(FACING, Marker.ARROW, faces)
-    if faces:
+    if np.isfinite(state.facing).all():
+        arrow = marker(FACING, Marker.ARROW)
         arrow.points = [_point(root), _point(root + ARROW_M * state.facing)]
         arrow.scale = Vector3(x=0.04, y=0.1, z=0.12)
+        yield arrow
     aim = state.pointing
-    ray = marker(RAY, Marker.ARROW, aim is not None)
     if aim is not None:
+        ray = marker(RAY, Marker.ARROW)
         far = aim.origin + RAY_M * aim.direction
         ray.points = [_point(aim.origin), _point(aim.target if np.isfinite(aim.target[0]) else far)]
         ray.scale = Vector3(x=0.02, y=0.06, z=0.1)
+        yield ray
     words = [state.posture] if state.posture else []
     words += ["fallen"] if state.fallen > 0.5 else []
     words += [gesture.name.replace("_", " ") for gesture in state.gestures]
-    text = marker(TEXT, Marker.TEXT_VIEW_FACING, bool(words))
-    text.text = ", ".join(words)
-    text.pose.position = _point(root)
-    # Beside the person: the head's place is not always known.
-    text.pose.position.y -= 1.0
-    text.scale.z = TEXT_M
-    return [arrow, ray, text]
+    if words:
+        text = marker(TEXT, Marker.TEXT_VIEW_FACING)
+        text.text = ", ".join(words)
+        text.pose.position = _point(root)
+        # Beside the person: the head's place is not always known.
+        text.pose.position.y -= 1.0
+        text.scale.z = TEXT_M
+        yield text

@@ -349,9 +349,6 @@ _JOINTS = 0
 #: Id of the marker of the bones.
 _BONES = 1
 
-#: Ids of all markers of a person, with those of `body_messages`.
-_MARKERS = range(5)
-
 #: Time after which RViz removes a marker that is not renewed.
 MARKER_LIFETIME = Duration(sec=0, nanosec=500_000_000)
 
@@ -374,7 +371,7 @@ def markers_msg(
         if person.state == TrackState.ENDED or not person.root_valid:
             if person.track_id in shown:
                 shown.discard(person.track_id)
-                for marker_id in _MARKERS:
+                for marker_id in (_JOINTS, _BONES):
                     message.markers.append(
                         Marker(header=header, ns=namespace, id=marker_id, action=Marker.DELETE)
                     )

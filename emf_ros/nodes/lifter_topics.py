@@ -91,6 +91,7 @@ class CameraTopics:
             BodyStateArray, topic_of(name, "body_states"), self.output_qos
         )
         self._bodies = BodyTracker()
+        self._body_markers = body_messages.BodyMarkers()
         self._infos: Subscription | None = None
         self._keypoints: Subscription | None = None
         self._depth: Subscription | None = None
@@ -281,11 +282,7 @@ class CameraTopics:
         if shows:
             markers = conversions.markers_msg(result.people, header, self._layout, self._shown)
             roots = {person.track_id: person.root for person in result.people}
-            for body in bodies:
-                if body.track_id in self._shown:
-                    markers.markers += body_messages.body_markers(
-                        body, roots[body.track_id], header
-                    )
+            markers.markers += self._body_markers.update(bodies, roots, header)
             if markers.markers:
                 self._markers.publish(markers)
         return header
