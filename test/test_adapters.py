@@ -332,9 +332,10 @@ def test_lifter_without_the_package_ends_with_one_line(start_node):
 
 
 def test_composed_refuses_third_party_keypoints(start_node):
+    # A parameter without the name of a node is for all nodes of the process.
     process = start_node("composed", expect=False, keypoints_type="yolo_msgs")
     assert process.wait() == 1
-    assert "no keypoints_type" in process.log and "Traceback" not in process.log
+    assert "unknown parameter 'keypoints_type'" in process.log and "Traceback" not in process.log
 
 
 def recorded(keypoints: list, index: int) -> list[np.ndarray]:

@@ -24,7 +24,7 @@ from emf_ros.detect.blazepose.tracked import TrackedPerson
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.protocol import DetectorError
 from emf_ros.geometry.crops import ImagePyramid, Roi, rotation
-from emf_ros.runtime import device, machine
+from emf_ros.runtime import device
 from emf_ros.runtime import onnx as onnx_session
 from emf_ros.skeletons import BLAZEPOSE33
 from emf_ros.track import QualityGate, Tracker
@@ -139,7 +139,6 @@ def test_single_image_matches_mediapipe(pictures, monkeypatch):
     monkeypatch.setattr(tiles, "TILE_SIZES", 1)
     monkeypatch.setattr(inputs, "crop_roi", plain_crop)
     monkeypatch.setattr(inputs, "normalise_contrast", lambda image: image)
-    monkeypatch.setattr(networks, "has_vnni", lambda: False)
     compared = []
     for picture in pictures[30:60:10]:
         first = make_detector("mediapipe", "full", 2, 0.4)
@@ -448,20 +447,6 @@ def test_threads_do_not_change_a_bit_of_the_keypoints(pictures, monkeypatch, tim
     several.close()
 
 
-@pytest.mark.parametrize(
-    ("flags", "vnni"),
-    [("fpu avx2 avx512f avx512_vnni", True), ("avx2 avx_vnni", True), ("avx2 avx512f", False)],
-)
-def test_int8_layers_run_only_on_cpus_with_vnni(tmp_path, monkeypatch, picture, flags, vnni):
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(f"processor : 0\nflags : {flags}\n")
-    assert machine.has_vnni(cpuinfo) == vnni and not machine.has_vnni(tmp_path / "none")
-    monkeypatch.setattr(networks, "has_vnni", lambda: machine.has_vnni(cpuinfo))
-    detector = BlazePoseDetector("full", 2, 0.4, "cpu", 1)
-    assert ("partly in int8" in detector.description) == vnni
-    assert detector.detect(picture, 0)
-
-
 def test_several_crops_run_at_the_same_time(picture):
     detector = BlazePoseDetector("full", 2, 0.4, "cpu", 2)
     # Each crop waits until the other one is there.
@@ -587,8 +572,6 @@ def test_failed_gpu_falls_back_to_cpu_with_the_same_batch(picture, monkeypatch):
         sessions = [networks.make_session(path, threads) for path in paths]
         return tuple(map(FailingSession, sessions)), "a GPU"
 
-    # A GPU runs the float network.
-    monkeypatch.setattr(networks, "has_vnni", lambda: False)
     said, wanted = [], BlazePoseDetector("full", 2, 0.4, "cpu", 1).detect(picture, 0)
     monkeypatch.setattr(device, "gpu_present", lambda: True)
     monkeypatch.setattr(networks, "_gpu_sessions", gpu_sessions)

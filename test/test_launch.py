@@ -22,7 +22,8 @@ from emf_ros.nodes.params import NODES, KeypointDetectorParams, SkeletonLifterPa
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
-PARAMETER_FILES = sorted((ROOT / "config").glob("*.yaml"))
+#: diagnostics.yaml is of another package's node, the aggregator.
+PARAMETER_FILES = sorted(set((ROOT / "config").glob("*.yaml")) - {ROOT / "config/diagnostics.yaml"})
 LIFT = ROOT / "launch" / "lift.launch.py"
 DEMO = ROOT / "launch" / "demo.launch.py"
 HAVE_LAUNCH = all(importlib.util.find_spec(name) for name in ("launch", "launch_ros"))

@@ -103,7 +103,12 @@ def test_lifter_warns_where_half_of_the_images_have_no_keypoints(lifter: Lifter)
         sent += 1
         status = task_of(lifter.diagnostics, "keypoints")
         return poll(
-            lambda: status.level == WARN and "images/s have keypoints" in status.message, 0.03
+            lambda: (
+                status is not None
+                and status.level == WARN
+                and "images/s have keypoints" in status.message
+            ),
+            0.03,
         )
 
     wait_for(lossy, "a warning")

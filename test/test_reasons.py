@@ -20,7 +20,7 @@ SOURCES = [path for path in PACKAGE.rglob("*.py") if path.name != "reasons.py"]
 NODES_OF = {
     "nodes/video_source.py": {SOURCE},
     "nodes/keypoint_detector.py": {DETECTOR},
-    "nodes/base.py": {DETECTOR, LIFTER},
+    "nodes/base.py": {SOURCE, DETECTOR, LIFTER},
     "nodes": {LIFTER},
     "detect": {DETECTOR},
     "lift": {LIFTER},

@@ -6,7 +6,6 @@ import onnx
 import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from onnx import TensorProto
 
 from emf_ros.detect.tflite_graph import ConversionError, to_dense
 from emf_ros.detect.tflite_to_onnx import convert
@@ -82,37 +81,6 @@ def test_no_pointwise_convolution_follows_a_resizing(variant):
     resized = {name for node in nodes if node.op_type == "Resize" for name in node.output}
     assert resized
     assert not [n for n in nodes if n.op_type == "Conv" and n.input[0] in resized]
-
-
-def test_int8_network_gives_nearly_the_landmarks_of_the_float_one(demo_frames):
-    plain, rounded = ensure_onnx("full"), ensure_onnx("full", int8=True)
-    assert plain != rounded
-    onnx.checker.check_model(onnx.load(rounded), full_check=True)
-    weights = [t for t in onnx.load(rounded).graph.initializer if t.data_type == TensorProto.INT8]
-    assert len([t for t in weights if len(t.dims) == 4]) == 29
-    outputs = []
-    image = cv2.cvtColor(demo_frames[30], cv2.COLOR_BGR2RGB)
-    given = cv2.resize(image, (256, 256))[None].transpose(0, 3, 1, 2).astype(np.float32) / 255
-    for path in (plain, rounded):
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        landmarks, heatmap = session.run(["landmarks", "heatmap"], {"image": given})
-        outputs.append((landmarks.reshape(39, 5)[:33, :2], heatmap))
-    (points, heatmap), (rounded_points, rounded_heatmap) = outputs
-    moved = np.linalg.norm(points - rounded_points, axis=1)
-    assert 0 < np.median(moved) < 0.02 * np.ptp(points[:, 1])
-    assert np.corrcoef(heatmap.ravel(), rounded_heatmap.ravel())[0, 1] > 0.99
-
-
-def test_variants_without_int8_layers_have_one_file():
-    assert ensure_onnx(None, int8=True) == ensure_onnx(None)
-    assert ensure_onnx("lite", int8=True) == ensure_onnx("lite")
-
-
-def test_int8_convolution_needs_a_known_activation():
-    network = ensure_tflite("pose_landmark_full.tflite").read_bytes()
-    # 233 comes after relu6, which this range would not cut off.
-    with pytest.raises(ConversionError, match="relu6 or no activation"):
-        convert(network, {0: "landmarks"}, "test", {232: (-45.0, 71.0), 233: (-1.0, 7.0)})
 
 
 def test_converted_network_is_cached_and_rebuilt_when_damaged(tmp_path, monkeypatch):

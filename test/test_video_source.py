@@ -321,7 +321,7 @@ def test_an_unreadable_source_is_reported(play, clip, tmp_path, kind: str) -> No
     source = play(source=path)
     wait_for(lambda: source.diagnostics.count("source_not_open"), "the count")
     status = source.diagnostics.last()
-    assert status.level == b"\1"
+    assert status.level == b"\2"
     assert str(path) in status.message
     assert source.process.alive
     assert not source.images.messages

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 #: Types of tensors by numpy's names of them.
-TENSOR_TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}
+TENSOR_TYPES = {"float32": 1, "int32": 6, "int64": 7}
 
 #: Wire types of protocol buffers: a whole number, and bytes with their length.
 VARINT, BYTES = 0, 2

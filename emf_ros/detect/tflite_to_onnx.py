@@ -32,15 +32,8 @@ TO_NCHW = (0, 3, 1, 2)
 #: Order of the axes of (N, C, H, W) in (N, H, W, C).
 TO_NHWC = (0, 2, 3, 1)
 
-#: Lowest and highest value of tensors, by their index.
-Ranges = Mapping[int, tuple[float, float]]
-#: Range of what relu6 gives.
-RELU6_RANGE = (0.0, 6.0)
 
-
-def convert(
-    network: bytes, outputs: Mapping[int, str], name: str, int8: Ranges | None = None
-) -> bytes:
+def convert(network: bytes, outputs: Mapping[int, str], name: str) -> bytes:
     """Convert a network.
 
     Args:
@@ -48,8 +41,6 @@ def convert(
         outputs: names of the outputs to keep, by their index. Operators that serve only other
             outputs are left out.
         name: of the graph.
-        int8: ranges of tensors; convolutions whose input and output have one are computed with
-            numbers of eight bits. Values outside of a range are cut off.
 
     Returns:
         The content of a .onnx file. Its input `image` is (N, C, H, W) float32. Outputs that are
@@ -60,7 +51,7 @@ def convert(
     """
     graph = TfliteGraph(network)
     kept = {graph.outputs[index]: output for index, output in outputs.items()}
-    writer = _Writer(graph, graph.needed_for(set(kept)), int8 or {})
+    writer = _Writer(graph, graph.needed_for(set(kept)))
     writer.write()
     for tensor, output in kept.items():
         writer.nodes.append(onnx_file.node("Identity", [writer.name(tensor)], [output]))
@@ -82,31 +73,20 @@ def _onnx_shape(shape: tuple[int, ...]) -> tuple[int | str, ...]:
     return "N", *transposed[1:]
 
 
-def _scale(limits: tuple[float, float]) -> tuple[np.float32, np.uint8]:
-    """Scale and zero point of a range that has 0 in it, in 0..255."""
-    low, high = limits
-    scale = (high - low) / 255
-    return np.float32(scale), np.uint8(round(-low / scale))
-
-
 class _Writer:
     """Writes operators as ONNX nodes.
 
     Args:
         graph: the network.
         operators: to write, in the order in which they run.
-        int8: see `convert`.
 
     Attributes:
         nodes: written so far.
         constants: values of the constant tensors of the ONNX graph, by name.
     """
 
-    def __init__(self, graph: TfliteGraph, operators: list[Operator], int8: Ranges) -> None:
+    def __init__(self, graph: TfliteGraph, operators: list[Operator]) -> None:
         self._graph = graph
-        self._int8 = int8
-        #: Names of tensors that were rounded to eight bits, by the tensor.
-        self._rounded: dict[int, str] = {}
         self._operators = operators
         self._uses = Counter(i for op in operators for i in op.inputs)
         self._users = {i: op for op in operators for i in op.inputs}
@@ -179,16 +159,6 @@ class _Writer:
             raise ConversionError("dilated convolutions are not supported")
         if options.padding == SAME_PADDING:
             pads = self._same(operator.inputs[0], weights.shape[2:], strides)
-        attributes = {
-            "kernel_shape": weights.shape[2:],
-            "strides": strides,
-            "pads": pads,
-            "group": groups,
-        }
-        if data in self._int8 and out in self._int8:
-            bias = self._weights(operator.inputs[2])
-            self._convolve_int8(data, out, weights, bias, options.activation, attributes)
-            return
         given = [self.name(data), self._constant(f"w{out}", np.ascontiguousarray(weights))]
         if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
             given.append(self._constant(f"b{out}", self._weights(operator.inputs[2])))
@@ -197,56 +167,11 @@ class _Writer:
             given,
             out,
             options.activation,
-            **attributes,
+            kernel_shape=weights.shape[2:],
+            strides=strides,
+            pads=pads,
+            group=groups,
         )
-
-    def _convolve_int8(
-        self,
-        data: int,
-        out: int,
-        weights: np.ndarray,
-        bias: np.ndarray,
-        activation: int,
-        attributes: Mapping[str, Any],
-    ) -> None:
-        """Add a convolution of eight bits: a float one between roundings, as runtimes expect it."""
-        if ACTIVATIONS.get(activation) != "none" and self._int8[out] != RELU6_RANGE:
-            raise ConversionError("a convolution of eight bits has relu6 or no activation")
-        if data not in self._rounded:
-            self._rounded[data] = f"rounded{data}"
-            self._round(data, self.name(data), self._rounded[data])
-        # One scale for each output channel.
-        scale = np.abs(weights).reshape(len(weights), -1).max(axis=1) / 127
-        scale = np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)
-        bias_scale = scale * _scale(self._int8[data])[0]
-        parts = (
-            (f"w{out}", np.round(weights / scale.reshape(-1, 1, 1, 1)).astype(np.int8), scale),
-            (f"b{out}", np.round(bias / bias_scale).astype(np.int32), bias_scale),
-        )
-        for name, value, of_channels in parts:
-            zeros = np.zeros(len(weights), dtype=value.dtype)
-            given = [
-                self._constant(f"{name}_int", np.ascontiguousarray(value)),
-                self._constant(f"{name}_scale", of_channels.astype(np.float32)),
-                self._constant(f"{name}_zero", zeros),
-            ]
-            self.nodes.append(onnx_file.node("DequantizeLinear", given, [name], axis=0))
-        given = [self._rounded[data], f"w{out}", f"b{out}"]
-        self.nodes.append(onnx_file.node("Conv", given, [f"exact{out}"], **attributes))
-        # The range of relu6 cuts off what relu6 would.
-        self._round(out, f"exact{out}", self.name(out))
-        self._rounded[out] = self.name(out)
-
-    def _round(self, tensor: int, exact: str, rounded: str) -> None:
-        """Add the rounding of a tensor to eight bits, within its range."""
-        scale, zero = _scale(self._int8[tensor])
-        given = [
-            self._constant(f"scale{tensor}", np.array(scale)),
-            self._constant(f"zero{tensor}", np.array(zero)),
-        ]
-        integer = f"int{tensor}"
-        self.nodes.append(onnx_file.node("QuantizeLinear", [exact, *given], [integer]))
-        self.nodes.append(onnx_file.node("DequantizeLinear", [integer, *given], [rounded]))
 
     def _max_pool_2d(self, operator: Operator) -> None:
         options = self._graph.options(operator, "Pool2DOptions")

@@ -73,7 +73,7 @@ def ensure_tflite(name: str) -> Path:
     return ensure_file(path)
 
 
-def ensure_onnx(variant: str | None = None, int8: bool = False) -> Path:
+def ensure_onnx(variant: str | None = None) -> Path:
     """Path of one of BlazePose's networks as ONNX; it is downloaded and converted when needed.
 
     The person detection network takes `image` (N, 3, 224, 224), RGB, -1..1, and gives
@@ -94,17 +94,13 @@ def ensure_onnx(variant: str | None = None, int8: bool = False) -> Path:
 
     Args:
         variant: of the landmark network; None for the person detection network.
-        int8: some layers with numbers of eight bits, where the variant has such layers.
 
     Raises:
         DownloadError: there is no such variant, or it is not available.
     """
-    from .int8_ranges import INT8_RANGES
-
     name = DETECTION_NETWORK if variant is None else landmark_network(variant)
     outputs = DETECTION_OUTPUTS if variant is None else LANDMARK_OUTPUTS
     sha256, stem = network_sha256(name), Path(name).stem
-    ranges = INT8_RANGES.get(variant) if int8 and variant is not None else None
 
     def build() -> bytes:
         from .tflite_graph import ConversionError
@@ -112,13 +108,12 @@ def ensure_onnx(variant: str | None = None, int8: bool = False) -> Path:
 
         network = ensure_tflite(name).read_bytes()
         try:
-            return convert(network, outputs, stem, ranges)
+            return convert(network, outputs, stem)
         except ConversionError as error:
             raise DownloadError(f"{name} cannot be converted to ONNX: {error}") from error
 
     recipe = {"recipe": CONVERSION_VERSION, "sources": {"network": sha256}}
-    suffix = "_int8" if ranges else ""
-    path = cache_folder() / BLAZEPOSE_FOLDER / f"{stem}_{sha256[:12]}{suffix}.onnx"
+    path = cache_folder() / BLAZEPOSE_FOLDER / f"{stem}_{sha256[:12]}.onnx"
     return ensure_built(path, recipe, build)
 
 

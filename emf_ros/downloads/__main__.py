@@ -8,7 +8,6 @@ import sys
 
 from ..detect.mediapipe_bundle import ensure_pose_task
 from ..detect.weights import VARIANTS, ensure_onnx
-from ..runtime.machine import has_vnni
 from .cache import DownloadError
 from .videos import ensure_demo_video
 
@@ -24,7 +23,6 @@ def main(arguments: list[str] | None = None) -> int:
             print(ensure_pose_task(options.variant))
         for variant in (None, options.variant):
             print(ensure_onnx(variant))
-        print(ensure_onnx(options.variant, int8=has_vnni()))
         if options.demo_video:
             print(ensure_demo_video())
     except DownloadError as error:

@@ -27,7 +27,6 @@ from ..downloads.videos import ensure_demo_video
 from ..geometry.camera import CameraError
 from ..io.frame_source import VideoError
 from ..io.outputs import OutputError, check_folder
-from ..runtime.machine import has_vnni
 from .composed import CAMERA
 from .demo_listener import Listener
 from .demo_report import FILES, percentile, report, tell
@@ -77,7 +76,6 @@ def play(args: argparse.Namespace) -> int:
     video = Path(args.video) if args.video else ensure_demo_video()
     for network in (None, args.variant):
         ensure_onnx(network)
-    ensure_onnx(args.variant, int8=has_vnni())
     source = open_video(str(video), args, tell)
     size, rate_hz, count, times_s = source.size, source.rate_hz, source.count, source.times()
     source.close()

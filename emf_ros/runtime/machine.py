@@ -22,15 +22,6 @@ def machine() -> str:
     )
 
 
-def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the CPU multiplies numbers of eight bits faster than floats, and without overflow."""
-    try:
-        flags = cpuinfo.read_text().split()
-    except OSError:
-        return False
-    return "avx512_vnni" in flags or "avx_vnni" in flags
-
-
 def load() -> str:
     """The load average of the machine. A high load slows measurements down."""
     return f"load average {os.getloadavg()[0]:.2f}"

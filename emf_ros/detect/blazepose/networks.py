@@ -22,7 +22,6 @@ from ...geometry.crops import Roi
 from ...reasons import Reason
 from ...runtime.batching import batches
 from ...runtime.device import DevicePolicy, GpuFallback, GpuUnavailable, first_line
-from ...runtime.machine import has_vnni
 from ...runtime.onnx import available_cores, make_gpu_session, make_session, time_ratio
 from ..budget import DetectionBudget
 from ..protocol import DetectorError
@@ -132,18 +131,14 @@ class Networks:
             ) from None
         try:
             paths = ensure_onnx(), ensure_onnx(variant)
-            cpu_paths = paths[DETECTION_NETWORK], ensure_onnx(variant, int8=has_vnni())
         except DownloadError as error:
             raise DetectorError(str(error)) from None
         count = threads or min(MAX_CPU_PASSES, available_cores())
         version = f"BlazePose {variant} in onnxruntime {onnxruntime.__version__}"
-        rounded = ", partly in int8" if cpu_paths != paths else ""
 
         def on_cpu(reason: str = "") -> Sessions:
             try:
-                return _on_cpu(
-                    cpu_paths, count, version + rounded, f" ({reason})" if reason else ""
-                )
+                return _on_cpu(paths, count, version, f" ({reason})" if reason else "")
             except Exception as error:  # onnxruntime's errors have no common base class
                 raise DetectorError(f"BlazePose cannot be loaded: {first_line(error)}") from None
 
