@@ -192,6 +192,15 @@ class Ros:
         return full_name in [f"{space.rstrip('/')}/{name}" for name, space in names]
 
 
+def change(ros: Any, node: str, transition: str) -> bool:
+    """Ask a lifecycle node for a transition; whether it succeeded."""
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    request = ChangeState.Request(transition=Transition(label=transition))
+    return ros.call_once(ChangeState, f"{node}/change_state", request).success
+
+
 class Summary:
     """The tasks of one node in one message: the worst level, and why.
 

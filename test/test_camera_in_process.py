@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from inputs import FRAME_SIZE, write_clip
-from ros_session import points, stamp_ns, wait_for
+from ros_session import change, points, stamp_ns, wait_for
 
 #: Rate of the clip, Hz: slow enough for a busy machine.
 RATE_HZ = 4.0
@@ -45,8 +45,8 @@ def assert_whole(images: list[Any], rate_hz: float) -> None:
         assert set(image.data) == {10 * (number % 20)}
 
 
-def parameters_file(folder: Path, **nodes: dict[str, Any]) -> Path:
-    path = folder / "parameters.yaml"
+def parameters_file(folder: Path, name: str = "parameters.yaml", **nodes: dict[str, Any]) -> Path:
+    path = folder / name
     sections = {f"/**/{node}": {"ros__parameters": own} for node, own in nodes.items()}
     path.write_text(json.dumps(sections))
     return path
@@ -145,7 +145,10 @@ def test_all_nodes_in_one_process_give_the_skeletons_of_separate_ones(
         wait_for(lambda: (s := said.last()) and s.message == "the video has ended", "the end")
         return said
 
-    def separate() -> dict[int, dict[int, np.ndarray]]:
+    def unknown_roots(found: dict[int, dict[int, np.ndarray]]) -> int:
+        return sum(np.isnan(own[0]).any() for both in found.values() for own in both.values())
+
+    def separate(few_unknown: int) -> dict[int, dict[int, np.ndarray]]:
         for _ in range(5):
             lifter = start_node("skeleton_lifter", params_file=path)
             space = {"namespace": lifter.namespace, "params_file": path}
@@ -154,18 +157,36 @@ def test_all_nodes_in_one_process_give_the_skeletons_of_separate_ones(
             ros.connect(lifter.topic("skeleton_lifter"))
             said = ended(start_node("video_source", **space))
             said.wait_for_next()
-            if not said.count("late_frame_skipped"):
-                wait_for(lambda s=skeletons: len(s) >= COUNT, "every skeleton")
-                return people(skeletons.messages, stamp_ns(infos.messages[0]))
-        pytest.fail("an image was skipped in each of 5 attempts")
+            if said.count("late_frame_skipped"):
+                continue
+            wait_for(lambda s=skeletons: len(s) >= COUNT, "every skeleton")
+            found = people(skeletons.messages, stamp_ns(infos.messages[0]))
+            # The lifter may discover the intrinsics after the first images: those have no roots.
+            if unknown_roots(found) <= few_unknown:
+                return found
+        pytest.fail("in each of 5 attempts an image was skipped, or the intrinsics came late")
 
-    composed = start_node("composed", params_file=path, options=("--camera",))
+    waiting = parameters_file(
+        tmp_path,
+        name="waiting.yaml",
+        video_source={**source, "autostart": False},
+        keypoint_detector=replay,
+        skeleton_lifter={**replay, "threads": 1},
+    )
+    composed = start_node("composed", params_file=waiting, options=("--camera",))
     skeletons, infos = listen(composed)
+    node = composed.topic("video_source")
+    # The camera plays at once; the nodes know this session's subscriptions first.
+    ros.connect(composed.topic("skeleton_lifter"))
+    assert change(ros, node, "configure")
+    wait_for(lambda: ros.node.count_publishers(composed.topic("camera_info")), "camera_info")
+    ros.connect(node)
+    assert change(ros, node, "activate")
     ended(composed)
     wait_for(lambda: skeletons.messages, "skeletons")
-    expected = separate()
+    few = unknown_roots(people(skeletons.messages, 0))
+    expected = separate(few)
     assert max(map(len, expected.values())) == 2
-    # This session may have missed the first messages of a process that plays from its start.
     last_ns = stamp_ns(skeletons.messages[-1])
     found = people(skeletons.messages, last_ns - max(expected) * 1_000_000)
     assert len(found) > COUNT // 2

@@ -11,18 +11,9 @@ import pytest
 from detector_process import Detector
 from inputs import FRAME_NS
 from lifter_process import Lifter, by_id, root, states, tracking_state
-from ros_session import points, stamp_ns, wait_for
+from ros_session import change, points, stamp_ns, wait_for
 
 UNCONFIGURED, INACTIVE, ACTIVE = "unconfigured", "inactive", "active"
-
-
-def change(ros: Any, node: str, transition: str) -> bool:
-    """Ask for a transition; whether it succeeded."""
-    from lifecycle_msgs.msg import Transition
-    from lifecycle_msgs.srv import ChangeState
-
-    request = ChangeState.Request(transition=Transition(label=transition))
-    return ros.call_once(ChangeState, f"{node}/change_state", request).success
 
 
 def state(ros: Any, node: str) -> str:
