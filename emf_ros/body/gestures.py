@@ -17,6 +17,7 @@ import numpy as np
 
 from ..skeletons import H36M17
 from ..stamps import NANOSECONDS
+from .memory import Memory
 from .rotations import dot, unit
 from .upright import HEAD_TOP, THORAX, heights
 
@@ -83,11 +84,7 @@ class Gestures:
 
 
 @dataclass
-class _Memory:
-    """Of each person; the last row is that of a person who was not there."""
-
-    stamp_ns: int
-    rows: dict[int, int]
+class _Memory(Memory):
     wrist: np.ndarray  # (P, 2, 3) against the shoulder, in lengths of the arm
     speed: np.ndarray  # (P, 2)
     held: np.ndarray  # (P, 2, G) evidence 0..1
@@ -130,10 +127,10 @@ class GestureTracker:
             placed: (P,) whether the joints are in the camera's frame.
         """
         last = self._last
-        waited_s = (stamp_ns - last.stamp_ns) / NANOSECONDS if last else np.inf
+        waited_s = last.age_s(stamp_ns) if last else np.inf
         if last is None or not 0 < waited_s <= FORGET_S:
             last, waited_s = _empty(), 0.0
-        rows = np.array([last.rows.get(number, -1) for number in ids], dtype=int)
+        rows = last.rows_of(ids)
         shoulder, elbow, wrist = (joints[:, i] for i in (_SHOULDERS, _ELBOWS, _WRISTS))
         upper, lower = elbow - shoulder, wrist - elbow
         arm_m = np.sqrt(dot(upper, upper)) + np.sqrt(dot(lower, lower))

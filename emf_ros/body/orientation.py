@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..stamps import NANOSECONDS
+from .memory import Memory
 from .rotations import (
     carried_along,
     cross,
@@ -67,20 +67,16 @@ def relative_to_parents(rotation: np.ndarray) -> np.ndarray:
 
 
 @dataclass
-class _Memory:
-    """The frames of the last image; the last row is that of a person who was not there.
+class _Memory(Memory):
+    """The frames of the last image.
 
     Attributes:
-        stamp_ns: of the image, ns.
-        rows: row by the person's id.
         primary, secondary: (P + 1, S, 3) axes in the frame of pelvis or trunk, see
             `segments.base_rotations`.
         variance: (P + 1, S) rad^2, of the twist.
         quaternion: (P + 1, S, 4).
     """
 
-    stamp_ns: int
-    rows: dict[int, int]
     primary: np.ndarray
     secondary: np.ndarray
     variance: np.ndarray
@@ -112,8 +108,8 @@ class OrientationTracker:
         """
         frames = frames_of(joints, stddev)
         primary, last = frames.primary, self._last
-        waited_s = (stamp_ns - last.stamp_ns) / NANOSECONDS
-        rows = np.array([last.rows.get(number, -1) for number in ids], dtype=int)
+        waited_s = last.age_s(stamp_ns)
+        rows = last.rows_of(ids)
         if not 0 <= waited_s <= FORGET_S:
             waited_s, rows = 0.0, np.full_like(rows, -1)
         base = base_rotations(primary, frames.secondary)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..stamps import NANOSECONDS
+from .memory import Memory
 from .posture_features import FEATURES
 from .posture_table import HIGH, LOW, WEIGHTS
 
@@ -80,9 +80,7 @@ class Postures:
 
 
 @dataclass
-class _Memory:
-    stamp_ns: int
-    rows: dict[int, int]
+class _Memory(Memory):
     probability: np.ndarray
     index: np.ndarray
     since_ns: np.ndarray
@@ -128,11 +126,11 @@ class PostureTracker:
         """
         people, last = len(ids), self._last
         now = probabilities(features)
-        waited_s = (stamp_ns - last.stamp_ns) / NANOSECONDS if last else np.inf
+        waited_s = last.age_s(stamp_ns) if last else np.inf
         if last is None or not 0 < waited_s <= FORGET_S:
             last = _empty()
             waited_s = 0.0
-        rows = np.array([last.rows.get(number, -1) for number in ids], dtype=int)
+        rows = last.rows_of(ids)
         before = last.probability[rows]
         gain = 1.0 - np.exp(-waited_s / SMOOTH_S)
         smooth = np.where(np.isfinite(before), before + gain * (now - before), now)

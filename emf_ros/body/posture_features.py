@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..skeletons import H36M17
-from ..stamps import NANOSECONDS
+from .memory import Memory
 from .rotations import dot, unit
 from .upright import ANKLES, HEAD_TOP, THORAX, heights, in_plane
 
@@ -46,9 +46,7 @@ MAX_STEP_S = 0.6
 
 
 @dataclass
-class _Memory:
-    stamp_ns: int
-    rows: dict[int, int]
+class _Memory(Memory):
     head: np.ndarray
     feet: np.ndarray
     moving: np.ndarray
@@ -129,9 +127,9 @@ class PostureFeatures:
         """Speed of the feet, rise of the head, and its largest drop of late, 1/s, (P,) each."""
         people = len(head)
         moving, last = np.zeros((people, 3)), self._last
-        waited_s = (stamp_ns - last.stamp_ns) / NANOSECONDS if last else np.inf
+        waited_s = last.age_s(stamp_ns) if last else np.inf
         if last is not None and 0 < waited_s <= MAX_STEP_S:
-            rows = np.array([last.rows.get(number, -1) for number in ids], dtype=int)
+            rows = last.rows_of(ids)
             here = rows >= 0
             rise = (head - last.head[rows]) / waited_s
             steps = legs - last.feet[rows]

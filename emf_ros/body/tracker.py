@@ -35,7 +35,6 @@ from .upright import (
 
 _HEAD = NAMES.index("head")
 _LYING = POSTURES.index("lying")
-_BOTH_ARMS = (HANDS_UP,)
 #: Standard deviation of a height, as a share of the distance: the distance is not well known.
 HEIGHT_SHARE = 0.012
 #: Standard deviation of a height besides that, m.
@@ -174,7 +173,7 @@ class BodyTracker:
         out = []
         for number in np.flatnonzero(signs.active[row]).tolist():
             arm = "both"
-            if number not in _BOTH_ARMS:
+            if number != HANDS_UP:
                 arm = ("left", "right")[int(signs.arm[row, number])]
             out.append(
                 Gesture(
