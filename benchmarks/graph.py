@@ -23,7 +23,7 @@ from rclpy.qos import QoSProfile
 
 from emf_ros.downloads.videos import ensure_demo_video
 from emf_ros.io.video import frames_of, open_source
-from emf_ros.nodes.shared_memory import use_large_shared_memory
+from emf_ros.runtime.shared_memory import use_large_shared_memory
 
 TICKS = os.sysconf("SC_CLK_TCK")
 READY_TIMEOUT_S = 90.0

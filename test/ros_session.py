@@ -90,7 +90,7 @@ class Ros:
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
-        from emf_ros.nodes.shared_memory import use_large_shared_memory
+        from emf_ros.runtime.shared_memory import use_large_shared_memory
 
         use_large_shared_memory()
         # Ctrl-C belongs to pytest.

@@ -299,6 +299,7 @@ def test_generated_files_are_up_to_date() -> None:
         "lift.yaml",
         "parameters.md",
         "counters.md",
+        "SHA256SUMS",
     ]
     assert not generate.stale(), "run `make generated`"
 

@@ -151,7 +151,7 @@ def test_a_replay_gives_the_same_bits_whatever_the_load(start_lifter) -> None:
 #: Prints the stamp of each message that it hears on a topic, in nanoseconds.
 LISTENER = """
 import sys, rclpy
-from emf_ros.nodes.shared_memory import use_large_shared_memory
+from emf_ros.runtime.shared_memory import use_large_shared_memory
 from emf_ros.nodes.conversions import stamp_ns
 from emf_ros_msgs.msg import Skeleton3DArray
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from emf_ros.nodes import shared_memory
-from emf_ros.nodes.shared_memory import MIN_AGE_S, remove_dead_segments, use_large_shared_memory
+from emf_ros.runtime import shared_memory
+from emf_ros.runtime.shared_memory import MIN_AGE_S, remove_dead_segments, use_large_shared_memory
 
 
 def segment(folder: Path, name: str, age_s: float = 2 * MIN_AGE_S) -> Path:

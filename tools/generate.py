@@ -1,7 +1,8 @@
 """Write the files that repeat declarations of parameters and counters: `make generated`.
 
-They are config/lift.yaml, docs/reference/parameters.md and docs/reference/counters.md. With
---check, nothing is written, and a stale file ends the program with an error.
+They are config/lift.yaml, docs/reference/parameters.md and docs/reference/counters.md. Also
+written is models/SHA256SUMS, the checksums of the shipped weights. With --check, nothing is
+written, and a stale file ends the program with an error.
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ import sys
 import textwrap
 from pathlib import Path
 
+from emf_ros.doctor.weights import SUMS
+from emf_ros.downloads.cache import file_sha256
 from emf_ros.nodes.param_specs import NodeParams, ParamSpec, default_text
 from emf_ros.nodes.params import NODES, KeypointDetectorParams, SkeletonLifterParams
 from emf_ros.reasons import Reason
 
 ROOT = Path(__file__).resolve().parents[1]
+
+#: Folder of the shipped weights.
+MODELS = ROOT / "models"
 
 #: Nodes that lift.launch.py starts.
 LIFT_NODES = (KeypointDetectorParams, SkeletonLifterParams)
@@ -128,12 +134,21 @@ def counters_page() -> str:
     return _COUNTERS_HEAD + "".join(rows)
 
 
+def sums() -> str:
+    """The text of models/SHA256SUMS, as `sha256sum` writes it."""
+    files = sorted(
+        path for suffix in ("onnx", "safetensors") for path in MODELS.glob(f"*.{suffix}")
+    )
+    return "".join(f"{file_sha256(path)}  {path.name}\n" for path in files)
+
+
 def generated() -> dict[Path, str]:
     """The texts of the generated files, by path."""
     return {
         ROOT / "config" / "lift.yaml": lift_yaml(),
         ROOT / "docs" / "reference" / "parameters.md": parameters_page(),
         ROOT / "docs" / "reference" / "counters.md": counters_page(),
+        MODELS / SUMS: sums(),
     }
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+from ..runtime.shared_memory import use_large_shared_memory
 from .base import BaseNode, NodeError
 from .exit_codes import CANNOT_START, FAILED
-from .shared_memory import use_large_shared_memory
 
 #: Size of a block from which glibc gets it from the system, and gives it back, bytes: the maximum
 #: that glibc accepts.

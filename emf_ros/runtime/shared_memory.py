@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 from ..io.paths import share_folder
@@ -31,12 +31,12 @@ MIN_AGE_S = 10.0
 _SEGMENT = re.compile(r"(?:fastrtps|fastdds)_[0-9a-f]{16}")
 
 
-def remove_dead_segments(folder: Path = SHM) -> int:
-    """Remove the segments of processes that were killed; the number of bytes that this frees.
+def dead_segments(folder: Path = SHM) -> Iterator[tuple[Path, int]]:
+    """Segments of processes that were killed, each with its size in bytes.
 
-    A process that is killed cannot remove its segment. Segments of other users stay.
+    A process that is killed cannot remove its segment. Segments of other users are left out. While
+    the caller looks at a segment, its lock is held.
     """
-    freed = 0
     for lock in folder.glob("*_el"):
         segment = lock.with_name(lock.name.removesuffix("_el"))
         if not _SEGMENT.fullmatch(segment.name):
@@ -46,12 +46,22 @@ def remove_dead_segments(folder: Path = SHM) -> int:
                 continue
             with lock.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                size = segment.stat().st_size if segment.exists() else 0
-                segment.unlink(missing_ok=True)
-                lock.unlink()
-                freed += size
+                yield segment, segment.stat().st_size if segment.exists() else 0
         except OSError:
             # A living process holds the lock, or another process removes the same.
+            continue
+
+
+def remove_dead_segments(folder: Path = SHM) -> int:
+    """Remove the segments of processes that were killed; the number of bytes that this frees."""
+    freed = 0
+    for segment, size in dead_segments(folder):
+        try:
+            segment.unlink(missing_ok=True)
+            segment.with_name(f"{segment.name}_el").unlink()
+            freed += size
+        except OSError:
+            # Another process removes the same.
             continue
     return freed
 
