@@ -242,7 +242,9 @@ def posture_tables(
     index, chance = np.full(len(crowd), -1), np.full((len(crowd), len(POSTURES)), np.nan)
     fallen = np.full(len(crowd), np.nan)
     for stamp_ns, ids, rows in crowd.moments():
-        found = tracker.update(stamp_ns, ids, features[rows])
+        found = tracker.update(
+            stamp_ns, ids, features[rows], crowd["state"][rows] == TrackState.TRACKED
+        )
         index[rows], chance[rows], fallen[rows] = found.index, found.probability, found.fallen
     told = used & (index >= 0) & (labels >= 0) & (labels < FALLING)
     for kind, some in (("recorded", ~crowd.built), ("built", crowd.built)):
@@ -319,10 +321,11 @@ def _gestures(crowd: Crowd, kind: str) -> tuple[np.ndarray, np.ndarray]:
     for stamp_ns, ids, rows in crowd.moments():
         joints, up = crowd[kind][rows], crowd.up[rows]
         front = facing(joints, crowd["stddev"][rows], up).direction
-        placed = np.ones(len(rows), bool)
+        placed = seen = np.ones(len(rows), bool)
         if kind == "joints":
             placed = np.isfinite(crowd["root"][rows, 0])
-        found = tracker.update(stamp_ns, ids, joints, up, cross(front, up), placed)
+            seen = crowd["state"][rows] == TrackState.TRACKED
+        found = tracker.update(stamp_ns, ids, joints, up, cross(front, up), placed, seen)
         chance[rows], active[rows] = found.probability, found.active
     return np.nan_to_num(chance), active
 

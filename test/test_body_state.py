@@ -125,6 +125,35 @@ def test_a_posture_begins_when_it_changes() -> None:
     assert 0.5 < state.posture_s < 1.0
 
 
+def in_state(one: Pose3D, state: TrackState) -> Pose3D:
+    one.state = state
+    return one
+
+
+def test_the_first_guesses_of_a_track_have_no_posture_and_no_gesture() -> None:
+    tracker = known_floor()
+    guess = in_state(pose(lying()), TrackState.WARMING_UP)
+    state = after(tracker, [guess] * 30)
+    assert state.posture == "" and math.isnan(state.fallen) and state.gestures == ()
+    assert np.isnan(state.posture_probability).all()
+    state = after(tracker, [pose(standing())] * 3, first=30)
+    assert state.posture == "standing" and state.fallen == 0
+
+
+def test_the_posture_and_the_gesture_of_a_person_who_is_not_seen_fade() -> None:
+    tracker, arm = known_floor(), with_arm(("left_shoulder", "x", 60))
+    state = after(tracker, [pose(arm)] * 60)
+    assert state.posture == "standing" and names(state) == {("point", "left")}
+    before = state.probability("standing")
+    coasting = in_state(pose(arm), TrackState.COASTING)
+    state = after(tracker, [coasting] * 2, first=60)
+    assert state.posture == "standing" and names(state) == {("point", "left")}
+    assert state.posture_s > 1.9 and state.probability("standing") < before - 0.05
+    state = after(tracker, [coasting] * 30, first=62)
+    assert state.posture == "" and state.gestures == ()
+    assert state.probability("standing") < 0.4
+
+
 def between(start: np.ndarray, end: np.ndarray, seconds: float) -> list[Pose3D]:
     count = round(30 * seconds)
     return [pose(start + (end - start) * (i / count) ** 2) for i in range(1, count + 1)]
@@ -202,6 +231,17 @@ def test_a_forearm_that_swings_waves_at_any_rate(rate_hz: int) -> None:
     for tick in range(3 * rate_hz, 5 * rate_hz):
         state = tracker.update(Frame3D(round(tick * 1e9 / rate_hz), 0, [pose(arm)], math.nan))[0]
     assert not any(name == "wave" for name, _ in names(state))
+
+
+def test_an_arm_that_is_hidden_for_a_moment_does_not_end_the_gestures_of_the_other() -> None:
+    tracker, raised = known_floor(), with_arm(("left_shoulder", "x", 150))
+    half = raised.copy()
+    half[[H36M17.index("right_elbow"), H36M17.index("right_wrist")]] = np.nan
+    after(tracker, [pose(half)] * 2)
+    state = after(tracker, [pose(raised)] * 40, first=2)
+    assert names(state) == {("raise_hand", "left")}
+    state = after(tracker, [pose(half)] * 40, first=42)
+    assert names(state) == {("raise_hand", "left")}
 
 
 def test_a_gesture_that_is_shown_for_a_moment_is_none() -> None:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..skeletons import H36M17
-from ..stamps import NANOSECONDS
 from .memory import Memory
 from .rotations import dot, unit
 from .upright import HEAD_TOP, THORAX, heights
+from .waving import SwingCounter
 
 #: The gestures, in the order of the arrays.
 GESTURES = ("wave", "point", "stop", "raise_hand", "hands_up")
@@ -49,16 +49,8 @@ STOP_DEG = 25.0
 #: Minimum height of a raised wrist over the middle of the head, as a share of the height from the
 #: neck to the top of the head.
 RAISED = 0.35
-#: Minimum swing of a forearm that waves, from side to side, degrees.
-SWING_DEG = 24.0
-#: Maximum time of a swing from side to side, s.
-SWING_S = 0.65
-#: Number of swings after which a wave is as likely as not: four are two to each side.
-SWINGS = 3.5
-#: Minimum height of the forearm's end over its beginning, as a share of its length.
-STANDS = 0.5
-#: Minimum height of a wrist that waves over the shoulder, in lengths of the arm.
-WAVES_OVER = -0.1
+#: Number of swings that are alike after which a wave is as likely as not.
+SWINGS = 2.5
 
 _SIDES = ("left", "right")
 _SHOULDERS, _ELBOWS, _WRISTS = (
@@ -88,10 +80,6 @@ class _Memory(Memory):
     wrist: np.ndarray  # (P, 2, 3) against the shoulder, in lengths of the arm
     speed: np.ndarray  # (P, 2)
     held: np.ndarray  # (P, 2, G) evidence 0..1
-    extreme: np.ndarray  # (P, 2) angle of the last turning point of the forearm, rad
-    direction: np.ndarray  # (P, 2) of the swing, -1, 0 or 1
-    turned_ns: np.ndarray  # (P, 2) stamp of the last turning point
-    swings: np.ndarray  # (P, 2) number of swings of late
     active: np.ndarray  # (P, G)
     since_ns: np.ndarray  # (P, G)
 
@@ -106,6 +94,7 @@ class GestureTracker:
 
     def __init__(self) -> None:
         self._last: _Memory | None = None
+        self._forearms = SwingCounter()
 
     def update(
         self,
@@ -115,6 +104,7 @@ class GestureTracker:
         up: np.ndarray,
         right: np.ndarray,
         placed: np.ndarray,
+        measured: np.ndarray,
     ) -> Gestures:
         """The gestures in the next image.
 
@@ -125,17 +115,20 @@ class GestureTracker:
             up: the vertical.
             right: (P, 3) to the right of the trunk, of length 1.
             placed: (P,) whether the joints are in the camera's frame.
+            measured: (P,) whether the joints are measured in this image. Those of other people
+                are not evidence: their gestures do not begin.
         """
         last = self._last
         waited_s = last.age_s(stamp_ns) if last else np.inf
         if last is None or not 0 < waited_s <= FORGET_S:
             last, waited_s = _empty(), 0.0
+            self._forearms.restart()
         rows = last.rows_of(ids)
         shoulder, elbow, wrist = (joints[:, i] for i in (_SHOULDERS, _ELBOWS, _WRISTS))
         upper, lower = elbow - shoulder, wrist - elbow
         arm_m = np.sqrt(dot(upper, upper)) + np.sqrt(dot(lower, lower))
         reach = (wrist - shoulder) / arm_m[..., None]
-        seen = np.isfinite(reach[..., 0])
+        seen = np.isfinite(reach[..., 0]) & measured[:, None]
         vertical = up[..., None, :]
         speed = self._speed(last, rows, reach, waited_s)
         still = _above(-speed, -STILL_SPEED, 0.15 * STILL_SPEED)
@@ -155,7 +148,7 @@ class GestureTracker:
         stops = np.where(np.isfinite(off), _above(-off, -STOP_DEG, 4.0), 0.0)
         low = 1.0 - raised
         up_both = np.minimum(_above(above_shoulder, 0.18, 0.06).min(axis=1), still.min(axis=1))
-        others = up_both[:, None]
+        others = np.where(np.isfinite(up_both), up_both, 0.0)[:, None]
         now = np.stack(
             [
                 np.zeros_like(reach[..., 0]),
@@ -166,9 +159,10 @@ class GestureTracker:
             ],
             axis=-1,
         )
-        now = np.where(seen[..., None], now, 0.0)
+        # What needs a joint that is not known is not shown. A NaN would stay in the evidence.
+        now = np.where(seen[..., None] & np.isfinite(now), now, 0.0)
         held = self._held(last.held[rows], now, waited_s)
-        swings, turning = self._swings(last, rows, stamp_ns, lower, vertical, right, above_shoulder)
+        swings = self._forearms.update(stamp_ns, ids, lower, up, right, above_shoulder, seen)
         probability = np.where(
             np.arange(len(GESTURES)) == WAVE, _above(swings, SWINGS, 0.25)[..., None], held
         )
@@ -179,7 +173,8 @@ class GestureTracker:
         best[:, [POINT, STOP, RAISE_HAND]] *= calm[:, None]
         known = seen.any(axis=1)[:, None]
         was = last.active[rows]
-        active = known & np.where(was, best > ENDS, best > BEGINS)
+        # A gesture goes on over an image or two in which the arm is not seen.
+        active = np.where(was, best > ENDS, known & (best > BEGINS))
         since = np.where(active, np.where(was, last.since_ns[rows], stamp_ns), 0)
         blank = _empty()
         self._last = _Memory(
@@ -188,14 +183,10 @@ class GestureTracker:
             np.concatenate([reach, blank.wrist]),
             np.concatenate([speed, blank.speed]),
             np.concatenate([held, blank.held]),
-            np.concatenate([turning["extreme"], blank.extreme]),
-            np.concatenate([turning["direction"], blank.direction]),
-            np.concatenate([turning["turned_ns"], blank.turned_ns]),
-            np.concatenate([turning["swings"], blank.swings]),
             np.concatenate([active, blank.active]),
             np.concatenate([since, blank.since_ns]),
         )
-        return Gestures(np.where(known, best, np.nan), active, since, arm)
+        return Gestures(np.where(known | active, best, np.nan), active, since, arm)
 
     def _speed(
         self, last: _Memory, rows: np.ndarray, reach: np.ndarray, waited_s: float
@@ -217,50 +208,6 @@ class GestureTracker:
         fall = 1.0 - np.exp(-waited_s / RELEASE_S)
         return np.asarray(before + np.where(now > before, rise, fall) * (now - before))
 
-    def _swings(
-        self,
-        last: _Memory,
-        rows: np.ndarray,
-        stamp_ns: int,
-        lower: np.ndarray,
-        vertical: np.ndarray,
-        right: np.ndarray,
-        above_shoulder: np.ndarray,
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Number of swings (P, 2) of a forearm that stands, and the new turning points."""
-        lift = dot(lower, vertical)
-        angle = np.arctan2(dot(lower, right[:, None]), lift)
-        stands = lift > STANDS * np.sqrt(dot(lower, lower))
-        stands &= above_shoulder > WAVES_OVER
-        extreme, direction = last.extreme[rows], last.direction[rows]
-        turned_ns, swings = last.turned_ns[rows], last.swings[rows].copy()
-        known = np.isfinite(angle) & stands
-        begin = known & ~np.isfinite(extreme)
-        extreme = np.where(begin, angle, extreme)
-        turned_ns = np.where(begin, stamp_ns, turned_ns)
-        move = (angle - extreme + np.pi) % (2 * np.pi) - np.pi
-        further = known & (direction != 0) & (move * direction > 0)
-        extreme = np.where(further, angle, extreme)
-        turned_ns = np.where(further, stamp_ns, turned_ns)
-        turns = known & ~further & (np.abs(move) > np.radians(SWING_DEG))
-        quick = turns & (stamp_ns - turned_ns <= SWING_S * NANOSECONDS)
-        swings = np.where(quick, np.minimum(swings + 1.0, 5.0), np.where(turns, 1.0, swings))
-        direction = np.where(turns, np.sign(move), direction)
-        extreme = np.where(turns, angle, extreme)
-        turned_ns = np.where(turns, stamp_ns, turned_ns)
-        # A forearm may leave its range for a moment at the end of a swing.
-        over = stamp_ns - turned_ns > SWING_S * NANOSECONDS
-        swings = np.where(over, 0.0, swings)
-        extreme = np.where(known | ~over, extreme, np.nan)
-        direction = np.where(known | ~over, direction, 0.0)
-        state = {
-            "extreme": extreme,
-            "direction": direction,
-            "turned_ns": turned_ns,
-            "swings": swings,
-        }
-        return swings, state
-
 
 def _empty() -> _Memory:
     count = len(GESTURES)
@@ -270,10 +217,6 @@ def _empty() -> _Memory:
         np.full((1, 2, 3), np.nan),
         np.full((1, 2), np.nan),
         np.zeros((1, 2, count)),
-        np.full((1, 2), np.nan),
-        np.zeros((1, 2)),
-        np.zeros((1, 2), dtype=np.int64),
-        np.zeros((1, 2)),
         np.zeros((1, count), dtype=bool),
         np.zeros((1, count), dtype=np.int64),
     )

@@ -42,6 +42,10 @@ RUN_M_S = 2.2
 RUN_WIDTH_M_S = 0.3
 #: Time constant of the probabilities, s.
 SMOOTH_S = 0.15
+#: Time constant with which the probabilities of a person who is not seen become equal, s.
+UNSEEN_S = 0.5
+#: Probability under which the posture of a person who is not seen is unknown.
+UNSEEN_KNOWN = 0.5
 #: Lead in probability with which another posture takes over.
 LEAD = 0.2
 #: Time without poses after which a posture begins anew, s.
@@ -116,16 +120,20 @@ class PostureTracker:
     def __init__(self) -> None:
         self._last: _Memory | None = None
 
-    def update(self, stamp_ns: int, ids: Sequence[int], features: np.ndarray) -> Postures:
+    def update(
+        self, stamp_ns: int, ids: Sequence[int], features: np.ndarray, seen: np.ndarray
+    ) -> Postures:
         """The postures in the next image.
 
         Args:
             stamp_ns: of the image, ns.
             ids: of the people.
             features: (P, F), see `posture_features`.
+            seen: (P,) whether the features are measured in this image. Those of other people are
+                not evidence: their posture fades, and does not begin.
         """
         people, last = len(ids), self._last
-        now = probabilities(features)
+        now = np.where(seen[:, None], probabilities(features), np.nan)
         waited_s = last.age_s(stamp_ns) if last else np.inf
         if last is None or not 0 < waited_s <= FORGET_S:
             last = _empty()
@@ -134,17 +142,22 @@ class PostureTracker:
         before = last.probability[rows]
         gain = 1.0 - np.exp(-waited_s / SMOOTH_S)
         smooth = np.where(np.isfinite(before), before + gain * (now - before), now)
+        even = 1.0 / len(POSTURES)
+        faded = even + np.exp(-waited_s / UNSEEN_S) * (before - even)
+        smooth = np.where(seen[:, None], smooth, faded)
         known = np.isfinite(smooth[:, 0])
         filled = np.where(known[:, None], smooth, -1.0)
         best, old = filled.argmax(axis=1), last.index[rows]
         everyone = np.arange(people)
         keeps = (old >= 0) & (filled[everyone, best] < filled[everyone, old] + LEAD)
         index = np.where(known, np.where(keeps, old, best), -1)
+        index = np.where(seen | (filled[everyone, index] > UNSEEN_KNOWN), index, -1)
         since = np.where(index == old, last.since_ns[rows], stamp_ns)
-        drop = np.fmax(last.drop[rows] * np.exp(-waited_s / DROP_S), features[:, _DROP])
+        drop = last.drop[rows] * np.exp(-waited_s / DROP_S)
+        drop = np.where(seen, np.fmax(drop, features[:, _DROP]), drop)
         lies = np.where(known, smooth[:, _LYING], 0.0)
         fell = last.fell[rows]
-        starts = np.isnan(fell) & (lies > LIES)
+        starts = seen & np.isnan(fell) & (lies > LIES)
         chance = 1.0 / (1.0 + np.exp(-(drop - FALL_DROP) / FALL_WIDTH))
         fell = np.where(starts, chance, np.where(known & (lies < ROSE), np.nan, fell))
         fallen = np.where(known, np.where(np.isnan(fell), 0.0, fell) * lies, np.nan)

@@ -90,6 +90,8 @@ class BodyTracker:
         root = np.stack([pose.root for pose in people])
         velocity = np.stack([pose.velocity for pose in people])
         placed = np.array([pose.root_valid for pose in people])
+        # The first poses of a track are guesses, and those of a coasting one are predictions.
+        seen = np.array([pose.state == TrackState.TRACKED for pose in people])
         up, count = self.up, len(people)
         with np.errstate(invalid="ignore", divide="ignore"):
             front = facing(joints, stddev, up)
@@ -97,7 +99,7 @@ class BodyTracker:
             features = self._features.update(
                 stamp_ns, ids, joints, up, front.direction, moves.speed
             )
-            postures = self._postures.update(stamp_ns, ids, features)
+            postures = self._postures.update(stamp_ns, ids, features, seen)
             lies = postures.index == _LYING
             direction = np.where(lies[:, None], np.nan, front.direction)
             to_camera = signed_angle(direction, unit(in_plane(-root, up)), up)
@@ -107,7 +109,7 @@ class BodyTracker:
             over_stddev = np.where(told, np.hypot(HEIGHT_M, HEIGHT_SHARE * distance), np.nan)
             raised = self._raised(heights(joints, up), stddev)
             right = cross(front.direction, np.broadcast_to(up, (count, 3)))
-            signs = self._gestures.update(stamp_ns, ids, joints, up, right, placed)
+            signs = self._gestures.update(stamp_ns, ids, joints, up, right, placed, seen)
             pointing = rays(joints, stddev, up, self.camera_height_m, placed)
             turned = self._orientations.update(stamp_ns, ids, joints, stddev)
             angles = joint_angles(joints, stddev, turned)
