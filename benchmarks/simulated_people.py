@@ -18,7 +18,8 @@ from emf_ros.geometry.camera import Camera
 from emf_ros.lift.config import PipelineConfig
 from emf_ros.lift.engine import Engine
 from emf_ros.lift.ground import GroundPlane
-from emf_ros.lift.pipeline import LiftPipeline, lift_together
+from emf_ros.lift.pipeline import LiftPipeline
+from emf_ros.lift.together import lift_together
 from emf_ros.skeletons import BLAZEPOSE33, H36M17
 from emf_ros.train.detector_errors import DetectorErrors
 from emf_ros.train.detector_layouts import POINTS

@@ -98,6 +98,11 @@ class Reason(str, enum.Enum):
     GROUND_ABOVE_HORIZON = "ground_above_horizon"
     GROUND_DISAGREES = "ground_disagrees"
 
+    TRANSFORM_MISSING = "transform_missing"
+    GROUND_TRANSFORM_MISSING = "ground_transform_missing"
+    BASE_TRANSFORM_MISSING = "base_transform_missing"
+    BAD_TRANSFORM = "bad_transform"
+
     # A log line shows the key, whichever the version of Python.
     __str__ = str.__str__
 
@@ -466,5 +471,29 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "The floor was not used for a person because its distance is far from that of the model.",
         "The person does not stand on the floor, or the camera parameters are wrong.",
         "Check camera_height_m and camera_pitch_deg.",
+    ),
+    Reason.TRANSFORM_MISSING: Explanation(
+        (LIFTER,),
+        "The poses of an image were withheld: their place in target_frame is not known.",
+        "No transform connects the camera and target_frame at the time of the image.",
+        "Publish the transforms; the log line names the frames. Compare the clocks.",
+    ),
+    Reason.GROUND_TRANSFORM_MISSING: Explanation(
+        (LIFTER,),
+        "An image was lifted without the floor, and its body_states were withheld.",
+        "No transform connects the camera and ground_frame at the time of the image.",
+        "Publish the transforms; the log line names the frames. Compare the clocks.",
+    ),
+    Reason.BASE_TRANSFORM_MISSING: Explanation(
+        (LIFTER,),
+        "The time of the closest approach to base_frame was not given for an image.",
+        "No transform connects the camera and base_frame at the time of the image.",
+        "Publish the transforms; the log line names the frames. Compare the clocks.",
+    ),
+    Reason.BAD_TRANSFORM: Explanation(
+        (LIFTER,),
+        "A transform on /tf or /tf_static was ignored.",
+        "It has a number that is not finite, a quaternion of 0, or no names of two frames.",
+        "Correct its publisher; the log line names the frames.",
     ),
 }

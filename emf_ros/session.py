@@ -29,7 +29,8 @@ from .lift.acceptance import body_score
 from .lift.config import PipelineConfig
 from .lift.engine import make_engine
 from .lift.memory import KeypointMemory
-from .lift.pipeline import LiftPipeline, lift_together
+from .lift.pipeline import LiftPipeline
+from .lift.together import lift_together
 from .people import MIN_SCORE, PeopleTracker
 from .reasons import Reason
 from .skeletons import H36M17, get_layout

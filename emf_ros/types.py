@@ -1,7 +1,7 @@
 """The types that the rooms hand each other: people in 2D, and the same people in 3D.
 
 Units are px, m, s and ns. Points in 3D are in the camera's optical frame: x right, y down, z
-forward. Unknown is NaN.
+forward. Where a lifter has a target frame, they are in that frame. Unknown is NaN.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .geometry.boxes import keypoint_boxes
+from .geometry.transforms import Transform
 from .skeletons import H36M17
 from .stamps import StampVerdict
 
@@ -89,8 +90,7 @@ class Pose3D:
         track_id: as it came in.
         state: what is known about the person.
         score: of the person, 0..1.
-        joints: (17, 3) m, camera optical frame; relative to the pelvis where `root_valid` is false;
-            NaN where unknown.
+        joints: (17, 3) m; relative to the pelvis where `root_valid` is false; NaN where unknown.
         confidence: (17,) 0..1, the keypoints' scores; 0 for unknown.
         stddev: (17,) m, standard deviation of each joint along each axis.
         root: (3,) m, the pelvis; NaN where unknown.
@@ -134,6 +134,27 @@ class Pose3D:
         )
 
 
+@dataclass(frozen=True)
+class Scene:
+    """The camera, the floor and the robot, in the frame of the poses of one image.
+
+    Attributes:
+        camera: from the camera's optical frame to the frame of the poses.
+        up: (3,) the floor's normal; that of a level camera where the floor is not known. None where
+            the floor should be known and is not: nothing is then said about the vertical.
+        camera_height_m: of the camera over the floor; NaN where it is not known.
+        base: (3,) m, the place that people come close to: the camera's, or that of the robot's
+            base; NaN where it is not known.
+        base_velocity: (3,) m/s.
+    """
+
+    camera: Transform
+    up: np.ndarray | None
+    camera_height_m: float
+    base: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    base_velocity: np.ndarray = field(default_factory=lambda: np.zeros(3))
+
+
 @dataclass
 class Frame3D:
     """The poses of the people in one image.
@@ -143,9 +164,11 @@ class Frame3D:
         lag_ns: how much older that image is than the newest one, ns.
         people: the poses; ENDED ones carry no pose.
         lift_ms: time that the lifting took, ms; NaN where nothing was lifted.
+        scene: camera, floor and robot; None where nothing was lifted.
     """
 
     stamp_ns: int
     lag_ns: int
     people: list[Pose3D]
     lift_ms: float
+    scene: Scene | None = None

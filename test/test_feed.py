@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from ros_session import poll
 from test_pipeline import CAMERA, STEP, by_id, engine, frame_of, pipeline_of  # noqa: F401
 from test_swaps import walker
 
@@ -201,11 +202,11 @@ class TestLiftNewest:
 
 
 class TestLiftEvery:
-    def run(self, engine, announced):  # noqa: F811
+    def run(self, engine, announced, discovery_s=0.0):  # noqa: F811
         feed, log = feed_of(engine, announced=announced)
         feed.pipeline.set_camera(None)
         outputs = Outputs()
-        return LiftEvery([feed], log, outputs), feed, log, outputs
+        return LiftEvery([feed], log, outputs, discovery_s), feed, log, outputs
 
     def test_every_image_is_lifted_in_its_order(self, engine):  # noqa: F811
         dispatcher, feed, _, outputs = self.run(engine, lambda: False)
@@ -232,16 +233,34 @@ class TestLiftEvery:
         dispatcher.look_again()
         assert len(outputs.all) == 1 and not outputs.all[0][1].result.people[0].root_valid
 
+    def test_keypoints_wait_for_intrinsics_whose_publisher_is_discovered_late(self, engine):  # noqa: F811
+        dispatcher, feed, log, outputs = self.run(engine, lambda: False, discovery_s=600.0)
+        for frame in frames(8):
+            dispatcher.submit(feed, frame)
+        dispatcher.look_again()
+        assert dispatcher.waiting(feed) == 8 and not outputs.all
+        assert set(log.lines) == {"keypoints wait for camera_info"}
+        dispatcher.report(feed, report_of(CAMERA))
+        assert [o.result.people[0].root_valid for _, o in outputs.all] == [True] * 8
+
+    def test_keypoints_wait_no_longer_than_discovery_takes(self, engine):  # noqa: F811
+        dispatcher, feed, _, outputs = self.run(engine, lambda: False, discovery_s=0.05)
+        dispatcher.submit(feed, frames(1)[0])
+        assert not outputs.all
+        poll(lambda: dispatcher.look_again() or outputs.all, WAIT_S)
+        assert len(outputs.all) == 1 and not outputs.all[0][1].result.people[0].root_valid
+
     def test_keypoints_wait_ten_seconds_by_their_stamps(self, engine):  # noqa: F811
         dispatcher, feed, log, outputs = self.run(engine, lambda: True)
         count = 1 + round(INTRINSICS_WAIT_NS / 1e9)
         people = [walker(1)[0]]
         for second in range(count):
             dispatcher.submit(feed, frame_of(people, second * 1e9))
-        assert dispatcher.waiting(feed) == count and not log.lines
+        said = len(log.lines)
+        assert dispatcher.waiting(feed) == count
         dispatcher.submit(feed, frame_of(people, count * 1e9))
         assert dispatcher.waiting(feed) == 0 and len(outputs.all) == count + 1
-        assert "lifted without a position" in log.lines[0]
+        assert "lifted without a position" in log.lines[said]
 
     def test_a_step_of_an_odd_stamp_is_no_waiting_time(self):
         waiting = IntrinsicsWait()

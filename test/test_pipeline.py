@@ -10,7 +10,8 @@ from emf_ros.geometry.camera import Camera
 from emf_ros.lift.bones import bone_lengths
 from emf_ros.lift.config import PipelineConfig
 from emf_ros.lift.engine import make_engine
-from emf_ros.lift.pipeline import LiftPipeline, lift_together
+from emf_ros.lift.pipeline import LiftPipeline
+from emf_ros.lift.together import lift_together
 from emf_ros.lift.window import NANOSECONDS
 from emf_ros.types import Frame2D, Pose2D, TrackState
 

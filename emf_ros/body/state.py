@@ -31,7 +31,7 @@ class Gesture:
 
 @dataclass(frozen=True)
 class Pointing:
-    """Where a person points; in the camera's optical frame.
+    """Where a person points; in the frame of the poses.
 
     Attributes:
         origin: (3,) m, the middle of the head.
@@ -50,7 +50,7 @@ class Pointing:
 class BodyState:
     """What is known of one person. Unknown is NaN, an empty text or None.
 
-    Vectors are in the camera's optical frame. "The floor's plane" is that of the known floor. Where
+    Vectors are in the frame of the poses. "The floor's plane" is that of the known floor. Where
     the floor is not known, the camera is taken to be level.
 
     Attributes:
@@ -59,10 +59,10 @@ class BodyState:
         facing_camera_rad: turn from there to the camera, rad; 0 faces the camera, positive where
             the camera is to the person's left.
         facing_stddev_rad: of both, rad.
-        velocity: (3,) m/s in the floor's plane, against the camera.
+        velocity: (3,) m/s in the floor's plane, against the frame of the poses.
         speed: m/s.
-        closest_s: time until the person is closest to the camera at this velocity, s; NaN for a
-            person who does not come closer or is slower than 0.3 m/s.
+        closest_s: time until the person is closest to the camera, or to the robot's base, at this
+            velocity, s; NaN for a person who does not come closer or is slower than 0.3 m/s.
         closest_m: distance along the floor at that time, m; today's where `closest_s` is NaN.
         posture: one of `posture.POSTURES`, or empty.
         posture_probability: (8,) in the order of `posture.POSTURES`.

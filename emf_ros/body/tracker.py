@@ -8,8 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from ..geometry.transforms import Transform
 from ..stamps import NANOSECONDS
-from ..types import Frame3D, Pose3D, TrackState
+from ..types import Frame3D, Pose3D, Scene, TrackState
 from .angles import joint_angles
 from .gestures import GESTURES, HANDS_UP, POINT, STOP, Gestures, GestureTracker
 from .head import heads, normal_below
@@ -56,6 +57,8 @@ class Floor(Protocol):
 class BodyTracker:
     """The states of one camera's people. Call it with each frame of poses, in their order.
 
+    The arguments are for frames without a scene.
+
     Args:
         up: (3,) the floor's normal in the camera's optical frame, as `lift.ground.GroundPlane.up`
             gives it; None where it is not known: the camera is then taken to be level.
@@ -76,14 +79,26 @@ class BodyTracker:
         return cls() if floor is None else cls(floor.up, floor.height_m)
 
     def update(self, frame: Frame3D) -> list[BodyState]:
-        """The states of the people in a frame, but those whose tracks have ended."""
+        """The states of the people in a frame, but those whose tracks have ended.
+
+        Camera and floor are those of `frame.scene`, where it has one. No states where it does not
+        know the vertical.
+        """
         people = [pose for pose in frame.people if pose.state != TrackState.ENDED]
-        if not people:
+        scene = frame.scene or Scene(Transform.identity(), self.up, self.camera_height_m)
+        if not people or scene.up is None:
             return []
-        return self._states(frame.stamp_ns, [pose.track_id for pose in people], people)
+        return self._states(
+            frame.stamp_ns, [pose.track_id for pose in people], people, scene, scene.up
+        )
 
     def _states(
-        self, stamp_ns: int, ids: Sequence[int], people: Sequence[Pose3D]
+        self,
+        stamp_ns: int,
+        ids: Sequence[int],
+        people: Sequence[Pose3D],
+        scene: Scene,
+        up: np.ndarray,
     ) -> list[BodyState]:
         joints = np.stack([pose.joints for pose in people]).astype(np.float64)
         stddev = np.stack([pose.stddev for pose in people]).astype(np.float64)
@@ -92,10 +107,14 @@ class BodyTracker:
         placed = np.array([pose.root_valid for pose in people])
         # The first poses of a track are guesses, and those of a coasting one are predictions.
         seen = np.array([pose.state == TrackState.TRACKED for pose in people])
-        up, count = self.up, len(people)
+        count, camera = len(people), scene.camera.translation
+        # From here on the camera is at the origin.
+        root = root - camera
+        joints = np.where(placed[:, None, None], joints - camera, joints)
+        height_m = scene.camera_height_m
         with np.errstate(invalid="ignore", divide="ignore"):
             front = facing(joints, stddev, up)
-            moves = approach(root, velocity, up)
+            moves = approach(root, velocity, up, scene.base - camera, scene.base_velocity)
             features = self._features.update(
                 stamp_ns, ids, joints, up, front.direction, moves.speed
             )
@@ -103,14 +122,14 @@ class BodyTracker:
             lies = postures.index == _LYING
             direction = np.where(lies[:, None], np.nan, front.direction)
             to_camera = signed_angle(direction, unit(in_plane(-root, up)), up)
-            over = height_over_floor(joints, up, self.camera_height_m, placed)
+            over = height_over_floor(joints, up, height_m, placed)
             distance = np.where(placed, np.sqrt(dot(root, root)), 0.0)
             told = np.isfinite(over[:, [HEAD_TOP, *WRISTS]]).any(axis=1)
             over_stddev = np.where(told, np.hypot(HEIGHT_M, HEIGHT_SHARE * distance), np.nan)
             raised = self._raised(heights(joints, up), stddev)
             right = cross(front.direction, np.broadcast_to(up, (count, 3)))
             signs = self._gestures.update(stamp_ns, ids, joints, up, right, placed, seen)
-            pointing = rays(joints, stddev, up, self.camera_height_m, placed)
+            pointing = rays(joints, stddev, up, height_m, placed)
             turned = self._orientations.update(stamp_ns, ids, joints, stddev)
             angles = joint_angles(joints, stddev, turned)
             head = np.where(placed[:, None], joints[:, HEAD_TOP], np.nan)
@@ -124,10 +143,10 @@ class BodyTracker:
             if aims:
                 arm = int(aims[0].arm == "right")
                 aim = Pointing(
-                    pointing.origin[row],
+                    pointing.origin[row] + (camera if placed[row] else 0.0),
                     pointing.direction[row, arm],
                     float(pointing.stddev_rad[row, arm]),
-                    pointing.target[row, arm],
+                    pointing.target[row, arm] + camera,
                 )
             out.append(
                 BodyState(

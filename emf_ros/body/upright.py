@@ -1,7 +1,7 @@
 """Poses against the vertical: heights, facing, movement over the floor.
 
-Shapes: P people. Positions are in the camera's optical frame. `up` is the floor's normal in that
-frame, (3,) or (P, 3). Unknown is NaN.
+Shapes: P people. Positions are from the camera, along the axes of any frame. `up` is the floor's
+normal in that frame, (3,) or (P, 3). Unknown is NaN.
 """
 
 from __future__ import annotations
@@ -96,13 +96,13 @@ def signed_angle(start: np.ndarray, end: np.ndarray, up: np.ndarray) -> np.ndarr
 
 @dataclass
 class Approach:
-    """Movement over the floor, against the camera.
+    """Movement over the floor, against the frame of the poses.
 
     Attributes:
         velocity: (P, 3) m/s in the floor's plane.
         speed: (P,) m/s.
-        time_s: (P,) s until the person is closest to the camera at this velocity; NaN for people
-            who do not come closer or stand.
+        time_s: (P,) s until the person is closest to the base at this velocity; NaN for people who
+            do not come closer or stand.
         distance_m: (P,) m, along the floor, at that time; today's distance where `time_s` is NaN.
     """
 
@@ -112,23 +112,31 @@ class Approach:
     distance_m: np.ndarray
 
 
-def approach(root: np.ndarray, velocity: np.ndarray, up: np.ndarray) -> Approach:
+def approach(
+    root: np.ndarray,
+    velocity: np.ndarray,
+    up: np.ndarray,
+    base: np.ndarray | float = 0.0,
+    base_velocity: np.ndarray | float = 0.0,
+) -> Approach:
     """Movement over the floor.
 
     Args:
         root: (P, 3) m.
         velocity: (P, 3) m/s.
         up: the vertical.
+        base: (3,) m, the place that people come close to.
+        base_velocity: (3,) m/s, its own.
     """
-    place, flat = in_plane(root, up), in_plane(velocity, up)
-    speed = np.sqrt(dot(flat, flat))
-    moves = speed > MIN_SPEED_M_S
-    time_s = -dot(place, flat) / np.where(moves, speed, np.nan) ** 2
+    flat = in_plane(velocity, up)
+    place, closing = in_plane(root - base, up), in_plane(velocity - base_velocity, up)
+    moves = dot(closing, closing) > MIN_SPEED_M_S**2
+    time_s = -dot(place, closing) / np.where(moves, dot(closing, closing), np.nan)
     time_s = np.where(time_s > 0, time_s, np.nan)
     ahead = place + np.where(np.isfinite(time_s), time_s, 0.0)[:, None] * np.where(
-        np.isfinite(flat), flat, 0.0
+        np.isfinite(closing), closing, 0.0
     )
-    return Approach(flat, speed, time_s, np.sqrt(dot(ahead, ahead)))
+    return Approach(flat, np.sqrt(dot(flat, flat)), time_s, np.sqrt(dot(ahead, ahead)))
 
 
 def height_over_floor(

@@ -7,6 +7,7 @@ same input gives the same output at any speed.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -18,13 +19,21 @@ from ..reasons import Reason
 from ..stamps import CONFIRM_NS
 from ..types import Frame2D
 from .feed import CameraReport, Feed, Log, Output, Received
-from .pipeline import lift_together
+from .together import lift_together
 
 #: Time without keypoints after which all tracks of a camera end, s, wall time.
 SILENCE_S = 1.0
 
-#: Maximum time for which keypoints of a replay wait for the intrinsics, ns, by their stamps.
+#: Maximum time for which keypoints of a replay wait for the intrinsics or for transforms, ns, by
+#: their stamps.
 INTRINSICS_WAIT_NS = 10_000_000_000
+
+#: Time within which nodes that were started together discover each other, also on a busy machine,
+#: s, wall time.
+DISCOVERY_S = 5.0
+
+#: Time without a transform after which a replay has no more of them, s, wall time.
+NO_TRANSFORMS_S = 2.0
 
 #: Maximum time that `LiftNewest.stop` waits for its thread, s.
 STOP_TIMEOUT_S = 5.0
@@ -146,6 +155,8 @@ class LiftNewest(Dispatcher):
                 batches = [(feed, feed.take_queue()) for feed in self.feeds]
                 now_s = time.monotonic()
                 silent = [feed for feed in self.feeds if now_s - feed.heard_s > SILENCE_S]
+            for feed, batch in batches:
+                feed.wait_for_transforms(batch)
             with self._lock:
                 self._safely(partial(self._process, batches))
                 for feed in silent:
@@ -159,16 +170,24 @@ class LiftNewest(Dispatcher):
 class LiftEvery(Dispatcher):
     """Lifts every image in its order, in the thread that brings it.
 
-    The first keypoints of a camera wait for its intrinsics, where these are announced. Otherwise
-    the load of the machine decides which of two topics is read first, and a replay would begin
-    with or without positions by chance.
+    The first keypoints of a camera wait for its intrinsics, and all keypoints for the transforms of
+    their time. Otherwise the load of the machine decides which of two topics is discovered and read
+    first, and a replay would begin with or without positions by chance.
+
+    Args:
+        feeds, log, publish: as of any dispatcher.
+        discovery_s: time within which a publisher of intrinsics is discovered, s, wall time.
     """
 
     def __init__(
-        self, feeds: Sequence[Feed], log: Log, publish: Callable[[Feed, Output], None]
+        self,
+        feeds: Sequence[Feed],
+        log: Log,
+        publish: Callable[[Feed, Output], None],
+        discovery_s: float = DISCOVERY_S,
     ) -> None:
         super().__init__(feeds, log, publish)
-        self._waiting = {feed.name: IntrinsicsWait() for feed in feeds}
+        self._waiting = {feed.name: IntrinsicsWait(discovery_s) for feed in feeds}
 
     def waiting(self, feed: Feed) -> int:
         return len(self._waiting[feed.name].queue)
@@ -186,14 +205,18 @@ class LiftEvery(Dispatcher):
         self.look_again()
 
     def look_again(self) -> None:
-        """Lift what waits in vain: a publisher of intrinsics may have gone without a message."""
+        """Lift what need not wait any more: transforms came, or it has waited in vain."""
         with self._lock:
             for feed in self.feeds:
                 self._lift_waiting(feed)
 
     def _lift_waiting(self, feed: Feed) -> None:
         waiting = self._waiting[feed.name]
-        while waiting.queue and not waiting.goes_on(feed.report is not None, feed.announced):
+        while (
+            waiting.queue
+            and not waiting.goes_on(feed.report is not None, feed.announced)
+            and not _transforms_come(feed, waiting.queue)
+        ):
             self._safely(partial(self._process, [(feed, [waiting.queue.popleft()])]))
         if waiting.timed_out:
             self._log.warn_once(
@@ -201,20 +224,39 @@ class LiftEvery(Dispatcher):
                 f"no {feed.topic('camera_info')} in {INTRINSICS_WAIT_NS / 1e9:g} s of keypoints, "
                 "though it is announced: they are lifted without a position",
             )
+        elif waiting.queue and feed.report is None:
+            self._log.warn_once(
+                f"intrinsics awaited {feed.name}",
+                f"keypoints wait for {feed.topic('camera_info')}",
+            )
+
+
+def _transforms_come(feed: Feed, queue: deque[Received]) -> bool:
+    """Whether the transforms of the oldest keypoints are not there, and may still come."""
+    frames, frame = feed.pipeline.frames, queue[0].frame
+    if frames is None or frames.known(frame.frame_id, frame.stamp_ns):
+        return False
+    waited_ns = queue[-1].frame.stamp_ns - frame.stamp_ns
+    return waited_ns <= INTRINSICS_WAIT_NS and frames.quiet_s < NO_TRANSFORMS_S
 
 
 class IntrinsicsWait:
     """The keypoints of one camera that wait for its intrinsics.
+
+    Args:
+        discovery_s: time within which a publisher of intrinsics is discovered, s, wall time.
 
     Attributes:
         queue: the keypoints.
         timed_out: whether they have waited for longer than `INTRINSICS_WAIT_NS`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, discovery_s: float = DISCOVERY_S) -> None:
         self.queue: deque[Received] = deque()
         self.timed_out = False
         self._waited_ns = 0
+        self._discovery_s, self._since_s = discovery_s, math.nan
+        self._was_announced = False
 
     def put(self, received: Received) -> None:
         """Add keypoints.
@@ -222,6 +264,8 @@ class IntrinsicsWait:
         The waiting time is counted by the stamps, so that it is the same whatever the load. Steps
         to or from an odd stamp do not count.
         """
+        if math.isnan(self._since_s):
+            self._since_s = time.monotonic()
         if self.queue:
             step_ns = received.frame.stamp_ns - self.queue[-1].frame.stamp_ns
             self._waited_ns += step_ns if 0 < step_ns <= CONFIRM_NS else 0
@@ -234,7 +278,12 @@ class IntrinsicsWait:
             known: whether intrinsics have come.
             announced: whether a publisher of intrinsics is there.
         """
-        if known or self.timed_out or not announced():
+        if known or self.timed_out:
             return False
+        if not announced():
+            # It is not discovered yet, or it has gone.
+            young = time.monotonic() - self._since_s < self._discovery_s
+            return young and not self._was_announced
+        self._was_announced = True
         self.timed_out = self._waited_ns > INTRINSICS_WAIT_NS
         return not self.timed_out

@@ -26,6 +26,10 @@ MAX_QUEUE = 64
 #: Maximum number of depth images that wait.
 MAX_DEPTH_QUEUE = 8
 
+#: Maximum time that live keypoints wait for the transforms of their image, s. A base or a head
+#: publishes its own 10 to 100 times a second.
+TRANSFORM_WAIT_S = 0.2
+
 #: Maximum age of a pose when it is published, ms. An older one has a stamp of another clock.
 MAX_AGE_MS = 60_000.0
 
@@ -98,7 +102,7 @@ class Output:
 
     Attributes:
         result: the poses.
-        frame_id: name of the camera's optical frame.
+        frame_id: name of the frame of the poses.
         detect_ms: time of the detection, ms; NaN where it is not known.
         queue_ms: time that the keypoints waited, ms; NaN likewise.
         own_ms: age of the newest image, ms; NaN where its stamp is of another clock.
@@ -239,6 +243,13 @@ class Feed:
         """Name of the camera's optical frame; empty before the first image that was used."""
         return self._frame_id
 
+    def wait_for_transforms(self, batch: Sequence[Received]) -> None:
+        """Wait for the transforms of the newest image, which may come after its keypoints."""
+        frames = self.pipeline.frames
+        if frames is not None and batch:
+            newest = batch[-1].frame
+            frames.wait(newest.frame_id, newest.stamp_ns, TRANSFORM_WAIT_S)
+
     def output(self, result: Frame3D, newest: Received, begin_s: float) -> Output:
         """Poses as they are published.
 
@@ -266,12 +277,12 @@ class Feed:
         # The stamp of the newest image: the stream's clock may be another one than ours.
         ended = Frame3D(self.pipeline.newest_ns, 0, self.pipeline.end_all(), math.nan)
         self.people = 0
-        return Output(ended, self._frame_id, math.nan, math.nan, math.nan, images_arrive=False)
+        return Output(ended, self._poses_in, math.nan, math.nan, math.nan, images_arrive=False)
 
     def silence(self) -> Output:
         """An output without people, which says that no images arrive."""
         nobody = Frame3D(self.pipeline.newest_ns, 0, [], math.nan)
-        return Output(nobody, self._frame_id, math.nan, math.nan, math.nan, images_arrive=False)
+        return Output(nobody, self._poses_in, math.nan, math.nan, math.nan, images_arrive=False)
 
     def restart(self) -> Output:
         """End all tracks, and take the next image as the first; the output ends the tracks."""
@@ -287,7 +298,13 @@ class Feed:
             own_ms = math.nan
         self.people = sum(person.state != TrackState.ENDED for person in result.people)
         self._ages_ms.append(own_ms + result.lag_ns / 1e6)
-        return Output(result, self._frame_id, detect_ms, queue_ms, own_ms)
+        return Output(result, self._poses_in, detect_ms, queue_ms, own_ms)
+
+    @property
+    def _poses_in(self) -> str:
+        """Name of the frame of the poses."""
+        frames = self.pipeline.frames
+        return frames.target or self._frame_id if frames is not None else self._frame_id
 
     def _log_refused(self, reason: Reason) -> None:
         topic = self.topic("keypoints")

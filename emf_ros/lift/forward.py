@@ -13,8 +13,34 @@ from ..skeletons import get_layout
 from ..stamps import NANOSECONDS
 from .batching import Lifted
 from .engine import Engine
+from .reference_frames import View
 from .tracks import Track
 from .window import resample
+
+
+@dataclass(frozen=True)
+class WindowTimes:
+    """The stamps of the frames of a window.
+
+    Attributes:
+        stamp_ns: of the image to be described, ns.
+        newest_ns: of the newest image, ns; frames after it repeat it.
+        frame: index of the frame that describes the image, 0..T-1.
+        stamps_ns: (T,) int64, ns.
+    """
+
+    stamp_ns: int
+    newest_ns: int
+    frame: int
+    stamps_ns: np.ndarray
+
+    @classmethod
+    def of(cls, stamp_ns: int, newest_ns: int, lag: int, model: LifterConfig) -> WindowTimes:
+        """The times of a window in which an image stands `lag` frames before the end."""
+        frame = model.frames - 1 - lag
+        step_ns = NANOSECONDS / model.rate_hz
+        steps = np.round((np.arange(model.frames) - frame) * step_ns).astype(np.int64)
+        return cls(stamp_ns, newest_ns, frame, np.minimum(stamp_ns + steps, newest_ns))
 
 
 @dataclass
@@ -29,6 +55,7 @@ class Windows:
         rays: (P, T, 17, 2) on the plane z = 1; 0 where missing.
         scores: (P, T, 17) 0..1; 0 where missing.
         canonical: the windows as the model takes them.
+        view: how the camera stood, and how it moved.
     """
 
     stamp_ns: int
@@ -38,30 +65,27 @@ class Windows:
     rays: np.ndarray
     scores: np.ndarray
     canonical: CanonicalWindow
+    view: View
 
     @classmethod
     def of(
-        cls, tracks: dict[int, Track], stamp_ns: int, newest_ns: int, lag: int, model: LifterConfig
+        cls, tracks: dict[int, Track], times: WindowTimes, model: LifterConfig, view: View
     ) -> Windows:
-        """The windows in which an image stands `lag` frames before the end.
+        """The windows of an image.
 
         Args:
-            tracks: of the people, by id; each has an observation by `stamp_ns`.
-            stamp_ns: of the image to be described, ns.
-            newest_ns: of the newest image, ns; frames after it repeat it.
-            lag: frames of the model.
-            model: length and rate of the windows, and their layout.
+            tracks: of the people, by id; each has an observation by the stamp of the image.
+            times: of the frames.
+            model: length of the windows, and their layout.
+            view: how the camera stood in the image, and how it moved in the window.
         """
-        frame = model.frames - 1 - lag
-        step_ns = NANOSECONDS / model.rate_hz
-        steps = np.round((np.arange(model.frames) - frame) * step_ns).astype(np.int64)
-        times = np.minimum(stamp_ns + steps, newest_ns)
         points = np.zeros((0, model.frames, len(get_layout(model.layout)), 3))
         if tracks:
-            points = resample([track.history for track in tracks.values()], times)
-        rays, scores = points[..., :2], points[..., 2]
+            points = resample([track.history for track in tracks.values()], times.stamps_ns)
+        rays, scores = view.steadied(points[..., :2], points[..., 2])
         canonical = canonical_window(rays, scores)
-        return cls(stamp_ns, newest_ns - stamp_ns, frame, tracks, rays, scores, canonical)
+        lag_ns = times.newest_ns - times.stamp_ns
+        return cls(times.stamp_ns, lag_ns, times.frame, tracks, rays, scores, canonical, view)
 
 
 def run_model(engine: Engine, windows: Sequence[Windows]) -> list[Lifted]:

@@ -60,6 +60,16 @@ class GroundPlane:
         if not (self.height_stddev_m >= 0 and self.angle_stddev_rad >= 0):
             raise ValueError("a standard deviation must not be negative")
 
+    @classmethod
+    def of_normal(cls, height_m: float, up: np.ndarray) -> GroundPlane:
+        """The floor of a height and a normal (3,) of length 1, in the camera's optical frame.
+
+        Raises:
+            ValueError: as at construction.
+        """
+        x, y, z = up.tolist()
+        return cls(height_m, math.asin(max(-1.0, min(-z, 1.0))), math.atan2(-x, -y))
+
     @property
     def up(self) -> np.ndarray:
         """(3,) the unit vector up from the floor, in the camera's optical frame."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +21,8 @@ from .batching import Lifted
 from .config import PipelineConfig
 from .depth import DepthImages
 from .engine import Engine
-from .forward import Windows, run_model
+from .forward import Windows, WindowTimes, run_model
+from .reference_frames import ReferenceFrames, View
 from .stages import STAGES, PoseBatch, StageContext, poses_of
 from .swaps import correct_swaps
 from .timeline import Timeline
@@ -37,8 +38,8 @@ class LiftPipeline:
     """The stateful core of the lifter: one camera, any number of people.
 
     `observe` takes in the keypoints of an image. `lift` describes the newest state: images that
-    come faster than it is called are observed, but not described. `lift_together` lifts several
-    cameras in one forward pass.
+    come faster than it is called are observed, but not described. `together.lift_together` lifts
+    several cameras in one forward pass.
 
     Args:
         engine: runs the model.
@@ -54,6 +55,8 @@ class LiftPipeline:
         stamps: the rule on the images' stamps.
         camera_error: why the intrinsics do not fit the images; empty while they do.
         watch: called with the stamp, ns, and the people with their ids of each image that is used.
+        frames: the frame of the poses, the floor's and the base's; None where poses are in the
+            camera's frame, and the settings tell the floor.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -71,6 +74,7 @@ class LiftPipeline:
         self.config = config or PipelineConfig()
         self.counts: Counter[Reason] = Counter() if counts is None else counts
         self.watch: Callable[[int, list[Pose2D]], None] | None = None
+        self.frames: ReferenceFrames | None = None
         self.lag = self.config.lag
         self.stamps = StampFilter()
         self.camera_error = ""
@@ -356,17 +360,33 @@ class LiftPipeline:
                 each with the largest lag that there is.
         """
         for stamp_ns, lag in self._timeline.due_every(self.lag, finish):
-            yield self._lift(self._windows(stamp_ns, lag))
+            windows = self._windows(stamp_ns, lag)
+            if windows is not None:
+                yield self._lift(windows)
 
     def windows(self) -> Windows | None:
-        """The windows of the image that `lift` describes; None where it is described already."""
+        """The windows of the image that `lift` describes.
+
+        None where it is described already, and where the transform to the frame of the poses is
+        not known. Tracks that have ended are then given with the next poses.
+        """
         stamp_ns = self._timeline.due(self.lag)
         return None if stamp_ns is None else self._windows(stamp_ns, self.lag)
 
-    def _windows(self, stamp_ns: int, lag: int) -> Windows:
+    def _windows(self, stamp_ns: int, lag: int) -> Windows | None:
         self._tracks.end_coasted(stamp_ns)
         tracks = self._tracks.begun_by(stamp_ns)
-        return Windows.of(tracks, stamp_ns, self.newest_ns, lag, self.engine.config)
+        times = WindowTimes.of(stamp_ns, self.newest_ns, lag, self.engine.config)
+        view: View | None = View.at_rest(self.config.ground)
+        if self.frames is not None and tracks:
+            first_ns = np.array([track.history.first_ns for track in tracks.values()])
+            view = self.frames.view(
+                self._frame_id, times.stamps_ns, times.frame, first_ns, self.config.ground
+            )
+        if view is None:
+            self._timeline.mark_described(stamp_ns)
+            return None
+        return Windows.of(tracks, times, self.engine.config, view)
 
     def _lift(self, windows: Windows) -> Frame3D:
         begin = time.perf_counter()
@@ -376,7 +396,7 @@ class LiftPipeline:
         return result
 
     def poses(self, windows: Windows, lifted: Lifted) -> Frame3D:
-        """The poses in the camera's frame, and the tracks that have ended.
+        """The poses, and the tracks that have ended.
 
         Args:
             windows: the last that `windows` gave.
@@ -400,32 +420,8 @@ class LiftPipeline:
                 batch = stage(batch, context)
             people = poses_of(batch, context)
         people += self._tracks.take_ended()
-        return Frame3D(windows.stamp_ns, windows.lag_ns, people, float("nan"))
-
-
-def lift_together(pipelines: Sequence[LiftPipeline]) -> list[Frame3D | None]:
-    """Lift the people of several cameras in one forward pass.
-
-    Args:
-        pipelines: of one engine.
-
-    Returns:
-        the poses of each camera, None for cameras without a new image to describe. `lift_ms` of
-        each is the time of the whole pass.
-    """
-    begin = time.perf_counter()
-    windows = [pipeline.windows() for pipeline in pipelines]
-    due = [one for one in windows if one is not None]
-    lifted = iter(run_model(pipelines[0].engine, due) if due else [])
-    results = [
-        None if one is None else pipeline.poses(one, next(lifted))
-        for pipeline, one in zip(pipelines, windows, strict=True)
-    ]
-    elapsed_ms = _elapsed_ms(begin)
-    for result in results:
-        if result is not None:
-            result.lift_ms = elapsed_ms
-    return results
+        scene = windows.view.scene
+        return Frame3D(windows.stamp_ns, windows.lag_ns, people, float("nan"), scene)
 
 
 def _elapsed_ms(begin: float) -> float:

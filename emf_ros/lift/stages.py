@@ -11,8 +11,10 @@ each window. Each stage takes a `PoseBatch` and returns the next one. `STAGES` i
 6. `filter_jitter` removes the jumps between one window and the next; bones keep their lengths.
 7. `measure_distance` corrects the distance by the floor and by a depth image, and the size with it.
 8. `reject_uncertain_roots` removes the roots of people with too few visible joints.
+9. `turn_into_target` gives all in the target frame, where there is one.
 
-Shapes: P people, T frames of the window, 17 joints. Frame: the camera's optical frame.
+Shapes: P people, T frames of the window, 17 joints. Frame: the camera's optical frame, of the
+described image.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from .bones import bone_lengths, bone_vectors, window_lengths, with_bone_lengths
 from .config import PipelineConfig
 from .depth import trunk_depth, with_depth
 from .forward import Windows
-from .ground import GroundPlane, on_ground
+from .ground import on_ground
 from .height import height_scale
 from .root import HEIGHT_SPREAD, smooth_root, solve_root
 from .tracks import Track
@@ -58,10 +60,6 @@ class StageContext:
     depth: np.ndarray | None
     depths_wait: bool
     counts: Counter[Reason]
-
-    @property
-    def ground(self) -> GroundPlane | None:
-        return self.config.ground
 
 
 def _none() -> np.ndarray:
@@ -182,7 +180,7 @@ def solve_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
         stddev=batch.stddev.reshape(people * frames, -1).astype(float),
         height_spread=np.repeat(batch.height_spread, frames),
     )
-    roots = solved.root.reshape(people, frames, 3)
+    roots = windows.view.moved(solved.root.reshape(people, frames, 3))
     # A person who is not seen has no root: robots act on it, and a guess is worse than none.
     placed = batch.usable & np.isfinite(roots[:, frame]).all(axis=-1) & context.camera_known
     placed &= np.array([t.history.newest_ns >= windows.stamp_ns for t in batch.tracks])
@@ -220,26 +218,34 @@ def filter_jitter(batch: PoseBatch, context: StageContext) -> PoseBatch:
     if not context.config.jitter_filter_s:
         return batch
     joints, lengths = batch.joints.copy(), bone_lengths(batch.joints)
+    view = batch.windows.view
+    # The filter compares poses of several images. In the target frame the camera's turn is none.
+    camera = None if view.steps is None else view.scene.camera
     for row, track in enumerate(batch.tracks):
         if batch.usable[row] and track.jitter is not None:
-            joints[row] = track.jitter.filter(
-                batch.windows.stamp_ns, batch.window_m[row], batch.windows.frame, context.rate_hz
+            window_m = batch.window_m[row]
+            if camera is not None:
+                window_m = camera.vectors(window_m)
+            smooth = track.jitter.filter(
+                batch.windows.stamp_ns, window_m, batch.windows.frame, context.rate_hz
             )
+            joints[row] = smooth if camera is None else camera.inverse().vectors(smooth)
     return replace(batch, joints=with_bone_lengths(joints, lengths))
 
 
 def measure_distance(batch: PoseBatch, context: StageContext) -> PoseBatch:
     """Correct the distances by the floor and by a depth image, where there are any."""
     batch = replace(batch, distance_scale=np.ones(len(batch.joints)))
-    if context.ground is None and not context.depths_wait:
-        return batch
     windows, before = batch.windows, np.linalg.norm(batch.root, axis=-1)
+    ground = windows.view.ground
+    if ground is None and not context.depths_wait:
+        return batch
     root, covariance = batch.root, batch.covariance
     rays, scores = windows.rays[:, windows.frame], windows.scores[:, windows.frame]
     reasons: list[str] = []
-    if context.ground is not None:
+    if ground is not None:
         root, covariance, why = on_ground(
-            root, covariance, batch.joints, rays, scores, context.ground, context.config.min_score
+            root, covariance, batch.joints, rays, scores, ground, context.config.min_score
         )
         reasons += why.tolist()
     if context.depth is not None and context.camera is not None:
@@ -283,6 +289,21 @@ def reject_uncertain_roots(batch: PoseBatch, context: StageContext) -> PoseBatch
     return replace(batch, placed=batch.placed & ~unsure)
 
 
+def turn_into_target(batch: PoseBatch, context: StageContext) -> PoseBatch:
+    """Give the poses in the target frame; the velocity is against that frame already."""
+    view = batch.windows.view
+    if view.steps is None:
+        return batch
+    camera = view.scene.camera
+    return replace(
+        batch,
+        joints=camera.vectors(batch.joints),
+        root=camera.points(batch.root),
+        covariance=camera.covariance(batch.covariance),
+        velocity=camera.vectors(batch.velocity),
+    )
+
+
 STAGES: tuple[Stage, ...] = (
     turn_back,
     remember_bone_lengths,
@@ -292,6 +313,7 @@ STAGES: tuple[Stage, ...] = (
     filter_jitter,
     measure_distance,
     reject_uncertain_roots,
+    turn_into_target,
 )
 
 

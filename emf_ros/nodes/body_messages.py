@@ -115,7 +115,11 @@ class BodyMarkers:
         self._shown: set[tuple[int, int]] = set()
 
     def update(
-        self, states: list[BodyState], roots: Mapping[int, np.ndarray], header: Header
+        self,
+        states: list[BodyState],
+        roots: Mapping[int, np.ndarray],
+        up: np.ndarray | None,
+        header: Header,
     ) -> list[Marker]:
         """The markers of one image.
 
@@ -123,13 +127,14 @@ class BodyMarkers:
             states: of the people.
             roots: (3,) m, the pelvis by the person's id; people without one, or with NaN, are not
                 shown.
+            up: (3,) the vertical; None where there are no states.
             header: of the skeletons.
         """
         made = [
             marker
             for state in states
             if np.isfinite(roots.get(state.track_id, np.nan)).all()
-            for marker in _markers(state, roots[state.track_id], header)
+            for marker in _markers(state, roots[state.track_id], up, header)
         ]
         now = {(int(marker.ns.removeprefix("person_")), marker.id) for marker in made}
         gone = sorted(self._shown - now)
@@ -140,7 +145,9 @@ class BodyMarkers:
         ]
 
 
-def _markers(state: BodyState, root: np.ndarray, header: Header) -> Iterator[Marker]:
+def _markers(
+    state: BodyState, root: np.ndarray, up: np.ndarray | None, header: Header
+) -> Iterator[Marker]:
     """The markers of one person that have something to show."""
     red, green, blue = rgb_of(state.track_id)
 
@@ -170,8 +177,7 @@ def _markers(state: BodyState, root: np.ndarray, header: Header) -> Iterator[Mar
     if words:
         text = marker(TEXT, Marker.TEXT_VIEW_FACING)
         text.text = ", ".join(words)
-        text.pose.position = _point(root)
-        # Beside the person: the head's place is not always known.
-        text.pose.position.y -= 1.0
+        # Over the pelvis: the head's place is not always known.
+        text.pose.position = _point(root if up is None else root + up)
         text.scale.z = TEXT_M
         yield text

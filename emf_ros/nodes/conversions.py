@@ -243,7 +243,7 @@ def skeletons_msg(
 
     Args:
         result: the poses of one image.
-        frame_id: of the camera's optical frame.
+        frame_id: of the frame of the poses.
         layout: name of the joints' layout.
         detect_ms, queue_ms, total_ms: time of the detection, in the queue, and from the image's
             stamp to publication, ms.
@@ -321,8 +321,8 @@ def _skeleton_msg(person: Pose3D) -> Skeleton3D:
 def tf_msg(message_type: type, people: list[Pose3D], header: Header, prefix: str) -> Any:
     """A tf2_msgs/TFMessage with the pelvis of each person whose root is known.
 
-    The frames are called PREFIXperson_ID. They have the axes of the camera, as a pose has no single
-    orientation.
+    The frames are called PREFIXperson_ID. They have the axes of the frame of the poses, as a pose
+    has no single orientation.
 
     Args:
         message_type: tf2_msgs.msg.TFMessage, an optional package.

@@ -127,6 +127,7 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
     names = [name for name in lifter.camera_names() if name]
     for name in SkeletonLifterParams.PER_CAMERA:
         lifter.per_camera(name)
+    lifter.check_floor()
     third_party = lifter.keypoints_type != "emf_ros"
 
     # ---------------------------------------------------------------- what goes together

@@ -122,7 +122,7 @@ class CameraTopics:
                 `take_info`.
         """
         self.feed, self._dispatcher = feed, dispatcher
-        self._bodies = BodyTracker.on(feed.pipeline.config.ground)
+        self._bodies = BodyTracker()
         if camera_info:
             self._info_watch = self._node.watch(
                 feed.topic("camera_info"), "camera_info", f"poses have no position; {CALIBRATE}"
@@ -277,12 +277,15 @@ class CameraTopics:
         shows = self._markers.get_subscription_count() > 0
         tells = self._body_states.get_subscription_count() > 0
         bodies = self._bodies.update(result) if shows or tells else []
-        if tells:
+        scene = result.scene
+        up = scene.up if scene is not None else None
+        # Without the floor that it should have, nothing is told of people but their joints.
+        if tells and (scene is None or up is not None):
             self._body_states.publish(body_messages.body_states_msg(bodies, header))
         if shows:
             markers = conversions.markers_msg(result.people, header, self._layout, self._shown)
             roots = {person.track_id: person.root for person in result.people}
-            markers.markers += self._body_markers.update(bodies, roots, header)
+            markers.markers += self._body_markers.update(bodies, roots, up, header)
             if markers.markers:
                 self._markers.publish(markers)
         return header

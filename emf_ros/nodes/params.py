@@ -314,8 +314,29 @@ class SkeletonLifterParams(NodeParams):
         live=True,
     )
     rectified: bool = param(False, _RECTIFIED, launch=True)
+    target_frame: str = param(
+        "",
+        "Give poses in this TF frame, such as odom; empty means the camera's frame.",
+        launch=True,
+    )
+    ground_frame: str = param(
+        "",
+        "Take the floor from TF in place of camera_height_m: this frame lies on it with z up, such "
+        "as base_footprint.",
+        launch=True,
+    )
+    base_frame: str = param(
+        "",
+        "Tell the closest approach to this TF frame, such as base_link; empty means the camera.",
+        launch=True,
+    )
     publish_tf: bool = param(
         False, "Publish each pelvis as a TF frame; needs the package tf2_msgs.", launch=True
+    )
+    tf_prefix: str = param(
+        "",
+        "Begin the names of these TF frames with this text; empty means the namespace of the node.",
+        launch=True,
     )
     synchronous: bool = param(False, _SYNCHRONOUS, launch=True)
     threads: int = param(
@@ -350,6 +371,25 @@ class SkeletonLifterParams(NodeParams):
         if len(set(names)) < len(names):
             raise ParamError(f"parameter 'cameras' names one twice: {', '.join(names)}")
         return names
+
+    @property
+    def uses_tf(self) -> str:
+        """The first given parameter that needs transforms; empty for none."""
+        names = ("target_frame", "ground_frame", "base_frame")
+        return next((name for name in names if getattr(self, name)), "")
+
+    def check_floor(self) -> None:
+        """Refuse two sources of the floor.
+
+        Raises:
+            ParamError: camera_height_m and ground_frame are both given.
+        """
+        if self.ground_frame and any(self.per_camera("camera_height_m")):
+            raise ParamError(
+                f"parameters ground_frame ({self.ground_frame}) and camera_height_m "
+                f"({list(self.camera_height_m)}) both tell the floor: leave one of them out, or "
+                "set camera_height_m to 0"
+            )
 
     def per_camera(self, name: str) -> tuple[float, ...]:
         """The values of one of `PER_CAMERA`, one for each camera.

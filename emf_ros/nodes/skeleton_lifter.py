@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo
 from emf_ros_msgs.msg import SkeletonLayout
 from emf_ros_msgs.srv import SetPersonHeight
 
+from ..geometry.transform_tree import TransformTree
 from ..lift.config import PipelineConfig
 from ..lift.dispatch import SILENCE_S, Dispatcher, LiftEvery, LiftNewest
 from ..lift.engine import Engine, EngineError, make_engine
@@ -21,6 +22,7 @@ from ..lift.feed import Feed, Output, topic_of
 from ..lift.ground import GroundPlane
 from ..lift.lag import AutoLag
 from ..lift.pipeline import LiftPipeline
+from ..lift.reference_frames import ReferenceFrames
 from ..people import unique_first_id
 from ..skeletons import get_layout
 from ..types import Frame2D
@@ -33,6 +35,7 @@ from .params import SMOOTHING, SkeletonLifterParams
 from .qos import LATCHED_QOS, RELIABLE_QOS
 from .rectified_hint import RectifiedHint
 from .running import run
+from .transform_listener import TransformListener, tf_message_type
 
 #: Maximum standing height of a person, m, as of the parameter person_height_m.
 MAX_HEIGHT_M = 2.5
@@ -78,6 +81,8 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         except (EngineError, ValueError) as error:
             raise NodeError(str(error)) from None
         layout = get_layout(self._engine.config.layout)
+        if self.params.uses_tf:
+            tf_message_type(self.params.uses_tf)
         self._tf, self._tf_type = self._tf_publisher()
         kind = ReplayTopics if self.params.synchronous else CameraTopics
         self._cameras = [kind(self, name, layout) for name in names]
@@ -88,8 +93,11 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
     def start(self) -> None:
         # A replay gives the same ids each time.
         first_id = 1 if self.params.synchronous else unique_first_id(time.time())
+        tree = self._listen_to_transforms()
         feeds = [
-            self._feed(camera, LiftPipeline(self._engine, config, camera.log.counts, first_id))
+            self._feed(
+                camera, LiftPipeline(self._engine, config, camera.log.counts, first_id), tree
+            )
             for camera, config in zip(self._cameras, self._configs(), strict=True)
         ]
         kind = LiftEvery if self.params.synchronous else LiftNewest
@@ -215,6 +223,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         """The floor as each camera sees it; None where it is not known."""
         try:
             settings = [self.params.per_camera(name) for name in self.params.PER_CAMERA]
+            self.params.check_floor()
         except ParamError as error:
             raise NodeError(str(error)) from None
         grounds: list[GroundPlane | None] = []
@@ -238,7 +247,14 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         size = self._engine.config
         return AutoLag(self.params.latency_budget_ms, 1000 / size.rate_hz, size.frames // 2)
 
-    def _feed(self, camera: CameraTopics, pipeline: LiftPipeline) -> Feed:
+    def _feed(
+        self, camera: CameraTopics, pipeline: LiftPipeline, tree: TransformTree | None
+    ) -> Feed:
+        if tree is not None:
+            own = self.params
+            pipeline.frames = ReferenceFrames(
+                tree, own.target_frame, own.ground_frame, own.base_frame, camera.log
+            )
         topic = self.resolve_topic_name(topic_of(camera.name, "camera_info"))
         return Feed(
             camera.name,
@@ -249,19 +265,32 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
             auto_lag=self._auto_lag(),
         )
 
+    def _listen_to_transforms(self) -> TransformTree | None:
+        """The transforms from now on; None where no parameter needs them."""
+        if not self.params.uses_tf:
+            return None
+        every = self.params.synchronous
+        return TransformListener(self, self.params.uses_tf, every, self._look_again).tree
+
+    def _look_again(self) -> None:
+        if isinstance(self._dispatcher, LiftEvery):
+            self._dispatcher.look_again()
+
     def _has_publisher(self, topic: str) -> Callable[[], bool]:
         return lambda: self.count_publishers(topic) > 0
 
     def _tf_publisher(self) -> tuple[Any, Any]:
         if not self.params.publish_tf:
             return None, None
-        try:
-            from tf2_msgs.msg import TFMessage
-        except ImportError:
-            raise NodeError(
-                "publish_tf needs the package tf2_msgs, which is not installed"
-            ) from None
-        return self.publish_on(TFMessage, "/tf", RELIABLE_QOS), TFMessage
+        kind = tf_message_type("publish_tf")
+        return self.publish_on(kind, "/tf", RELIABLE_QOS), kind
+
+    def _tf_prefix(self, camera: str) -> str:
+        """The beginning of the names of people's TF frames, which are unique on a robot."""
+        own = self.params.tf_prefix or "".join(
+            f"{part}_" for part in self.get_namespace().split("/") if part
+        )
+        return own + (camera.replace("/", "_") + "_" if camera else "")
 
     # ------------------------------------------------------------------ keypoints and poses
 
@@ -289,8 +318,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
     def _publish(self, feed: Feed, output: Output) -> None:
         header = self._topics_of[feed.name].publish(output)
         if self._tf is not None:
-            prefix = feed.name.replace("/", "_") + "_" if feed.name else ""
-            people = output.result.people
+            people, prefix = output.result.people, self._tf_prefix(feed.name)
             self._tf.publish(conversions.tf_msg(self._tf_type, people, header, prefix))
 
     # ------------------------------------------------------------------ diagnostics
