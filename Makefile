@@ -25,16 +25,18 @@ env:
 # make test   every test, on the machine's cores, at most four
 # make golden  accuracy, ids, recall and false positives, each within its range; a minute
 # make bench  the benchmarks' tables
+# make soak   the real graph with outages: growth, drift, lost frames; MINUTES=30
 # make lint   ruff and mypy
 # make generated   config/lift.yaml, docs/reference/parameters.md and counters.md, from declarations in emf_ros
 
 PY      := $(VENV)/bin/python
 VIDEO   ?=
 DEMO    ?=
+MINUTES ?= 30
 # The shell reads it from the environment: a name may hold quotes.
 export VIDEO
 
-.PHONY: demo test golden bench lint generated
+.PHONY: demo test golden bench soak lint generated
 
 demo: env
 	@$(PY) -m emf_ros.nodes.demo $${VIDEO:+--video "$$VIDEO"} $(DEMO)
@@ -55,6 +57,9 @@ bench: env
 	@$(PY) benchmarks/latency.py
 	@$(PY) benchmarks/overload.py --quick
 	@$(PY) benchmarks/fleet.py
+
+soak: env
+	@$(PY) benchmarks/soak.py --minutes $(MINUTES)
 
 lint: env
 	@$(PY) -m ruff check .

@@ -123,6 +123,7 @@ class Graph:
         use_large_shared_memory()
         self.namespace = f"/emf_bench_{os.getpid()}_{time.monotonic_ns() % 10**9}"
         self.processes: dict[str, subprocess.Popen] = {}
+        self._commands: dict[str, list[str]] = {}
         self.diagnostics: dict[str, list[tuple[float, dict[str, str]]]] = defaultdict(list)
         self._folder = tempfile.TemporaryDirectory()
 
@@ -166,8 +167,13 @@ class Graph:
         command += ["-r", f"__ns:={self.namespace}", "--log-level", "error"]
         if parameters:
             command += ["--params-file", str(file)]
-        with open(self._log(program), "wb") as log:
-            self.processes[program] = subprocess.Popen(command, stderr=log)
+        self._commands[program] = command
+        self.start_again(program)
+
+    def start_again(self, program: str) -> None:
+        """Start a process that has ended, or has not run yet, as it was started before."""
+        with open(self._log(program), "ab") as log:
+            self.processes[program] = subprocess.Popen(self._commands[program], stderr=log)
 
     def play(
         self,

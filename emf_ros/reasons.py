@@ -34,6 +34,7 @@ class Reason(str, enum.Enum):
 
     # Images.
     BAD_IMAGE = "bad_image"
+    IMAGE_MISSED = "image_missed"
     OVER_MAX_RATE = "over_max_rate"
     DETECTOR_FAILED = "detector_failed"
 
@@ -71,6 +72,7 @@ class Reason(str, enum.Enum):
     FRAME_ID_CHANGED = "frame_id_changed"
     COALESCED = "coalesced"
     KEYPOINTS_OVERRUN = "keypoints_overrun"
+    KEYPOINTS_MISSED = "keypoints_missed"
 
     # People and their keypoints.
     WRONG_KEYPOINT_COUNT = "wrong_keypoint_count"
@@ -177,6 +179,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "An image was dropped because it cannot be decoded.",
         "Its encoding is not supported, or its data do not fit its size.",
         "Publish an encoding that the log line names.",
+    ),
+    Reason.IMAGE_MISSED: Explanation(
+        (DETECTOR,),
+        "A published image never came to the detector.",
+        "A newer one replaced it while the detector was busy, or it got lost on the network.",
+        "None is needed where the detector is slower than the camera; else see docs/use/ros.md.",
     ),
     Reason.OVER_MAX_RATE: Explanation(
         (DETECTOR,),
@@ -339,6 +347,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "An image's keypoints were dropped because the queue was full.",
         "The lifter was held up for seconds.",
         "Use a faster device, or fewer cameras.",
+    ),
+    Reason.KEYPOINTS_MISSED: Explanation(
+        (LIFTER,),
+        "The published keypoints of an image never came to the lifter.",
+        "They got lost on the network, or the lifter's computer was held up.",
+        "Check the network, or free the processor.",
     ),
     Reason.WRONG_KEYPOINT_COUNT: Explanation(
         (LIFTER,),

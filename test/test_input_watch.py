@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import pytest
+
 from emf_ros.nodes.diagnostics import Level
-from emf_ros.nodes.input_watch import InputWatch
+from emf_ros.nodes.input_watch import REMAINS_S, InputWatch, PublisherId
+
+CAMERA, AGAIN, OTHER = (
+    PublisherId("/camera", b"1"),
+    PublisherId("/camera", b"2"),
+    PublisherId("/other", b"3"),
+)
+UNKNOWN = PublisherId("", b"2")
 
 
 class Topic:
     """A topic, a clock, and what the log says."""
 
     def __init__(self) -> None:
-        self.now_s, self.publishers, self.said = 100.0, 1, list[str]()
+        self.now_s, self.publishers, self.said = 100.0, [CAMERA], list[str]()
         self.watch = InputWatch(
             "/image",
             "images",
@@ -43,7 +52,7 @@ def test_messages_that_are_used_are_well():
 
 def test_no_publisher_is_stale_and_logged_once_with_the_remedy():
     topic = Topic()
-    topic.publishers = 0
+    topic.publishers = []
     assert topic.pass_seconds(4).level is Level.STALE
     assert not topic.said
     task = topic.pass_seconds(20)
@@ -51,9 +60,9 @@ def test_no_publisher_is_stale_and_logged_once_with_the_remedy():
     assert task.text == "no publisher on /image: start the camera's driver"
     assert topic.said == [task.text]
     # It is said again when the publisher has come and gone.
-    topic.publishers = 1
+    topic.publishers = [CAMERA]
     topic.pass_seconds(2, rate_hz=10)
-    topic.publishers = 0
+    topic.publishers = []
     topic.pass_seconds(10)
     assert len(topic.said) == 2
 
@@ -90,8 +99,30 @@ def test_refused_messages_are_an_error_until_one_is_used():
     assert topic.pass_seconds(1, rate_hz=30).level is Level.OK
 
 
-def test_two_publishers_are_a_warning():
+@pytest.mark.parametrize("publishers", [[CAMERA, OTHER], [CAMERA, CAMERA], [CAMERA, AGAIN, OTHER]])
+def test_two_publishers_are_a_warning(publishers):
     topic = Topic()
-    topic.publishers = 2
+    topic.publishers = publishers
     task = topic.pass_seconds(1, rate_hz=30)
-    assert task.level is Level.WARN and task.text.startswith("2 publishers on /image")
+    assert task.level is Level.WARN
+    assert task.text.startswith(f"{len(publishers)} publishers on /image")
+
+
+def test_a_killed_publisher_and_its_successor_are_no_two_publishers():
+    topic = Topic()
+    # DDS still knows the killed one, and not yet the node of its successor.
+    topic.publishers = [CAMERA, UNKNOWN]
+    assert topic.pass_seconds(3, rate_hz=10).level is Level.OK
+    topic.publishers = [CAMERA, AGAIN]
+    assert topic.pass_seconds(20, rate_hz=10).level is Level.OK
+    # It is killed again and again.
+    for number in range(3, 9):
+        topic.publishers = [*topic.publishers[-1:], PublisherId("/camera", b"%d" % number)]
+        assert topic.pass_seconds(15, rate_hz=10).level is Level.OK
+
+
+def test_two_nodes_of_one_name_are_a_warning_after_the_time_of_a_killed_one():
+    topic = Topic()
+    topic.publishers = [CAMERA, AGAIN]
+    assert topic.pass_seconds(round(REMAINS_S), rate_hz=10).level is Level.OK
+    assert topic.pass_seconds(2, rate_hz=10).level is Level.WARN

@@ -20,7 +20,7 @@ from rclpy.parameter import Parameter
 from ..reasons import Reason
 from .counted_log import CountedLog
 from .diagnostics import Level, Task, diagnostics_msg
-from .input_watch import NO_PUBLISHER_S, InputWatch
+from .input_watch import NO_PUBLISHER_S, InputWatch, PublisherId
 from .life_cycle import ManagedNode, NodeError
 from .param_specs import NodeParams, ParamError, ParamSpec
 from .qos import RELIABLE_QOS
@@ -29,6 +29,12 @@ __all__ = ["BaseNode", "NodeError"]
 
 #: Minimum time between two warnings of one kind, s.
 WARNING_PERIOD_S = 5.0
+
+#: Beginnings of the name that a middleware gives to the node of a publisher while it is not known.
+UNKNOWN_NODES = ("_NODE_NAME_UNKNOWN_", "_CREATED_BY_BARE_DDS_APP_")
+
+#: Number of bytes at the beginning of a publisher's id that all publishers of a process share.
+PROCESS_BYTES = 12
 
 #: What to do about a parameter that a configured node does not change.
 NOT_LIVE = "set it in the params file; needs a restart (or cleanup + configure)"
@@ -191,7 +197,18 @@ class BaseNode(ManagedNode, CountedLog, Generic[P]):
         def warn(text: str) -> None:
             self.get_logger().warning(text)
 
-        return InputWatch(full, content, remedy, lambda: self.count_publishers(full), warn)
+        return InputWatch(full, content, remedy, lambda: self._publishers_of(full), warn)
+
+    def _publishers_of(self, topic: str) -> list[PublisherId]:
+        return [
+            PublisherId(
+                ""
+                if found.node_name.startswith(UNKNOWN_NODES)
+                else f"{found.node_namespace.rstrip('/')}/{found.node_name}",
+                bytes(found.endpoint_gid[:PROCESS_BYTES]),
+            )
+            for found in self.get_publishers_info_by_topic(topic)
+        ]
 
     def _publish_diagnostics(self) -> None:
         tasks = [*(self.diagnose() if self.active else []), self._own_task()]

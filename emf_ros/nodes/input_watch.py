@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from .diagnostics import Level, Task
 
@@ -19,6 +21,36 @@ SILENT_INTERVALS = 3
 #: Number of messages in a row that are refused until all are said to be.
 REFUSED_IN_A_ROW = 3
 
+#: Maximum time for which a killed publisher still counts, s: until then DDS waits for a sign of its
+#: life, by default 20 s, and is told of its end with some delay.
+REMAINS_S = 30.0
+
+
+@dataclass(frozen=True)
+class PublisherId:
+    """A publisher of a topic, as far as its origin is known.
+
+    Attributes:
+        node: full name of its node; empty while it has not come.
+        process: the same for all publishers of a process.
+    """
+
+    node: str
+    process: bytes
+
+
+def surely_alive(publishers: Sequence[PublisherId]) -> int:
+    """The minimum number of publishers that are alive.
+
+    Two processes with a node of the same name are a killed node and the one that was started in
+    its place, or two nodes by mistake. A publisher whose node is not known yet may be the latter.
+    """
+    known = {publisher.node for publisher in publishers} - {""}
+    return sum(
+        max(Counter(p.process for p in publishers if p.node == node).values())
+        for node in known or {publisher.node for publisher in publishers}
+    )
+
 
 class InputWatch:
     """The state of one topic that a node subscribes to.
@@ -27,7 +59,7 @@ class InputWatch:
         topic: full name.
         content: what its messages hold, such as "images".
         remedy: what to do where it has no publisher, an imperative sentence without a full stop.
-        publishers: gives the number of its publishers.
+        publishers: gives its publishers.
         warn: takes a line for the log.
         clock_s: monotonic time, s.
 
@@ -40,7 +72,7 @@ class InputWatch:
         topic: str,
         content: str,
         remedy: str,
-        publishers: Callable[[], int],
+        publishers: Callable[[], Sequence[PublisherId]],
         warn: Callable[[str], None],
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -55,6 +87,8 @@ class InputWatch:
         self._arrivals = self._refused = 0
         self._arrived_s = self._wanted_s = self._published_s = self._read_s = now_s
         self._interval_s = 0.0
+        # The publishers, and since when they are these.
+        self._known, self._known_s = set[PublisherId](), now_s
         self._said = False
         self.rate_hz = 0.0
 
@@ -80,7 +114,10 @@ class InputWatch:
         self._arrivals, self._read_s = 0, now_s
         if not wanted:
             self._wanted_s = now_s
-        count = self._publishers()
+        publishers = self._publishers()
+        count = len(publishers)
+        if self._known != set(publishers):
+            self._known, self._known_s = set(publishers), now_s
         values = {"topic": self.topic, "publishers": str(count), "arrivals_hz": f"{rate_hz:.1f}"}
         task = Task(self.content, values=values)
         if count:
@@ -92,7 +129,7 @@ class InputWatch:
                 self._said = True
                 self._warn(text)
             return task
-        if count > 1:
+        if surely_alive(publishers) > 1 or (count > 1 and now_s - self._known_s > REMAINS_S):
             task.worsen(
                 Level.WARN,
                 f"{count} publishers on {self.topic}: their {self.content} would get mixed up",

@@ -29,6 +29,7 @@ from . import conversions
 from .base import BaseNode, NodeError
 from .diagnostics import LATE_MS, Level, Task
 from .input_watch import InputWatch
+from .missed_messages import MissedMessages
 from .params import KeypointDetectorParams
 from .qos import EVERY_QOS, IMAGE_QOS, LATCHED_QOS, RELIABLE_QOS
 from .rate import RateLimiter, RateMeter
@@ -115,6 +116,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         self._limiter = RateLimiter(self.params.max_rate_hz)
         self._newest, self._stopping = None, False
         self._when_idle = WhenIdle(self.is_wanted)
+        self._missed = MissedMessages(self._count_missed)
         compressed = self.params.image_transport == "compressed"
         if self._subscribes:
             topic = "image/compressed" if compressed else "image"
@@ -126,6 +128,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
                 topic,
                 self.submit,
                 EVERY_QOS if self.synchronous else IMAGE_QOS,
+                self._missed,
                 callback_group=self._when_idle,
             )
         if not self.synchronous:
@@ -203,10 +206,16 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             )
             return not self._when_idle.busy
 
+    def _count_missed(self, images: int) -> None:
+        # While the results are not wanted, images are left in the middleware on purpose.
+        if not self._when_idle.rested:
+            self.counts[Reason.IMAGE_MISSED] += images
+
     def submit(self, message: Image | CompressedImage) -> None:
         """Process an image: in this thread, or in the worker's, where a newer one replaces it."""
         if not self.active:
             return
+        self._when_idle.rested = False
         if self._watch is not None:
             self._watch.arrived()
         if self.synchronous:

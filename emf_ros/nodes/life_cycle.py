@@ -16,6 +16,7 @@ from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from std_srvs.srv import SetBool, Trigger
 
+from .missed_messages import HAS_NUMBERS, MissedMessages
 from .qos import (
     EVERY_BEST_EFFORT_QOS,
     EVERY_QOS,
@@ -105,19 +106,37 @@ class ManagedNode(LifecycleNode):
         return publisher
 
     def listen_to(
-        self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile, **more: Any
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        qos: QoSProfile,
+        missed: MissedMessages | None = None,
+        **more: Any,
     ) -> Subscription:
         """A subscription that hears publishers of either reliability.
 
         One with best effort does so by itself. With `EVERY_QOS` a second one follows when a
         publisher with best effort appears, such as a bag of a camera's images.
+
+        Args:
+            kind, topic, callback, qos: as of `create_subscription`.
+            missed: counts the messages that the callback never gets.
+            more: arguments of `create_subscription`.
         """
         heard: list[Subscription] = []
+
+        def take(message: Any, info: Any) -> None:
+            assert missed is not None
+            missed.note(info)
+            callback(message)
+
+        taker = take if missed is not None and HAS_NUMBERS else callback
 
         def hear_best_effort(event: Any) -> None:
             if not heard:
                 heard.append(
-                    self.create_subscription(kind, topic, callback, EVERY_BEST_EFFORT_QOS, **more)
+                    self.create_subscription(kind, topic, taker, EVERY_BEST_EFFORT_QOS, **more)
                 )
                 self._mine.append(heard[0])
 
@@ -127,7 +146,7 @@ class ManagedNode(LifecycleNode):
             use_default_callbacks=False,
         )
         subscription = self.create_subscription(
-            kind, topic, callback, qos, event_callbacks=events, **more
+            kind, topic, taker, qos, event_callbacks=events, **more
         )
         self._mine.append(subscription)
         return subscription

@@ -25,6 +25,7 @@ from .base import BaseNode
 from .counted_log import CameraLog
 from .diagnostics import LATE_MS, Level, Task
 from .input_watch import InputWatch
+from .missed_messages import MissedMessages
 from .params import SkeletonLifterParams
 from .qos import EVERY_QOS, RELIABLE_QOS, SENSOR_QOS
 from .rate import RateMeter
@@ -167,7 +168,11 @@ class CameraTopics:
             self._keypoints = self._third_party.subscribe(self.input_qos)
         else:
             self._keypoints = self._node.listen_to(
-                Skeleton2DArray, self.feed.topic("keypoints"), self._take_keypoints, self.input_qos
+                Skeleton2DArray,
+                self.feed.topic("keypoints"),
+                self._take_keypoints,
+                self.input_qos,
+                MissedMessages(self._count_missed),
             )
         self._subscribe_depth()
 
@@ -196,6 +201,9 @@ class CameraTopics:
             self._third_party.unsubscribe()
 
     # ------------------------------------------------------------------ messages in
+
+    def _count_missed(self, messages: int) -> None:
+        self.log.counts[Reason.KEYPOINTS_MISSED] += messages
 
     def _take_keypoints(self, message: Skeleton2DArray) -> None:
         self._submit(conversions.keypoint_frame(message))

@@ -20,14 +20,20 @@ class WhenIdle(CallbackGroup):
 
     Attributes:
         busy: whether the worker has a message.
+        rested: whether callbacks were held back because the results were not wanted; the user of
+            this group sets it to false.
     """
 
     def __init__(self, wanted: Callable[[], bool]) -> None:
         super().__init__()
-        self.wanted, self.busy = wanted, False
+        self.wanted, self.busy, self.rested = wanted, False, False
 
     def can_execute(self, entity: Any) -> bool:
-        return not self.busy and self.wanted()
+        if self.busy:
+            return False
+        wanted = self.wanted()
+        self.rested |= not wanted
+        return wanted
 
     def beginning_execution(self, entity: Any) -> bool:
         return self.can_execute(entity)
