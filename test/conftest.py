@@ -79,7 +79,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """List what was read and not executed."""
     lines = sorted(config.stash[NOT_RUN])
     if lines:
-        terminalreporter.section("not run: needs a real ROS 2 install")
+        terminalreporter.section("not run here: needs another machine or a real ROS 2 install")
         for line in lines:
             terminalreporter.line(f"- {line}")
 

@@ -15,6 +15,37 @@ SECOND = 1_000_000_000
 FRAME_ID = "head_camera_optical_frame"
 
 
+def recorded_message(recorded: list, index: int, ids: tuple[int, ...], stamp_ns: int) -> Any:
+    """Keypoints of a recording that is played back and forth, so that no person jumps.
+
+    Args:
+        recorded: per frame, per person (id, keypoints (33, 3), score).
+        index: number of the message, from 0.
+        ids: of the people, in place of the recorded ones.
+        stamp_ns: of the message.
+    """
+    from emf_ros_msgs.msg import Keypoint2D, Skeleton2D, Skeleton2DArray
+
+    at = index % (2 * len(recorded))
+    people = recorded[at if at < len(recorded) else 2 * len(recorded) - 1 - at]
+    message = Skeleton2DArray(
+        layout="blazepose33", image_width=FRAME_SIZE[0], image_height=FRAME_SIZE[1]
+    )
+    message.header.frame_id = FRAME_ID
+    set_stamp(message, stamp_ns)
+    for track_id, (_, keypoints, score) in zip(ids, people, strict=False):
+        message.skeletons.append(
+            Skeleton2D(
+                track_id=track_id,
+                score=score,
+                keypoints=[
+                    Keypoint2D(x=x, y=y, score=s) for x, y, s in np.asarray(keypoints).tolist()
+                ],
+            )
+        )
+    return message
+
+
 class Lifter:
     """A lifter process, what it publishes, and a hand that feeds it frame after frame.
 
@@ -94,27 +125,10 @@ class Lifter:
         self._info.publish(message)
 
     def make(self, ids: tuple[int, ...], step_ns: int = FRAME_NS) -> Any:
-        """The next frame's message. The recording is played back and forth, so no person jumps."""
-        from emf_ros_msgs.msg import Keypoint2D, Skeleton2D, Skeleton2DArray
-
-        count = len(self._recorded)
-        at = self.index % (2 * count)
-        people = self._recorded[at if at < count else 2 * count - 1 - at]
-        self.index += 1
+        """The next frame's message."""
         self.now += step_ns
-        message = Skeleton2DArray(
-            layout="blazepose33", image_width=FRAME_SIZE[0], image_height=FRAME_SIZE[1]
-        )
-        message.header.frame_id = FRAME_ID
-        set_stamp(message, self.now)
-        for track_id, (_, keypoints, score) in zip(ids, people, strict=False):
-            message.skeletons.append(
-                Skeleton2D(
-                    track_id=track_id,
-                    score=score,
-                    keypoints=[Keypoint2D(x=x, y=y, score=s) for x, y, s in keypoints.tolist()],
-                )
-            )
+        message = recorded_message(self._recorded, self.index, ids, self.now)
+        self.index += 1
         return message
 
     def send(self, message: Any) -> Any:

@@ -263,6 +263,22 @@ def test_counters_of_the_pages_are_reasons() -> None:
     assert stated <= {reason.value for reason in Reason}
 
 
+def test_tests_of_the_reliability_page_exist() -> None:
+    defined = {
+        name
+        for path in tracked("test/test_*.py")
+        for name in re.findall(r"^ *def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    stated = 0
+    for table in tables((ROOT / "docs" / "use" / "reliability.md").read_text("utf-8")):
+        assert table[0] == ["fault", "promise", "what the node does and says", "test", "result"]
+        for row in table[1:]:
+            named = re.findall(r"`(test_\w+)`", row[3])
+            assert named and set(named) <= defined, row
+            stated += 1
+    assert stated > 20
+
+
 def test_topics_of_the_ros_page_are_those_of_the_nodes() -> None:
     nodes = " ".join(p.read_text("utf-8") for p in (ROOT / "emf_ros" / "nodes").glob("**/*.py"))
     page = (ROOT / "docs" / "use" / "ros.md").read_text("utf-8")
