@@ -224,9 +224,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.GPU_LOST: Explanation(
         (DETECTOR, LIFTER),
-        "The GPU failed, and the CPU runs the model from now on.",
+        "The GPU failed, and the CPU took over. The GPU is tried again after a minute.",
         "The driver failed, or the GPU's memory is full.",
-        "Read the log line; restart the node after the repair.",
+        "Read the log line. If the process cannot use the GPU again, restart the node.",
     ),
     Reason.GPU_OUT_OF_MEMORY: Explanation(
         (LIFTER,),

@@ -409,8 +409,8 @@ def test_head_and_chest_that_fill_the_image_are_a_person(pictures):
 
 def test_batched_inference_matches_single_inference(pictures):
     one_by_one, together = (BlazePoseDetector("full", 4, 0.4, "cpu", 1) for _ in range(2))
-    fallback = together._networks._fallback
-    fallback.runner = replace(fallback.runner, batch_size=3)
+    backends = together._networks._backends
+    backends.runner = replace(backends.runner, batch_size=3)
     shapes = []
     run = together._networks.run
 
@@ -568,9 +568,9 @@ def test_failed_gpu_falls_back_to_cpu_with_the_same_batch(picture, monkeypatch):
                 raise RuntimeError("CUDA failure 700\nand pages of it")
             return self.session.run(outputs, given)
 
-    def gpu_sessions(paths, threads):
+    def gpu_sessions(paths, provider, threads, say):
         sessions = [networks.make_session(path, threads) for path in paths]
-        return tuple(map(FailingSession, sessions)), "a GPU"
+        return tuple(map(FailingSession, sessions))
 
     said, wanted = [], BlazePoseDetector("full", 2, 0.4, "cpu", 1).detect(picture, 0)
     monkeypatch.setattr(device, "gpu_present", lambda: True)
@@ -578,14 +578,15 @@ def test_failed_gpu_falls_back_to_cpu_with_the_same_batch(picture, monkeypatch):
     passes = [0]
     for passes[0] in (0, 1):
         detector = BlazePoseDetector("full", 2, 0.4, "auto", 1, say=said.append)
-        assert detector.device == "cuda" and detector.description.endswith("on a GPU")
+        assert detector.device == "cuda" and detector.description.endswith("on TensorRT")
         found = detector.detect(picture, 0)
         assert len(found) == len(wanted) > 0
         for own, other in zip(found, wanted, strict=True):
             assert np.abs(own.keypoints - other.keypoints).max() < 0.01
         assert detector.refused["gpu_lost"] == 1 and detector.device == "cpu"
         assert said == [
-            "the GPU has failed, BlazePose runs on the CPU from now on (CUDA failure 700)"
+            "the GPU has failed, BlazePose runs on the CPU (CUDA failure 700); "
+            "this process cannot use it again"
         ]
         assert detector.description.endswith("1 CPU thread; the GPU has failed: CUDA failure 700")
         detector.detect(picture, FRAME_NS)
@@ -604,8 +605,8 @@ def test_error_on_the_cpu_is_raised(picture):
             raise RuntimeError("no such node")
 
     detector = BlazePoseDetector("full", 1, 0.4, "cpu", 1)
-    fallback = detector._networks._fallback
-    fallback.runner = replace(fallback.runner, sessions=(Broken(), Broken()))
+    backends = detector._networks._backends
+    backends.runner = replace(backends.runner, sessions=(Broken(), Broken()))
     with pytest.raises(RuntimeError, match="no such node"):
         detector.detect(picture, 0)
     assert "gpu_lost" not in detector.refused

@@ -1,7 +1,6 @@
 """What runs the model: the engines, the choice between them, and what happens when a GPU fails."""
 
 import threading
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,6 @@ from test_swaps import walker
 
 from emf_ros.geometry.canonical_window import canonical_window
 from emf_ros.io.paths import share_folder
-from emf_ros.lift import engine as engine_module
 from emf_ros.lift import onnx_engine
 from emf_ros.lift.batching import (
     BUCKETS,
@@ -20,12 +18,10 @@ from emf_ros.lift.batching import (
     bucket_of,
     buckets_up_to,
     cpu_chunk,
+    halved,
     in_chunks,
 )
 from emf_ros.lift.engine import EngineError, OnnxEngine, TorchEngine, make_engine
-from emf_ros.lift.engine_base import EngineUnavailable
-from emf_ros.lift.gpu_guard import GpuGuard, is_out_of_memory
-from emf_ros.lift.onnx_engine import CPU, CUDA, TENSORRT, gpu_providers
 from emf_ros.lift.torch_engine import _CudaGraphs
 from emf_ros.model.checkpoint import load_weights, save_weights
 from emf_ros.model.export import export
@@ -33,7 +29,6 @@ from emf_ros.model.fused import FusedLifter, half_inside
 from emf_ros.model.lifter import Lifter
 from emf_ros.model.presets import PRESETS
 from emf_ros.runtime import device as device_module
-from emf_ros.runtime.device import DevicePolicy
 
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -73,9 +68,12 @@ def both(exported):
 
 
 def test_a_batch_uses_the_smallest_bucket_that_holds_it():
-    assert [bucket_of(n) for n in (1, 2, 3, 5, 31, 32, 33, 64)] == [1, 2, 4, 8, 32, 32, 64, 64]
+    assert [bucket_of(n) for n in (1, 2, 3, 5, 9, 31, 33, 64)] == [1, 2, 4, 8, 16, 32, 40, 64]
     assert bucket_of(200) == BUCKETS[-1]
+    # Above 8 at most seven people are padding: 33 people are not 64.
+    assert all(bucket_of(n) - n < 8 for n in range(1, BUCKETS[-1] + 1))
     assert buckets_up_to(5) == (8, 4, 2, 1)
+    assert [halved(n) for n in (64, 40, 33, 16, 9, 8, 3, 2, 1)] == [32, 16, 16, 8, 8, 4, 2, 1, 1]
     assert buckets_up_to(200) == tuple(reversed(BUCKETS))
 
 
@@ -279,51 +277,6 @@ def test_the_gpu_is_taken_where_there_is_one(exported):
     assert engine.lift(keypoints(70))[0].shape == (70, 9, 17, 3)
 
 
-# ------------------------------------------------------------------------------ onnxruntime's GPUs
-
-
-def test_tensorrt_goes_before_cuda_and_keeps_what_it_builds(exported, tmp_path, monkeypatch):
-    monkeypatch.setenv("EMF_ROS_CACHE", str(tmp_path))
-    path = exported.with_suffix(".onnx")
-    (first, options), (second, _) = gpu_providers([CPU, CUDA, TENSORRT], path, (9, 17, 3))
-    assert (first, second) == (TENSORRT, CUDA)
-    assert options["trt_fp16_enable"] == "1"
-    assert options["trt_profile_max_shapes"] == "keypoints:64x9x17x3"
-    folder = options["trt_engine_cache_path"]
-    assert folder.startswith(str(tmp_path)) and options["trt_engine_cache_enable"] == "1"
-    # Other weights of the same shape have another cache.
-    other = tmp_path / "other.onnx"
-    other.write_bytes(path.read_bytes() + b"\0")
-    ((_, of_other),) = gpu_providers([TENSORRT], other, (9, 17, 3))
-    assert of_other["trt_engine_cache_path"] != folder
-    assert gpu_providers([CPU], path, (9, 17, 3)) == []
-
-
-def test_a_cache_that_cannot_be_written_does_not_stop_tensorrt(exported, tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("EMF_ROS_CACHE", str(tmp_path / "file"))
-    path = exported.with_suffix(".onnx")
-    ((name, options),) = gpu_providers([TENSORRT], path, (9, 17, 3))
-    assert name == TENSORRT and "trt_engine_cache_enable" not in options
-
-
-@pytest.mark.filterwarnings("ignore:Specified provider")
-@pytest.mark.skipif(torch.cuda.is_available(), reason="here CUDA would start")
-def test_onnxruntime_is_not_silently_on_the_cpu(exported, tmp_path, monkeypatch):
-    """It leaves out what does not start, without an error."""
-    import onnxruntime
-
-    monkeypatch.setenv("EMF_ROS_CACHE", str(tmp_path))
-    path = exported.with_suffix(".onnx")
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
-    with pytest.raises(EngineUnavailable, match="built without CUDA"):
-        OnnxEngine(path, 1, "cuda")
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
-    with pytest.raises(EngineUnavailable, match=f"has {TENSORRT}, {CUDA}, which did not start"):
-        OnnxEngine(path, 1, "cuda")
-
-
 # ------------------------------------------------------------------------------ the choice
 
 
@@ -379,167 +332,15 @@ def test_with_a_gpu_that_cannot_be_used_the_reasons_are_told(exported, monkeypat
 
     monkeypatch.setattr(device_module, "gpu_present", lambda: True)
     monkeypatch.setattr(torch.version, "cuda", None)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     engine = make_engine(weights=exported, threads=1)
     assert isinstance(engine, OnnxEngine) and engine.device == "cpu"
-    for reason in ("torch on cuda: torch was built without CUDA", "onnxruntime on cuda: this"):
+    for reason in ("(TensorRT: this", "; CUDA: this", "; torch on CUDA: torch was built without"):
         assert reason in engine.description
-    with pytest.raises(EngineError, match="required.*torch on cuda.*; onnxruntime on cuda.*"):
+    with pytest.raises(EngineError, match="required.*TensorRT: .*; CUDA: .*; torch on CUDA: "):
         make_engine(weights=exported, device="cuda")
-    with pytest.raises(EngineError, match="cannot be used: onnxruntime on cuda"):
-        make_engine(weights=exported, device="cuda", engine="onnxruntime")
+    with pytest.raises(EngineError, match="cannot be used: torch on CUDA: torch was built"):
+        make_engine(weights=exported, device="cuda", engine="torch")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "torch finds no CUDA GPU" in make_engine(weights=exported, threads=1).description
-
-
-# ------------------------------------------------------------------------------ a GPU that fails
-
-
-class Gpu:
-    """An engine on a GPU that has memory for so many people."""
-
-    def __init__(self, engine, fits=64, error=None):
-        self._engine, self.fits = engine, fits
-        self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        self.config, self.device, self.description = engine.config, "cuda", "a GPU"
-        self.sizes = []
-
-    def lift(self, keypoints):
-        self.sizes.append(bucket_of(len(keypoints)))
-        if self.sizes[-1] > self.fits:
-            raise self.error
-        return self._engine.lift(keypoints)
-
-    def warm_up(self, largest):
-        for bucket in buckets_up_to(largest):
-            self.lift(np.zeros((bucket, 9, 17, 3)))
-
-
-def guarded(gpu, cpu, device="auto"):
-    said, counts = [], Counter()
-    policy = DevicePolicy(device, EngineError)
-    return GpuGuard(gpu, lambda: cpu, policy, said.append, counts), said, counts
-
-
-def test_a_gpu_with_memory_enough_is_left_alone(both):
-    gpu = Gpu(both[0])
-    engine, said, counts = guarded(gpu, both[1])
-    engine.warm_up(3)
-    assert gpu.sizes == [4, 2, 1]
-    x = keypoints(70)
-    assert np.array_equal(engine.lift(x)[0], both[0].lift(x)[0])
-    assert gpu.sizes[3:] == [64, 8] and not said and not counts
-    assert engine.lift(x[:0])[0].shape == (0, 9, 17, 3)
-    assert (engine.device, engine.description) == ("cuda", "a GPU")
-
-
-def test_out_of_gpu_memory_batches_are_split_and_stay_split(both):
-    gpu = Gpu(both[0], fits=8)
-    engine, said, counts = guarded(gpu, both[1])
-    x = keypoints(33)
-    for _ in range(2):
-        for mine, theirs in zip(engine.lift(x), both[0].lift(x), strict=True):
-            assert np.allclose(mine, theirs, rtol=0, atol=1e-5)
-    assert gpu.sizes == [64, 32, 16, *[8, 8, 8, 8, 1] * 2]
-    assert counts == {"gpu_out_of_memory": 3} and len(said) == 3
-    assert "out of GPU memory with 33 people in one pass: at most 32" in said[0]
-    assert engine.device == "cuda" and "at most 8 people" in engine.description
-
-
-def test_warm_up_finds_what_fits(both):
-    gpu = Gpu(both[0], fits=4)
-    engine, _, counts = guarded(gpu, both[1])
-    engine.warm_up(16)
-    assert gpu.sizes == [16, 8, 4, 2, 1] and counts == {"gpu_out_of_memory": 2}
-
-
-def test_where_not_even_one_person_fits_the_cpu_takes_over(both):
-    gpu = Gpu(both[0], fits=0)
-    engine, said, counts = guarded(gpu, both[1])
-    x = keypoints(2)
-    assert np.array_equal(engine.lift(x)[0], both[1].lift(x)[0])
-    assert counts == {"gpu_out_of_memory": 2, "gpu_lost": 1}
-    assert "runs on the CPU from now on (CUDA out of memory" in said[-1]
-    assert engine.device == "cpu"
-    assert (
-        "onnxruntime" in engine.description
-        and "the GPU has failed: CUDA out of" in engine.description
-    )
-    engine.lift(x)
-    engine.warm_up(1)
-    assert gpu.sizes == [2, 1] and counts["gpu_lost"] == 1
-
-
-def test_after_any_other_error_the_cpu_takes_over_at_once(both):
-    gpu = Gpu(both[0], 1, RuntimeError("CUDA error: an illegal memory access\nmore of it"))
-    engine, said, counts = guarded(gpu, both[1])
-    engine.lift(keypoints(1))
-    assert engine.lift(keypoints(2))[0].shape == (2, 9, 17, 3)
-    assert gpu.sizes == [1, 2] and counts == {"gpu_lost": 1}
-    assert said == [
-        "the GPU has failed, the lifter runs on the CPU from now on "
-        "(CUDA error: an illegal memory access)"
-    ]
-
-
-def test_bad_keypoints_are_not_the_gpus_fault(both):
-    engine, said, counts = guarded(Gpu(both[0]), both[1])
-    with pytest.raises(ValueError, match="finite"):
-        engine.lift(np.full((1, 9, 17, 3), np.nan))
-    assert engine.device == "cuda" and not said and not counts
-
-
-def test_where_a_gpu_is_required_there_is_no_cpu(both):
-    gpu = Gpu(both[0], fits=0)
-    engine, _, counts = guarded(gpu, both[1], "cuda")
-    with pytest.raises(EngineError, match="required and has failed: CUDA out of memory"):
-        engine.lift(keypoints(1))
-    # It may have memory again at the next frame.
-    gpu.fits = 1
-    assert engine.lift(keypoints(1))[0].shape == (1, 9, 17, 3)
-    assert engine.device == "cuda" and counts == {"gpu_out_of_memory": 1}
-
-
-@pytest.mark.parametrize("device", ["auto", "cuda"])
-def test_a_chosen_gpu_is_guarded(exported, both, monkeypatch, device):
-    monkeypatch.setattr(device_module, "gpu_present", lambda: True)
-    made = dict(engine_module._MAKERS)
-    monkeypatch.setitem(
-        engine_module._MAKERS,
-        "torch",
-        lambda path, device, threads: (
-            Gpu(both[0], fits=1) if device == "cuda" else made["torch"](path, device, threads)
-        ),
-    )
-    said, counts = [], Counter()
-    asked = {"threads": 1, "device": device, "say": said.append, "counts": counts}
-    engine = make_engine(weights=exported, **asked)
-    assert (engine.device, engine.description) == ("cuda", "a GPU")
-    engine.lift(keypoints(2))
-    assert engine.device == "cuda" and counts == {"gpu_out_of_memory": 1}
-    engine._engines.runner.fits = 0
-    if device == "cuda":
-        with pytest.raises(EngineError, match="GPU is required and has failed"):
-            engine.lift(keypoints(1))
-    else:
-        engine.lift(keypoints(1))
-        assert engine.device == "cpu" and "onnxruntime" in engine.description and len(said) == 2
-
-
-def test_out_of_memory_is_known_from_all_libraries():
-    for text in (
-        "CUDA out of memory. Tried to allocate 2.00 GiB",
-        "Failed to allocate memory for requested buffer of size 1073741824",
-        "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)",
-        "Error Code 2: OutOfMemory",
-    ):
-        assert is_out_of_memory(RuntimeError(text))
-    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
-    try:
-        try:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        finally:
-            raise RuntimeError("operation failed due to a previous error during capture")
-    except RuntimeError as error:
-        assert is_out_of_memory(error)

@@ -77,10 +77,12 @@ def test_failed_gpu_falls_back_to_cpu_with_the_same_image(models, monkeypatch):
     from emf_ros.runtime import device
 
     class Broken:
-        """A GPU's session that works once, for the start."""
+        """A GPU's session."""
 
-        def __init__(self, path):
-            self.session, self.left = make_session(path, 1), 1
+        description = "a GPU"
+
+        def __init__(self, provider, path, threads, given, say):
+            self.session, self.left = make_session(path, 1), 0
 
         def run(self, *given):
             self.left -= 1
@@ -90,9 +92,7 @@ def test_failed_gpu_falls_back_to_cpu_with_the_same_image(models, monkeypatch):
 
     make_session, said = network.make_session, []
     monkeypatch.setattr(device, "gpu_present", lambda: True)
-    monkeypatch.setattr(
-        network, "make_gpu_session", lambda path, threads, shapes: (Broken(path), "a GPU")
-    )
+    monkeypatch.setattr(network, "SizedSessions", Broken)
     path = models / "simcc.onnx"
     made = OnnxPoseDetector(path, 2, 0.4, "auto", say=said.append)
     assert made.device == "cuda" and made.description.endswith(
@@ -102,7 +102,10 @@ def test_failed_gpu_falls_back_to_cpu_with_the_same_image(models, monkeypatch):
     (found,) = made.detect(image, 0)
     assert error(found, person) < 3.0 and made.refused == {"gpu_lost": 1}
     assert made.device == "cpu" and "the GPU has failed: CUDA error 700" in made.description
-    assert said == ["the GPU has failed, simcc.onnx runs on the CPU from now on (CUDA error 700)"]
+    assert said == [
+        "the GPU has failed, simcc.onnx runs on the CPU (CUDA error 700); "
+        "this process cannot use it again"
+    ]
     made.detect(image, 1)
     assert len(said) == 1
     said.clear()

@@ -13,7 +13,7 @@ from ..skeletons import get_layout
 
 #: Batch sizes that a GPU runs. Other sizes are padded to the next one; the largest is the maximum
 #: number of people in one forward pass.
-BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+BUCKETS = (1, 2, 4, *range(8, 65, 8))
 
 #: Maximum number of floats in the activations of one layer, of all clips of a chunk: 0.5 MB.
 _CACHED = 2**17
@@ -25,6 +25,11 @@ Lifted = tuple[np.ndarray, np.ndarray]
 def bucket_of(people: int) -> int:
     """The smallest bucket that holds a number of people; the largest where none does."""
     return next((bucket for bucket in BUCKETS if bucket >= people), BUCKETS[-1])
+
+
+def halved(people: int) -> int:
+    """The largest bucket of at most half the bucket of a number of people; at least 1."""
+    return max(b for b in BUCKETS if b == 1 or 2 * b <= bucket_of(people))
 
 
 def buckets_up_to(people: int) -> tuple[int, ...]:

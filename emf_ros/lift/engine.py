@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ..io.paths import share_folder
 from ..model.presets import presets_with_weights
 from ..reasons import Reason
-from ..runtime.device import DEVICES, DevicePolicy, GpuUnavailable, to_stderr
-from ..runtime.onnx import default_threads
+from ..runtime.backends import Backend
+from ..runtime.device import DEVICES, DevicePolicy, to_stderr
+from ..runtime.onnx import CPU, CUDA, TENSORRT, default_threads
+from ..runtime.onnx_gpu import GPU_PROVIDERS
 from .engine_base import Engine, EngineError, EngineUnavailable
 from .gpu_guard import GpuGuard
 from .onnx_engine import OnnxEngine
@@ -29,9 +32,8 @@ __all__ = [
 
 ENGINES = ("auto", "torch", "onnxruntime")
 
-#: Engines of each device, the faster one first. On a GPU torch replays one CUDA graph. On a CPU
-#: onnxruntime needs a third of torch's time.
-_ORDER = {"cuda": ("torch", "onnxruntime"), "cpu": ("onnxruntime", "torch")}
+#: Number of people in one pass that a GPU is made ready for without `Engine.warm_up`.
+READY_FOR_PEOPLE = 8
 
 
 def make_engine(
@@ -45,9 +47,10 @@ def make_engine(
 ) -> Engine:
     """Load the model and choose what runs it.
 
-    The first engine that works is used, in this order: torch on a CUDA GPU, onnxruntime on a GPU,
-    onnxruntime on the CPU, torch on the CPU. `description` says which engine runs, and why each
-    earlier one does not. onnxruntime needs the exported .onnx file beside the .safetensors file.
+    The first engine that works is used, in this order: onnxruntime with TensorRT, onnxruntime with
+    CUDA, torch with CUDA, onnxruntime on the CPU, torch on the CPU. `description` says which engine
+    runs, and why each earlier one does not. onnxruntime needs the exported .onnx file beside the
+    .safetensors file.
 
     The devices are those of `runtime.device`. `GpuGuard` handles a GPU that fails later.
 
@@ -70,67 +73,42 @@ def make_engine(
     path = _weights_file(preset, weights)
     cpu_threads = threads or default_threads()
 
-    def on_gpu() -> Engine:
-        reasons: list[str] = []
-        made = _first_of("cuda", engine, path, cpu_threads, reasons)
-        if made is None:
-            raise GpuUnavailable("; ".join(reasons))
-        return GpuGuard(
-            made,
-            lambda: _on_cpu("auto", path, cpu_threads, []),
-            policy,
-            say,
-            Counter() if counts is None else counts,
-        )
-
-    return policy.choose(on_gpu, lambda reason: _on_cpu(engine, path, cpu_threads, [reason]))
+    backends = [
+        Backend(name, device, partial(make, path, cpu_threads, say))
+        for name, device, library, make in _ENGINES
+        if engine in ("auto", library)
+    ]
+    counts = Counter() if counts is None else counts
+    guard = GpuGuard(backends, policy, say, counts, READY_FOR_PEOPLE)
+    settled = guard.settled
+    if settled is None:
+        return guard
+    settled.description = guard.description
+    return settled
 
 
-def _on_cpu(engine: str, path: Path, threads: int, reasons: list[str]) -> Engine:
-    made = _first_of("cpu", engine, path, threads, reasons)
-    if made is None:
-        raise EngineError(f"nothing runs {path} here: {'; '.join(reasons)}")
-    return made
-
-
-def _first_of(
-    device: str, engine: str, path: Path, threads: int, reasons: list[str]
-) -> Engine | None:
-    """The fastest engine on a device; None where there is none.
-
-    The reasons against faster ones are added to `reasons`, and to the description.
-    """
-    for name in _ORDER[device]:
-        if engine not in ("auto", name):
-            continue
-        try:
-            made = _MAKERS[name](path, device, threads)
-        except EngineUnavailable as error:
-            reasons.append(f"{name} on {device}: {error}")
-            continue
-        if reasons:
-            made.description += f" ({'; '.join(reasons)})"
-        return made
-    return None
-
-
-def _torch(path: Path, device: str, threads: int) -> Engine:
+def _torch(device: str, path: Path, threads: int, say: Callable[[str], None]) -> Engine:
     if path.suffix == ".onnx":
         raise EngineUnavailable("it runs .safetensors files, not .onnx")
     return TorchEngine(path, device, threads)
 
 
-def _onnxruntime(path: Path, device: str, threads: int) -> Engine:
+def _onnxruntime(provider: str, path: Path, threads: int, say: Callable[[str], None]) -> Engine:
     exported = path.with_suffix(".onnx")
     if not exported.is_file():
         raise EngineUnavailable(f"there is no {exported}; emf-ros export makes one")
-    return OnnxEngine(exported, threads, device)
+    return OnnxEngine(exported, threads, provider, say)
 
 
-_MAKERS: dict[str, Callable[[Path, str, int], Engine]] = {
-    "torch": _torch,
-    "onnxruntime": _onnxruntime,
-}
+#: Name for the log, device, library and maker of each engine, the preferred one first. On a CPU
+#: onnxruntime needs a third of torch's time.
+_ENGINES: tuple[tuple[str, str, str, Callable[..., Engine]], ...] = (
+    (GPU_PROVIDERS[TENSORRT], "cuda", "onnxruntime", partial(_onnxruntime, TENSORRT)),
+    (GPU_PROVIDERS[CUDA], "cuda", "onnxruntime", partial(_onnxruntime, CUDA)),
+    ("torch on CUDA", "cuda", "torch", partial(_torch, "cuda")),
+    ("onnxruntime on the CPU", "cpu", "onnxruntime", partial(_onnxruntime, CPU)),
+    ("torch on the CPU", "cpu", "torch", partial(_torch, "cpu")),
+)
 
 
 def _weights_file(preset: str, weights: str | Path | None) -> Path:

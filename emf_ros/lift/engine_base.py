@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from ..model.presets import LifterConfig
-from ..runtime.device import first_line
+from ..runtime.device import BackendUnavailable
 from ..skeletons import get_layout
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "check_config",
     "check_keypoints",
     "clip_shape",
-    "first_line",
     "laplace_stddev",
 ]
 
@@ -27,7 +26,7 @@ class EngineError(RuntimeError):
     """The model cannot be run with these settings; the message says why."""
 
 
-class EngineUnavailable(EngineError):
+class EngineUnavailable(EngineError, BackendUnavailable):
     """This engine cannot run here, but another one may: a package or a GPU is missing."""
 
 
@@ -68,6 +67,14 @@ class Engine(Protocol):
 
         Raises:
             EngineError: as `lift`.
+        """
+        ...
+
+    def limit(self, largest: int) -> None:
+        """Free what larger batches need; the callers give no larger ones any more.
+
+        Args:
+            largest: maximum number of people in one forward pass.
         """
         ...
 

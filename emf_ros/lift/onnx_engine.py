@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..model.presets import LifterConfig
-from ..runtime import onnx as onnx_session
-from ..runtime.device import GpuUnavailable
-from ..runtime.onnx import CPU, CUDA, TENSORRT, Shapes
+from ..runtime.device import BackendUnavailable, to_stderr
+from ..runtime.gpu_errors import first_line
+from ..runtime.onnx import CPU, make_session
+from ..runtime.onnx_gpu import GPU_PROVIDERS, BatchInput, gpu_session
 from .batching import (
     BUCKETS,
     Lifted,
@@ -30,51 +31,62 @@ from .engine_base import (
     laplace_stddev,
 )
 
-__all__ = ["CPU", "CUDA", "TENSORRT", "OnnxEngine", "gpu_providers"]
-
 _OUTPUTS = ("positions", "log_scale")
+#: End of the name of the file for GPUs, with half precision inside, see `model.export`.
+HALF_SUFFIX = "_fp16.onnx"
 
 
 class OnnxEngine:
     """The exported model in onnxruntime.
 
     Args:
-        path: a .onnx file.
+        path: a .onnx file. A GPU takes the file with half precision inside where there is one.
         threads: number of CPU threads.
-        device: 'cuda', which means TensorRT where it starts, or 'cpu'.
+        provider: `CPU`, or one of `GPU_PROVIDERS`.
+        say: takes a line for the log where TensorRT builds an engine.
 
     Raises:
-        EngineUnavailable: onnxruntime or the GPU cannot be used.
+        EngineUnavailable: onnxruntime or its provider cannot be used.
         EngineError: the file does not load, or is no lifting model.
+        Exception: the first pass on the GPU fails; the errors have no common base class.
     """
 
-    def __init__(self, path: Path, threads: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        path: Path,
+        threads: int,
+        provider: str = CPU,
+        say: Callable[[str], None] = to_stderr,
+    ) -> None:
         try:
             import onnxruntime
-        except ImportError:
-            raise EngineUnavailable("onnxruntime is not installed") from None
+        except (ImportError, OSError) as error:
+            text = f"onnxruntime cannot be imported: {first_line(error)}"
+            raise EngineUnavailable(text) from None
 
-        self.device = device
+        self.device = "cpu" if provider == CPU else "cuda"
         self._session = _cpu_session(path, 1)
-        try:
-            self.config = LifterConfig.from_metadata(
-                self._session.get_modelmeta().custom_metadata_map
-            )
-        except ValueError as error:
-            raise EngineError(f"{path}: {error}") from None
+        self.config = _config(path, self._session)
         check_config(path, self.config)
         taken = [(i.name, list(i.shape[1:])) for i in self._session.get_inputs()]
         wanted = [("keypoints", list(clip_shape(self.config)))]
         if taken != wanted:
             raise EngineError(f"the inputs of {path} are {taken}; its metadata say {wanted}")
         self._bound: dict[int, _Bound] = {}
-        if device == "cuda":
+        if provider != CPU:
             # The file is sound, so an error from here on is one of the GPU.
-            shapes = _shapes(clip_shape(self.config))
+            half = path.with_name(path.stem + HALF_SUFFIX)
+            file = half if half.is_file() else path
+            given = BatchInput("keypoints", clip_shape(self.config), "float32", BUCKETS)
             try:
-                self._session, where = onnx_session.make_gpu_session(path, threads, shapes)
-            except GpuUnavailable as error:
+                # EMF takes differences of neighbouring frames, which TF32 would round away.
+                self._session = gpu_session(provider, file, threads, given, say, exact=True)
+            except BackendUnavailable as error:
                 raise EngineUnavailable(str(error)) from None
+            if _config(file, self._session) != self.config:
+                raise EngineUnavailable(f"{file} is another model than {path}")
+            self.warm_up(1)
+            where = f"{GPU_PROVIDERS[provider]}, {file.name}"
         else:
             where = f"{threads} CPU threads"
             chunk = cpu_chunk(self.config)
@@ -96,6 +108,9 @@ class OnnxEngine:
         for bucket in buckets_up_to(largest) if self.device == "cuda" else (1,):
             self.lift(np.zeros((bucket, *clip_shape(self.config)), dtype=np.float32))
 
+    def limit(self, largest: int) -> None:
+        self._bound = {size: bound for size, bound in self._bound.items() if size <= largest}
+
     def _run(self, keypoints: np.ndarray) -> Lifted:
         positions, log_scale = self._session.run(_OUTPUTS, {"keypoints": keypoints})
         return positions, laplace_stddev(log_scale)
@@ -107,6 +122,18 @@ class OnnxEngine:
         return self._bound[bucket].run(keypoints)
 
 
+def _config(path: Path, session: Any) -> LifterConfig:
+    """The configuration in the metadata of a file.
+
+    Raises:
+        EngineError: there is none, or another one than a lifter's.
+    """
+    try:
+        return LifterConfig.from_metadata(session.get_modelmeta().custom_metadata_map)
+    except ValueError as error:
+        raise EngineError(f"{path}: {error}") from None
+
+
 def _cpu_session(path: Path, threads: int) -> Any:
     """A session on the CPU.
 
@@ -114,7 +141,7 @@ def _cpu_session(path: Path, threads: int) -> Any:
         EngineError: the file does not load.
     """
     try:
-        return onnx_session.make_session(path, threads)
+        return make_session(path, threads)
     except Exception as error:  # onnxruntime's errors share no base of their own
         raise EngineError(f"{path} cannot be loaded: {error}") from None
 
@@ -150,22 +177,3 @@ class _Bound:
         self._session.run_with_iobinding(self._binding)
         positions, log_scale = (value.numpy()[:people] for value in self._lifted)
         return positions, laplace_stddev(log_scale)
-
-
-def _shapes(clip: tuple[int, ...]) -> Shapes:
-    """The smallest, the usual and the largest shape of the input, for clips (T, J, 3)."""
-    least, usual, largest = ((people, *clip) for people in (BUCKETS[0], 8, BUCKETS[-1]))
-    return {"keypoints": (least, usual, largest)}
-
-
-def gpu_providers(
-    available: Sequence[str], path: Path, clip: tuple[int, ...]
-) -> list[tuple[str, dict[str, str]]]:
-    """The providers of onnxruntime to use, the fastest first, with their options.
-
-    Args:
-        available: the providers that onnxruntime was built with.
-        path: of the model.
-        clip: (T, J, 3).
-    """
-    return onnx_session.gpu_providers(available, path, _shapes(clip))

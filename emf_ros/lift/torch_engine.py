@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..runtime.device import GpuUnavailable
-from .batching import BUCKETS, Lifted, bucket_of, buckets_up_to, cpu_chunk, in_chunks
+from ..runtime.device import BackendUnavailable
+from ..runtime.gpu_errors import first_line, is_out_of_memory, is_sticky
+from .batching import Lifted, buckets_up_to, cpu_chunk, in_chunks
 from .engine_base import (
     EngineError,
     EngineUnavailable,
     check_config,
     check_keypoints,
     clip_shape,
-    first_line,
     laplace_stddev,
 )
 
@@ -35,8 +36,9 @@ class TorchEngine:
         threads: number of CPU threads; it applies to all of torch in this process.
 
     Raises:
-        EngineUnavailable: torch or the GPU cannot be used.
+        EngineUnavailable: torch cannot be used, or finds no GPU.
         EngineError: the weights do not load, or are of no lifting model.
+        RuntimeError: the first pass on the GPU fails, such as without kernels for this GPU.
     """
 
     def __init__(self, path: Path, device: str, threads: int) -> None:
@@ -46,12 +48,12 @@ class TorchEngine:
             from ..model.checkpoint import WeightsError, load_weights
             from ..model.fused import FusedLifter, half_inside
             from ..runtime.torch import check_cuda
-        except ImportError as error:
-            raise EngineUnavailable(f"{error.name} is not installed") from None
+        except (ImportError, OSError) as error:  # a library of CUDA that is missing is an OSError
+            raise EngineUnavailable(f"torch cannot be imported: {first_line(error)}") from None
         if device == "cuda":
             try:
                 check_cuda()
-            except GpuUnavailable as error:
+            except BackendUnavailable as error:
                 raise EngineUnavailable(str(error)) from None
         try:
             lifter = load_weights(path)
@@ -61,12 +63,9 @@ class TorchEngine:
         self.device, self.config = device, lifter.config
         fused = FusedLifter(lifter)
         if device == "cuda":
-            try:
-                self._graphs: _CudaGraphs | None = _CudaGraphs(half_inside(fused).cuda())
-                where = f"{torch.cuda.get_device_name()}, half precision, CUDA graphs"
-            except RuntimeError as error:
-                raise EngineUnavailable(first_line(error)) from None
-            self._chunk = BUCKETS[-1]
+            self._graphs: _CudaGraphs | None = _CudaGraphs(half_inside(fused).cuda())
+            self._graphs.capture((1,))
+            where = f"{torch.cuda.get_device_name()}, half precision, CUDA graphs"
         else:
             torch.set_num_threads(threads)
             self._graphs, self._lifter, self._chunk = None, fused, cpu_chunk(self.config)
@@ -74,8 +73,14 @@ class TorchEngine:
         self.description = f"torch {torch.__version__} on {where}"
 
     def lift(self, keypoints: np.ndarray) -> Lifted:
-        run = self._run if self._graphs is None else self._graphs.run
-        return in_chunks(run, check_keypoints(keypoints, self.config), self._chunk)
+        keypoints = check_keypoints(keypoints, self.config)
+        if self._graphs is None:
+            return in_chunks(self._run, keypoints, self._chunk)
+        return in_chunks(self._graphs.run, keypoints, self._graphs.largest)
+
+    def limit(self, largest: int) -> None:
+        if self._graphs is not None:
+            self._graphs.limit(largest)
 
     def warm_up(self, largest: int) -> None:
         if self._graphs is not None:
@@ -110,7 +115,10 @@ class _Captured:
 
 
 class _CudaGraphs:
-    """A lifter on a GPU; the graph of a bucket is captured when it is first needed."""
+    """A lifter on a GPU, with a captured graph for each of some batch sizes.
+
+    Nothing is captured while people are lifted: a batch takes the next larger graph, or several.
+    """
 
     def __init__(self, lifter: FusedLifter) -> None:
         import torch
@@ -118,52 +126,84 @@ class _CudaGraphs:
         self._lifter = lifter
         # One memory pool for all: only one graph runs at a time.
         self._pool = torch.cuda.graph_pool_handle()
+        # The passes of the lifter are short. Those of a detector in this process make way for them.
+        self._stream = torch.cuda.Stream(priority=-1)
+        # Waiting for an event of this kind leaves the core to others.
+        self._done = torch.cuda.Event(blocking=True)
         self._captured: dict[int, _Captured] = {}
+
+    @property
+    def largest(self) -> int:
+        """The largest batch size that is captured."""
+        return max(self._captured)
 
     def capture(self, buckets: tuple[int, ...]) -> None:
         """Capture the graphs of buckets, where there are none yet."""
-        import torch
+        for bucket in buckets:
+            if bucket not in self._captured:
+                self._captured[bucket] = self._capture(bucket)
 
-        with torch.inference_mode():
-            for bucket in buckets:
-                if bucket not in self._captured:
-                    self._captured[bucket] = self._capture(bucket)
+    def limit(self, largest: int) -> None:
+        """Free the graphs of larger batches than this one."""
+        self._captured = {size: c for size, c in self._captured.items() if size <= largest}
 
     def _capture(self, bucket: int) -> _Captured:
         import torch
 
+        try:
+            return self._try_to_capture(bucket)
+        except RuntimeError as error:
+            # The pool of a capture that has failed takes no other.
+            self._pool = torch.cuda.graph_pool_handle()
+            if is_out_of_memory(error) or is_sticky(error):
+                raise
+        # Another thread that synchronises the GPU breaks a capture.
+        return self._try_to_capture(bucket)
+
+    def _try_to_capture(self, bucket: int) -> _Captured:
+        import torch
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
         shape = (bucket, *clip_shape(self._lifter.config))
         given, x = torch.zeros(shape, pin_memory=True), torch.zeros(shape, device="cuda")
-        # Libraries set themselves up at their first use, which cannot be captured. So a few passes
-        # run before, on a stream of their own as captures do.
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                self._lifter(x)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads, such as a detector in this process, may use the GPU meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            positions, log_scale = self._lifter(x)
-            # One tensor needs one copy to the host.
-            y = torch.cat([positions, log_scale[..., None]], dim=-1)
-        return _Captured(graph, given, x, y, torch.empty(y.shape, pin_memory=True))
+        self._stream.wait_stream(torch.cuda.current_stream())
+        # cuDNN's attention, which newer GPUs prefer, plans each shape for some tenths of a second.
+        kinds = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+        with torch.inference_mode(), sdpa_kernel(kinds), torch.cuda.stream(self._stream):
+            # Libraries set themselves up at their first use, which cannot be captured.
+            self._forward(x)
+            torch.cuda.synchronize()
+            gc.collect()
+            torch.cuda.empty_cache()
+            graph = torch.cuda.CUDAGraph()
+            # Other threads, such as a detector in this process, may use the GPU meanwhile.
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                y = self._forward(x)
+            finally:
+                graph.capture_end()
+            return _Captured(graph, given, x, y, torch.empty(y.shape, pin_memory=True))
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, T, J, 4): positions and log scale; one tensor needs one copy to the host."""
+        import torch
+
+        positions, log_scale = self._lifter(x)
+        return torch.cat([positions, log_scale[..., None]], dim=-1)
 
     def run(self, keypoints: np.ndarray) -> Lifted:
-        """Lift (b, T, J, 3), 1 <= b <= largest bucket; the next run overwrites the result."""
+        """Lift (b, T, J, 3), 1 <= b <= `largest`; the next run overwrites the result."""
         import torch
 
         people = len(keypoints)
-        bucket = bucket_of(people)
-        self.capture((bucket,))
-        c = self._captured[bucket]
-        with torch.inference_mode():
+        c = self._captured[min(size for size in self._captured if size >= people)]
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
             given = c.given.numpy()
             given[:people], given[people:] = keypoints, 0.0
             c.x.copy_(c.given, non_blocking=True)
             c.graph.replay()
             c.lifted.copy_(c.y, non_blocking=True)
-            torch.cuda.current_stream().synchronize()
+            self._done.record(self._stream)
+            self._done.synchronize()
             lifted = c.lifted.numpy()[:people]
         return lifted[..., :3], laplace_stddev(lifted[..., 3])

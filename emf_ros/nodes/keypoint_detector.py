@@ -176,7 +176,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         return DetectionBudget(self.params.detection_share)
 
     def _log_device(self, text: str) -> None:
-        self.get_logger().error(text)
+        self.get_logger().warning(text)
 
     @property
     def synchronous(self) -> bool:

@@ -40,9 +40,6 @@ from .transform_listener import TransformListener, tf_message_type
 #: Maximum standing height of a person, m, as of the parameter person_height_m.
 MAX_HEIGHT_M = 2.5
 
-#: Maximum number of people that the first forward passes are prepared for, of each camera.
-WARM_UP_PEOPLE = 8
-
 
 class SkeletonLifter(BaseNode[SkeletonLifterParams]):
     """Lifts the keypoints of its cameras.
@@ -77,7 +74,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         self._configs()  # refuses what does not fit, before anything is loaded
         try:
             self._engine = self._make_engine()
-            self._engine.warm_up(len(names) * min(self.params.max_people, WARM_UP_PEOPLE))
+            self._engine.warm_up(len(names) * self.params.max_people)
         except (EngineError, ValueError) as error:
             raise NodeError(str(error)) from None
         layout = get_layout(self._engine.config.layout)
@@ -194,12 +191,12 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
             self.params.weights or None,
             self.params.device,
             self.params.threads or None,
-            say=self._log_error,
+            say=self._log_device,
             counts=self.counts,
         )
 
-    def _log_error(self, text: str) -> None:
-        self.get_logger().error(text)
+    def _log_device(self, text: str) -> None:
+        self.get_logger().warning(text)
 
     def _configs(self) -> list[PipelineConfig]:
         """The settings of each camera's pipeline."""

@@ -6,15 +6,15 @@ import os
 
 import torch
 
-from .device import DevicePolicy, GpuUnavailable
+from .device import BackendUnavailable, DevicePolicy
 
 
 def check_cuda() -> None:
-    """Raise GpuUnavailable if torch cannot use a CUDA GPU; the message says why."""
+    """Raise BackendUnavailable if torch cannot use a CUDA GPU; the message says why."""
     if torch.version.cuda is None:
-        raise GpuUnavailable("torch was built without CUDA")
+        raise BackendUnavailable("torch was built without CUDA")
     if not torch.cuda.is_available():
-        raise GpuUnavailable("torch finds no CUDA GPU")
+        raise BackendUnavailable("torch finds no CUDA GPU")
 
 
 def torch_device(name: str, error: type[Exception] = ValueError) -> torch.device:
@@ -30,11 +30,23 @@ def torch_device(name: str, error: type[Exception] = ValueError) -> torch.device
         error: the device is unknown, or a GPU is required and cannot be used.
     """
 
-    def on_gpu() -> torch.device:
-        check_cuda()
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
-        return device
-
     policy = DevicePolicy(name, error)
-    return policy.choose(on_gpu, lambda reason: torch.device("cpu"))
+    reason = policy.why_no_gpu()
+    if not reason:
+        try:
+            check_cuda()
+        except BackendUnavailable as unavailable:
+            reason = str(unavailable)
+    if reason:
+        if name == "cuda":
+            raise policy.refusal([reason])
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def release_memory() -> None:
+    """Give the memory that torch keeps for later back to the GPU."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

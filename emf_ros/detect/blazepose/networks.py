@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ import numpy as np
 from ...downloads.cache import DownloadError
 from ...geometry.crops import Roi
 from ...reasons import Reason
+from ...runtime.backends import Backend, Backends
 from ...runtime.batching import batches
-from ...runtime.device import DevicePolicy, GpuFallback, GpuUnavailable, first_line
-from ...runtime.onnx import available_cores, make_gpu_session, make_session, time_ratio
+from ...runtime.device import DevicePolicy
+from ...runtime.gpu_errors import first_line
+from ...runtime.onnx import available_cores, make_session, time_ratio
+from ...runtime.onnx_gpu import GPU_PROVIDERS, BatchInput, SizedSessions
 from ..budget import DetectionBudget
 from ..protocol import DetectorError
 from ..weights import ensure_onnx
@@ -32,8 +35,8 @@ from .decode import DETECTION_INPUT_PX, LANDMARK_INPUT_PX
 DETECTION_NETWORK = 0
 #: Index of the landmark network's session.
 LANDMARK_NETWORK = 1
-#: Maximum number of crops in one pass on a GPU. A CPU takes one: several are no faster there.
-GPU_BATCH_SIZE = 8
+#: Numbers of crops in one pass on a GPU. A CPU takes one: several are no faster there.
+GPU_BATCH_SIZES = (1, 2, 4, 8)
 #: Maximum number of passes at the same time on the CPU.
 MAX_CPU_PASSES = 4
 #: Maximum number of threads in one pass on the CPU; more bring little to these small networks.
@@ -66,7 +69,8 @@ class Sessions:
     """Both networks on one device.
 
     Attributes:
-        sessions: of the person detection and of the landmarks, `onnxruntime.InferenceSession`.
+        sessions: of the person detection and of the landmarks; each has the method `run` of an
+            `onnxruntime.InferenceSession`.
         batch_size: maximum number of crops in one pass.
         description: device and version, one line for the log.
         lone: sessions for a pass that runs alone; empty where `sessions` do it.
@@ -105,7 +109,7 @@ class Networks:
         variant: size of the landmark network, one of `weights.VARIANTS`.
         threads: maximum number of CPU threads; None for up to `MAX_CPU_PASSES`, one for each core.
         policy: the device.
-        say: takes a line for the log, when a GPU fails.
+        say: takes a line for the log: a GPU fails, or works again.
         counts: counter for `gpu_lost`.
         budget: gets the time of each pass.
 
@@ -125,9 +129,10 @@ class Networks:
         self._budget = budget
         try:
             import onnxruntime
-        except ImportError:
+        except (ImportError, OSError) as error:
             raise DetectorError(
-                "onnxruntime is not installed; pip install onnxruntime, or onnxruntime-gpu"
+                f"onnxruntime cannot be imported ({first_line(error)}); "
+                "pip install onnxruntime, or onnxruntime-gpu"
             ) from None
         try:
             paths = ensure_onnx(), ensure_onnx(variant)
@@ -136,39 +141,38 @@ class Networks:
         count = threads or min(MAX_CPU_PASSES, available_cores())
         version = f"BlazePose {variant} in onnxruntime {onnxruntime.__version__}"
 
-        def on_cpu(reason: str = "") -> Sessions:
+        def on_cpu() -> Sessions:
             try:
-                return _on_cpu(paths, count, version, f" ({reason})" if reason else "")
+                return _on_cpu(paths, count, version)
             except Exception as error:  # onnxruntime's errors have no common base class
                 raise DetectorError(f"BlazePose cannot be loaded: {first_line(error)}") from None
 
-        def on_gpu() -> Sessions:
-            sessions, providers = _gpu_sessions(paths, min(count, MAX_THREADS_PER_PASS))
-            return Sessions(sessions, GPU_BATCH_SIZE, f"{version} on {providers}")
+        def on_gpu(provider: str) -> Sessions:
+            sessions = _gpu_sessions(paths, provider, min(count, MAX_THREADS_PER_PASS), say)
+            description = f"{version} on {GPU_PROVIDERS[provider]}"
+            return Sessions(sessions, GPU_BATCH_SIZES[-1], description)
 
-        def guard(
-            sessions: Sessions, make_cpu: Callable[[], Sessions] | None
-        ) -> GpuFallback[Sessions]:
-            return GpuFallback(sessions, make_cpu, policy, "BlazePose", say, counts)
-
-        self._fallback = policy.choose(
-            lambda: guard(on_gpu(), on_cpu), lambda reason: guard(on_cpu(reason), None)
-        )
+        backends = [
+            Backend(name, "cuda", partial(on_gpu, provider))
+            for provider, name in GPU_PROVIDERS.items()
+        ]
+        cpu = Backend("the CPU", "cpu", on_cpu)
+        self._backends = Backends([*backends, cpu], policy, "BlazePose", say, counts)
 
     @property
     def device(self) -> str:
         """'cuda' or 'cpu', where the networks run."""
-        return self._fallback.device
+        return self._backends.device
 
     @property
     def description(self) -> str:
         """Device and version, one line for the log."""
-        return self._fallback.runner.description + self._fallback.note
+        return self._backends.description
 
     @property
     def batch_size(self) -> int:
         """Maximum number of crops in one pass; these cost less together than one by one."""
-        return self._fallback.runner.batch_size
+        return self._backends.runner.batch_size
 
     def run(self, jobs: Sequence[Job]) -> list[list[list[np.ndarray]]]:
         """Run networks on crops; after a failure of the GPU on the CPU.
@@ -181,21 +185,22 @@ class Networks:
         Returns:
             for each job, for each of its ROIs, the outputs, without the axis of the batch.
         """
-        return self._fallback.run(lambda runner: runner.run(jobs, self._budget))
+        return self._backends.run(lambda runner: runner.run(jobs, self._budget))
 
     def close(self) -> None:
         """Free the sessions: onnxruntime does so with the last reference to one."""
-        runner = self._fallback.runner
+        self._backends.close()
+        runner = self._backends.runner
         if runner.threads is not None:
             runner.threads.shutdown()
-        self._fallback.runner = replace(runner, sessions=(), lone=(), threads=None)
+        self._backends.runner = replace(runner, sessions=(), lone=(), threads=None)
 
 
-def _on_cpu(paths: tuple[Path, Path], threads: int, version: str, why: str) -> Sessions:
+def _on_cpu(paths: tuple[Path, Path], threads: int, version: str) -> Sessions:
     """Both networks on the CPU. Raises onnxruntime's errors."""
     sessions = tuple(make_session(path, 1) for path in paths)
     if threads == 1:
-        return Sessions(sessions, 1, f"{version} on 1 CPU thread{why}")
+        return Sessions(sessions, 1, f"{version} on 1 CPU thread")
     several = min(threads, MAX_THREADS_PER_PASS)
     ratio = _time_ratio(paths[LANDMARK_NETWORK], several)
     lone: tuple[Any, ...] = ()
@@ -203,7 +208,7 @@ def _on_cpu(paths: tuple[Path, Path], threads: int, version: str, why: str) -> S
         lone = tuple(make_session(path, several) for path in paths)
     description = (
         f"{version} on up to {threads} CPU threads, {several if lone else 1} for a single crop "
-        f"({several} threads take {ratio:.2f} of the time of one){why}"
+        f"({several} threads take {ratio:.2f} of the time of one)"
     )
     pool = ThreadPoolExecutor(threads, thread_name_prefix="blazepose")
     return Sessions(sessions, 1, description, lone, pool)
@@ -216,17 +221,17 @@ def _time_ratio(path: Path, threads: int) -> float:
     return time_ratio(make_session(path, threads), make_session(path, 1), {"image": crop})
 
 
-def _gpu_sessions(paths: tuple[Path, Path], threads: int) -> tuple[tuple[Any, ...], str]:
-    """Both networks on a GPU, and the names of the providers. Raises GpuUnavailable."""
-    sessions, providers = [], ""
-    for path, size in zip(paths, (DETECTION_INPUT_PX, LANDMARK_INPUT_PX), strict=True):
-        smallest, usual, largest = ((n, 3, size, size) for n in (1, 2, GPU_BATCH_SIZE))
-        session, providers = make_gpu_session(path, threads, {"image": (smallest, usual, largest)})
-        try:
-            # CUDA takes a while at each new batch size to choose its kernels.
-            for count in range(1, GPU_BATCH_SIZE + 1):
-                session.run(None, {"image": np.zeros((count, *smallest[1:]), dtype=np.float32)})
-        except Exception as error:  # onnxruntime's errors have no common base class
-            raise GpuUnavailable(first_line(error)) from None
-        sessions.append(session)
-    return tuple(sessions), providers
+def _gpu_sessions(
+    paths: tuple[Path, Path], provider: str, threads: int, say: Callable[[str], None]
+) -> tuple[SizedSessions, ...]:
+    """Both networks on a GPU. Raises the errors of `SizedSessions`."""
+    return tuple(
+        SizedSessions(
+            provider,
+            path,
+            threads,
+            BatchInput("image", (3, side, side), "float32", GPU_BATCH_SIZES),
+            say,
+        )
+        for path, side in zip(paths, (DETECTION_INPUT_PX, LANDMARK_INPUT_PX), strict=True)
+    )

@@ -143,6 +143,9 @@ class OnnxPoseDetector:
     def close(self) -> None:
         # onnxruntime frees a session with its last reference.
         self._tracked = []
+        self._pose.close()
+        if self._boxes is not None:
+            self._boxes.close()
 
     # --------------------------------------------------------------------------------- boxes
 

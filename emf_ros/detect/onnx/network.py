@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ import numpy as np
 
 from ...geometry.crops import Placement
 from ...reasons import Reason
+from ...runtime.backends import Backend, Backends
 from ...runtime.batching import batches
-from ...runtime.device import DevicePolicy, GpuFallback, GpuUnavailable, first_line
-from ...runtime.onnx import default_threads, make_gpu_session, make_session
+from ...runtime.device import DevicePolicy
+from ...runtime.gpu_errors import first_line
+from ...runtime.onnx import default_threads, make_session
+from ...runtime.onnx_gpu import GPU_PROVIDERS, BatchInput, SizedSessions
 from ..protocol import DetectorError
 from .config import BOX_DECODES, DEFAULT_SIZE, TOP_DOWN, NetworkConfig
 from .decode import WrongShape, decode_boxes, decode_crops, decode_people, network_input
@@ -27,6 +32,23 @@ ONNXRUNTIME_TYPES = {
 }
 
 
+#: Maximum number of crops in one pass; more go through in several.
+MAX_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Session:
+    """The model on one device.
+
+    Attributes:
+        session: has the method `run` of an `onnxruntime.InferenceSession`.
+        description: model, library and device, one line for the log.
+    """
+
+    session: Any
+    description: str
+
+
 class Network:
     """One .onnx file in onnxruntime, on a GPU or on the CPU, see `runtime.device`.
 
@@ -35,7 +57,7 @@ class Network:
         config: of its input and output.
         policy: the device.
         max_batch: maximum number of crops in one pass, if the model takes several.
-        say: takes a line for the log, when a GPU fails.
+        say: takes a line for the log: a GPU fails, or works again.
         counts: counter for `gpu_lost`.
 
     Attributes:
@@ -56,8 +78,10 @@ class Network:
     ) -> None:
         try:
             import onnxruntime
-        except ImportError:
-            raise DetectorError("onnxruntime is not installed; pip install onnxruntime") from None
+        except (ImportError, OSError) as error:
+            raise DetectorError(
+                f"onnxruntime cannot be imported ({first_line(error)}); pip install onnxruntime"
+            ) from None
         if not path.is_file():
             raise DetectorError(f"there is no model file {path}")
         self.path, self.config = path, config
@@ -66,9 +90,8 @@ class Network:
             on_cpu = make_session(path, self._threads)
         except Exception as error:  # onnxruntime's errors have no common base class
             raise DetectorError(f"{path} cannot be loaded: {first_line(error)}") from None
-        self._version = onnxruntime.__version__
         self._read_input(on_cpu)
-        self._max_batch = max_batch if self._any_batch else 1
+        self._max_batch = min(max_batch, MAX_BATCH_SIZE) if self._any_batch else 1
         # On the CPU first: a failure there is a fault of the file, not of the GPU.
         try:
             self._check_output(self._run_once(on_cpu, self._blank(1)))
@@ -79,35 +102,38 @@ class Network:
                 f"{path} fails on an input of {self._blank(1).shape}: {first_line(error)}"
             ) from None
 
-        def guard(
-            session: Any, make_cpu: Callable[[], Any] | None, device: str
-        ) -> GpuFallback[Any]:
-            self._device_text = device
-            return GpuFallback(session, make_cpu, policy, path.name, say, counts)
+        version = f"{path.name} in onnxruntime {onnxruntime.__version__}"
+        #: The session of the checks; the CPU's runner if no GPU works.
+        checked = [on_cpu]
 
-        def make_on_gpu() -> GpuFallback[Any]:
-            session, providers = make_gpu_session(path, self._threads, self._shapes())
-            try:
-                self._run_once(session, self._blank(1))
-            except Exception as error:
-                raise GpuUnavailable(first_line(error)) from None
-            return guard(session, lambda: make_session(path, self._threads), providers)
+        def make_on_cpu() -> Session:
+            session = checked.pop() if checked else make_session(path, self._threads)
+            return Session(session, f"{version} on {self._threads} CPU threads")
 
-        self._sessions = policy.choose(
-            make_on_gpu, lambda why: guard(on_cpu, None, f"{self._threads} CPU threads ({why})")
-        )
+        def make_on_gpu(provider: str) -> Session:
+            sessions = SizedSessions(provider, path, self._threads, self._batch_input(), say)
+            return Session(sessions, f"{version} on {sessions.description}")
+
+        backends = [
+            Backend(name, "cuda", partial(make_on_gpu, provider))
+            for provider, name in GPU_PROVIDERS.items()
+        ]
+        cpu = Backend("the CPU", "cpu", make_on_cpu)
+        self._backends = Backends([*backends, cpu], policy, path.name, say, counts)
 
     @property
     def device(self) -> str:
         """'cuda' or 'cpu', where it runs."""
-        return self._sessions.device
+        return self._backends.device
 
     @property
     def description(self) -> str:
         """Model, device, and why not on a GPU, one line for the log."""
-        note = self._sessions.note
-        device = f"{self._threads} CPU threads" if note else self._device_text
-        return f"{self.path.name} in onnxruntime {self._version} on {device}{note}"
+        return self._backends.description
+
+    def close(self) -> None:
+        """Wait for an attempt to use the GPU."""
+        self._backends.close()
 
     def _read_input(self, session: Any) -> None:
         """Read name, type and shape of the input; they must match the settings."""
@@ -157,10 +183,12 @@ class Network:
             return batch, 3, height, width
         return batch, height, width, 3
 
-    def _shapes(self) -> dict[str, tuple[Sequence[int], Sequence[int], Sequence[int]]]:
-        """Smallest, usual and largest shape of the input, for TensorRT's profile."""
-        usual = min(2, self._max_batch)
-        return {self._name: (self._shape(1), self._shape(usual), self._shape(self._max_batch))}
+    def _batch_input(self) -> BatchInput:
+        """The input with the batch sizes of a GPU: powers of two."""
+        sizes = [1]
+        while sizes[-1] < self._max_batch:
+            sizes.append(2 * sizes[-1])
+        return BatchInput(self._name, self._shape(1)[1:], self._dtype, tuple(sizes))
 
     def _blank(self, batch: int) -> np.ndarray:
         return np.zeros(self._shape(batch), self._dtype)
@@ -184,7 +212,7 @@ class Network:
         return dict(zip(self._outputs, values, strict=True))
 
     def _run(self, batch: np.ndarray) -> Any:
-        return self.decode(self._sessions.run(lambda session: self._run_once(session, batch)))
+        return self.decode(self._backends.run(lambda runner: self._run_once(runner.session, batch)))
 
     def infer(self, image: np.ndarray, placement: Placement) -> Any:
         """Decoded output for one crop of an image (H, W, 3) uint8 RGB."""
