@@ -21,7 +21,8 @@ env:
 	@"$(PYTHON)" tools/setup_env.py --venv "$(VENV)" --ros "$(ROS)"
 
 # ------------------------------------------------------------------------------------------
-# make demo   the whole graph on a video of two people; VIDEO=my.mp4 takes your own
+# make demo   the whole graph on a video of two people, live in a web browser; VIDEO=my.mp4 takes
+#             your own, VIEW=0 opens no viewer
 # make test   every test, on the machine's cores, at most four
 # make golden  accuracy, ids, recall and false positives, each within its range; a minute
 # make bench  the benchmarks' tables
@@ -33,13 +34,14 @@ PY      := $(VENV)/bin/python
 VIDEO   ?=
 DEMO    ?=
 MINUTES ?= 30
+VIEW    ?= 1
 # The shell reads it from the environment: a name may hold quotes.
 export VIDEO
 
 .PHONY: demo test golden bench soak lint generated
 
 demo: env
-	@$(PY) -m emf_ros.nodes.demo $${VIDEO:+--video "$$VIDEO"} $(DEMO)
+	@$(PY) -m emf_ros.nodes.demo $${VIDEO:+--video "$$VIDEO"} $(if $(filter 0,$(VIEW)),--no-view) $(DEMO)
 
 test: env
 	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile

@@ -47,6 +47,7 @@ setup(
         "torch": TORCH,
         "train": [*TORCH, "matplotlib>=3.5", "tensorboard>=2.9"],
         "mediapipe": ["mediapipe>=0.10.14"],
+        "viewer": ["viser>=1.1,<2"],
     },
     zip_safe=True,
     data_files=[

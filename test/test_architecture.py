@@ -94,7 +94,7 @@ def test_only_model_training_and_torch_engines_import_torch() -> None:
     assert late == {"runtime/torch.py", "lift/torch_engine.py", "cli/weights.py"}
 
 
-@pytest.mark.parametrize("package", ["mediapipe", "onnx", "matplotlib", "torch.utils.tensorboard"])
+@pytest.mark.parametrize("package", ["mediapipe", "onnx", "matplotlib", "torch.utils.tensorboard", "viser"])
 def test_optional_packages_are_imported_where_they_are_used(package: str) -> None:
     assert importers(package)
     assert importers(package, late=False) == set()
@@ -128,6 +128,16 @@ def test_the_answers_about_people_need_only_poses() -> None:
     files = importers(*(f"emf_ros.{room}" for room in above), "torch", "cv2")
     assert {name for name in files if name.startswith("body/")} == set()
     assert any(name.startswith("body/") for name in importers("numpy"))
+
+
+def test_the_viewer_takes_poses_of_any_source() -> None:
+    files = importers("emf_ros.viewer")
+    assert outside(files, "viewer/") == {
+        "cli/view.py",
+        "nodes/demo_view.py",
+        "nodes/skeleton_viewer.py",
+    }
+    assert outside(importers("viser"), "viewer/") == set()
 
 
 def test_no_file_is_over_450_lines() -> None:

@@ -12,10 +12,16 @@ import yaml
 from emf_ros.nodes.launch_plan import Plan, Process, plan
 from emf_ros.nodes.param_specs import NodeParams, ParamError
 from emf_ros.nodes.parameter_files import read_parameters, values_for
-from emf_ros.nodes.params import KeypointDetectorParams, SkeletonLifterParams, VideoSourceParams
+from emf_ros.nodes.params import (
+    KeypointDetectorParams,
+    SkeletonLifterParams,
+    SkeletonViewerParams,
+    VideoSourceParams,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 LIFT_YAML = str(ROOT / "config" / "lift.yaml")
+VIEWER = SkeletonViewerParams
 DETECTOR, LIFTER, SOURCE = KeypointDetectorParams, SkeletonLifterParams, VideoSourceParams
 
 
@@ -262,3 +268,42 @@ def test_rviz_shows_no_overlay_without_a_detector() -> None:
     shown = config["Visualization Manager"]["Displays"]
     assert [d["Topic"]["Value"] for d in shown if "Topic" in d] == ["/markers"]
     assert options[-3:] == ["--ros-args", "-p", "use_sim_time:=true"]
+
+
+def test_the_viewer_listens_to_the_topics_of_the_camera() -> None:
+    planned = plan({"viewer": "true", "image": "/cam/image_raw", "camera_info": "/cam/info"})
+    assert names(planned) == ["keypoint_detector", "skeleton_lifter", "skeleton_viewer"]
+    viewer = planned.processes[-1]
+    assert parameters(viewer, VIEWER) == VIEWER()
+    assert ("image", "/cam/image_raw") in viewer.remappings
+    assert ("camera_info", "/cam/info") in viewer.remappings
+    assert "skeleton_viewer" not in names(plan({}))
+
+
+def test_each_camera_has_a_viewer_with_a_port_of_its_own(user_file: str) -> None:
+    planned = plan({"viewer": "true", "viewer_port": "9000", "cameras": "front,rear"})
+    viewers = planned.processes[-2:]
+    assert [viewer.namespace for viewer in viewers] == ["front", "rear"]
+    assert [parameters(viewer, VIEWER).port for viewer in viewers] == [9000, 9001]
+    free = plan({"viewer": "true", "viewer_port": "0", "cameras": "front,rear"})
+    assert [parameters(viewer, VIEWER).port for viewer in free.processes[-2:]] == [0, 0]
+
+
+def test_a_parameters_file_sets_address_and_port_of_the_viewer(tmp_path: Path) -> None:
+    mine = write(tmp_path, {"skeleton_viewer": {"port": 8123, "host": "0.0.0.0"}})
+    viewer = plan({"viewer": "true", "params_file": mine}).processes[-1]
+    assert parameters(viewer, VIEWER) == VIEWER(port=8123, host="0.0.0.0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"viewer": "perhaps"}, "viewer:=perhaps"),
+        ({"viewer": "true", "viewer_port": "high"}, "viewer_port:=high"),
+        ({"viewer": "true", "viewer_port": "70000"}, "viewer_port:=70000"),
+        ({"viewer_port": "8080"}, "viewer:=true"),
+    ],
+)
+def test_a_viewer_that_cannot_start_is_refused(arguments: dict[str, str], named: str) -> None:
+    with pytest.raises(ParamError, match=named):
+        plan(arguments)

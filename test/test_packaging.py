@@ -33,6 +33,7 @@ OPTIONAL = {
     "onnx",
     "safetensors",
     "torch",
+    "viser",
     "vision_msgs",
     "yolo_msgs",
 }

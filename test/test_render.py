@@ -12,7 +12,7 @@ import pytest
 from emf_ros.geometry.camera import Camera
 from emf_ros.io.recordings import Recording, RecordingWriter
 from emf_ros.io.render import video
-from emf_ros.io.render.observer import ANKLE_HEIGHT_M
+from emf_ros.io.render.floor import ANKLE_HEIGHT_M
 from emf_ros.io.render.overlay import draw_keypoints
 from emf_ros.io.render.palette import color_of, rgb_of
 from emf_ros.io.render.scene import SceneView

@@ -1,4 +1,4 @@
-"""The whole graph on a video: figures, a recording and an overlay video.
+"""The whole graph on a video: a view in the browser, figures, a recording and an overlay video.
 
 The nodes run in one process, as demo.launch.py starts them. Their messages arrive over DDS.
 The demo writes `skeletons.npz`, `overlay.mp4` and `summary.json`.
@@ -30,6 +30,7 @@ from ..io.outputs import OutputError, check_folder
 from .composed import CAMERA
 from .demo_listener import Listener
 from .demo_report import FILES, percentile, report, tell
+from .demo_view import DemoView
 from .params import KeypointDetectorParams, VideoSourceParams
 
 #: Maximum time until the nodes are ready, s.
@@ -92,6 +93,7 @@ def play(args: argparse.Namespace) -> int:
     listener = Listener(namespace, "blazepose33", camera, times_s)
     executor = SingleThreadedExecutor()
     executor.add_node(listener)
+    view = None if args.no_view else DemoView.open(namespace, executor)
     begin = time.monotonic()
     process: subprocess.Popen | None = None
     parameter_folder = tempfile.TemporaryDirectory(prefix="emf_ros_demo_")
@@ -134,10 +136,15 @@ def play(args: argparse.Namespace) -> int:
             _stop(process)
         parameter_folder.cleanup()
         executor.shutdown()
+        if view is not None:
+            view.end_live()
         listener.destroy_node()
         rclpy.try_shutdown()
     assert process is not None
-    return report(args, listener, video, count, out, process.returncode)
+    code = report(args, listener, video, count, out, process.returncode)
+    if view is not None:
+        view.show_recording(out / FILES[0], lambda: open_video(str(video), args, lambda text: None))
+    return code
 
 
 def _listen(
@@ -203,6 +210,7 @@ def main(argv: list[str] | None = None) -> int:
         type=number(0.0, _limit("rate_hz"), above=True),
         help="mean number of images a second (default: as recorded)",
     )
+    parser.add_argument("--no-view", action="store_true", help="no view in a web browser")
     parser.add_argument("--no-render", action="store_true", help="figures and npz only")
     args = parser.parse_args(argv)
     try:

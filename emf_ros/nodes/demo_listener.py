@@ -91,6 +91,9 @@ class Listener(Node):
         result = conversions.skeletons_from_msg(message)
         self.last_at = time.monotonic()
         self.first_at = self.first_at or self.last_at
+        if not message.images_arrive:
+            # It describes no image.
+            return
         self.messages += 1
         self.latencies_ms.append((now_ns - result.stamp_ns) / 1e6)
         self.stages_ms.append((message.detect_ms, message.queue_ms, message.lift_ms))

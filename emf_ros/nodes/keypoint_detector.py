@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,17 +13,19 @@ from typing import Any
 import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
 from emf_ros_msgs.msg import Skeleton2DArray, SkeletonLayout
 
 from ..detect.budget import DetectionBudget
 from ..detect.protocol import DetectorError
 from ..io.images import ImageError
-from ..io.render.overlay import draw_keypoints
+from ..io.render.overlay import draw_keypoints, small_overlay
 from ..io.roi_crops import RoiCropper
 from ..lift.feed import MAX_AGE_MS
 from ..people import PeopleTracker, unique_first_id
 from ..reasons import Reason
+from ..skeletons import Layout
 from ..stamps import StampVerdict
 from ..types import Frame2D, Pose2D
 from . import conversions
@@ -35,6 +38,15 @@ from .qos import EVERY_QOS, IMAGE_QOS, LATCHED_QOS, RELIABLE_QOS
 from .rate import RateLimiter, RateMeter
 from .running import run
 from .when_idle import WhenIdle
+
+#: Maximum width and height of the small overlay, px.
+SMALL_OVERLAY_PX = 720
+
+#: Maximum rate of the small overlay, Hz.
+SMALL_OVERLAY_RATE_HZ = 10.0
+
+#: Quality of the small overlay as JPEG, 0..100.
+SMALL_OVERLAY_QUALITY = 80
 
 
 class KeypointDetector(BaseNode[KeypointDetectorParams]):
@@ -105,6 +117,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             Skeleton2DArray, "keypoints", EVERY_QOS if self.synchronous else RELIABLE_QOS
         )
         self._overlay = self.publish_on(Image, "overlay", RELIABLE_QOS)
+        self._small_overlay = self.publish_on(CompressedImage, "overlay/compressed", RELIABLE_QOS)
         self._layout = self.publish_on(SkeletonLayout, "keypoint_layout", LATCHED_QOS)
         self._layout.publish(conversions.layout_msg(self._tracker.layout))
         self.get_logger().info(
@@ -114,6 +127,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
 
     def start(self) -> None:
         self._limiter = RateLimiter(self.params.max_rate_hz)
+        self._small_limiter = RateLimiter(SMALL_OVERLAY_RATE_HZ)
         self._newest, self._stopping = None, False
         self._when_idle = WhenIdle(self.is_wanted)
         self._missed = MissedMessages(self._count_missed)
@@ -153,6 +167,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         with self._processing:
             self._tracker.restart()
             self._limiter.restart()
+            self._small_limiter.restart()
 
     def apply(self, changed: Mapping[str, Any]) -> None:
         with self._processing:
@@ -189,6 +204,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             self._lifter_wants()
             or self._keypoints.get_subscription_count() > 0
             or self._overlay.get_subscription_count() > 0
+            or self._small_overlay.get_subscription_count() > 0
         )
 
     def wait_idle(self, timeout_s: float) -> bool:
@@ -262,6 +278,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             return
         if verdict is StampVerdict.JUMPED_BACK:
             self._limiter.restart()
+            self._small_limiter.restart()
         if not self._limiter.is_due(stamp_ns):
             self.counts[Reason.OVER_MAX_RATE] += 1
             self._mark_used()
@@ -300,6 +317,10 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         if self._overlay.get_subscription_count() > 0:
             drawn = self._draw(crop.image, people)
             self._overlay.publish(conversions.image_msg(drawn, "bgr8", message.header))
+        if self._small_overlay.get_subscription_count() > 0 and self._small_limiter.is_due(
+            stamp_ns
+        ):
+            self._small_overlay.publish(self._draw_small(crop.image, people, message.header))
         # The people of this image do not wait for new ones.
         self._tracker.detect_new()
 
@@ -310,13 +331,23 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
     def _draw(self, image: np.ndarray, people: list[Pose2D]) -> np.ndarray:
         """(H, W, 3) uint8 BGR: an image (H, W, 3) uint8 RGB with the keypoints of people on it."""
         drawn = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        draw_keypoints(
-            drawn,
-            np.array([p.keypoints for p in people]).reshape(-1, len(self._tracker.layout), 3),
-            np.array([p.track_id for p in people], dtype=int),
-            self._tracker.layout,
-        )
+        draw_keypoints(drawn, *self._drawn(people))
         return drawn
+
+    def _draw_small(self, image: np.ndarray, people: list[Pose2D], header: Header) -> Any:
+        """A message of the small overlay; arguments as of `_draw`."""
+        drawn = small_overlay(image, *self._drawn(people), SMALL_OVERLAY_PX, cv2.COLOR_RGB2BGR)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, SMALL_OVERLAY_QUALITY]
+        _, data = cv2.imencode(".jpg", drawn, quality)
+        made = CompressedImage(header=header, format="jpeg")
+        made.data = array("B", data.tobytes())
+        return made
+
+    def _drawn(self, people: list[Pose2D]) -> tuple[np.ndarray, np.ndarray, Layout]:
+        """Keypoints, ids and layout of people, as `draw_keypoints` takes them."""
+        layout = self._tracker.layout
+        keypoints = np.array([p.keypoints for p in people]).reshape(-1, len(layout), 3)
+        return keypoints, np.array([p.track_id for p in people], dtype=int), layout
 
     def diagnose(self) -> list[Task]:
         rate_hz = self._rate.read()

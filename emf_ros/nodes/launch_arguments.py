@@ -13,7 +13,12 @@ import yaml
 
 from ..io.paths import share_folder
 from .param_specs import NodeParams, ParamError, ParamSpec, default_text
-from .params import KeypointDetectorParams, SkeletonLifterParams, VideoSourceParams
+from .params import (
+    KeypointDetectorParams,
+    SkeletonLifterParams,
+    SkeletonViewerParams,
+    VideoSourceParams,
+)
 
 #: Levels of the log, as ROS names them.
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
@@ -23,6 +28,7 @@ NODES: tuple[type[NodeParams], ...] = (
     KeypointDetectorParams,
     SkeletonLifterParams,
     VideoSourceParams,
+    SkeletonViewerParams,
 )
 
 
@@ -52,6 +58,13 @@ _GENERAL = {
     ),
     "rviz": LaunchArgument(
         "Start RViz, in the frame of the images, when the first comes.", "false", _SWITCH
+    ),
+    "viewer": LaunchArgument(
+        "Start the web viewer, one for each camera; needs the package viser.", "false", _SWITCH
+    ),
+    "viewer_port": LaunchArgument(
+        "Port of the web viewer, or of that of the first camera; the others have the next ones. "
+        f"Default: {SkeletonViewerParams.port}."
     ),
     "respawn": LaunchArgument(
         "Start a node again that has ended. With false, the launch ends with the first node.",

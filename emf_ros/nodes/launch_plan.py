@@ -23,7 +23,12 @@ from .launch_arguments import (
 )
 from .param_specs import NodeParams, ParamError
 from .parameter_files import read_parameters
-from .params import KeypointDetectorParams, SkeletonLifterParams, VideoSourceParams
+from .params import (
+    KeypointDetectorParams,
+    SkeletonLifterParams,
+    SkeletonViewerParams,
+    VideoSourceParams,
+)
 
 #: Parameters that name a file.
 FILE_PARAMETERS = ("camera_info_file", "model", "weights")
@@ -76,12 +81,13 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
         ParamError: an argument or the parameters file is refused, or a file is missing.
     """
     text = {name: value.strip() for name, value in arguments.items()}
-    composed, lifter_only, rviz, respawn = (
+    composed, lifter_only, rviz, viewer, respawn = (
         read_switch(name, text.get(name) or default)
         for name, default in (
             ("composed", "false"),
             ("lifter_only", "false"),
             ("rviz", "false"),
+            ("viewer", "false"),
             ("respawn", "true"),
         )
     )
@@ -98,6 +104,7 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
         VideoSourceParams,
         KeypointDetectorParams,
         SkeletonLifterParams,
+        SkeletonViewerParams,
     )
     given = {kind: given_parameters(kind, text) for kind in kinds}
     if cameras := text.get("cameras", "").replace(",", " ").split():
@@ -165,6 +172,7 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
         remappings: Sequence[tuple[str, str]] = (),
         options: Sequence[str] = (),
         respawn: bool = respawn,
+        files: list[str] = files,
     ) -> None:
         space = "/".join(part for part in (namespace, within) if part)
         processes.append(
@@ -179,6 +187,22 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
         for name in [] if no_detector else names or [""]:
             add("keypoint_detector", name, images)
         add("skeleton_lifter", remappings=infos)
+    port = text.get("viewer_port", "")
+    if port and not viewer:
+        raise ParamError(f"viewer_port:={port} is for the viewer of viewer:=true")
+    for number, name in enumerate(names or [""]) if viewer else []:
+        shown: SkeletonViewerParams = read(SkeletonViewerParams, name)
+        first = shown.port if not port else _read_port(port)
+        # Of port 0 each takes a free one.
+        own: dict[type[NodeParams], dict[str, Any]] = {
+            SkeletonViewerParams: {"port": first + number if first else 0}
+        }
+        add(
+            "skeleton_viewer",
+            name,
+            [] if source else [*images[:1], ("camera_info", info)],
+            files=[*files, write_parameters(own)],
+        )
     window = None
     if rviz:
         config = write_rviz_config(namespace, names, with_overlay=not no_detector)
@@ -218,6 +242,13 @@ def write_rviz_config(namespace: str, cameras: Sequence[str], with_overlay: bool
             displays.append({**display, "Name": name, "Topic": topic})
     manager["Displays"] = displays
     return write_temporary(yaml.safe_dump(config, sort_keys=False), ".rviz")
+
+
+def _read_port(text: str) -> int:
+    try:
+        return int(SkeletonViewerParams.specs()["port"].parse(text))
+    except ParamError as error:
+        raise ParamError(f"launch argument viewer_port:={text} is refused: {error}") from None
 
 
 def _check_source(camera: VideoSourceParams) -> None:

@@ -404,9 +404,31 @@ class SkeletonLifterParams(NodeParams):
         return values * (cameras // len(values))
 
 
+@dataclass(frozen=True)
+class SkeletonViewerParams(NodeParams):
+    """Parameters of the node skeleton_viewer."""
+
+    node: ClassVar[str] = "skeleton_viewer"
+
+    host: str = param(
+        "127.0.0.1",
+        "Listen on this address: 127.0.0.1 for this computer only, 0.0.0.0 for the network, where "
+        "no password protects the images.",
+    )
+    port: int = param(
+        8080,
+        "Listen on this port, or on the next free one.",
+        zero="any free port",
+        low=0,
+        high=65535,
+    )
+    rectified: bool = param(False, _RECTIFIED, launch=True)
+
+
 #: All dataclasses of parameters, in the order of the flow.
 NODES: tuple[type[NodeParams], ...] = (
     VideoSourceParams,
     KeypointDetectorParams,
     SkeletonLifterParams,
+    SkeletonViewerParams,
 )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from itertools import product
 
 import numpy as np
 
 from ...geometry.camera import Camera
-from ...skeletons import H36M17
+from .floor import DEFAULT_FLOOR_M, Floor
 
 #: Angle about the vertical, rad: the observer stands to the right of the camera and looks left.
 YAW_RAD = math.radians(-38.0)
@@ -17,20 +16,10 @@ YAW_RAD = math.radians(-38.0)
 PITCH_RAD = math.radians(21.0)
 #: Focal length in image sides. It is long, so that people far away are not tiny.
 FOCAL_SIDES = 1.9
-#: Height of the ankle joint above the floor when standing, m.
-ANKLE_HEIGHT_M = 0.08
-#: Depth of the floor below the camera before anyone was seen, m.
-DEFAULT_FLOOR_M = 1.2
-#: Percentile of the ankles' depths that is the floor; one bad joint does not lower it for good.
-FLOOR_PERCENTILE = 85
-#: Maximum number of ankles from which the floor is estimated.
-MAX_ANKLES = 900
 #: Time constant of widening the view, s.
 WIDEN_S = 0.5
 #: Time constant of narrowing the view, s.
 NARROW_S = 5.0
-#: Time constant of moving the floor, s.
-FLOOR_S = 1.5
 #: Maximum distance of a joint from the body's middle along each axis, m; beyond it is an error.
 MAX_REACH_M = 1.2
 #: Minimum distance in front of the observer at which a point is drawn, m.
@@ -39,8 +28,6 @@ MIN_DEPTH_M = 0.05
 #: Range of the view's lower and upper corner, m: x, y, z in the optical frame.
 _LOW_RANGE = ([-8, -3, 0.2], [7, 2, 11])
 _HIGH_RANGE = ([-7, -2, 1.2], [8, 5, 12])
-
-_ANKLES = [H36M17.index("left_ankle"), H36M17.index("right_ankle")]
 
 
 class Observer:
@@ -57,7 +44,6 @@ class Observer:
 
     Attributes:
         low, high: (3,) m, the box in the optical frame that is held in view.
-        floor: depth of the floor below the camera, m.
     """
 
     def __init__(self, width: int, height: int, frustum: np.ndarray) -> None:
@@ -73,10 +59,14 @@ class Observer:
         self._centre = np.array([0.5 * width, 0.6 * height])
         self.low = np.array([-1.0, -0.7, 2.0])
         self.high = np.array([1.0, DEFAULT_FLOOR_M, 4.0])
-        self.floor = DEFAULT_FLOOR_M
+        self._floor = Floor()
         self._seen_anyone = False
-        self._ankles: deque[float] = deque(maxlen=MAX_ANKLES)
         self._move()
+
+    @property
+    def floor(self) -> float:
+        """Depth of the floor below the camera, m."""
+        return self._floor.depth
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Points of the optical frame to pixels of the image.
@@ -112,16 +102,7 @@ class Observer:
         """
         if len(joints) == 0:
             return
-        for person in joints:
-            lowest = person[_ANKLES, 1]
-            if np.isfinite(lowest).any():
-                self._ankles.append(float(np.nanmax(lowest)))
-        if self._ankles:
-            floor = float(np.percentile(self._ankles, FLOOR_PERCENTILE)) + ANKLE_HEIGHT_M
-            floor = min(max(floor, -3.0), 5.0)
-            share = 1 - math.exp(-step_s / FLOOR_S) if self._seen_anyone else 1.0
-            self.floor += share * (floor - self.floor)
-
+        self._floor.follow(joints[..., 1], step_s)
         middle = np.nanmedian(joints, axis=1, keepdims=True)
         bodies = np.clip(joints, middle - MAX_REACH_M, middle + MAX_REACH_M).reshape(-1, 3)
         low = np.clip(np.nanmin(bodies, axis=0) - 0.15, *_LOW_RANGE)

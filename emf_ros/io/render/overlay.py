@@ -80,6 +80,42 @@ def draw_keypoints(
         _draw_id(image, xy[confident if confident.any() else shown], int(track_id), unit)
 
 
+def small_overlay(
+    image: np.ndarray,
+    keypoints: np.ndarray,
+    ids: np.ndarray,
+    layout: Layout,
+    max_side: int,
+    conversion: int | None = None,
+) -> np.ndarray:
+    """A copy of an image, made smaller, with people's 2D keypoints and bones on it.
+
+    Args:
+        image, keypoints, ids, layout: as of `draw_keypoints`.
+        max_side: maximum width and height of the copy, px.
+        conversion: of cv2.cvtColor, to BGR; None where the image is BGR.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+    """
+    check_image(image)
+    size = np.array(image.shape[1::-1])
+    scale = min(1.0, max_side / size.max())
+    width, height = np.maximum(np.round(scale * size).astype(int), 1).tolist()
+    small = (
+        cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        if scale < 1
+        else image.copy()
+    )
+    if conversion is not None:
+        small = cv2.cvtColor(small, conversion)
+    keypoints = np.array(keypoints, dtype=np.float64)
+    # The centres of pixels are at whole numbers.
+    keypoints[..., :2] = (keypoints[..., :2] + 0.5) * (np.array((width, height)) / size) - 0.5
+    draw_keypoints(small, keypoints, ids, layout)
+    return small
+
+
 def _draw_faint(
     image: np.ndarray, xy: np.ndarray, bones: list[_Bone], joints: np.ndarray, style: _Style
 ) -> None:

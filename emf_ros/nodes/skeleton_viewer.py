@@ -1,0 +1,252 @@
+"""The node skeleton_viewer: skeletons, image and diagnostics in a web browser.
+
+It subscribes to nothing while no browser is connected. So detector and lifter can rest, too.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
+
+from ..geometry.camera import Camera, CameraError
+from ..io.images import ImageError
+from ..lift.feed import MAX_AGE_MS
+from ..reasons import Reason
+from ..types import TrackState
+from ..viewer.history import History
+from ..viewer.panel import Status
+from ..viewer.server import ViewerError
+from ..viewer.viewer import Viewer
+from . import conversions
+from .base import BaseNode, NodeError
+from .diagnostics import Level, Task
+from .params import SkeletonViewerParams
+from .qos import IMAGE_QOS, RELIABLE_QOS, SENSOR_QOS
+from .rate import RateLimiter
+from .running import run
+
+#: Period of the check whether browsers are connected, s.
+WATCHERS_PERIOD_S = 0.2
+
+#: Maximum rate of raw images that are shown, Hz.
+MAX_IMAGE_RATE_HZ = 10.0
+
+#: Time after which the diagnostics of a task that is silent are no longer shown, s.
+FORGET_DIAGNOSTICS_S = 10.0
+
+
+class SkeletonViewer(BaseNode[SkeletonViewerParams]):
+    """Shows what the other nodes publish, to the browsers that are connected.
+
+    Args:
+        viewer: shows it; None: the node opens one while it is configured.
+    """
+
+    def __init__(self, viewer: Viewer | None = None, **kwargs: Any) -> None:
+        super().__init__(SkeletonViewerParams, **kwargs)
+        #: None while the node is not configured.
+        self._viewer = viewer
+        self._is_mine = viewer is None
+        self._heard: list[Subscription] = []
+        self._images: Subscription | None = None
+        self._history = History()
+
+    # ------------------------------------------------------------------ life cycle
+
+    def load(self) -> None:
+        if not self._is_mine:
+            return
+        try:
+            self._viewer = Viewer(self.params.host, self.params.port)
+        except ViewerError as error:
+            raise NodeError(str(error)) from None
+        if self.params.port not in (0, self._viewer.port):
+            self.get_logger().warning(
+                f"port {self.params.port} is taken: the viewer has port {self._viewer.port}"
+            )
+        self.get_logger().info(f"open {self._viewer.address} in a browser")
+
+    def start(self) -> None:
+        self._history = History()
+        self._statuses: dict[str, tuple[float, Status]] = {}
+        self._limiter = RateLimiter(MAX_IMAGE_RATE_HZ)
+        self._info: CameraInfo | None = None
+        self._frame_id = ""
+        self.every(WATCHERS_PERIOD_S, self._follow_watchers)
+        self.every(1.0, self._tell)
+
+    def stop(self) -> None:
+        self._unsubscribe()
+
+    def unload(self) -> None:
+        if self._viewer is not None and self._is_mine:
+            self._viewer.close()
+            self._viewer = None
+
+    # ------------------------------------------------------------------ subscriptions
+
+    @property
+    def viewer(self) -> Viewer:
+        """The viewer of the configured node."""
+        assert self._viewer is not None
+        return self._viewer
+
+    def _follow_watchers(self) -> None:
+        """Subscribe while a browser is connected."""
+        if not self.viewer.watchers:
+            self._unsubscribe()
+            return
+        if not self._heard:
+            self._history = History()
+            self._heard = [
+                self.listen_to(Skeleton3DArray, "skeletons", self._take_skeletons, SENSOR_QOS),
+                self.listen_to(Skeleton2DArray, "keypoints", self._take_keypoints, SENSOR_QOS),
+                self.listen_to(CameraInfo, "camera_info", self._take_info, SENSOR_QOS),
+                self.listen_to(
+                    DiagnosticArray, "/diagnostics", self._take_diagnostics, RELIABLE_QOS
+                ),
+            ]
+        self._follow_images()
+
+    def _follow_images(self) -> None:
+        """Subscribe to the small overlay of our detector, or else to the camera's images."""
+        if not self.viewer.scene.camera.wants_image or self.viewer.paused:
+            self._forget_images()
+            return
+        overlay, image = "overlay/compressed", "image"
+        wanted = overlay
+        if not self.count_publishers(self.resolve_topic_name(overlay)):
+            wanted = image
+        full = self.resolve_topic_name(wanted)
+        if self._images is not None and self._images.topic_name == full:
+            return
+        self._forget_images()
+        if wanted == overlay:
+            self._images = self.listen_to(CompressedImage, overlay, self._take_overlay, IMAGE_QOS)
+        elif self.count_publishers(full):
+            self._images = self.listen_to(Image, image, self._take_image, IMAGE_QOS)
+
+    def _forget_images(self) -> None:
+        if self._images is not None:
+            self.forget(self._images)
+            self._images = None
+
+    def _unsubscribe(self) -> None:
+        self._forget_images()
+        for subscription in self._heard:
+            self.forget(subscription)
+        self._heard = []
+
+    # ------------------------------------------------------------------ messages
+
+    def _take_skeletons(self, message: Skeleton3DArray) -> None:
+        result = conversions.skeletons_from_msg(message)
+        # An image of another clock has no age.
+        age_ms = (self.get_clock().now().nanoseconds - result.stamp_ns) / 1e6
+        age_ms = age_ms if 0 <= age_ms < MAX_AGE_MS else float("nan")
+        people = sum(person.state != TrackState.ENDED for person in result.people)
+        if message.images_arrive:
+            times_ms = (message.detect_ms, message.queue_ms, message.lift_ms)
+            self._history.add(age_ms, times_ms, people)
+        self._frame_id = message.header.frame_id
+        optical = self._info is None or self._info.header.frame_id == self._frame_id
+        self.viewer.set_up("-y" if optical else "+z")
+        self.viewer.show(result)
+
+    def _take_keypoints(self, message: Skeleton2DArray) -> None:
+        if self.viewer.recording:
+            self.viewer.take_keypoints(conversions.keypoint_frame(message))
+
+    def _take_info(self, message: CameraInfo) -> None:
+        before, self._info = self._info, message
+        if before is not None and _same_camera(before, message):
+            return
+        camera: Camera | None = None
+        try:
+            camera = conversions.camera_from_info(message, self.params.rectified)
+        except CameraError as error:
+            self.refuse(Reason.BAD_CAMERA_INFO, f"camera_info refused: {error}")
+        self.viewer.set_camera(camera)
+
+    def _take_overlay(self, message: CompressedImage) -> None:
+        image = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+        if image is None:
+            self.refuse(Reason.BAD_IMAGE, "an image on overlay/compressed cannot be decoded")
+            return
+        self.viewer.show_image(image)
+
+    def _take_image(self, message: Image) -> None:
+        if not self._limiter.is_due(conversions.stamp_ns(message.header.stamp)):
+            return
+        try:
+            image = conversions.image_to_rgb(message)
+        except ImageError as error:
+            self.refuse(Reason.BAD_IMAGE, f"image refused: {error}")
+            return
+        self.viewer.show_image(np.ascontiguousarray(image[..., ::-1]))
+
+    def _take_diagnostics(self, message: DiagnosticArray) -> None:
+        now = time.monotonic()
+        for status in message.status:
+            level = Level(status.level[0]).name if status.level[0] in iter(Level) else "?"
+            values = [(value.key, value.value) for value in status.values]
+            found = Status(status.name, level, status.message, values)
+            self._statuses[status.name] = (now, found)
+
+    # ------------------------------------------------------------------ once a second
+
+    def _tell(self) -> None:
+        """Show rates and diagnostics."""
+        if not self._heard:
+            return
+        now = time.monotonic()
+        self._statuses = {
+            name: (heard_s, status)
+            for name, (heard_s, status) in self._statuses.items()
+            if now - heard_s < FORGET_DIAGNOSTICS_S
+        }
+        self._history.close_second()
+        self.viewer.show_history(self._history)
+        self.viewer.show_diagnostics([status for _, status in self._statuses.values()])
+
+    def diagnose(self) -> list[Task]:
+        viewer = self.viewer
+        count = viewer.watchers
+        text = f"{count} browsers at {viewer.address}" if count else f"rests: {viewer.address}"
+        return [Task("viewer", text=text, values={"browsers": str(count)})]
+
+
+def _same_camera(a: CameraInfo, b: CameraInfo) -> bool:
+    """Whether two messages have the same intrinsics."""
+
+    def content(message: CameraInfo) -> tuple[Any, ...]:
+        return (
+            message.width,
+            message.height,
+            message.distortion_model,
+            list(message.k),
+            list(message.d),
+            list(message.p),
+            message.roi,
+            message.binning_x,
+            message.binning_y,
+        )
+
+    return content(a) == content(b)
+
+
+def main(args: list[str] | None = None) -> int:
+    return run(lambda: [SkeletonViewer()], args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""The camera in the scene: its field of view, with the image where the image plane is."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..geometry.camera import Camera
+from ..io.render.palette import MUTED
+
+#: Distance of the image from the camera's centre, m.
+IMAGE_DISTANCE_M = 1.0
+#: Maximum width or height of the image that is sent to the browser, px.
+MAX_IMAGE_SIDE_PX = 720
+#: Quality of the image as JPEG, 0..100.
+JPEG_QUALITY = 80
+#: Thickness of the lines, m.
+LINE_M = 0.006
+
+
+class Frustum:
+    """The field of view of the camera, which stands in the origin of an optical frame.
+
+    The image stands where the rays of its pixels pass. Seen from the camera's centre, skeletons
+    cover the people in it. The distortion of a lens is not shown.
+
+    Args:
+        scene: of a viser server.
+    """
+
+    def __init__(self, scene: Any) -> None:
+        self._scene = scene
+        self._camera: Camera | None = None
+        self._lines: Any = None
+        self._image: Any = None
+        self._visible = self._shown = True
+        #: Width and height of the shown image, px, which decide the plane without intrinsics.
+        self._size = (16, 9)
+
+    @property
+    def fov_rad(self) -> float:
+        """Vertical angle from the camera's centre that holds the whole image, rad."""
+        low, high = self._plane()
+        return 2 * math.atan(max(-low[1], high[1], (high[0] - low[0]) / 4))
+
+    def set_camera(self, camera: Camera | None) -> None:
+        """Set the intrinsics; None where they are not known."""
+        self._camera = camera
+        self._draw_lines()
+        if self._image is not None:
+            self._image.remove()
+            self._image = None
+
+    def show(self, visible: bool, image: bool) -> None:
+        """Set whether the field of view is visible, and whether its image is."""
+        self._visible, self._shown = visible, image
+        if self._lines is not None:
+            self._lines.visible = visible
+        if self._image is not None:
+            self._image.visible = visible and image
+
+    @property
+    def wants_image(self) -> bool:
+        """Whether an image would be visible."""
+        return self._visible and self._shown
+
+    def set_image(self, image: np.ndarray) -> None:
+        """Show an image (H, W, 3) uint8 BGR."""
+        if not self.wants_image:
+            return
+        height, width = image.shape[:2]
+        shrink = max(width, height) / MAX_IMAGE_SIDE_PX
+        if shrink > 1:
+            size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        ratio = width * self._size[1] / (height * self._size[0])
+        if self._camera is None and abs(ratio - 1) > 0.01:
+            self._size = (width, height)
+            self.set_camera(None)
+        if self._lines is None:
+            self._draw_lines()
+        if self._image is not None:
+            self._image.image = rgb
+            return
+        low, high = IMAGE_DISTANCE_M * np.array(self._plane())
+        middle = 0.5 * (low + high)
+        self._image = self._scene.add_image(
+            "/camera/image",
+            rgb,
+            render_width=float(high[0] - low[0]),
+            render_height=float(high[1] - low[1]),
+            format="jpeg",
+            jpeg_quality=JPEG_QUALITY,
+            position=(float(middle[0]), float(middle[1]), IMAGE_DISTANCE_M),
+            cast_shadow=False,
+            receive_shadow=False,
+        )
+
+    def _plane(self) -> tuple[np.ndarray, np.ndarray]:
+        """(2,) x/z and y/z of the upper left and of the lower right corner of the image."""
+        if self._camera is None:
+            half = np.array(self._size) / max(self._size) * 0.6
+            return -half, half
+        size = np.array(self._camera.size, dtype=float)
+        focal, centre = self._camera.matrix[[0, 1], [0, 1]], self._camera.matrix[:2, 2]
+        # The centres of pixels are at whole numbers.
+        return (-0.5 - centre) / focal, (size - 0.5 - centre) / focal
+
+    def _draw_lines(self) -> None:
+        (left, top), (right, bottom) = self._plane()
+        corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+        rim = IMAGE_DISTANCE_M * np.concatenate([corners, np.ones((4, 1))], axis=1)
+        points = np.concatenate(
+            [
+                np.stack([np.zeros((4, 3)), rim], axis=1),
+                np.stack([rim, np.roll(rim, -1, axis=0)], axis=1),
+            ]
+        )
+        if self._lines is not None:
+            self._lines.points = points
+            return
+        self._lines = self._scene.add_line_segments(
+            "/camera/frustum",
+            points=points,
+            colors=MUTED[::-1],
+            thickness=LINE_M,
+            visible=self._visible,
+        )

@@ -1,0 +1,172 @@
+"""Plays a recording, with its video where there is one, in the viewer."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..io.frame_source import FrameSource
+from ..io.recordings import Recording
+from ..io.render.overlay import small_overlay
+from ..skeletons import H36M17, convert_keypoints
+from ..types import Frame3D, Pose3D, TrackState
+from .frustum import MAX_IMAGE_SIDE_PX
+from .viewer import Viewer
+
+#: Speeds that can be chosen, as a share of the recorded one.
+SPEEDS = ("0.25", "0.5", "1", "2", "4")
+#: Maximum time for which people stay in view after their row, s.
+HOLD_S = 0.5
+#: Maximum rate at which images are shown, Hz.
+MAX_RATE_HZ = 30.0
+
+
+class Playback:
+    """Plays a recording in the viewer, in a loop, with a slider for the time.
+
+    Args:
+        viewer: shows it.
+        recording: the people.
+        open_video: opens the video that was lifted; None without one.
+    """
+
+    def __init__(
+        self, viewer: Viewer, recording: Recording, open_video: Callable[[], FrameSource] | None
+    ) -> None:
+        self._viewer, self._recording = viewer, recording
+        self._times = np.unique(recording.stamp)
+        self._begin, self._end = float(self._times[0]), float(self._times[-1])
+        self._video = _Video(open_video, recording) if open_video else None
+        self._asked: float | None = None
+        self._lock = threading.Lock()
+        gui: Any = viewer.gui
+        with gui.add_folder("Recording"):
+            length = max(self._end - self._begin, 0.01)
+            self._slider = gui.add_slider("Time, s", 0.0, round(length, 2), 0.01, initial_value=0.0)
+            self._speed = gui.add_dropdown("Speed", SPEEDS, initial_value="1")
+        self._slider.on_update(self._ask)
+        viewer.set_camera(recording.camera)
+
+    def _ask(self, event: Any) -> None:
+        # Only a browser has an id; this program moves the slider, too.
+        if event.client_id is not None:
+            with self._lock:
+                self._asked = float(self._slider.value)
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Play until `stopping` is true. Nothing is played while no browser is connected."""
+        at_s, before = 0.0, time.monotonic()
+        shown: tuple[float, int] | None = None
+        while not stopping():
+            time.sleep(1 / MAX_RATE_HZ if self._viewer.watchers else 0.2)
+            now = time.monotonic()
+            step_s, before = now - before, now
+            if not self._viewer.watchers:
+                shown = None
+                continue
+            with self._lock:
+                asked, self._asked = self._asked, None
+            if asked is not None:
+                at_s = asked
+            elif not self._viewer.paused:
+                at_s += step_s * float(self._speed.value)
+                if at_s > self._end - self._begin + HOLD_S:
+                    at_s = 0.0
+            frame = self._frame_at(self._begin + at_s)
+            if shown == (round(at_s, 3), frame.stamp_ns):
+                continue
+            shown = (round(at_s, 3), frame.stamp_ns)
+            self._viewer.draw(frame)
+            if asked is None:
+                self._slider.value = min(round(at_s, 2), self._slider.max)
+            self._show_image(self._begin + at_s)
+
+    def _rows_at(self, stamp: float) -> np.ndarray:
+        """The rows of the newest image up to a time, s; none where it is long ago."""
+        newest = int(np.searchsorted(self._times, stamp + 1e-6, side="right")) - 1
+        if newest < 0 or stamp - self._times[newest] > HOLD_S:
+            return np.zeros(0, dtype=np.int64)
+        return np.flatnonzero(self._recording.stamp == self._times[newest])
+
+    def _frame_at(self, stamp: float) -> Frame3D:
+        rows = self._rows_at(stamp)
+        at = float(self._recording.stamp[rows[0]]) if len(rows) else stamp
+        return Frame3D(
+            round(at * 1e9), 0, [pose_of_row(self._recording, row) for row in rows], float("nan")
+        )
+
+    def _show_image(self, stamp: float) -> None:
+        image = self._video.at(stamp) if self._video is not None else None
+        if image is None:
+            return
+        recording, rows = self._recording, self._rows_at(stamp)
+        # The keypoints are in the recorded size, and the video may have another.
+        keypoints = recording.keypoints_2d[rows].copy()
+        keypoints[..., :2] *= np.array(image.shape[1::-1]) / np.array(recording.image_size)
+        ids = recording.track_id[rows]
+        self._viewer.draw_image(
+            small_overlay(image, keypoints, ids, recording.layout, MAX_IMAGE_SIDE_PX)
+        )
+
+
+class _Video:
+    """The images of a video by the stamps of a recording. A step back opens the video again.
+
+    Args:
+        open_video: opens it.
+        recording: made of it.
+    """
+
+    def __init__(self, open_video: Callable[[], FrameSource], recording: Recording) -> None:
+        self._open = open_video
+        self._source = open_video()
+        self._image: np.ndarray | None = None
+        self._time_s = self._next_s = -1.0
+        times = self._source.times()
+        #: Stamp of the first image, s: 0 of a lifted video, the time of a clock in live recordings.
+        self._first_s = 0.0
+        known = np.flatnonzero(recording.frame >= 0)
+        if times is not None and len(known) and recording.frame[known[0]] < len(times):
+            first = known[0]
+            self._first_s = float(recording.stamp[first] - times[recording.frame[first]])
+
+    def at(self, stamp: float) -> np.ndarray | None:
+        """(H, W, 3) uint8 BGR, the image at a stamp, s; None without one."""
+        time_s = stamp - self._first_s
+        if time_s < self._time_s:
+            self._source.close()
+            self._source = self._open()
+            self._time_s = self._next_s = -1.0
+        while self._next_s <= time_s:
+            grabbed = self._source.grab()
+            if grabbed is None:
+                break
+            self._time_s, self._next_s = grabbed[1], grabbed[1] + 1 / self._source.rate_hz
+            if self._next_s > time_s:
+                self._image = self._source.retrieve()
+        return self._image
+
+
+def pose_of_row(recording: Recording, row: int) -> Pose3D:
+    """The pose in one row of a recording; its confidence is that of the keypoints."""
+    joints = recording.joints_3d[row]
+    person = Pose3D.unknown(int(recording.track_id[row]), TrackState.TRACKED)
+    person.joints = joints
+    known = np.isfinite(joints).all(axis=-1)
+    # Without keypoints nothing tells the confidence.
+    person.confidence = known.astype(float)
+    keypoints = recording.keypoints_2d[row]
+    if np.isfinite(keypoints[:, :2]).any():
+        # Layouts that cannot be converted cannot be lifted either.
+        with contextlib.suppress(ValueError):
+            scores = convert_keypoints(keypoints, recording.layout, H36M17)[:, 2]
+            person.confidence = np.where(known, np.nan_to_num(scores), 0.0)
+    person.stddev = recording.joint_stddev[row]
+    person.root = person.last_root = recording.root[row]
+    person.root_valid = bool(recording.root_valid[row])
+    return person

@@ -1,0 +1,62 @@
+"""What a browser records: the people that are shown, as a recording that the tools read."""
+
+from __future__ import annotations
+
+from ..geometry.camera import Camera
+from ..io.recordings import Recording
+from ..lift.offline import PoseCollector
+from ..skeletons import H36M17, get_layout
+from ..types import Frame2D, Frame3D
+
+#: Maximum length of a recording, s.
+MAX_RECORDING_S = 900.0
+
+#: Size of the images, px, where neither intrinsics nor keypoints tell it.
+UNKNOWN_SIZE = (1, 1)
+
+
+class Recorder:
+    """Collects people, with the keypoints of the same images where they come.
+
+    Attributes:
+        seconds: length, s.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._frames: list[Frame3D] = []
+        self._keypoints: dict[int, Frame2D] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether the recording has its maximum length."""
+        return self.seconds >= MAX_RECORDING_S
+
+    def add(self, frame: Frame3D) -> None:
+        """Take the people of an image. After a step back in time the recording begins again."""
+        if self._frames and frame.stamp_ns < self._frames[-1].stamp_ns:
+            self._frames.clear()
+            self._keypoints.clear()
+        self._frames.append(frame)
+        self.seconds = (frame.stamp_ns - self._frames[0].stamp_ns) / 1e9
+
+    def add_keypoints(self, frame: Frame2D) -> None:
+        """Take the keypoints of an image."""
+        self._keypoints[frame.stamp_ns] = frame
+
+    def recording(self, camera: Camera | None) -> Recording:
+        """All that was taken so far.
+
+        Args:
+            camera: the intrinsics; None where they are not known.
+        """
+        first = next(iter(self._keypoints.values()), None)
+        layout = get_layout(H36M17.name if first is None else first.layout)
+        size = UNKNOWN_SIZE if first is None else first.image_size
+        collector = PoseCollector(layout, camera.size if camera else size, camera)
+        for frame in self._frames:
+            seen = self._keypoints.get(frame.stamp_ns)
+            if seen is not None and seen.layout == layout.name:
+                collector.keypoints(seen.stamp_ns, -1, seen.people)
+            collector.poses(frame)
+        return collector.writer.recording()
