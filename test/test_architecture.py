@@ -94,7 +94,9 @@ def test_only_model_training_and_torch_engines_import_torch() -> None:
     assert late == {"runtime/torch.py", "lift/torch_engine.py", "cli/weights.py"}
 
 
-@pytest.mark.parametrize("package", ["mediapipe", "onnx", "matplotlib", "torch.utils.tensorboard", "viser"])
+@pytest.mark.parametrize(
+    "package", ["mediapipe", "onnx", "matplotlib", "torch.utils.tensorboard", "viser"]
+)
 def test_optional_packages_are_imported_where_they_are_used(package: str) -> None:
     assert importers(package)
     assert importers(package, late=False) == set()

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...skeletons import Layout
 from .drawing import SHIFT, check_image, text_size, write
+from .id_labels import id_labels
 from .palette import DARK, Color, bone_side, color_of, side_colors
 
 #: Opacity of bones and joints below the score threshold.
@@ -59,6 +60,7 @@ def draw_keypoints(
     height, width = image.shape[:2]
     size = np.array([width, height])
     unit = max(1.0, 0.5 * (height + width) / 480)  # line widths follow the image's size
+    labels = id_labels(ids)
     all_bones = [(a, b, bone_side(layout, (a, b))) for a, b in layout.edges]
     for person, track_id in zip(keypoints, ids, strict=True):
         xy, score = person[:, :2], person[:, 2]
@@ -77,7 +79,8 @@ def draw_keypoints(
             ]
             _draw_faint(image, xy, faint_bones, shown & ~confident, style)
         _draw_figure(image, xy, bones, confident, style)
-        _draw_id(image, xy[confident if confident.any() else shown], int(track_id), unit)
+        highest = xy[confident if confident.any() else shown]
+        _draw_id(image, highest, labels[int(track_id)], color_of(int(track_id)), unit)
 
 
 def small_overlay(
@@ -164,14 +167,14 @@ def _draw_figure(
         cv2.circle(image, at, inner, shade, -1, cv2.LINE_AA, SHIFT)
 
 
-def _draw_id(image: np.ndarray, xy: np.ndarray, track_id: int, unit: float) -> None:
-    """Write a person's id above the highest of the joints (N, 2) px, inside the image."""
+def _draw_id(image: np.ndarray, xy: np.ndarray, text: str, color: Color, unit: float) -> None:
+    """Write a person's label above the highest of the joints (N, 2) px, inside the image."""
     height, width = image.shape[:2]
-    text, letters = f"#{track_id}", 6.0 * unit
+    letters = 6.0 * unit
     wide, tall, _, _ = text_size(text, letters)
     x, y = xy[np.argmin(xy[:, 1])]
     if not (-0.1 * width < x < 1.1 * width and y < height):
         return
     left = float(np.clip(x - wide / 2, letters, max(letters, width - wide - letters)))
     base = float(np.clip(y - 2.2 * letters, tall + letters, height - letters))
-    write(image, text, (left, base), letters, color_of(track_id), plate=True)
+    write(image, text, (left, base), letters, color, plate=True)

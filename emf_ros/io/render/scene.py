@@ -11,6 +11,7 @@ from ...geometry.camera import Camera
 from ...skeletons import H36M17
 from .body import draw_body
 from .drawing import dot, line, polygon, text_size, write
+from .id_labels import id_labels
 from .observer import Observer, camera_frustum
 from .palette import (
     AXIS,
@@ -119,9 +120,11 @@ class SceneView:
         centres = np.nanmean(people, axis=1) if len(people) else np.zeros((0, 3))
         for i in np.argsort(-self.observer.depth(centres)):
             self._draw_person(image, people[i], int(people_ids[i]))
-        self._draw_labels(image, people, people_ids)
-        self.top.draw(image, people, people_ids, stamp)
-        self._draw_rootless(image, joints[rootless], ids[rootless])
+        # One person has the same label everywhere in the view.
+        labels = id_labels(ids)
+        self._draw_labels(image, people, people_ids, labels)
+        self.top.draw(image, people, people_ids, labels, stamp)
+        self._draw_rootless(image, joints[rootless], ids[rootless], labels)
         at = (9 * self._unit, self.height - 9 * self._unit)
         write(image, "lighter limbs: right side", at, 6.5 * self._unit, MUTED)
         return image
@@ -207,7 +210,9 @@ class SceneView:
         pixels, depths = self.observer.project(person), self.observer.depth(person)
         draw_body(image, pixels, depths, side_colors(color), unit)
 
-    def _draw_labels(self, image: np.ndarray, joints: np.ndarray, ids: np.ndarray) -> None:
+    def _draw_labels(
+        self, image: np.ndarray, joints: np.ndarray, ids: np.ndarray, labels: dict[int, str]
+    ) -> None:
         """Write id and distance of each person above the head.
 
         The nearest person's label comes first. A label that would cover an earlier one moves up.
@@ -222,7 +227,7 @@ class SceneView:
                 continue
             known = np.isfinite(roots[i]).all()
             distance = f"  {np.linalg.norm(roots[i]):.1f} m" if known else ""
-            text = f"#{int(ids[i])}{distance}"
+            text = f"{labels[int(ids[i])]}{distance}"
             wide, tall, _, _ = text_size(text, letters)
             top = pixels[np.nanargmin(pixels[:, 1])]
             if not (-wide < top[0] < self.width + wide and -0.2 < top[1] / self.height < 1):
@@ -236,7 +241,9 @@ class SceneView:
             taken.append((left, wide, base))
             write(image, text, (left, base), letters, color_of(int(ids[i])), plate=True)
 
-    def _draw_rootless(self, image: np.ndarray, joints: np.ndarray, ids: np.ndarray) -> None:
+    def _draw_rootless(
+        self, image: np.ndarray, joints: np.ndarray, ids: np.ndarray, labels: dict[int, str]
+    ) -> None:
         """Draw people whose position is unknown, each in a box, as the camera sees them."""
         if len(joints) == 0:
             return
@@ -256,7 +263,7 @@ class SceneView:
             color = color_of(int(track_id))
             draw_body(part, pixels, person[:, 2], side_colors(color), 0.05 * scale)
             at = (0.7 * letters, 1.7 * letters)
-            write(part, f"#{int(track_id)} no root", at, letters, color)
+            write(part, f"{labels[int(track_id)]} no root", at, letters, color)
         if len(joints) > boxes:
             text = f"+{len(joints) - boxes} more without root"
             write(image, text, (gap, gap + tall + 2 * letters), letters, MUTED)

@@ -82,14 +82,21 @@ class TopView:
             if not trail:
                 del self._trails[track_id]
 
-    def draw(self, image: np.ndarray, joints: np.ndarray, ids: np.ndarray, stamp: float) -> None:
+    def draw(
+        self,
+        image: np.ndarray,
+        joints: np.ndarray,
+        ids: np.ndarray,
+        labels: dict[int, str],
+        stamp: float,
+    ) -> None:
         """Draw grid, field of view, trails, people and camera into the image's area."""
         x, y, width, height = self.area
         part = image[y : y + height, x : x + width]
         part[:] = PANEL
         self._draw_grid(part)
         self._draw_trails(part, stamp)
-        self._draw_people(part, joints, ids)
+        self._draw_people(part, joints, ids, labels)
         # The camera: a triangle that points ahead.
         arrow = self._at(0, 0) + self._unit * np.array([[0.0, -6.0], [-4.5, 3.5], [4.5, 3.5]])
         polygon(part, arrow, TEXT)
@@ -127,7 +134,9 @@ class TopView:
                     shade = mixed(color, DARK, 0.25 + 0.6 * age)
                     line(part, pixels[i], pixels[i + 1], shade, round(1.5 * self._unit))
 
-    def _draw_people(self, part: np.ndarray, joints: np.ndarray, ids: np.ndarray) -> None:
+    def _draw_people(
+        self, part: np.ndarray, joints: np.ndarray, ids: np.ndarray, labels: dict[int, str]
+    ) -> None:
         for person, track_id in zip(joints, ids, strict=True):
             root = person[_PELVIS]
             if not _is_drawn(root):
@@ -135,7 +144,7 @@ class TopView:
             at = self._at(root[0], root[2])
             dot(part, at, 4.6 * self._unit, DARK)
             dot(part, at, 3.6 * self._unit, color_of(int(track_id)))
-            text, letters = f"{int(track_id)}", 6.5 * self._unit
+            text, letters = labels[int(track_id)].lstrip("#."), 6.5 * self._unit
             wide = text_size(text, letters)[0]
             beside = 6 * self._unit
             if at[0] + beside + wide > part.shape[1]:
