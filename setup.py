@@ -8,6 +8,13 @@ from setuptools import find_packages, setup
 NAME = "emf_ros"
 #: Packages for the training and the lifting engine of torch, and for the export of weights.
 TORCH = ["onnx>=1.14", "safetensors>=0.4", "torch>=2.1"]
+#: Packages for the files of other programs, by the extra that installs them.
+FILES = {
+    "bags": ["mcap>=1.1", "rosbags>=0.11"],
+    "c3d": ["ezc3d>=1.5"],
+    "parquet": ["pyarrow>=10"],
+    "rerun": ["rerun-sdk>=0.24"],
+}
 HERE = Path(__file__).resolve().parent
 
 
@@ -48,6 +55,8 @@ setup(
         "train": [*TORCH, "matplotlib>=3.5", "tensorboard>=2.9"],
         "mediapipe": ["mediapipe>=0.10.14"],
         "viewer": ["viser>=1.1,<2"],
+        **FILES,
+        "files": sorted(package for packages in FILES.values() for package in packages),
     },
     zip_safe=True,
     data_files=[
@@ -56,5 +65,7 @@ setup(
         *shared_files("launch", "*.py"),
         *shared_files("config", "*"),
         *shared_files("models", "*"),
+        # Files of messages are written and read without ROS.
+        *shared_files("emf_ros_msgs/msg", "*.msg"),
     ],
 )

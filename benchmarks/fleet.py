@@ -27,7 +27,8 @@ from std_msgs.msg import Header
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.weights import available_variants
 from emf_ros.geometry.camera import Camera
-from emf_ros.io.recordings import Recording, RecordingWriter, load_recording
+from emf_ros.io.recording_writer import RecordingWriter
+from emf_ros.io.recordings import Recording, load_recording
 from emf_ros.io.video import frames_of, open_source
 from emf_ros.nodes import conversions
 from emf_ros.nodes.qos import RELIABLE_QOS

@@ -60,6 +60,7 @@ class Pictures:
     """Images in memory, 30 a second, as a source of frames."""
 
     live, pixel_aspect, notice, unreadable, rate_hz = False, 1.0, "", 0, RATE_HZ
+    start_s, camera = 0.0, None
 
     def __init__(self, pictures: Sequence[np.ndarray]) -> None:
         self._pictures, self._next = pictures, 0

@@ -95,7 +95,19 @@ def test_only_model_training_and_torch_engines_import_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["mediapipe", "onnx", "matplotlib", "torch.utils.tensorboard", "viser"]
+    "package",
+    [
+        "ezc3d",
+        "matplotlib",
+        "mcap",
+        "mediapipe",
+        "onnx",
+        "pyarrow",
+        "rerun",
+        "rosbags",
+        "torch.utils.tensorboard",
+        "viser",
+    ],
 )
 def test_optional_packages_are_imported_where_they_are_used(package: str) -> None:
     assert importers(package)

@@ -32,6 +32,7 @@ class Frames:
     """Images in memory as a video, at these times, s, or at this rate."""
 
     live, pixel_aspect, unreadable, notice = False, 1.0, 0, ""
+    start_s, camera = 0.0, None
 
     def __init__(self, pictures, rate_hz=30.0, times=None):
         self.pictures, self.rate_hz, self.count = list(pictures), rate_hz, len(pictures)

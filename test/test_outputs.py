@@ -262,7 +262,7 @@ def test_parts_of_killed_processes_are_removed(tmp_path):
 
 
 def recording():
-    from emf_ros.io.recordings import RecordingWriter
+    from emf_ros.io.recording_writer import RecordingWriter
     from emf_ros.skeletons import get_layout
 
     writer = RecordingWriter(get_layout("coco17"), (320, 180))

@@ -26,11 +26,16 @@ PYPI_NAMES = {"cv2": "opencv-python-headless", "yaml": "PyYAML"}
 
 #: Modules of the extras, and of ROS packages that are used where they are installed.
 OPTIONAL = {
+    "ezc3d",
     "flatbuffers",
     "hri_msgs",
     "matplotlib",
+    "mcap",
     "mediapipe",
     "onnx",
+    "pyarrow",
+    "rerun",
+    "rosbags",
     "safetensors",
     "torch",
     "viser",

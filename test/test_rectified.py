@@ -44,7 +44,7 @@ def set_roi(message: Any, x: int, y: int, width: int, height: int) -> Any:
 
 
 def converted(message: Any, rectified: bool = False) -> Camera | None:
-    from emf_ros.nodes.conversions import camera_from_info
+    from emf_ros.io.camera_info import camera_from_info
 
     return camera_from_info(message, rectified)
 
@@ -53,7 +53,7 @@ def converted(message: Any, rectified: bool = False) -> Camera | None:
 @pytest.mark.parametrize("binning", [(0, 0), (1, 2), (2, 2)])
 @pytest.mark.parametrize("rectified", [False, True])
 def test_roi_and_binning_of_camera_info(rectified: bool, binning: tuple, do_rectify: bool) -> None:
-    from emf_ros.nodes.conversions import delivered_size
+    from emf_ros.io.camera_info import delivered_size
 
     message = set_roi(info(binning_x=binning[0], binning_y=binning[1]), 80, 40, 320, 400)
     message.roi.do_rectify = do_rectify
@@ -82,7 +82,7 @@ def test_rectified_camera_info_is_p_without_distortion() -> None:
 
 
 def test_zeros_are_no_intrinsics() -> None:
-    from emf_ros.nodes.conversions import delivered_size
+    from emf_ros.io.camera_info import delivered_size
 
     assert converted(info(k=[0.0] * 9)) is None
     assert delivered_size(info(k=[0.0] * 9, binning_x=2)) == (320, 480)

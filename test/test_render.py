@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from emf_ros.geometry.camera import Camera
-from emf_ros.io.recordings import Recording, RecordingWriter
+from emf_ros.io.recording_writer import RecordingWriter
+from emf_ros.io.recordings import Recording
 from emf_ros.io.render import video
 from emf_ros.io.render.floor import ANKLE_HEIGHT_M
 from emf_ros.io.render.overlay import draw_keypoints

@@ -316,7 +316,7 @@ def test_lift_and_render_keep_time_over_damage(damaged_folder: Path, tmp_path: P
 
 
 def test_a_rendered_video_keeps_a_variable_rate(tmp_path: Path) -> None:
-    from emf_ros.io.recordings import RecordingWriter
+    from emf_ros.io.recording_writer import RecordingWriter
     from emf_ros.skeletons import H36M17
 
     shades = [20, 120, 220, 70]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from ..io.formats.catalog import READABLE, WRITABLE
 from ..io.paths import share_folder
 
 #: Maximum seed: the least of numpy's and torch's maxima, with room for the ranks.
@@ -133,3 +134,31 @@ def add_lag(command: argparse.ArgumentParser) -> None:
 def add_variant(command: argparse.ArgumentParser) -> None:
     """Add the size of the 2D detector."""
     command.add_argument("--variant", default="full", help="size of the 2D detector (full)")
+
+
+def readable() -> str:
+    """The endings of the recordings that can be read, in words."""
+    return ", ".join(READABLE)
+
+
+def writable() -> str:
+    """The endings of the recordings that can be written, in words."""
+    return ", ".join(WRITABLE)
+
+
+def add_outputs(command: argparse.ArgumentParser, endings: str) -> None:
+    """Add the files that a command writes."""
+    command.add_argument(
+        "--out",
+        required=True,
+        action="append",
+        metavar="FILE",
+        help=f"in a folder that exists; no input; may be given several times; ends in {endings}",
+    )
+
+
+def add_topic(command: argparse.ArgumentParser, of: str) -> None:
+    """Add the topic of a bag."""
+    command.add_argument(
+        "--topic", default="", help=f"of the {of} in a bag (the only one of its type)"
+    )

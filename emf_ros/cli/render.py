@@ -6,8 +6,9 @@ import argparse
 from typing import Any
 
 from ..io.outputs import check_file
+from . import arguments
 from .console import CommandError, say
-from .video import add_rate, open_video
+from .video import add_rate
 
 
 def run(args: argparse.Namespace) -> None:
@@ -16,22 +17,21 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         CommandError: an input cannot be used, or the video cannot be written.
     """
+    from ..batch.lifting import LiftSettings, render_source
+    from ..io.formats.registry import read_recording
     from ..io.frame_source import VideoError
-    from ..io.progress import track
-    from ..io.recordings import RecordingError, load_recording
-    from ..io.render.video import RenderError, playback_rate_hz, render_recording
-    from ..io.video import IMAGE_SUFFIXES, frames_of, losses
+    from ..io.recordings import RecordingError
+    from ..io.render.video import RenderError
+    from ..io.video import IMAGE_SUFFIXES
 
     check_file(args.out, (args.recording, args.video), ".mp4", IMAGE_SUFFIXES)
     try:
-        recording = load_recording(args.recording)
-        source = open_video(args.video, args)
-        shown = track(frames_of(source), "rendering", source.count or None)
-        frames = ((stamp, image) for _, stamp, image in shown)
-        render_recording(recording, frames, args.out, playback_rate_hz(source))
+        recording = read_recording(args.recording)
+        settings = LiftSettings(rate_hz=args.rate, topic=args.topic)
+        sentences = render_source(recording, args.video, settings, args.out, say)
     except (RecordingError, VideoError, RenderError) as error:
         raise CommandError(str(error)) from None
-    for sentence in losses(source):
+    for sentence in sentences:
         say(sentence)
     print(args.out)
 
@@ -39,9 +39,10 @@ def run(args: argparse.Namespace) -> None:
 def add_parser(commands: Any) -> None:
     """Add the command; `commands` is what `ArgumentParser.add_subparsers` returned."""
     render = commands.add_parser("render", help="a recording and its video to one mp4")
-    render.add_argument("recording", help="npz that emf-ros lift wrote")
-    render.add_argument("video", help="video file or folder of images that was lifted")
+    render.add_argument("recording", help=f"of emf-ros lift: {arguments.readable()}")
+    render.add_argument("video", help="video file, folder of images or bag that was lifted")
     add_rate(render)
+    arguments.add_topic(render, "images")
     render.add_argument(
         "--out", required=True, metavar="FILE.mp4", help="in a folder that exists; no input"
     )

@@ -65,7 +65,7 @@ def open_video(
     """
     from ..io.video import open_source
 
-    source = open_source(path, args.rate)
+    source = open_source(path, args.rate, getattr(args, "topic", ""))
     if source.notice:
         tell(source.notice)
     return source

@@ -9,6 +9,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from ..geometry.camera import Camera
+
 #: Rate of a folder, and of a file that has neither times nor a rate, Hz.
 DEFAULT_RATE_HZ = 30.0
 #: Maximum rate that is accepted from a container's header or a driver, Hz.
@@ -34,6 +36,8 @@ class FrameSource(Protocol):
         unreadable: number of frames since the beginning that could not be read.
         other_sizes: number of frames left out since the beginning, by their size (width, height).
         notice: a sentence for the user about the origin of the times; empty where they are exact.
+        start_s: stamp of the first frame, s; 0 where it has none, as in a video.
+        camera: the intrinsics that the source brings; None where it brings none.
     """
 
     @property
@@ -52,6 +56,10 @@ class FrameSource(Protocol):
     def other_sizes(self) -> Counter[tuple[int, int]]: ...
     @property
     def notice(self) -> str: ...
+    @property
+    def start_s(self) -> float: ...
+    @property
+    def camera(self) -> Camera | None: ...
 
     def grab(self) -> tuple[int, float] | None:
         """The next frame's number and time, s since the first; None at the end."""
@@ -84,6 +92,8 @@ class SourceBase:
         self.size, self.pixel_aspect = (0, 0), 1.0
         self.unreadable = 0
         self.other_sizes: Counter[tuple[int, int]] = Counter()
+        self.start_s = 0.0
+        self.camera: Camera | None = None
 
     def _checked(self, frame: np.ndarray | None) -> np.ndarray | None:
         """The frame, or None after counting why it is left out."""

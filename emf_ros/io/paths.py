@@ -12,7 +12,7 @@ def share_folder(name: str) -> Path:
     """A folder of the repository's top level: in the checkout, or installed by ament or pip.
 
     Args:
-        name: 'models', 'config' or 'launch'.
+        name: 'models', 'config', 'launch' or 'emf_ros_msgs', which has the definitions of messages.
     """
     beside = Path(__file__).resolve().parents[2] / name
     if beside.is_dir():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,21 @@ _OTHER_ARRAYS = (
     "camera_matrix",
     "distortion",
     "distortion_model",
+    "body",
+    "body_names",
+)
+
+#: Arrays with one entry for each row.
+_ROWS = (
+    "stamp",
+    "frame",
+    "track_id",
+    "keypoints_2d",
+    "joints_3d",
+    "joint_stddev",
+    "root",
+    "root_valid",
+    "body",
 )
 
 #: Arrays of the format that are not needed for reading.
@@ -75,9 +90,11 @@ class Recording:
         root: (M, 3) m, the pelvis; NaN where unknown.
         root_valid: (M,) bool.
         layout: of the keypoints.
-        image_size: (width, height) px.
+        image_size: (width, height) px; (0, 0) where it is unknown, as in a file of 3D joints alone.
         camera: the intrinsics; None where they are unknown.
         notes: a sentence for each thing that was left out or converted on reading.
+        body: (M, B), answers about the people, see `body.columns`; NaN where unknown.
+        body_names: (B,) names of its columns; empty where they were not asked for.
     """
 
     stamp: np.ndarray
@@ -92,9 +109,23 @@ class Recording:
     image_size: tuple[int, int]
     camera: Camera | None = None
     notes: list[str] = field(default_factory=list)
+    body: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    body_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.body_names:
+            self.body = np.zeros((len(self.stamp), 0))
 
     def __len__(self) -> int:
         return len(self.stamp)
+
+    def rows(self, index: np.ndarray) -> Recording:
+        """Some of the rows.
+
+        Args:
+            index: (M,) bool, or the numbers of the rows in their new order.
+        """
+        return replace(self, **{name: getattr(self, name)[index] for name in _ROWS})
 
     def save(self, path: str | Path) -> None:
         """Write the file; an existing one is replaced only when the new one is complete.
@@ -103,6 +134,9 @@ class Recording:
             OutputError: it cannot be written.
         """
         matrix = np.full((3, 3), np.nan) if self.camera is None else self.camera.matrix
+        body: dict[str, Any] = {}
+        if self.body_names:
+            body = {"body": self.body.astype(np.float32), "body_names": np.array(self.body_names)}
         with replacing(path) as part, open(part, "wb") as file:
             np.savez_compressed(
                 file,
@@ -121,6 +155,7 @@ class Recording:
                 distortion=np.zeros(0) if self.camera is None else self.camera.distortion,
                 distortion_model="" if self.camera is None else self.camera.model,
                 image_size=np.array(self.image_size, dtype=np.int64),
+                **body,
             )
 
 
@@ -135,10 +170,25 @@ def load_recording(path: str | Path) -> Recording:
     """
     notes: list[str] = []
     try:
-        arrays = _read_arrays(path, notes)
-        return _checked(arrays, notes)
-    except (RecordingError, CameraError) as error:
+        return recording_of_arrays(_read_arrays(path, notes), notes)
+    except RecordingError as error:
         raise RecordingError(f"{path}: {error}") from None
+
+
+def recording_of_arrays(arrays: Mapping[str, np.ndarray], notes: list[str]) -> Recording:
+    """A recording of the arrays of docs/reference/formats.md.
+
+    Args:
+        arrays: by their names.
+        notes: sentences on the reading so far; more are added.
+
+    Raises:
+        RecordingError: an array has a wrong shape or type; the message names it.
+    """
+    try:
+        return _checked(arrays, notes)
+    except CameraError as error:
+        raise RecordingError(str(error)) from None
 
 
 def _read_arrays(path: str | Path, notes: list[str]) -> dict[str, np.ndarray]:
@@ -196,6 +246,9 @@ def _checked(arrays: Mapping[str, np.ndarray], notes: list[str]) -> Recording:
         "root": (rows, 3),
         "root_valid": (rows,),
     }
+    body_names = _names(arrays)
+    if body_names:
+        shapes["body"] = (rows, len(body_names))
     for name, shape in shapes.items():
         if name in arrays and arrays[name].shape != shape:
             raise RecordingError(f"{name} is {arrays[name].shape}, not {shape}")
@@ -206,7 +259,8 @@ def _checked(arrays: Mapping[str, np.ndarray], notes: list[str]) -> Recording:
         return _numbers(arrays[name], name).astype(np.float64)
 
     size = _whole(arrays["image_size"].reshape(-1), "image_size")
-    if size.shape != (2,) or (size < 1).any() or (size > _MAX_IMAGE_SIDE).any():
+    unknown = size.shape == (2,) and not size.any()
+    if not unknown and (size.shape != (2,) or (size < 1).any() or (size > _MAX_IMAGE_SIDE).any()):
         raise RecordingError(f"image_size is {size.tolist()}, not a width and a height in px")
     recording = Recording(
         _seconds(_numbers(arrays["stamp"], "stamp"), notes),
@@ -219,8 +273,10 @@ def _checked(arrays: Mapping[str, np.ndarray], notes: list[str]) -> Recording:
         _flags(arrays.get("root_valid", np.zeros(rows, dtype=bool)), "root_valid"),
         layout,
         (int(size[0]), int(size[1])),
-        _camera(arrays, (int(size[0]), int(size[1]))),
+        None if unknown else _camera(arrays, (int(size[0]), int(size[1]))),
         notes,
+        numbers("body") if body_names else np.zeros((rows, 0)),
+        body_names,
     )
     return _in_order(recording)
 
@@ -257,6 +313,16 @@ def _text(arrays: Mapping[str, np.ndarray], name: str) -> str:
         raise RecordingError(f"{name} is no text but {values.dtype} of {values.shape}")
     value: Any = values.reshape(-1)[0]
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _names(arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """The names of the columns of `body`; empty where the recording has none."""
+    names = arrays.get("body_names")
+    if names is None or "body" not in arrays:
+        return ()
+    if names.dtype.kind != "U" or names.ndim != 1 or len(set(names.tolist())) != len(names):
+        raise RecordingError("body_names must be different names, one for each column of body")
+    return tuple(names.tolist())
 
 
 def _seconds(stamp: np.ndarray, notes: list[str]) -> np.ndarray:
@@ -328,63 +394,4 @@ def _in_order(recording: Recording) -> Recording:
         return recording
     order = np.argsort(stamp, kind="stable")
     recording.notes.append("rows were not in the order of their stamps; sorted")
-    for name in (
-        "stamp",
-        "frame",
-        "track_id",
-        "keypoints_2d",
-        "joints_3d",
-        "joint_stddev",
-        "root",
-        "root_valid",
-    ):
-        setattr(recording, name, getattr(recording, name)[order])
-    return recording
-
-
-@dataclass
-class RecordingWriter:
-    """Collects rows for a `Recording`; of one person in one image the last row counts."""
-
-    layout: Layout
-    image_size: tuple[int, int]
-    camera: Camera | None = None
-    _rows: dict[tuple[float, int], tuple] = field(default_factory=dict)
-
-    def add(
-        self,
-        stamp: float,
-        frame: int,
-        track_id: int,
-        keypoints_2d: np.ndarray,
-        joints_3d: np.ndarray,
-        joint_stddev: np.ndarray,
-        root: np.ndarray,
-        root_valid: bool,
-    ) -> None:
-        """Add one person in one image; shapes and units as in `Recording`, without the M."""
-        row = (stamp, frame, track_id, keypoints_2d, joints_3d, joint_stddev, root, root_valid)
-        self._rows[stamp, track_id] = row
-
-    def recording(self) -> Recording:
-        """The rows so far, in the order of stamp and track id."""
-        rows = [self._rows[key] for key in sorted(self._rows)]
-        joints = len(H36M17)
-
-        def stacked(i: int, shape: tuple[int, ...]) -> np.ndarray:
-            values = [np.asarray(row[i], dtype=np.float64) for row in rows]
-            return np.stack(values) if rows else np.zeros((0, *shape))
-
-        return Recording(
-            np.array([row[0] for row in rows], dtype=np.float64),
-            np.array([row[1] for row in rows], dtype=np.int64),
-            np.array([row[2] for row in rows], dtype=np.int64),
-            stacked(3, (len(self.layout), 3)),
-            stacked(4, (joints, 3)),
-            stacked(5, (joints,)),
-            stacked(6, (3,)),
-            np.array([row[7] for row in rows], dtype=bool),
-            self.layout,
-            self.image_size,
-            self.camera,
-        )
+    return recording.rows(order)

@@ -11,6 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .bag_source import BagSource
+from .bags import is_bag
 from .frame_source import (
     DEFAULT_RATE_HZ,
     FrameSource,
@@ -25,15 +27,20 @@ from .video_file import VideoFile
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
-def open_source(source: str | Path, rate_hz: float | None = None) -> FrameSource:
-    """Open a video file, a folder of images, or a webcam by its number ("0").
+def open_source(
+    source: str | Path, rate_hz: float | None = None, topic: str = "", rectified: bool = False
+) -> FrameSource:
+    """Open a video file, a folder of images, a bag of ROS 2, or a webcam by its number ("0").
 
     An existing file or folder wins over a webcam of the same number.
 
     Args:
         source: path or number.
         rate_hz: frames per second of a folder (None: 30) and of a file without times (None: as
-            OpenCV assumes). A file with times is played at this mean rate (None: as recorded).
+            OpenCV assumes). A file with times is played at this mean rate (None: as recorded). A
+            bag is played as recorded.
+        topic: of the images of a bag; empty where it has only one.
+        rectified: whether the images of a bag are rectified.
 
     Raises:
         VideoError: the source cannot be opened; the message has the reason.
@@ -49,6 +56,10 @@ def open_source(source: str | Path, rate_hz: float | None = None) -> FrameSource
             return _Webcam(int(text), rate_hz or DEFAULT_RATE_HZ)
         path = path.expanduser()
     try:
+        if is_bag(path):
+            return BagSource(path, topic, rectified)
+        if topic:
+            raise VideoError(f"{source} is no bag, and has no topic {topic}")
         if path.is_dir():
             return _Folder(path, rate_hz or DEFAULT_RATE_HZ)
         if not path.is_file():

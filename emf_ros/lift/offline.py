@@ -8,11 +8,14 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from ..body.columns import COLUMNS, row_of
+from ..body.tracker import BodyTracker
 from ..detect.protocol import DetectorError
 from ..geometry.camera import Camera
 from ..io.frame_source import FrameSource, VideoError
 from ..io.progress import track
-from ..io.recordings import Recording, RecordingError, RecordingWriter
+from ..io.recording_writer import RecordingWriter
+from ..io.recordings import Recording, RecordingError
 from ..io.video import frames_of
 from ..people import PeopleTracker
 from ..reasons import Reason
@@ -32,13 +35,21 @@ class PoseCollector:
         layout: of the keypoints.
         image_size: (width, height) px.
         camera: the intrinsics; None where they are not known.
+        body: whether the answers about people are recorded, too.
 
     Attributes:
         writer: holds the rows.
     """
 
-    def __init__(self, layout: Layout, image_size: tuple[int, int], camera: Camera | None) -> None:
-        self.writer = RecordingWriter(layout, image_size, camera)
+    def __init__(
+        self,
+        layout: Layout,
+        image_size: tuple[int, int],
+        camera: Camera | None,
+        body: bool = False,
+    ) -> None:
+        self.writer = RecordingWriter(layout, image_size, camera, COLUMNS if body else ())
+        self._bodies = BodyTracker.on(None) if body else None
         self._seen: KeypointMemory[int] = KeypointMemory()
 
     def keypoints(self, stamp_ns: int, frame: int, people: list[Pose2D]) -> None:
@@ -56,6 +67,8 @@ class PoseCollector:
         frame, keypoints = self._seen.at(result.stamp_ns, -1)
         unknown = np.full((len(self.writer.layout), 3), np.nan)
         unknown[:, 2] = 0.0
+        states = self._bodies.update(result) if self._bodies is not None else []
+        bodies = {state.track_id: row_of(state) for state in states}
         for person in result.people:
             if person.state == TrackState.ENDED:
                 continue
@@ -68,6 +81,7 @@ class PoseCollector:
                 person.stddev,
                 person.root,
                 person.root_valid,
+                bodies.get(person.track_id),
             )
 
 
@@ -82,6 +96,10 @@ def lift_video(
     world_landmarks: bool = False,
     watch: Callable[[int, list[Pose2D]], None] | None = None,
     stopping: Callable[[int], bool] = lambda done: False,
+    detector: str = "blazepose",
+    model: str = "",
+    device: str = "auto",
+    body: bool = False,
 ) -> tuple[Recording, Counter[Reason]]:
     """Detect, track and lift every frame of a video.
 
@@ -97,6 +115,8 @@ def lift_video(
         watch: called with the number of each frame and its people, with their ids.
         stopping: called before each image with the number of images lifted so far. Where it returns
             true, the reading ends; the recording holds the images so far.
+        detector, model, device: of the detector, see `detect.factory.make_detector`.
+        body: also record the answers about people, see `body.columns`.
 
     Returns:
         the recording, and the number of rejected inputs, by reason.
@@ -107,23 +127,25 @@ def lift_video(
     pipeline = _pipeline(engine, lag, people)
     try:
         tracker = PeopleTracker.make(
-            "blazepose",
+            detector,
             variant,
             people,
             counts=pipeline.counts,
             world_landmarks=world_landmarks,
+            model=model,
+            device=device,
         )
     except DetectorError as error:
         raise VideoError(str(error)) from None
     pipeline.set_camera(camera)
-    collector = PoseCollector(tracker.layout, source.size, camera)
+    collector = PoseCollector(tracker.layout, source.size, camera, body)
     try:
         frames = frames_of(source)
         done = 0
         for index, stamp, image in track(frames, "lifting", source.count or None, shown=progress):
             if stopping(done):
                 break
-            stamp_ns = round(stamp * NANOSECONDS)
+            stamp_ns = round((source.start_s + stamp) * NANOSECONDS)
             verdict = tracker.stamps.take(stamp_ns)
             if verdict.reason is not None:
                 pipeline.counts[verdict.reason] += 1
@@ -159,6 +181,7 @@ def lift_recording(
     people: int = 8,
     progress: bool = True,
     stopping: Callable[[int], bool] = lambda done: False,
+    body: bool = False,
 ) -> tuple[Recording, Counter[Reason]]:
     """Lift recorded keypoints like live ones: one update per stamp, in their order.
 
@@ -167,7 +190,7 @@ def lift_recording(
 
     Args:
         keypoints: the recording; its keypoints are used, and its camera where it is known.
-        engine, lag, people, progress, stopping: see `lift_video`.
+        engine, lag, people, progress, stopping, body: see `lift_video`.
 
     Returns:
         the recording, and the number of rejected inputs, by reason.
@@ -177,9 +200,11 @@ def lift_recording(
     """
     if not len(keypoints):
         raise RecordingError("the recording has no rows")
+    if keypoints.image_size == (0, 0) or not np.isfinite(keypoints.keypoints_2d).any():
+        raise RecordingError("the recording holds no 2D keypoints, which are what is lifted")
     pipeline = _pipeline(engine, lag, people)
     pipeline.set_camera(keypoints.camera)
-    collector = PoseCollector(keypoints.layout, keypoints.image_size, keypoints.camera)
+    collector = PoseCollector(keypoints.layout, keypoints.image_size, keypoints.camera, body)
     stamps = np.round(keypoints.stamp * NANOSECONDS).astype(np.int64)
     # The rows of one image are consecutive; they are cut where the stamp changes.
     cuts = np.flatnonzero(np.diff(stamps)) + 1

@@ -13,6 +13,7 @@ from emf_ros_msgs.msg import BodyStateArray, Skeleton2DArray, Skeleton3DArray
 
 from ..body.tracker import BodyTracker
 from ..geometry.camera import CameraError
+from ..io.camera_info import camera_from_info, delivered_size
 from ..io.images import ImageError
 from ..lift.dispatch import SILENCE_S, Dispatcher, LiftEvery
 from ..lift.feed import CameraReport, Feed, Output, topic_of
@@ -234,7 +235,7 @@ class CameraTopics:
         topic, camera, fault = self.feed.topic("camera_info"), None, ""
         rectified = self._node.params.rectified
         try:
-            camera = conversions.camera_from_info(message, rectified)
+            camera = camera_from_info(message, rectified)
         except CameraError as error:
             self.log.counts[Reason.BAD_CAMERA_INFO] += 1
             fault = f"{topic} refused: {error}"
@@ -244,7 +245,7 @@ class CameraTopics:
                 fault = f"{topic} has no intrinsics ({zero} is zero)"
         if fault:
             fault += f": poses have no position; {CALIBRATE}"
-        return CameraReport(camera, conversions.delivered_size(message), fault)
+        return CameraReport(camera, delivered_size(message), fault)
 
     def _take_depth(self, message: Image) -> None:
         try:

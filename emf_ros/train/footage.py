@@ -16,7 +16,8 @@ import numpy as np
 from ..downloads.cache import DownloadError
 from ..geometry.camera import Camera
 from ..io.progress import say
-from ..io.recordings import Recording, RecordingWriter
+from ..io.recording_writer import RecordingWriter
+from ..io.recordings import Recording
 from ..io.video import FrameSource, open_source
 from ..lift.engine import Engine
 from ..lift.offline import lift_recording

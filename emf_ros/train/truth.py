@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..io.formats.trc import read_points
 from ..skeletons import H36M17
 from .evaluate import EvaluationError
 from .formats.joints import limbs_by_name
@@ -19,8 +19,6 @@ from .formats.npz import array_names, checked_numbers, load_arrays
 MIN_JOINTS = 3
 #: Maximum time between two frames that a truth is interpolated between, s.
 MAX_STEP_S = 0.15
-#: Metres per unit of length of a TRC file.
-TRC_UNITS = {"m": 1.0, "meters": 1.0, "cm": 0.01, "mm": 0.001, "millimeters": 0.001}
 
 #: Indices of the hips.
 HIPS = [H36M17.index("left_hip"), H36M17.index("right_hip")]
@@ -107,7 +105,7 @@ class Truth:
         path = Path(path)
         try:
             if path.suffix.lower() == ".trc":
-                return cls.from_points(*_read_trc(path))
+                return cls.from_points(*read_points(path))
             names = array_names(path)
             if "truth" not in names and {"stamp", "joints"} <= set(names):
                 return _in_camera_frame(load_arrays(path, ("stamp", "joints")))
@@ -140,33 +138,3 @@ def _in_laboratory_frame(arrays: dict[str, np.ndarray]) -> Truth:
             f"truth_time is {stamp.dtype} of {stamp.shape}, not numbers of the shape (N,)"
         )
     return Truth.from_points(stamp.astype(np.float64), points, names)
-
-
-def _read_trc(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Stamps (N,) s, points (N, K, 3) m and names of a file in OpenSim's text format of markers."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file, delimiter="\t"))
-    if len(rows) < 6 or not rows[0] or not rows[0][0].startswith("PathFileType"):
-        raise EvaluationError("it does not begin as a TRC file does, with PathFileType")
-    head = dict(zip((cell.strip() for cell in rows[1]), rows[2], strict=False))
-    unit = head.get("Units", "").strip().lower()
-    if unit not in TRC_UNITS:
-        raise EvaluationError(f"its unit is {unit!r}; known: {', '.join(TRC_UNITS)}")
-    names = [cell.strip() for cell in rows[3][2:] if cell.strip()]
-    stamps, points = [], []
-    for number, row in enumerate(rows[4:], start=5):
-        cells = [cell.strip() for cell in row]
-        if not re.fullmatch(r"\d+", cells[0] if cells else ""):
-            continue  # the names of the axes, or a blank line
-        cells = (cells + [""] * (2 + 3 * len(names)))[: 2 + 3 * len(names)]
-        try:
-            values = [float(cell) if cell else np.nan for cell in cells[1:]]
-        except ValueError as error:
-            raise EvaluationError(f"line {number}: {error}") from None
-        stamps.append(values[0])
-        points.append(values[1:])
-    return (
-        np.array(stamps),
-        TRC_UNITS[unit] * np.array(points).reshape(len(points), len(names), 3),
-        names,
-    )

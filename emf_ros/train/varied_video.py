@@ -78,6 +78,9 @@ class VariedSource:
         self.rate_hz = source.rate_hz / variation.slower / variation.every
         self.count = -(-source.count // variation.every)
         self.live, self.notice = source.live, source.notice
+        self.start_s = source.start_s
+        # The intrinsics of the source are not those of the varied images.
+        self.camera: Camera | None = None
 
     @property
     def unreadable(self) -> int:

@@ -1,0 +1,1 @@
+"""Sources lifted to files: one, or thousands on all cores or on many machines."""

@@ -1,0 +1,57 @@
+"""`emf-ros convert`: a recording to files of other programs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from . import arguments
+from .console import CommandError, say
+
+
+def run(args: argparse.Namespace) -> None:
+    """Convert.
+
+    Raises:
+        CommandError: the recording cannot be read, or a format cannot hold it.
+    """
+    from ..io.bags import is_bag
+    from ..io.formats.registry import check_output, read_recording, write_recording
+    from ..io.recordings import RecordingError
+
+    try:
+        if args.topic and not is_bag(args.source):
+            raise CommandError(f"{args.source} is no bag: leave out --topic")
+        for path in args.out:
+            check_output(path, [args.source])
+        recording = read_recording(args.source, **({"topic": args.topic} if args.topic else {}))
+        for note in recording.notes:
+            say(f"note: {args.source}: {note}")
+        if args.person is not None:
+            ids = sorted(set(recording.track_id.tolist()))
+            if args.person not in ids:
+                raise CommandError(
+                    f"{args.source} has no person {args.person}; it has "
+                    + (", ".join(map(str, ids)) or "nobody")
+                )
+            recording = recording.rows(recording.track_id == args.person)
+        for path in args.out:
+            for written in write_recording(recording, path, [args.source], say):
+                print(written)
+    except RecordingError as error:
+        raise CommandError(str(error)) from None
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command; `commands` is what `ArgumentParser.add_subparsers` returned."""
+    convert = commands.add_parser(
+        "convert",
+        help="a recording to files of other programs",
+        epilog="The formats: docs/reference/formats.md. A format that holds one person gets a file "
+        "for each: NAME_personID.ENDING.",
+    )
+    convert.add_argument("source", help=f"recording: {arguments.readable()}, or folder of a bag")
+    arguments.add_outputs(convert, arguments.writable())
+    convert.add_argument("--person", type=int, metavar="ID", help="only this person (all)")
+    arguments.add_topic(convert, "skeletons or keypoints")
+    convert.set_defaults(run=run)

@@ -1,0 +1,145 @@
+"""The images of one topic of a bag, as a video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..geometry.camera import Camera, CameraError
+from .bags import BagError, BagReader, stamp_ns
+from .camera_info import camera_from_info
+from .frame_source import DEFAULT_RATE_HZ, SourceBase, VideoError
+from .images import ImageError, decode_compressed, decode_image
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+
+
+class BagSource(SourceBase):
+    """The images of one topic, at the stamps of their headers.
+
+    Args:
+        path: of the bag.
+        topic: of the images; empty where the bag has only one.
+        rectified: whether the images are rectified, see `camera_info.camera_from_info`.
+
+    Attributes:
+        camera: by the `camera_info` beside the topic; None where the bag has none.
+
+    Raises:
+        VideoError: the bag cannot be read, has no such topic, or no image that can be decoded.
+    """
+
+    live, notice = False, ""
+
+    def __init__(self, path: Path, topic: str = "", rectified: bool = False) -> None:
+        super().__init__()
+        self._path = path
+        try:
+            self._bag = BagReader(path)
+        except BagError as error:
+            raise VideoError(str(error)) from None
+        try:
+            self._topic = self._bag.choose(topic, IMAGE, COMPRESSED_IMAGE)
+            self.count = self._bag.counts[self._topic]
+            self._message: Any = None
+            self._restart()
+            stamps: list[int] = []
+            while not self.size[0] and self.grab() is not None:
+                assert self._message is not None
+                image = self._decoded()
+                if image is not None:
+                    self.size = (image.shape[1], image.shape[0])
+                    stamps.append(stamp_ns(self._message.header))
+            if not self.size[0]:
+                raise VideoError(f"no image of {self._topic} in {path} can be decoded")
+            while len(stamps) < 3 and self.grab() is not None:
+                assert self._message is not None
+                stamps.append(stamp_ns(self._message.header))
+            steps = np.diff(stamps) / 1e9
+            step_s = float(np.median(steps)) if len(steps) else 0.0
+            self.rate_hz = 1 / step_s if step_s > 0 else DEFAULT_RATE_HZ
+            self.camera = self._camera(rectified)
+            self._restart()
+        except BagError as error:
+            self._bag.close()
+            raise VideoError(str(error)) from None
+        except VideoError:
+            self._bag.close()
+            raise
+
+    def grab(self) -> tuple[int, float] | None:
+        try:
+            found = next(self._messages, None)
+        except BagError as error:
+            raise VideoError(str(error)) from None
+        if found is None:
+            return None
+        self._message = found[2]
+        self._next += 1
+        stamp_s = stamp_ns(self._message.header) / 1e9
+        if self._next == 1:
+            self.start_s = stamp_s
+        return self._next - 1, stamp_s - self.start_s
+
+    def retrieve(self, into: np.ndarray | None = None) -> np.ndarray | None:
+        return self._checked(self._decoded())
+
+    def times(self) -> np.ndarray | None:
+        return None
+
+    def rewind(self) -> bool:
+        self._forget_losses()
+        self._restart()
+        return True
+
+    def close(self) -> None:
+        self._bag.close()
+
+    def _restart(self) -> None:
+        self._messages: Iterator[tuple[str, int, Any]] = self._bag.messages({self._topic})
+        self._message, self._next = None, 0
+
+    def _decoded(self) -> np.ndarray | None:
+        """The image of the message, BGR; None where it cannot be decoded."""
+        message = self._message
+        data = np.asarray(message.data, dtype=np.uint8)
+        try:
+            if self._bag.topics[self._topic] == COMPRESSED_IMAGE:
+                rgb = decode_compressed(data)
+            else:
+                rgb = decode_image(
+                    data,
+                    message.encoding,
+                    message.width,
+                    message.height,
+                    message.step,
+                    bool(message.is_bigendian),
+                )
+        except ImageError:
+            return None
+        return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+
+    def _camera(self, rectified: bool) -> Camera | None:
+        """The intrinsics of the first message beside the images; None where there is none."""
+        # Image transports add a name: image_raw/compressed belongs to the camera of image_raw.
+        spaces = {self._topic.rpartition("/")[0]}
+        spaces.add(next(iter(spaces)).rpartition("/")[0])
+        infos = self._bag.of_type(CAMERA_INFO)
+        beside = [t for t in infos if t.rpartition("/")[0] in spaces] or infos
+        if len(beside) != 1:
+            return None
+        camera = None
+        for _, _, message in self._bag.messages({beside[0]}):
+            try:
+                camera = camera_from_info(message, rectified)
+            except CameraError as error:
+                raise VideoError(f"{self._path}: {beside[0]}: {error}") from None
+            if camera is not None:
+                break
+        return camera.scaled_to(*self.size) if camera is not None else None

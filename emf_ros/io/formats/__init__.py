@@ -1,0 +1,1 @@
+"""File formats of recordings, a module each; `catalog` is their table."""

@@ -1,0 +1,96 @@
+"""The format of biomechanics (.c3d): the joints of one person, mm, y up."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from ...skeletons import H36M17
+from ..outputs import replacing
+from ..recordings import Recording, RecordingError
+from .c3d_process import read_arrays
+from .motion import motion_of, recording_of
+from .trc import UNITS
+
+#: Millimetres per metre.
+_MM = 1000.0
+#: Length of a block of a C3D, bytes.
+_BLOCK = 512
+#: Group and parameter of the stamp of the first frame, s, as text: a number would be 32 bits.
+#: `c3d_process` reads it.
+_GROUP, _START = "EMF_ROS", "START_TIME"
+
+
+def write(recording: Recording, path: Path) -> list[str]:
+    """Write the one person of a recording; unknown joints have the residual -1.
+
+    Returns:
+        sentences on what is not as recorded.
+
+    Raises:
+        RecordingError: the person is nowhere known.
+        OutputError: the file cannot be written.
+    """
+    import ezc3d
+
+    try:
+        motion = motion_of(recording)
+    except RecordingError as error:
+        raise RecordingError(f"cannot write {path}: {error}") from None
+    known = np.isfinite(motion.joints).all(axis=2)
+    points = np.ones((4, len(H36M17), len(motion.joints)))
+    points[:3] = np.where(known[..., None], _MM * motion.joints, np.nan).transpose(2, 1, 0)
+    file = ezc3d.c3d()
+    file.add_parameter("POINT", "RATE", [motion.rate_hz])
+    file.add_parameter("POINT", "LABELS", list(H36M17.joints))
+    file.add_parameter("POINT", "UNITS", ["mm"])
+    file.add_parameter("POINT", "X_SCREEN", ["+X"])
+    file.add_parameter("POINT", "Y_SCREEN", ["+Y"])
+    file.add_parameter(_GROUP, _START, [repr(motion.start_s)])
+    file["data"]["points"] = points
+    file["data"]["meta_points"]["residuals"] = np.where(known, 0.0, -1.0).T[None]
+    with replacing(path) as part:
+        file.write(str(part))
+        # ezc3d does not report errors, such as a full disk. The points are four floats each.
+        if part.stat().st_size < 2 * _BLOCK + 16 * points[0].size:
+            raise RecordingError(f"{path} was not written completely")
+    return motion.notes
+
+
+def read(path: Path) -> Recording:
+    """Read the person of a file whose points have the names of h36m17.
+
+    Raises:
+        RecordingError: it cannot be read, or none of its points is known.
+    """
+    try:
+        if _is_cut(path):
+            raise ValueError("it ends before its last frame: it was cut")
+        arrays = read_arrays(path)
+        names, unit = arrays["labels"].tolist(), str(arrays["unit"])
+        points, rate_hz = arrays["points"], float(arrays["rate_hz"])
+        if unit not in UNITS:
+            raise ValueError(f"its unit is {unit!r}; known: {', '.join(UNITS)}")
+        if not rate_hz > 0 or len(names) != points.shape[1]:
+            raise ValueError(f"it has {len(names)} names of {points.shape[1]} points, {rate_hz} Hz")
+        start_s = float(str(arrays["start"]) or 0.0)
+        metres = UNITS[unit] * np.where(arrays["residuals"] < 0, np.nan, points).transpose(2, 1, 0)
+        return recording_of(start_s + np.arange(len(metres)) / rate_hz, metres, names)
+    except ValueError as error:
+        raise RecordingError(f"{path}: {error}") from None
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a file is shorter than its header says; ezc3d reads it as if it were whole."""
+    with path.open("rb") as file:
+        head = file.read(_BLOCK)
+    if len(head) < _BLOCK:
+        return True
+    # Number of points, of analog samples a frame, first and last frame; scale; block of the data.
+    points, samples, first, last = struct.unpack_from("<4H", head, 2)
+    (scale,), (block,) = struct.unpack_from("<f", head, 12), struct.unpack_from("<H", head, 16)
+    # A negative scale means floats.
+    size = (4 if scale < 0 else 2) * (4 * points + samples) * (last - first + 1)
+    return bool(path.stat().st_size < (block - 1) * _BLOCK + size)

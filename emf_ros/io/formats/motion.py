@@ -1,0 +1,156 @@
+"""The motion of one person at a constant rate, as the files of motion capture hold it.
+
+Their axes are those of a room: x right, y up, z towards the camera, m. The origin is the camera,
+and the camera is taken to be level. Unknown is NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...skeletons import H36M17
+from ..recordings import Recording, RecordingError
+
+#: Maximum distance of a stamp from a constant rate's at which the pose is taken as it is, in
+#: periods. It is above the rounding of stamps to a millisecond.
+MAX_JITTER = 0.05
+#: Maximum time between two poses that are interpolated, s.
+MAX_STEP_S = 0.2
+#: Maximum number of frames; more come from a stamp that is wrong.
+MAX_FRAMES = 1_000_000
+#: Factors from the camera's optical frame (x right, y down, z forward) to the room, and back.
+_ROOM = np.array([1.0, -1.0, -1.0])
+
+_PELVIS = H36M17.index("pelvis")
+_HIPS = [H36M17.index("left_hip"), H36M17.index("right_hip")]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One person.
+
+    Attributes:
+        rate_hz: frames a second.
+        start_s: stamp of the first frame, s.
+        joints: (N, 17, 3) m, h36m17, axes of the room.
+        notes: sentences on what is not as recorded.
+    """
+
+    rate_hz: float
+    start_s: float
+    joints: np.ndarray
+    notes: list[str]
+
+    @property
+    def time_s(self) -> np.ndarray:
+        """(N,) s, the stamps of the frames."""
+        return self.start_s + np.arange(len(self.joints)) / self.rate_hz
+
+
+def motion_of(recording: Recording) -> Motion:
+    """The motion of the one person of a recording.
+
+    Where the stamps have a constant rate, poses are taken as they are. Otherwise they are
+    interpolated linearly between poses that are at most `MAX_STEP_S` apart. Images without the
+    person, and poses without a root, are frames of NaN.
+
+    Raises:
+        RecordingError: the person is nowhere known, or the stamps do not rise or are too far apart.
+    """
+    known = recording.root_valid & np.isfinite(recording.joints_3d).any(axis=(1, 2))
+    if not known.any():
+        raise RecordingError(
+            "the place of the person is not known in any image, so the file would be empty; lift "
+            "with intrinsics (--camera-info or --fov)"
+        )
+    stamp = recording.stamp
+    if (np.diff(stamp) <= 0).any():
+        raise RecordingError("the stamps of the person do not rise")
+    step_s = _step_s(stamp)
+    stamp, joints = stamp[known], recording.joints_3d[known] * _ROOM
+    count = round((stamp[-1] - stamp[0]) / step_s) + 1
+    if count > MAX_FRAMES:
+        raise RecordingError(
+            f"the person's stamps span {stamp[-1] - stamp[0]:.4g} s, which is too long"
+        )
+    place = (stamp - stamp[0]) / step_s
+    out = np.full((count, *joints.shape[1:]), np.nan)
+    notes = []
+    row = np.round(place).astype(np.int64)
+    if np.abs(place - row).max() <= MAX_JITTER:
+        out[row] = joints
+    else:
+        notes.append(f"the times are not even: poses are interpolated at {1 / step_s:.4g} Hz")
+        after = np.searchsorted(place, np.arange(count)).clip(1, max(1, len(place) - 1))
+        if len(place) > 1:
+            low, high = place[after - 1], place[after]
+            share = ((np.arange(count) - low) / (high - low)).clip(0, 1)[:, None, None]
+            out = (1 - share) * joints[after - 1] + share * joints[after]
+            out[(high - low) * step_s > MAX_STEP_S] = np.nan
+        # A pose that is in its place needs no neighbour.
+        exact = np.abs(place - row) <= MAX_JITTER
+        out[row[exact]] = joints[exact]
+    return Motion(1 / step_s, float(stamp[0]), out, notes)
+
+
+def recording_of(
+    time_s: np.ndarray, points: np.ndarray, names: list[str], notes: list[str] | None = None
+) -> Recording:
+    """A recording of the points of one person; the inverse of `motion_of`.
+
+    Args:
+        time_s: (N,) s.
+        points: (N, K, 3) m, axes of the room.
+        names: K names. Those of h36m17 are used, others are left out with a note. Without a pelvis
+            the middle of the hips takes its place. Frames without either are left out.
+        notes: sentences on the reading so far.
+
+    Raises:
+        RecordingError: no joint, or no pelvis, is among the names.
+    """
+    notes = list(notes or [])
+    joints = np.full((len(points), len(H36M17), 3), np.nan)
+    for joint in H36M17.joints:
+        if joint in names:
+            joints[:, H36M17.index(joint)] = points[:, names.index(joint)]
+    others = [name for name in names if name not in H36M17.joints]
+    if len(others) == len(names):
+        raise RecordingError(f"none of its points is a joint of h36m17: {', '.join(others[:9])}")
+    if others:
+        notes.append(f"points that are not joints of h36m17 are not read: {', '.join(others)}")
+    middle = joints[:, _HIPS].mean(axis=1)
+    pelvis = joints[:, _PELVIS]
+    joints[:, _PELVIS] = np.where(np.isfinite(pelvis), pelvis, middle)
+    known = np.isfinite(joints[:, _PELVIS]).all(axis=1)
+    if not known.any():
+        raise RecordingError("it has neither a pelvis nor both hips in any frame")
+    partly = int((np.isfinite(joints).any(axis=(1, 2)) & ~known).sum())
+    if partly:
+        notes.append(f"{partly} frames have no pelvis: left out")
+    joints, rows = joints[known] * _ROOM, int(known.sum())
+    keypoints = np.full((rows, len(H36M17), 3), np.nan)
+    keypoints[..., 2] = 0.0
+    return Recording(
+        time_s[known],
+        np.full(rows, -1),
+        np.ones(rows, dtype=np.int64),
+        keypoints,
+        joints,
+        np.full((rows, len(H36M17)), np.nan),
+        joints[:, _PELVIS],
+        np.ones(rows, dtype=bool),
+        H36M17,
+        (0, 0),
+        notes=notes,
+    )
+
+
+def _step_s(stamp: np.ndarray) -> float:
+    """The usual time from image to image, s, without the gaps."""
+    steps = np.diff(stamp)
+    if not len(steps):
+        return 1 / 30
+    median = float(np.median(steps))
+    return float(steps[np.abs(steps - median) <= 0.5 * median].mean())
