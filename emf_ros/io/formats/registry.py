@@ -78,9 +78,8 @@ def check_output(
         RecordingError: as `format_of`.
         OutputError: the file cannot be written.
     """
-    found = format_of(path, to_write=True)
     check_file(path, sources, read_in_folders=read_in_folders)
-    return found
+    return format_of(path, to_write=True)
 
 
 def write_recording(
