@@ -163,7 +163,13 @@ def lift_source(
             keypoints.camera = settings.camera(keypoints.image_size, 1.0, tell)
         try:
             recording, counts = lift_recording(
-                keypoints, engine(), settings.lag, settings.people, progress, stopping, settings.body
+                keypoints,
+                engine(),
+                settings.lag,
+                settings.people,
+                progress,
+                stopping,
+                settings.body,
             )
         except RecordingError as error:
             raise RecordingError(f"{source}: {error}") from None
