@@ -21,14 +21,15 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         CommandError: an input cannot be used, or the viewer cannot start.
     """
+    from ..io.formats.registry import read_recording
     from ..io.frame_source import VideoError
-    from ..io.recordings import RecordingError, load_recording
+    from ..io.recordings import RecordingError
     from ..viewer.playback import Playback
     from ..viewer.server import ViewerError
     from ..viewer.viewer import Viewer
 
     try:
-        recording = load_recording(args.recording)
+        recording = read_recording(args.recording)
         if len(recording) == 0:
             raise CommandError(f"{args.recording}: there are no people in it")
         for note in recording.notes:

@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
 
 from ..geometry.camera import Camera, CameraError
+from ..io.camera_info import camera_from_info
 from ..io.images import ImageError
 from ..lift.feed import MAX_AGE_MS
 from ..reasons import Reason
@@ -172,7 +173,7 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
             return
         camera: Camera | None = None
         try:
-            camera = conversions.camera_from_info(message, self.params.rectified)
+            camera = camera_from_info(message, self.params.rectified)
         except CameraError as error:
             self.refuse(Reason.BAD_CAMERA_INFO, f"camera_info refused: {error}")
         self.viewer.set_camera(camera)

@@ -21,8 +21,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ..cli.arguments import positive_number
 from ..geometry.camera import CameraError
+from ..io.camera_info import camera_from_info, delivered_size
 from ..io.images import compressed_size
-from .conversions import camera_from_info, delivered_size, stamp_ns
+from .conversions import stamp_ns
 from .qos import SENSOR_QOS
 
 #: Types of the topics that are heard, by their name in the graph.
