@@ -18,7 +18,8 @@ from ros_session import wait_for
 from viewer_client import Browser
 
 from emf_ros.geometry.camera import Camera
-from emf_ros.io.recordings import Recording, RecordingWriter, load_recording
+from emf_ros.io.recording_writer import RecordingWriter
+from emf_ros.io.recordings import Recording, load_recording
 from emf_ros.io.render.id_labels import id_labels
 from emf_ros.skeletons import H36M17, get_layout
 from emf_ros.types import Frame2D, Frame3D, Pose2D, Pose3D, TrackState

@@ -60,7 +60,7 @@ def _be_quiet(sentence: str) -> None:
 def add_parser(commands: Any) -> None:
     """Add the command; `commands` is what `ArgumentParser.add_subparsers` returned."""
     view = commands.add_parser("view", help="a recording in a web browser, in 3D")
-    view.add_argument("recording", help="npz that emf-ros lift wrote")
+    view.add_argument("recording", help=f"of emf-ros lift: {arguments.readable()}")
     view.add_argument("--video", help="the video file or folder of images that was lifted")
     add_rate(view)
     view.add_argument(
