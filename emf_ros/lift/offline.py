@@ -214,8 +214,8 @@ def lift_recording(
         ids[ids == 0] = UNTRACKED
     # Number of the image by its stamp: the people are known after the tracking only.
     number_of: dict[int, int] = {}
-    pipeline.watch = lambda stamp_ns, people: collector.keypoints(
-        stamp_ns, number_of[stamp_ns], people
+    pipeline.watch = lambda frame: collector.keypoints(
+        frame.stamp_ns, number_of[frame.stamp_ns], frame.people
     )
     following: list[int | None] = [int(stamps[rows[0]]) for rows in images[1:]]
     following.append(None)

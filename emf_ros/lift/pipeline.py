@@ -54,7 +54,7 @@ class LiftPipeline:
             any time.
         stamps: the rule on the images' stamps.
         camera_error: why the intrinsics do not fit the images; empty while they do.
-        watch: called with the stamp, ns, and the people with their ids of each image that is used.
+        watch: called with each image that is used; its people have their ids.
         frames: the frame of the poses, the floor's and the base's; None where poses are in the
             camera's frame, and the settings tell the floor.
 
@@ -73,8 +73,8 @@ class LiftPipeline:
         self.engine = engine
         self.config = config or PipelineConfig()
         self.counts: Counter[Reason] = Counter() if counts is None else counts
-        self.watch: Callable[[int, list[Pose2D]], None] | None = None
         self.frames: ReferenceFrames | None = None
+        self.watch: Callable[[Frame2D], None] | None = None
         self.lag = self.config.lag
         self.stamps = StampFilter()
         self.camera_error = ""
@@ -222,7 +222,7 @@ class LiftPipeline:
         self._frame_id = frame.frame_id
         people = self._track_ids.assign(frame, layout, self.stamps)
         if self.watch is not None:
-            self.watch(frame.stamp_ns, people)
+            self.watch(replace(frame, people=people))
         chosen = select_people(people, layout, self.config.max_people, self.active, self.counts)
         if chosen:
             self._add(frame.stamp_ns, chosen, layout, camera)

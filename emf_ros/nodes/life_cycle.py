@@ -151,10 +151,21 @@ class ManagedNode(LifecycleNode):
         self._mine.append(subscription)
         return subscription
 
-    def forget(self, subscription: Subscription) -> None:
-        """End a subscription of `listen_to` before its time."""
-        self._mine.remove(subscription)
-        self.destroy_subscription(subscription)
+    def publish_for_now(self, kind: type, topic: str, qos: QoSProfile) -> Publisher:
+        """A publisher that a worker's thread makes, and ends with `forget`.
+
+        It has no events, which the executor would wait for while another thread destroys it. So an
+        incompatible QoS is not logged.
+        """
+        events = PublisherEventCallbacks(use_default_callbacks=False)
+        publisher: Publisher = self.create_publisher(kind, topic, qos, event_callbacks=events)
+        self._mine.append(publisher)
+        return publisher
+
+    def forget(self, entity: Subscription | Publisher) -> None:
+        """End a subscription of `listen_to`, or a publisher, before its time."""
+        self._mine.remove(entity)
+        self._destroy([entity])
 
     def every(self, period_s: float, callback: Callable[[], None]) -> Any:
         """A timer that runs while the node is active, by wall time."""

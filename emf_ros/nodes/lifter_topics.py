@@ -25,11 +25,13 @@ from .adapters import ThirdPartyKeypoints
 from .base import BaseNode
 from .counted_log import CameraLog
 from .diagnostics import LATE_MS, Level, Task
+from .hri_topics import HriTopics
 from .input_watch import InputWatch
 from .missed_messages import MissedMessages
 from .params import SkeletonLifterParams
 from .qos import EVERY_QOS, RELIABLE_QOS, SENSOR_QOS
 from .rate import RateMeter
+from .standard_topics import StandardTopics
 
 #: Period of the check for subscribers, s.
 SUBSCRIBERS_PERIOD_S = 0.2
@@ -92,6 +94,8 @@ class CameraTopics:
         self._body_states = node.publish_on(
             BodyStateArray, topic_of(name, "body_states"), self.output_qos
         )
+        self._standard = StandardTopics(node, name, self.output_qos)
+        self._hri = HriTopics(node, name, self.output_qos) if node.params.hri else None
         self._bodies = BodyTracker()
         self._body_markers = body_messages.BodyMarkers()
         self._infos: Subscription | None = None
@@ -125,6 +129,8 @@ class CameraTopics:
         """
         self.feed, self._dispatcher = feed, dispatcher
         self._bodies = BodyTracker()
+        if self._hri is not None:
+            feed.pipeline.watch = self._hri.remember
         if camera_info:
             self._info_watch = self._node.watch(
                 feed.topic("camera_info"), "camera_info", f"poses have no position; {CALIBRATE}"
@@ -160,6 +166,8 @@ class CameraTopics:
             or self._skeletons.get_subscription_count() > 0
             or self._markers.get_subscription_count() > 0
             or self._body_states.get_subscription_count() > 0
+            or self._standard.is_wanted()
+            or (self._hri is not None and self._hri.is_wanted())
         )
 
     def _subscribe(self) -> None:
@@ -285,7 +293,13 @@ class CameraTopics:
             )
         shows = self._markers.get_subscription_count() > 0
         tells = self._body_states.get_subscription_count() > 0
-        bodies = self._bodies.update(result) if shows or tells else []
+        needed = (
+            shows
+            or tells
+            or self._standard.needs_states()
+            or (self._hri is not None and self._hri.needs_states())
+        )
+        bodies = self._bodies.update(result) if needed else []
         scene = result.scene
         up = scene.up if scene is not None else None
         # Without the floor that it should have, nothing is told of people but their joints.
@@ -297,6 +311,9 @@ class CameraTopics:
             markers.markers += self._body_markers.update(bodies, roots, up, header)
             if markers.markers:
                 self._markers.publish(markers)
+        self._standard.publish(result.people, bodies, up, header)
+        if self._hri is not None:
+            self._hri.publish(result, bodies, header)
         return header
 
     # ------------------------------------------------------------------ diagnostics

@@ -338,6 +338,11 @@ class SkeletonLifterParams(NodeParams):
         "Begin the names of these TF frames with this text; empty means the namespace of the node.",
         launch=True,
     )
+    hri: bool = param(
+        False,
+        "Publish people by REP-155 (ROS4HRI) on humans/bodies/; needs the package hri_msgs.",
+        launch=True,
+    )
     synchronous: bool = param(False, _SYNCHRONOUS, launch=True)
     threads: int = param(
         0,

@@ -71,6 +71,11 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
             )
         if not self._subscribes and self.params.keypoints_type != "emf_ros":
             raise NodeError("in composed mode keypoints come from the detector: no keypoints_type")
+        if self.params.hri and self.params.keypoints_type == "hri_msgs":
+            raise NodeError(
+                "hri publishes on humans/bodies/, where keypoints_type hri_msgs reads: set hri to "
+                "false, or take other keypoints"
+            )
         self._configs()  # refuses what does not fit, before anything is loaded
         try:
             self._engine = self._make_engine()
