@@ -24,8 +24,10 @@ from emf_ros.nodes.hri_messages import (
     body_id,
     body_transform,
     gesture_msg,
+    points_of,
     posture_msg,
     roi_msg,
+    rois_of,
     skeleton_2d_msg,
     velocity_msg,
 )
@@ -166,9 +168,8 @@ def test_ids_of_bodies_can_stand_in_a_topic(camera: str, expected: str) -> None:
     assert body_id(camera, 12) == expected and expected.isidentifier()
 
 
-def image(points: np.ndarray, layout: str = "blazepose33") -> tuple[Frame2D, Pose2D]:
-    person = Pose2D(points, 0.9, 12)
-    return Frame2D(0, "camera", layout, SIZE, [person]), person
+def image(points: np.ndarray, layout: str = "blazepose33") -> Frame2D:
+    return Frame2D(0, "camera", layout, SIZE, [Pose2D(points, 0.9, 12)])
 
 
 def blazepose(seed: int = 0) -> np.ndarray:
@@ -179,7 +180,7 @@ def blazepose(seed: int = 0) -> np.ndarray:
 
 def test_skeleton_2d_is_what_the_adapter_reads(types: Any) -> None:
     points = blazepose()
-    message = skeleton_2d_msg(types, *image(points), HEADER)
+    message = skeleton_2d_msg(types, points_of(image(points))[0], HEADER)
     assert len(message.skeleton) == 18
     read = hri_person(message, "b12", SIZE).keypoints
     expected = convert_keypoints(points, BLAZEPOSE33, HRI18)
@@ -193,7 +194,7 @@ def test_points_outside_of_the_image_are_missing_in_skeleton_2d(
 ) -> None:
     points = blazepose()
     points[BLAZEPOSE33.index("left_knee"), :2] = place
-    message = skeleton_2d_msg(types, *image(points), HEADER)
+    message = skeleton_2d_msg(types, points_of(image(points))[0], HEADER)
     knee = message.skeleton[HRI18.index("left_knee")]
     assert (knee.x, knee.y, knee.c) == (0, 0, 0)
     others = [p for p in message.skeleton if p is not knee]
@@ -203,7 +204,7 @@ def test_points_outside_of_the_image_are_missing_in_skeleton_2d(
 def test_roi_is_around_the_keypoints_and_within_the_image(types: Any) -> None:
     points = blazepose()
     points[3, :2], points[5, :2] = (-50, 240), (319.5, 600)
-    roi = roi_msg(types, *image(points), HEADER)
+    roi = roi_msg(types, rois_of(image(points))[0], HEADER)
     assert (roi.xmin, roi.ymax) == (0, 1) and roi.c == pytest.approx(0.9)
     np.testing.assert_allclose(roi.xmax, (max(points[:, 0]) + 0.5) / 640, atol=1e-6)
     np.testing.assert_allclose(roi.ymin, (min(points[:, 1]) + 0.5) / 480, atol=1e-6)
@@ -212,8 +213,8 @@ def test_roi_is_around_the_keypoints_and_within_the_image(types: Any) -> None:
 @pytest.mark.parametrize("away", [math.nan, 5000.0])
 def test_there_is_no_roi_without_keypoints_in_the_image(types: Any, away: float) -> None:
     points = np.full((17, 3), away)
-    assert roi_msg(types, *image(points, COCO17.name), HEADER) is None
-    message = skeleton_2d_msg(types, *image(points, COCO17.name), HEADER)
+    assert np.isnan(rois_of(image(points, COCO17.name))).all()
+    message = skeleton_2d_msg(types, points_of(image(points, COCO17.name))[0], HEADER)
     assert all((p.x, p.y, p.c) == (0, 0, 0) for p in message.skeleton)
 
 

@@ -78,11 +78,31 @@ TYPICAL_M: dict[str, float] = {
     "nose_forward": 0.07,
 }
 LENGTHS: tuple[str, ...] = tuple(TYPICAL_M)
+#: Joints, from and to, of the lengths but those of the nose; {} is a side.
+_LINES = {
+    "hips": ("left_hip", "right_hip"),
+    "thigh": ("{}_hip", "{}_knee"),
+    "shank": ("{}_knee", "{}_ankle"),
+    "spine": ("pelvis", "spine"),
+    "trunk": ("pelvis", "thorax"),
+    "clavicle": ("thorax", "{}_shoulder"),
+    "upper_arm": ("{}_shoulder", "{}_elbow"),
+    "forearm": ("{}_elbow", "{}_wrist"),
+    "head": ("thorax", "head_top"),
+}
 
 _J = {name: index for index, name in enumerate(H36M17.joints)}
 _S = {name: index for index, name in enumerate(NAMES)}
 _HINGED = [_S["trunk"], _S["head"], _S["left_thigh"], _S["right_thigh"]]
 _ARMS = [_S["left_upper_arm"], _S["right_upper_arm"]]
+#: (18, 2) joints of these lines, left and right.
+_ENDS = np.array(
+    [
+        [_J[joint.format(side)] for joint in _LINES[name]]
+        for name in LENGTHS[: len(_LINES)]
+        for side in _SIDES
+    ]
+)
 #: (2,) factors of the sides.
 _SIGN = np.array([SIGNS[side] for side in _SIDES])
 
@@ -180,33 +200,16 @@ def lengths_of(quaternion: np.ndarray, joints: np.ndarray) -> np.ndarray:
         where unknown.
     """
 
-    def length(start: str, end: str) -> np.ndarray:
-        line = joints[:, _J[end]] - joints[:, _J[start]]
-        return np.asarray(np.sqrt(dot(line, line)))
-
-    def mean(start: str, end: str) -> np.ndarray:
-        both = np.stack([length(start.format(side), end.format(side)) for side in _SIDES])
-        known = np.isfinite(both)
-        total = np.where(known, both, 0.0).sum(axis=0)
-        return np.asarray(total / np.where(known.any(axis=0), known.sum(axis=0), np.nan))
-
     with np.errstate(invalid="ignore"):
         head = matrices(quaternion[:, _S["head"]])
         nose = joints[:, _J["nose"]] - joints[:, _J["thorax"]]
-        found = {
-            "hips": length("left_hip", "right_hip"),
-            "thigh": mean("{}_hip", "{}_knee"),
-            "shank": mean("{}_knee", "{}_ankle"),
-            "spine": length("pelvis", "spine"),
-            "trunk": length("pelvis", "thorax"),
-            "clavicle": mean("thorax", "{}_shoulder"),
-            "upper_arm": mean("{}_shoulder", "{}_elbow"),
-            "forearm": mean("{}_elbow", "{}_wrist"),
-            "head": length("thorax", "head_top"),
-            "nose_up": dot(nose, head[..., 1]),
-            "nose_forward": dot(nose, head[..., 0]),
-        }
-    return np.stack([found[name] for name in LENGTHS], axis=-1)
+        line = joints[:, _ENDS[:, 1]] - joints[:, _ENDS[:, 0]]
+        both = np.sqrt(dot(line, line)).reshape(len(joints), -1, 2)
+        known = np.isfinite(both)
+        count = known.sum(axis=-1)
+        mean = np.where(known, both, 0.0).sum(axis=-1) / np.where(count > 0, count, np.nan)
+        in_head = [dot(nose, head[..., 1]), dot(nose, head[..., 0])]
+    return np.concatenate([mean, np.stack(in_head, axis=-1)], axis=-1)
 
 
 def completed(lengths: np.ndarray) -> np.ndarray:

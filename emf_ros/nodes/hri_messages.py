@@ -18,7 +18,7 @@ from ..body.rotations import matrices, quaternions
 from ..body.state import BodyState, Gesture
 from ..geometry.boxes import keypoint_boxes
 from ..skeletons import HRI18, convert_keypoints, get_layout
-from ..types import Frame2D, Pose2D, Pose3D
+from ..types import Frame2D, Pose3D
 from .standard_messages import point_msg, quaternion_msg
 
 #: Name of the constant of hri_msgs/BodyPosture by our posture; of all others it is OTHER. REP-155
@@ -51,45 +51,56 @@ def shares_of_image(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray((points + 0.5) / np.array(size))
 
 
-def skeleton_2d_msg(types: Any, frame: Frame2D, person: Pose2D, header: Header) -> Any:
-    """hri_msgs/Skeleton2D. A point that is missing or outside of the image has confidence 0.
+def points_of(frame: Frame2D) -> np.ndarray:
+    """(N, 18, 3) keypoints of the people in an image: shares of the image and score.
+
+    A point that is missing or outside of the image is 0, with score 0.
+    """
+    keypoints = np.stack([person.keypoints for person in frame.people])
+    points = convert_keypoints(keypoints, get_layout(frame.layout), HRI18)
+    places = shares_of_image(points[..., :2], frame.image_size)
+    inside = ((places >= 0) & (places <= 1)).all(axis=-1)
+    scores = np.where(inside, np.clip(points[..., 2], 0.0, 1.0), 0.0)
+    rows = np.concatenate([places, scores[..., None]], axis=-1)
+    return np.where(np.greater(scores, 0.0)[..., None], rows, 0.0)
+
+
+def rois_of(frame: Frame2D) -> np.ndarray:
+    """(N, 5) left, top, right, bottom of the people in an image, shares of it, and score.
+
+    The box is around the keypoints, and ends at the image's edge. NaN where no keypoint is in it.
+    """
+    corners = keypoint_boxes(np.stack([p.keypoints for p in frame.people]), 0.0).reshape(-1, 2, 2)
+    corners = np.clip(shares_of_image(corners, frame.image_size), 0.0, 1.0)
+    known = (corners[:, 0] < corners[:, 1]).all(axis=-1)
+    scores = np.clip(np.nan_to_num([person.score for person in frame.people]), 0.0, 1.0)
+    rows = np.concatenate([corners.reshape(-1, 4), scores[:, None]], axis=-1)
+    return np.where(known[:, None], rows, np.nan)
+
+
+def skeleton_2d_msg(types: Any, points: np.ndarray, header: Header) -> Any:
+    """hri_msgs/Skeleton2D.
 
     Args:
         types: hri_msgs.msg.
-        frame, person: the image, and one of its people.
+        points: (18, 3), of one person of `points_of`.
         header: of the skeletons.
     """
-    points = convert_keypoints(person.keypoints[None], get_layout(frame.layout), HRI18)[0]
-    places = shares_of_image(points[:, :2], frame.image_size)
-    inside = (places >= 0).all(axis=-1) & (places <= 1).all(axis=-1)
-    scores = np.where(inside, np.clip(points[:, 2], 0.0, 1.0), 0.0)
-    rows = np.concatenate([places, scores[:, None]], axis=-1)
-    rows = np.where(np.greater(scores, 0.0)[:, None], rows, 0.0)
     kind = types.NormalizedPointOfInterest2D
-    return types.Skeleton2D(
-        header=header, skeleton=[kind(x=x, y=y, c=c) for x, y, c in rows.tolist()]
-    )
+    skeleton = [kind(x=x, y=y, c=c) for x, y, c in points.tolist()]
+    return types.Skeleton2D(header=header, skeleton=skeleton)
 
 
-def roi_msg(types: Any, frame: Frame2D, person: Pose2D, header: Header) -> Any:
-    """hri_msgs/NormalizedRegionOfInterest2D around the keypoints within the image; None without.
+def roi_msg(types: Any, roi: np.ndarray, header: Header) -> Any:
+    """hri_msgs/NormalizedRegionOfInterest2D.
 
     Args:
-        types, frame, person, header: as of `skeleton_2d_msg`.
+        types, header: as of `skeleton_2d_msg`.
+        roi: (5,), of one person of `rois_of`; not NaN.
     """
-    corners = keypoint_boxes(person.keypoints[None], 0.0)[0].reshape(2, 2)
-    (left, top), (right, bottom) = np.clip(
-        shares_of_image(corners, frame.image_size), 0.0, 1.0
-    ).tolist()
-    if not (left < right and top < bottom):
-        return None
+    left, top, right, bottom, score = roi.tolist()
     return types.NormalizedRegionOfInterest2D(
-        header=header,
-        xmin=left,
-        ymin=top,
-        xmax=right,
-        ymax=bottom,
-        c=float(np.clip(np.nan_to_num(person.score), 0.0, 1.0)),
+        header=header, xmin=left, ymin=top, xmax=right, ymax=bottom, c=score
     )
 
 

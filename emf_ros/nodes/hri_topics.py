@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PointStamped, TwistStamped
@@ -21,7 +21,7 @@ from ..body.chain import LENGTHS, chain_positions, completed, lengths_of
 from ..body.state import BodyState
 from ..body.urdf import urdf_of
 from ..lift.feed import topic_of
-from ..types import Frame2D, Frame3D, Pose2D, Pose3D, TrackState
+from ..types import Frame2D, Frame3D, Pose3D, TrackState
 from . import hri_messages
 from .life_cycle import ManagedNode, NodeError
 from .qos import LATCHED_QOS, RELIABLE_QOS
@@ -32,6 +32,9 @@ MAX_IMAGES = 240
 LENGTH_IMAGES = 100
 #: Difference of a length from that in the URDF, m, from which a new URDF is published.
 NEW_URDF_M = 0.01
+
+#: Topics of a body that are made of a person's state.
+OF_STATE = frozenset(("joint_states", "urdf", "posture", "gesture"))
 
 _TRUNK = LENGTHS.index("trunk")
 
@@ -52,25 +55,8 @@ def _package(name: str) -> Any:
         ) from None
 
 
-class _Seen(NamedTuple):
-    """One person in one image.
-
-    Attributes:
-        person: the pose.
-        state: None where it is not known or not computed.
-        frame, keypoints: the image and the person's keypoints in it; None where it was not seen.
-        header: of the skeletons.
-    """
-
-    person: Pose3D
-    state: BodyState | None
-    frame: Frame2D | None
-    keypoints: Pose2D | None
-    header: Header
-
-
 class _Body:
-    """The topics of one body.
+    """The topics of one body, and its lengths.
 
     Args:
         node: publishes.
@@ -80,13 +66,10 @@ class _Body:
         qos: of the publishers.
     """
 
-    #: Topics that are made of a person's state.
-    OF_STATE = ("joint_states", "urdf", "posture", "gesture")
-
     def __init__(
         self, node: ManagedNode, types: Any, folder: str, name: str, qos: QoSProfile
     ) -> None:
-        self._node, self._types, self.name = node, types, name
+        self._node, self.name = node, name
         kinds: dict[str, Any] = {
             "roi": types.NormalizedRegionOfInterest2D,
             "skeleton2d": types.Skeleton2D,
@@ -112,71 +95,39 @@ class _Body:
         """The topics that have subscribers."""
         return {t for t, p in self._publishers.items() if p.get_subscription_count() > 0}
 
+    def publish(self, topic: str, message: Any) -> None:
+        """Publish on one of the topics."""
+        self._publishers[topic].publish(message)
+
     def end(self) -> None:
         """Remove the topics."""
         for publisher in self._publishers.values():
             self._node.forget(publisher)
 
-    def publish(self, seen: _Seen, wanted: set[str]) -> None:
-        """Publish what has subscribers, and is known."""
-        person, state, types, header = seen.person, seen.state, self._types, seen.header
-        if seen.frame is not None and seen.keypoints is not None:
-            if "roi" in wanted:
-                roi = hri_messages.roi_msg(types, seen.frame, seen.keypoints, header)
-                if roi is not None:
-                    self._publishers["roi"].publish(roi)
-            if "skeleton2d" in wanted:
-                skeleton = hri_messages.skeleton_2d_msg(types, seen.frame, seen.keypoints, header)
-                self._publishers["skeleton2d"].publish(skeleton)
-        if person.root_valid:
-            if "position" in wanted:
-                self._publishers["position"].publish(hri_messages.position_msg(person, header))
-            if "velocity" in wanted and np.isfinite(person.velocity).all():
-                self._publishers["velocity"].publish(hri_messages.velocity_msg(person, header))
-        if state is None or person.state == TrackState.COASTING:
-            return
-        if "posture" in wanted and state.posture:
-            self._publishers["posture"].publish(hri_messages.posture_msg(types, state, header))
-        if "gesture" in wanted:
-            for gesture in state.gestures:
-                self._publishers["gesture"].publish(
-                    hri_messages.gesture_msg(types, gesture, header)
-                )
-        if wanted & {"urdf", "joint_states"}:
-            self._publish_chain(person, state, wanted, header)
-
-    def _publish_chain(
-        self, person: Pose3D, state: BodyState, wanted: set[str], header: Header
-    ) -> None:
-        """The URDF where the body's size is new, and the positions of its joints."""
-        quaternion, joints = state.orientation[None], person.joints[None].astype(np.float64)
-        lengths = self._described_by(lengths_of(quaternion, joints)[0])
-        if "urdf" in wanted and lengths is not self._described:
-            self._publishers["urdf"].publish(String(data=urdf_of(self.name, lengths)))
-            self._described = lengths
-        if "joint_states" in wanted:
-            trunk_m = (lengths if self._described is None else self._described)[[_TRUNK]]
-            positions = chain_positions(quaternion, joints, trunk_m)[0]
-            self._publishers["joint_states"].publish(
-                hri_messages.joint_states_msg(self.name, positions, header)
-            )
-
-    def _described_by(self, lengths: np.ndarray) -> np.ndarray:
-        """The lengths that the URDF has, or should have.
+    def take_lengths(self, lengths: np.ndarray, urdf: bool) -> float:
+        """Take the lengths that an image shows, and publish the URDF where its size is new.
 
         Args:
-            lengths: (11,) m of the newest image.
+            lengths: (11,) m, of `chain.LENGTHS`.
+            urdf: whether the URDF has a subscriber.
+
+        Returns:
+            length of the trunk in the URDF, m.
         """
         known = np.isfinite(lengths)
         self._images = np.minimum(self._images + known, LENGTH_IMAGES)
         before = np.where(self._images > 1, self._lengths, lengths)
         step = np.where(known, lengths - before, 0.0) / np.maximum(self._images, 1)
         self._lengths = before + step
-        wanted = completed(self._lengths)
         described = self._described
-        if described is not None and np.abs(wanted - described).max() < NEW_URDF_M:
-            return described
-        return wanted
+        if described is None or (np.abs(self._lengths - described) > NEW_URDF_M).any():
+            described = completed(self._lengths)
+            if urdf:
+                self.publish("urdf", String(data=urdf_of(self.name, described)))
+                self._described = described
+            elif self._described is not None:
+                described = self._described
+        return float(described[_TRUNK])
 
 
 class HriTopics:
@@ -221,7 +172,7 @@ class HriTopics:
     def needs_states(self) -> bool:
         """Whether there are subscribers of what is made of people's states."""
         return self._tf.get_subscription_count() > 0 or any(
-            not body.wanted().isdisjoint(_Body.OF_STATE) for body in self._bodies.values()
+            not body.wanted().isdisjoint(OF_STATE) for body in self._bodies.values()
         )
 
     def publish(self, result: Frame3D, states: list[BodyState], header: Header) -> None:
@@ -238,20 +189,21 @@ class HriTopics:
         if self._tracked.get_subscription_count() > 0:
             ids = [self._bodies[number].name for number in living]
             self._tracked.publish(self._types.IdsList(header=header, ids=ids))
-        state_of = {state.track_id: state for state in states}
-        keypoints_of: dict[int, Pose2D] = {}
-        if frame is not None:
-            keypoints_of = {p.track_id: p for p in reversed(frame.people)}
-        for number, person in living.items():
-            body = self._bodies[number]
-            wanted = body.wanted()
-            if wanted:
-                body.publish(
-                    _Seen(person, state_of.get(number), frame, keypoints_of.get(number), header),
-                    wanted,
-                )
+        wanted = {number: self._bodies[number].wanted() for number in living}
+        topics = set().union(*wanted.values())
+        if frame is not None and frame.people and topics & {"roi", "skeleton2d"}:
+            self._publish_2d(frame, wanted, header)
+        if topics & {"position", "velocity"}:
+            self._publish_places(living, wanted, header)
+        # What is told of a person who coasts is a guess.
+        seen = [s for s in states if living[s.track_id].state != TrackState.COASTING]
+        if topics & {"posture", "gesture"}:
+            self._publish_states(seen, wanted, header)
+        chains = [s for s in seen if wanted[s.track_id] & {"urdf", "joint_states"}]
+        if chains:
+            self._publish_chains(chains, living, wanted, header)
         if self._tf.get_subscription_count() > 0:
-            self._publish_frames(living, state_of, header)
+            self._publish_frames(seen, living, header)
 
     def _follow(self, living: dict[int, Pose3D]) -> None:
         """Make the topics of people who are new, and remove those of people who have gone."""
@@ -272,16 +224,72 @@ class HriTopics:
             del self._frames[stamp]
         return frame
 
+    def _publish_2d(self, frame: Frame2D, wanted: dict[int, set[str]], header: Header) -> None:
+        """Where each body is in the image."""
+        points, rois = hri_messages.points_of(frame), hri_messages.rois_of(frame)
+        for row, person in enumerate(frame.people):
+            topics = wanted.get(person.track_id, set())
+            if "roi" in topics and np.isfinite(rois[row]).all():
+                message = hri_messages.roi_msg(self._types, rois[row], header)
+                self._bodies[person.track_id].publish("roi", message)
+            if "skeleton2d" in topics:
+                message = hri_messages.skeleton_2d_msg(self._types, points[row], header)
+                self._bodies[person.track_id].publish("skeleton2d", message)
+
+    def _publish_places(
+        self, living: dict[int, Pose3D], wanted: dict[int, set[str]], header: Header
+    ) -> None:
+        """Where each body is, and how it moves."""
+        for number, person in living.items():
+            if person.root_valid and "position" in wanted[number]:
+                message: Any = hri_messages.position_msg(person, header)
+                self._bodies[number].publish("position", message)
+            if "velocity" in wanted[number] and np.isfinite(person.velocity).all():
+                message = hri_messages.velocity_msg(person, header)
+                self._bodies[number].publish("velocity", message)
+
+    def _publish_states(
+        self, seen: list[BodyState], wanted: dict[int, set[str]], header: Header
+    ) -> None:
+        """Postures that are known, and gestures that go on."""
+        for state in seen:
+            body, topics = self._bodies[state.track_id], wanted[state.track_id]
+            if "posture" in topics and state.posture:
+                body.publish("posture", hri_messages.posture_msg(self._types, state, header))
+            if "gesture" in topics:
+                for gesture in state.gestures:
+                    message = hri_messages.gesture_msg(self._types, gesture, header)
+                    body.publish("gesture", message)
+
+    def _publish_chains(
+        self,
+        chains: list[BodyState],
+        living: dict[int, Pose3D],
+        wanted: dict[int, set[str]],
+        header: Header,
+    ) -> None:
+        """The URDF of each body whose size is new, and the positions of the joints."""
+        quaternion = np.stack([state.orientation for state in chains])
+        joints = np.stack([living[state.track_id].joints for state in chains]).astype(np.float64)
+        bodies = [self._bodies[state.track_id] for state in chains]
+        topics = [wanted[state.track_id] for state in chains]
+        rows = zip(bodies, lengths_of(quaternion, joints), topics, strict=True)
+        trunk_m = np.array([body.take_lengths(row, "urdf" in own) for body, row, own in rows])
+        positions = chain_positions(quaternion, joints, trunk_m)
+        for body, own, row in zip(bodies, topics, positions, strict=True):
+            if "joint_states" in own:
+                body.publish("joint_states", hri_messages.joint_states_msg(body.name, row, header))
+
     def _publish_frames(
-        self, living: dict[int, Pose3D], state_of: dict[int, BodyState], header: Header
+        self, seen: list[BodyState], living: dict[int, Pose3D], header: Header
     ) -> None:
         """The TF frames of the bodies whose place and pelvis are known."""
         transforms = [
-            hri_messages.body_transform(self._bodies[number].name, person, state_of[number], header)
-            for number, person in living.items()
-            if person.root_valid
-            and number in state_of
-            and np.isfinite(state_of[number].segment("pelvis")).all()
+            hri_messages.body_transform(
+                self._bodies[state.track_id].name, living[state.track_id], state, header
+            )
+            for state in seen
+            if living[state.track_id].root_valid and np.isfinite(state.segment("pelvis")).all()
         ]
         if transforms:
             self._tf.publish(self._tf_type(transforms=transforms))
