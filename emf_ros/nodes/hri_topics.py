@@ -17,7 +17,8 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header, String
 
-from ..body.chain import LENGTHS, chain_positions, completed, lengths_of
+from ..body.chain import chain_positions, lengths_of
+from ..body.size import BodySize
 from ..body.state import BodyState
 from ..body.urdf import urdf_of
 from ..lift.feed import topic_of
@@ -28,15 +29,8 @@ from .qos import LATCHED_QOS, RELIABLE_QOS
 
 #: Maximum number of images whose keypoints wait for their poses: four seconds of 60 Hz.
 MAX_IMAGES = 240
-#: Number of images that the lengths of a body are the mean of; older ones fade.
-LENGTH_IMAGES = 100
-#: Difference of a length from that in the URDF, m, from which a new URDF is published.
-NEW_URDF_M = 0.01
-
 #: Topics of a body that are made of a person's state.
 OF_STATE = frozenset(("joint_states", "urdf", "posture", "gesture"))
-
-_TRUNK = LENGTHS.index("trunk")
 
 
 def _package(name: str) -> Any:
@@ -86,10 +80,10 @@ class _Body:
             )
             for topic, kind in kinds.items()
         }
-        # Means of the lengths, the number of images in each, and those in the URDF.
-        self._lengths = np.full(len(LENGTHS), np.nan)
-        self._images = np.zeros(len(LENGTHS))
-        self._described: np.ndarray | None = None
+        self._size = BodySize()
+        # Whether the newest URDF has not been published, and the trunk in the one that has, m.
+        self._due = True
+        self._trunk_m: float | None = None
 
     def wanted(self) -> set[str]:
         """The topics that have subscribers."""
@@ -104,30 +98,21 @@ class _Body:
         for publisher in self._publishers.values():
             self._node.forget(publisher)
 
-    def take_lengths(self, lengths: np.ndarray, urdf: bool) -> float:
-        """Take the lengths that an image shows, and publish the URDF where its size is new.
+    def describe(self, lengths: np.ndarray, wanted: bool) -> float:
+        """Take the lengths that an image shows, and publish the URDF where it is not out yet.
 
         Args:
             lengths: (11,) m, of `chain.LENGTHS`.
-            urdf: whether the URDF has a subscriber.
+            wanted: whether the URDF has a subscriber.
 
         Returns:
             length of the trunk in the URDF, m.
         """
-        known = np.isfinite(lengths)
-        self._images = np.minimum(self._images + known, LENGTH_IMAGES)
-        before = np.where(self._images > 1, self._lengths, lengths)
-        step = np.where(known, lengths - before, 0.0) / np.maximum(self._images, 1)
-        self._lengths = before + step
-        described = self._described
-        if described is None or (np.abs(self._lengths - described) > NEW_URDF_M).any():
-            described = completed(self._lengths)
-            if urdf:
-                self.publish("urdf", String(data=urdf_of(self.name, described)))
-                self._described = described
-            elif self._described is not None:
-                described = self._described
-        return float(described[_TRUNK])
+        self._due |= self._size.take(lengths)
+        if wanted and self._due:
+            self.publish("urdf", String(data=urdf_of(self.name, self._size.described)))
+            self._due, self._trunk_m = False, self._size.trunk_m
+        return self._size.trunk_m if self._trunk_m is None else self._trunk_m
 
 
 class HriTopics:
@@ -274,7 +259,7 @@ class HriTopics:
         bodies = [self._bodies[state.track_id] for state in chains]
         topics = [wanted[state.track_id] for state in chains]
         rows = zip(bodies, lengths_of(quaternion, joints), topics, strict=True)
-        trunk_m = np.array([body.take_lengths(row, "urdf" in own) for body, row, own in rows])
+        trunk_m = np.array([body.describe(row, "urdf" in own) for body, row, own in rows])
         positions = chain_positions(quaternion, joints, trunk_m)
         for body, own, row in zip(bodies, topics, positions, strict=True):
             if "joint_states" in own:
