@@ -157,8 +157,8 @@ def walking(step: int, x: float = 150.0) -> np.ndarray:
 def test_people_without_ids_are_tracked():
     pipeline = LiftPipeline(make_engine("lite", None, "cpu", threads=1))
     ids = []
-    pipeline.watch = lambda stamp_ns, people: ids.append(
-        {np.nanmean(p.keypoints[:, 0]) > 300: p.track_id for p in people}
+    pipeline.watch = lambda frame: ids.append(
+        {np.nanmean(p.keypoints[:, 0]) > 300: p.track_id for p in frame.people}
     )
     for step in range(12):
         people = [walking(step), walking(step, 400.0)]
@@ -195,7 +195,7 @@ def test_non_finite_keypoints_are_refused_and_counted(bad, name):
     points = walking(0)
     points[2, 0] = points[3, 1] = bad
     pipeline, seen = LiftPipeline(make_engine("lite", None, "cpu", threads=1)), []
-    pipeline.watch = lambda stamp_ns, people: seen.append(people)
+    pipeline.watch = lambda frame: seen.append(frame.people)
     for step in range(4):
         message = yolo(step * FRAME_NS, [yolo_detection(points, name)])
         assert pipeline.observe(yolo_frame(message, SIZE))

@@ -128,7 +128,7 @@ class TestUntrackedPeopleInThePipeline:
         """The ids by step, and the pipeline."""
         ids = []
         pipeline = LiftPipeline(engine)
-        pipeline.watch = lambda stamp_ns, people: ids.append([p.track_id for p in people])
+        pipeline.watch = lambda frame: ids.append([p.track_id for p in frame.people])
         for step in range(steps):
             frame = Frame2D(step * FRAME_NS, "", layout.name, SIZE, people_of_step(step))
             assert pipeline.observe(frame)
