@@ -10,6 +10,9 @@ from rclpy.subscription import Subscription
 #: Whether callbacks can take the number that the publisher gives to a message: not up to Humble.
 HAS_NUMBERS = hasattr(Subscription, "CallbackType")
 
+#: Maximum number of messages that are missed at once. A larger gap is between two publishers.
+MAX_GAP = 1000
+
 #: Maximum number of publishers whose last numbers are kept.
 MAX_PUBLISHERS = 16
 
@@ -42,5 +45,5 @@ class MissedMessages:
         if len(self._last) >= MAX_PUBLISHERS:
             self._last.clear()
         self._last[publisher] = number
-        if last is not None and number > last + 1:
+        if last is not None and 0 < number - last - 1 <= MAX_GAP:
             self._count(number - last - 1)
