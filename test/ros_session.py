@@ -265,12 +265,6 @@ class Diagnostics:
         last = self.last()
         return {v.key: v.value for v in last.values}.get(key) if last else None
 
-    def of_task(self, task: str, key: str) -> str | None:
-        """A value of one task; None before its first status."""
-        last = self.last()
-        found = last.tasks[task].values if last and task in last.tasks else []
-        return {v.key: v.value for v in found}.get(key)
-
     def count(self, key: str) -> int:
         """A counter; 0 while the node does not mention it."""
         return int(self.value(key) or 0)
