@@ -244,10 +244,13 @@ class Graph:
         Raises:
             GraphError: it never was, or a node has ended.
         """
-        end = time.monotonic() + READY_TIMEOUT_S
+        left_s, before_s = READY_TIMEOUT_S, time.monotonic()
         while not wanted():
             self.executor.spin_once(timeout_sec=0.05)
-            if time.monotonic() > end:
+            now_s = time.monotonic()
+            # Time in which this process was stopped does not count.
+            left_s, before_s = left_s - min(now_s - before_s, 1.0), now_s
+            if left_s < 0:
                 raise GraphError(f"{what}: not within {READY_TIMEOUT_S:g} s")
             for name, process in self.processes.items():
                 if process.poll() is not None:

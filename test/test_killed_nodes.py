@@ -103,11 +103,13 @@ def graph(ros, start_shared_node, diagnostics, demo_frames, tmp_path_factory) ->
     return Graph(ros, start, diagnostics, str(clip))
 
 
-@pytest.mark.parametrize("name", ["keypoint_detector", "skeleton_lifter", "video_source"])
+@pytest.mark.parametrize("name", ["keypoint_detector", "video_source", "skeleton_lifter"])
 def test_after_a_killed_node_skeletons_come_back_and_nothing_stale_stays(
     graph: Graph, name: str
 ) -> None:
+    wait_for(graph.shown, "markers")
     before = {s.track_id for m in list(graph.skeletons.messages) for s in m.skeletons}
+    shown = RViz(graph.markers).shown.values()
     killed_ns = time.time_ns()
     graph.kill_and_start_again(name)
     back = graph.wait_for_people(killed_ns)
@@ -116,7 +118,7 @@ def test_after_a_killed_node_skeletons_come_back_and_nothing_stale_stays(
         assert not before & by_id(back).keys()
     if name == "skeleton_lifter":
         # A killed lifter deletes nothing: its markers end by themselves.
-        for marker in RViz(graph.markers).shown.values():
+        for marker in shown:
             lifetime_s = marker.lifetime.sec + marker.lifetime.nanosec / SECOND
             assert 0 < lifetime_s <= MAX_LIFETIME_S
     else:
