@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..io.outputs import OutputError
 from ..train.formats import FormatError
-from . import convert, doctor, evaluate, lift, mocap, render, train, view, weights
+from . import calibrate, convert, doctor, evaluate, lift, mocap, render, train, view, weights
 from .arguments import OneLineParser
 from .console import CommandError, Interrupted, say, signal_of
 from .interrupt import signals_as_interrupts
@@ -23,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser("emf-ros", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (lift, convert, render, view, mocap, train, evaluate, doctor):
+    for command in (lift, convert, render, view, mocap, train, evaluate, calibrate, doctor):
         command.add_parser(commands)
     weights.add_parsers(commands)
     return parser
