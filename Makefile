@@ -24,6 +24,7 @@ env:
 # make demo   the whole graph on a video of two people, live in a web browser; VIDEO=my.mp4 takes
 #             your own, VIEW=0 opens no viewer
 # make test   every test, on the machine's cores, at most four
+# make test-browser   the web viewer in headless Chromium, which must be installed
 # make golden  accuracy, ids, recall and false positives, each within its range; a minute
 # make bench  the benchmarks' tables
 # make soak   the real graph with outages: growth, drift, lost frames; MINUTES=30
@@ -38,10 +39,13 @@ VIEW    ?= 1
 # The shell reads it from the environment: a name may hold quotes.
 export VIDEO
 
-.PHONY: demo test golden bench soak lint generated
+.PHONY: demo test test-browser golden bench soak lint generated
 
 demo: env
 	@$(PY) -m emf_ros.nodes.demo $${VIDEO:+--video "$$VIDEO"} $(if $(filter 0,$(VIEW)),--no-view) $(DEMO)
+
+test-browser: env
+	@$(PY) -m pytest test/browser_viewer.py
 
 test: env
 	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile

@@ -186,8 +186,9 @@ def test_the_image_stands_where_the_rays_of_its_pixels_pass(
     viewer.set_camera(Camera(matrix, (640, 480)))
     viewer.show_image(np.full((480, 640, 3), (10, 20, 200), np.uint8))
     node = wait_for(lambda: browser.nodes.get("/camera/image"), "the image")
-    wait_for(lambda: "position" in browser.nodes["/camera/image"], "its position")
+    wait_for(lambda: browser.nodes["/camera/image"].get("position", (0, 0, 0))[2], "its position")
     x, y, z = node["position"]
+    assert z == node["scale"] == 1.0
     left, top = x - node["render_width"] / 2, y - node["render_height"] / 2
     np.testing.assert_allclose([left * 500 / z + 300, top * 400 / z + 250], [-0.5, -0.5], atol=1e-6)
     right, low = x + node["render_width"] / 2, y + node["render_height"] / 2

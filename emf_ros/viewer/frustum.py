@@ -13,12 +13,14 @@ from ..io.render.palette import MUTED
 
 #: Distance of the image from the camera's centre, m.
 IMAGE_DISTANCE_M = 1.0
+#: Distance of the image behind the people, m.
+FAR_IMAGE_DISTANCE_M = 30.0
 #: Maximum width or height of the image that is sent to the browser, px.
 MAX_IMAGE_SIDE_PX = 720
 #: Quality of the image as JPEG, 0..100.
 JPEG_QUALITY = 80
-#: Thickness of the lines, m.
-LINE_M = 0.006
+#: Thickness of the lines, px.
+LINE_PX = 1.5
 
 
 class Frustum:
@@ -37,6 +39,7 @@ class Frustum:
         self._lines: Any = None
         self._image: Any = None
         self._visible = self._shown = True
+        self._distance_m = IMAGE_DISTANCE_M
         #: Width and height of the shown image, px, which decide the plane without intrinsics.
         self._size = (16, 9)
 
@@ -62,6 +65,13 @@ class Frustum:
         if self._image is not None:
             self._image.visible = visible and image
 
+    def put_image_behind(self, behind: bool) -> None:
+        """Put the image behind the people, for a view from the camera, or back in front."""
+        self._distance_m = FAR_IMAGE_DISTANCE_M if behind else IMAGE_DISTANCE_M
+        self._draw_lines()
+        if self._image is not None:
+            self._place_image()
+
     @property
     def wants_image(self) -> bool:
         """Whether an image would be visible."""
@@ -86,8 +96,7 @@ class Frustum:
         if self._image is not None:
             self._image.image = rgb
             return
-        low, high = IMAGE_DISTANCE_M * np.array(self._plane())
-        middle = 0.5 * (low + high)
+        low, high = self._plane()
         self._image = self._scene.add_image(
             "/camera/image",
             rgb,
@@ -95,10 +104,16 @@ class Frustum:
             render_height=float(high[1] - low[1]),
             format="jpeg",
             jpeg_quality=JPEG_QUALITY,
-            position=(float(middle[0]), float(middle[1]), IMAGE_DISTANCE_M),
             cast_shadow=False,
             receive_shadow=False,
         )
+        self._place_image()
+
+    def _place_image(self) -> None:
+        low, high = self._plane()
+        middle = self._distance_m * np.append(0.5 * (low + high), 1.0)
+        self._image.position = tuple(middle.tolist())
+        self._image.scale = self._distance_m
 
     def _plane(self) -> tuple[np.ndarray, np.ndarray]:
         """(2,) x/z and y/z of the upper left and of the lower right corner of the image."""
@@ -113,20 +128,23 @@ class Frustum:
     def _draw_lines(self) -> None:
         (left, top), (right, bottom) = self._plane()
         corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
-        rim = IMAGE_DISTANCE_M * np.concatenate([corners, np.ones((4, 1))], axis=1)
+        rim = self._distance_m * np.concatenate([corners, np.ones((4, 1))], axis=1)
+        behind = self._distance_m > IMAGE_DISTANCE_M
         points = np.concatenate(
             [
-                np.stack([np.zeros((4, 3)), rim], axis=1),
+                # In a view from the camera these lines would cover everything.
+                np.stack([rim if behind else np.zeros((4, 3)), rim], axis=1),
                 np.stack([rim, np.roll(rim, -1, axis=0)], axis=1),
             ]
         )
         if self._lines is not None:
-            self._lines.points = points
+            self._lines.points = points.astype(np.float32)
             return
         self._lines = self._scene.add_line_segments(
             "/camera/frustum",
             points=points,
             colors=MUTED[::-1],
-            thickness=LINE_M,
+            thickness=LINE_PX,
+            thickness_units="screen",
             visible=self._visible,
         )

@@ -23,6 +23,9 @@ MAX_ROWS = 12
 #: Choices of `follow` that are no person.
 NOBODY, EVERYONE = "nobody", "everyone"
 
+#: Views: from the side, and from the camera, where people cover themselves in the image.
+VIEWS = SIDE, FROM_CAMERA = ("from the side", "from the camera")
+
 #: Colours of the levels of diagnostics.
 _LEVEL_COLORS = {"OK": "#69db7c", "WARN": "#ffd43b", "ERROR": "#ff6b6b", "STALE": "#adb5bd"}
 
@@ -51,13 +54,13 @@ class Actions:
     Attributes:
         pause: with true to pause, with false to go on.
         record: begins or ends a recording; the browser that pressed the button is given.
-        camera_view: moves a browser's view to the camera's.
+        move_view: moves a browser's view, to one of `VIEWS`.
         switched: after a change of a switch.
     """
 
     pause: Callable[[bool], None]
     record: Callable[[Any], None]
-    camera_view: Callable[[Any], None]
+    move_view: Callable[[Any, str], None]
     switched: Callable[[], None]
 
 
@@ -82,8 +85,8 @@ class Panel:
         self._record = gui.add_button("Record", color="gray")
         self._record.on_click(lambda event: actions.record(event.client))
         self.follow = gui.add_dropdown("Follow", (NOBODY, EVERYONE), initial_value=NOBODY)
-        view = gui.add_button("View of the camera", color="gray")
-        view.on_click(lambda event: actions.camera_view(event.client))
+        view = gui.add_button_group("View", VIEWS)
+        view.on_click(lambda event: actions.move_view(event.client, event.target.value))
         with gui.add_folder("Show"):
             self.switches = {
                 "image": gui.add_checkbox("Image", True),

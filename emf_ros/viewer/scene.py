@@ -149,14 +149,10 @@ class Scene:
     def _lengthen_trails(self, placed: Sequence[Pose3D], now_ns: int) -> None:
         for person in placed:
             trail = self._trails.setdefault(person.track_id, deque())
-            foot = person.root.copy()
-            if self._up == "-y":
-                foot[1] = self.floor.depth - 0.01
-            else:
-                foot[2] = 0.01 - self.floor.depth
-            if np.isfinite(foot).all() and np.abs(foot).max() < shapes.MAX_DISTANCE_M:
+            root = person.root
+            if np.isfinite(root).all() and np.abs(root).max() < shapes.MAX_DISTANCE_M:
                 if not trail or now_ns - trail[-1][0] >= TRAIL_STEP_S * 1e9:
-                    trail.append((now_ns, foot))
+                    trail.append((now_ns, root.copy()))
 
     def _draw_trails(self, now_ns: int) -> None:
         points, colors = [], []
@@ -187,6 +183,10 @@ class Scene:
         all_points, all_colors = np.zeros((count, 2, 3)), np.zeros((count, 2, 3), np.uint8)
         if points:
             all_points[: len(points)], all_colors[: len(points)] = points, colors
+            # On the floor where it is now known to be, so that lines and grid do not cross.
+            depth = self.floor.depth - 0.01
+            axis, height = (1, depth) if self._up == "-y" else (2, -depth)
+            all_points[..., axis] = height
         if self._lines is None:
             self._lines = self._scene.add_line_segments(
                 "/trails", points=all_points, colors=all_colors, thickness=0.015

@@ -15,7 +15,7 @@ import numpy as np
 from ..geometry.camera import Camera
 from ..types import Frame2D, Frame3D, Pose3D
 from .history import History
-from .panel import Actions, Panel, Status
+from .panel import FROM_CAMERA, Actions, Panel, Status
 from .recorder import Recorder
 from .scene import Scene
 from .server import address_of, close_server, open_server
@@ -55,7 +55,7 @@ class Viewer:
         self.scene = Scene(self._server)
         self.panel = Panel(
             self._server,
-            Actions(self._pause, self._press_record, self._to_camera_view, self._switch),
+            Actions(self._pause, self._press_record, self._move_view, self._switch),
         )
         self._camera: Camera | None = None
         self._people: list[Pose3D] = []
@@ -174,15 +174,20 @@ class Viewer:
             with self._server.atomic():
                 self.scene.apply_switches()
 
-    def _to_camera_view(self, client: Any) -> None:
-        if client is None or self._up != "-y":
-            return
+    def _move_view(self, client: Any, view: str) -> None:
+        from_camera = view == FROM_CAMERA and self._up == "-y"
+        with self._lock, self._server.atomic():
+            self.scene.camera.put_image_behind(from_camera)
+        begin, at = _FIRST_VIEW[self._up]
+        fov_rad = FIELD_OF_VIEW_RAD
+        if from_camera:
+            begin, at = (0.0, 0.0, 0.0), (0.0, 0.0, 3.0)
+            fov_rad = self.scene.camera.fov_rad
         with client.atomic():
-            camera = client.camera
-            camera.up_direction = (0.0, -1.0, 0.0)
-            camera.position = (0.0, 0.0, -0.02)
-            camera.look_at = (0.0, 0.0, 2.0)
-            camera.fov = self.scene.camera.fov_rad
+            client.camera.up_direction = (0.0, -1.0, 0.0) if self._up == "-y" else (0.0, 0.0, 1.0)
+            client.camera.position = begin
+            client.camera.look_at = at
+            client.camera.fov = fov_rad
 
     def _follow(self) -> None:
         """Move the views with the followed people."""
