@@ -2,6 +2,7 @@
 
 `keeps` has a detector that keeps each image for some periods, and tells whether it has changed.
 `unplugged` has a camera that is unplugged after some frames, and comes back.
+`slow` has a video that is decoded more slowly than it plays.
 """
 
 from __future__ import annotations
@@ -89,7 +90,20 @@ class Camera:
         return None
 
 
+class SlowVideo(Camera):
+    """A video of which each frame takes five periods to decode."""
+
+    live = False
+
+    def grab(self) -> tuple[int, float] | None:
+        time.sleep(5 / RATE_HZ)
+        self._next += 1
+        return self._next - 1, (self._next - 1) / RATE_HZ
+
+
 def main() -> int:
+    if sys.argv[1] == "slow":
+        video_source.open_source = SlowVideo
     if sys.argv[1] == "unplugged":
         # There is no camera to unplug on a machine that tests.
         video_source.open_source, video_source.RETRY_S = Camera, 0.1

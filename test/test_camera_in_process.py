@@ -110,6 +110,19 @@ def test_a_camera_that_is_unplugged_is_opened_again(ros, start_node, diagnostics
     assert (np.diff([stamp_ns(info) for info in infos.messages]) > 0).all()
 
 
+def test_a_video_that_decodes_too_slowly_still_gives_a_frame_now_and_then(
+    ros, start_node, diagnostics
+) -> None:
+    from sensor_msgs.msg import CameraInfo
+
+    process = start_node(PROGRAMS, expect=False, options=("slow",), source="slow.mp4")
+    infos = ros.listen(CameraInfo, process.topic("camera_info"))
+    said = diagnostics(process.topic("video_source"))
+    # The first two may be in time.
+    wait_for(lambda: len(infos) > 4, "frames of a video that is late for ever")
+    wait_for(lambda: said.count("late_frame_skipped") > 4, "skipped frames")
+
+
 def people(messages: list[Any], first_ns: int) -> dict[int, dict[int, np.ndarray]]:
     """(18, 3) m, root and joints, by id, by time since the first image, ms."""
     return {

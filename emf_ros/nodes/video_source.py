@@ -28,6 +28,10 @@ from .running import run
 #: Time between two attempts to open a missing source, s.
 RETRY_S = 2.0
 
+#: Maximum time for which all frames of a file are skipped because they are late, s. On a machine
+#: that decodes more slowly than the video plays, no frame would ever be in time.
+MAX_SKIP_S = 1.0
+
 #: Time between the end of the video and the end of the process, s, where nodes of the same process
 #: work on the last frames.
 LINGER_S = 2.0
@@ -201,6 +205,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
         every = self._detector is not None and self._detector.synchronous
         begin, due = time.monotonic(), 0.0
         first_ns = self.get_clock().now().nanoseconds
+        delivered_s = begin
         counted = (0, 0)
         while not self._stopping.is_set():
             grabbed = source.grab()
@@ -211,9 +216,11 @@ class VideoSource(BaseNode[VideoSourceParams]):
                 return False
             if grabbed is not None and self._wanted():
                 # Without skipping, a slow machine would play the file in slow motion.
-                if not source.live and late > period_s and not every:
+                skips = not (source.live or every) and late > period_s
+                if skips and time.monotonic() - delivered_s < MAX_SKIP_S:
                     self.counts[Reason.LATE_FRAME_SKIPPED] += 1
                 else:
+                    delivered_s = time.monotonic()
                     # Stamps of a file have its own time steps, whenever the frames are read.
                     taken_ns = first_ns + round(due * 1e9)
                     now_ns = self.get_clock().now().nanoseconds
