@@ -74,3 +74,12 @@ lint: env
 
 generated: env
 	@$(PY) tools/generate.py
+
+# ------------------------------------------------------------------------------------------
+# make cluster   a batch on a Ray cluster of this machine, with a killed worker; installs Ray (80 MB)
+
+.PHONY: cluster
+
+cluster: env
+	@$(PY) -m pip install --quiet "ray>=2.9" psutil
+	@$(PY) -m pytest test/check_cluster.py

@@ -55,6 +55,7 @@ setup(
         "train": [*TORCH, "matplotlib>=3.5", "tensorboard>=2.9"],
         "mediapipe": ["mediapipe>=0.10.14"],
         "viewer": ["viser>=1.1,<2"],
+        "cluster": ["ray>=2.9"],
         **FILES,
         "files": sorted(package for packages in FILES.values() for package in packages),
     },

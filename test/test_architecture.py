@@ -103,6 +103,7 @@ def test_only_model_training_and_torch_engines_import_torch() -> None:
         "mediapipe",
         "onnx",
         "pyarrow",
+        "ray",
         "rerun",
         "rosbags",
         "torch.utils.tensorboard",

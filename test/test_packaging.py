@@ -34,6 +34,7 @@ OPTIONAL = {
     "mediapipe",
     "onnx",
     "pyarrow",
+    "ray",
     "rerun",
     "rosbags",
     "safetensors",

@@ -146,11 +146,11 @@ def writable() -> str:
     return ", ".join(WRITABLE)
 
 
-def add_outputs(command: argparse.ArgumentParser, endings: str) -> None:
+def add_outputs(command: argparse.ArgumentParser, endings: str, required: bool = True) -> None:
     """Add the files that a command writes."""
     command.add_argument(
         "--out",
-        required=True,
+        required=required,
         action="append",
         metavar="FILE",
         help=f"in a folder that exists; no input; may be given several times; ends in {endings}",

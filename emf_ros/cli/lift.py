@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..io.formats.catalog import WRITABLE
 from . import arguments
 from .console import CommandError, Interrupted, say
 from .interrupt import StopRequest, stop_request
 from .video import add_video
 
 if TYPE_CHECKING:
+    from ..batch.jobs import Job, Outcome
     from ..batch.lifting import LiftSettings
     from ..lift.engine import Engine
 
@@ -37,10 +40,10 @@ def run(args: argparse.Namespace) -> None:
     """Lift and save.
 
     Raises:
-        CommandError: an input cannot be used.
+        CommandError: an input cannot be used, or a source of a batch failed.
         Interrupted: a signal ended it; the recording holds what was lifted before.
     """
-    from ..batch.lifting import check_outputs, lift_source, write_outputs
+    from ..batch.cluster import ClusterError
     from ..geometry.camera import CameraError
     from ..io.bags import BagError
     from ..io.frame_source import VideoError
@@ -48,6 +51,34 @@ def run(args: argparse.Namespace) -> None:
     from ..io.render.video import RenderError
     from ..lift.engine import EngineError
 
+    try:
+        if args.out_folder is not None:
+            _lift_batch(args)
+        else:
+            _lift_one(args)
+    except (
+        BagError,
+        CameraError,
+        ClusterError,
+        EngineError,
+        RecordingError,
+        RenderError,
+        VideoError,
+    ) as error:
+        raise CommandError(str(error)) from None
+
+
+def _lift_one(args: argparse.Namespace) -> None:
+    from ..batch.lifting import check_outputs, lift_source, write_outputs
+
+    if not args.out:
+        raise CommandError("give --out FILE, or --out-folder DIR for several sources")
+    if len(args.source) > 1:
+        raise CommandError("several sources need --out-folder DIR in place of --out")
+    for option in ("jobs", "to", "cluster"):
+        if getattr(args, option):
+            raise CommandError(f"--{option} belongs to --out-folder")
+    (source,) = args.source
     settings = settings_of(args)
 
     def engine() -> Engine:
@@ -55,36 +86,71 @@ def run(args: argparse.Namespace) -> None:
         say(f"lifting with {made.description}")
         return made
 
-    try:
-        check_outputs(args.out, [args.source, args.weights, args.camera_info, args.model or None])
-        with stop_request("frame") as request:
-            stop = _Stop(request)
-            lifted = lift_source(args.source, settings, engine, say, stopping=stop)
-        for reason, number in sorted(lifted.counts.items()):
-            say(f"{reason}: {number}")
-        # They come last, since the progress would hide them.
-        for sentence in lifted.sentences:
-            say(sentence)
-        names = ", ".join(args.out)
-        if stop.at == 0:
-            raise Interrupted(f"interrupted: nothing was written to {names}", request.signal)
-        recording = lifted.recording
-        written = write_outputs(recording, args.out, args.source, settings, say)
-    except (
-        BagError,
-        CameraError,
-        EngineError,
-        RecordingError,
-        RenderError,
-        VideoError,
-    ) as error:
-        raise CommandError(str(error)) from None
+    check_outputs(args.out, [source, args.weights, args.camera_info, args.model or None])
+    with stop_request("frame") as request:
+        stop = _Stop(request)
+        lifted = lift_source(source, settings, engine, say, stopping=stop)
+    for reason, number in sorted(lifted.counts.items()):
+        say(f"{reason}: {number}")
+    # They come last, since the progress would hide them.
+    for sentence in lifted.sentences:
+        say(sentence)
+    names = ", ".join(args.out)
+    if stop.at == 0:
+        raise Interrupted(f"interrupted: nothing was written to {names}", request.signal)
+    recording = lifted.recording
+    written = write_outputs(recording, args.out, source, settings, say)
     if stop.at is not None:
         frames = f"{stop.at} of {lifted.total}" if lifted.total else str(stop.at)
         raise Interrupted(f"interrupted: {frames} frames are in {names}", request.signal)
     people = len(set(recording.track_id.tolist()))
     for path in written:
         print(f"{path}: {len(recording)} poses of {people} people")
+
+
+def _lift_batch(args: argparse.Namespace) -> None:
+    from ..batch import batch, cluster, workers
+    from ..io.formats.registry import format_of
+    from ..io.progress import say as print_beside_a_bar
+    from ..runtime.onnx import available_cores
+
+    if args.out:
+        raise CommandError("--out and --out-folder exclude each other")
+    if args.jobs and args.cluster:
+        raise CommandError("--jobs and --cluster exclude each other")
+    known = (*WRITABLE, ".mp4")
+    formats = [
+        f".{word.strip().lower().lstrip('.')}" for word in args.to.split(",") if word.strip()
+    ]
+    for suffix in formats:
+        if suffix not in known:
+            raise CommandError(f"--to {suffix[1:]}: known are {', '.join(s[1:] for s in known)}")
+        if suffix in WRITABLE:
+            format_of(f"--to {suffix}", to_write=True)
+    settings = settings_of(args)
+    jobs = batch.plan(args.source, args.out_folder, [s for s in formats if s != ".npz"], settings)
+
+    def runner(due: Sequence[Job]) -> Iterator[Outcome]:
+        if args.cluster:
+            return cluster.outcomes(due, settings, args.cluster)
+        return workers.outcomes(due, settings, args.jobs or available_cores())
+
+    with stop_request("source") as request:
+        report = batch.run(jobs, args.out_folder, settings, runner, print_beside_a_bar, request)
+    if report.before:
+        say(f"{report.before} of {len(jobs)} sources were done before")
+    if request() and report.left:
+        done = report.before + report.done
+        raise Interrupted(
+            f"interrupted: {done} of {len(jobs)} sources are in {args.out_folder}; the same "
+            "command goes on",
+            request.signal,
+        )
+    if report.failed:
+        left = f", and {report.left} were not tried" if report.left else ""
+        last = report.failed[-1]
+        why = f": {last.error}" if last.fatal else ""
+        raise CommandError(f"{len(report.failed)} of {len(jobs)} sources failed{left}{why}")
 
 
 def settings_of(args: argparse.Namespace) -> LiftSettings:
@@ -114,8 +180,9 @@ def add_parser(commands: Any) -> None:
     lift = commands.add_parser("lift", help="a video, a bag or recorded keypoints to 3D skeletons")
     lift.add_argument(
         "source",
+        nargs="+",
         help="video file, folder of images, bag of ROS 2, webcam's number, or recorded 2D "
-        f"keypoints ({arguments.readable()})",
+        f"keypoints ({arguments.readable()}); with --out-folder also folders of these",
     )
     add_video(lift)
     arguments.add_topic(lift, "images, or of the keypoints,")
@@ -141,5 +208,26 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="also record facing, posture, gestures, orientations and angles",
     )
-    arguments.add_outputs(lift, f"{arguments.writable()}, or .mp4 for a video with both views")
+    arguments.add_outputs(
+        lift, f"{arguments.writable()}, or .mp4 for a video with both views", required=False
+    )
+    lift.add_argument(
+        "--out-folder",
+        metavar="DIR",
+        help="lift many sources on all cores, an npz each; goes on where it was interrupted",
+    )
+    lift.add_argument(
+        "--to", default="", metavar="ENDING,...", help="with --out-folder: more formats"
+    )
+    lift.add_argument(
+        "--jobs",
+        type=arguments.count_of_threads,
+        help="with --out-folder: number of processes (one for each core)",
+    )
+    lift.add_argument(
+        "--cluster",
+        default="",
+        metavar="ADDRESS",
+        help="with --out-folder: the Ray cluster to lift on, such as 10.0.0.1:6379 or auto",
+    )
     lift.set_defaults(run=run)

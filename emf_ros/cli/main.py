@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         out = getattr(args, "out", None)
         if isinstance(out, list):
             out = ", ".join(out)
+        if getattr(args, "out_folder", None):
+            out = f"what was not finished in {args.out_folder}"
         say("emf-ros: interrupted" + (f": {out} is as it was before" if out else ""))
         return 128 + signal_of(interrupt)
     except BrokenPipeError:

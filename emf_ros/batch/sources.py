@@ -1,0 +1,79 @@
+"""The sources in files and folders: videos, folders of images and bags."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..io.bags import is_bag
+from ..io.frame_source import VideoError
+from ..io.video import IMAGE_SUFFIXES, natural_order
+
+#: Endings of the videos that are looked for in folders.
+VIDEO_SUFFIXES = (
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".mpg",
+    ".mpeg",
+    ".ts",
+    ".mts",
+    ".mcap",
+)
+
+
+def find_sources(paths: list[str]) -> dict[str, Path]:
+    """The sources in files and folders.
+
+    A folder with images, or with the metadata of a bag, is one source. Other folders are searched,
+    with the folders in them. Hidden files and folders are left out.
+
+    Args:
+        paths: files and folders.
+
+    Returns:
+        the sources by their names: the path in the folder that was given, or the file's name.
+
+    Raises:
+        VideoError: a path does not exist, there is no source, or two have the same name.
+    """
+    found: dict[str, Path] = {}
+
+    def add(name: str, path: Path) -> None:
+        if name in found:
+            raise VideoError(
+                f"{found[name]} and {path} have the same name; lift them to different folders"
+            )
+        found[name] = path
+
+    for text in paths:
+        path = Path(text).expanduser()
+        if not path.exists():
+            raise VideoError(f"there is no file or folder {text}")
+        before = len(found)
+        if not path.is_dir() or _is_one(path, os.listdir(path)):
+            add(path.resolve().name, path)
+            continue
+        for folder, folders, files in os.walk(path):
+            here = Path(folder)
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            if _is_one(here, files):
+                add(str(here.relative_to(path)), here)
+                folders.clear()
+                continue
+            for name in files:
+                if name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith("."):
+                    add(str((here / name).relative_to(path)), here / name)
+        if len(found) == before:
+            raise VideoError(f"there is no video, bag or folder of images in {text}")
+    return dict(sorted(found.items(), key=lambda item: natural_order(Path(item[0]))))
+
+
+def _is_one(folder: Path, files: list[str]) -> bool:
+    """Whether a folder is a bag, or holds images."""
+    return is_bag(folder) or any(
+        name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".") for name in files
+    )

@@ -1,0 +1,176 @@
+"""Bags of ROS 2 as videos, without ROS: images, stamps and intrinsics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from recordings_of_people import two_people
+
+from emf_ros.cli.main import main
+from emf_ros.io.bag_source import BagSource
+from emf_ros.io.bags import message_types
+from emf_ros.io.formats.registry import read_recording, write_recording
+from emf_ros.io.frame_source import VideoError
+from emf_ros.io.recordings import load_recording
+from emf_ros.io.video import frames_of, open_source
+
+SIZE = (64, 48)
+RATE_HZ = 20.0
+START_NS = 1_700_000_000_000_000_000
+#: Number of images.
+IMAGES = 5
+K = [70.0, 0.0, 31.5, 0.0, 70.0, 23.5, 0.0, 0.0, 1.0]
+
+
+def picture(number: int) -> np.ndarray:
+    """(H, W, 3) BGR, another one for each number."""
+    image = np.full((SIZE[1], SIZE[0], 3), 20, np.uint8)
+    image[:, : 8 * (number + 1), 0] = 200
+    image[:, :, 2] = 40 * number
+    return image
+
+
+def write_bag(path: Path, kind: str = "Image", topics: tuple[str, ...] = ("/camera",)) -> Path:
+    """A bag of images, and of intrinsics beside them."""
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    store = message_types()
+
+    def make(name: str, **fields: object) -> object:
+        return store.types[name](**fields)
+
+    mcap = path.suffix == ".mcap"
+    folder = path.with_suffix("") if mcap else path
+    plugin = StoragePlugin.MCAP if mcap else StoragePlugin.SQLITE3
+    with Writer(folder, version=9, storage_plugin=plugin) as writer:
+        for topic in topics:
+            image_type = f"sensor_msgs/msg/{kind}"
+            images = writer.add_connection(f"{topic}/image", image_type, typestore=store)
+            info_type = "sensor_msgs/msg/CameraInfo"
+            infos = writer.add_connection(f"{topic}/camera_info", info_type, typestore=store)
+            for number in range(IMAGES):
+                stamp_ns = START_NS + round(number / RATE_HZ * 1e9)
+                stamp = make(
+                    "builtin_interfaces/msg/Time",
+                    sec=stamp_ns // 10**9,
+                    nanosec=stamp_ns % 10**9,
+                )
+                header = make("std_msgs/msg/Header", stamp=stamp, frame_id="optical")
+                if kind == "Image":
+                    image = make(
+                        image_type,
+                        header=header,
+                        height=SIZE[1],
+                        width=SIZE[0],
+                        encoding="bgr8",
+                        is_bigendian=0,
+                        step=3 * SIZE[0],
+                        data=picture(number).ravel(),
+                    )
+                else:
+                    png = cv2.imencode(".png", picture(number))[1].ravel()
+                    image = make(image_type, header=header, format="png", data=png)
+                region = make(
+                    "sensor_msgs/msg/RegionOfInterest",
+                    x_offset=0,
+                    y_offset=0,
+                    height=0,
+                    width=0,
+                    do_rectify=False,
+                )
+                info = make(
+                    info_type,
+                    header=header,
+                    height=SIZE[1],
+                    width=SIZE[0],
+                    distortion_model="plumb_bob",
+                    d=np.zeros(5),
+                    k=np.array(K),
+                    r=np.eye(3).ravel(),
+                    p=np.zeros(12),
+                    binning_x=0,
+                    binning_y=0,
+                    roi=region,
+                )
+                # The recorder hears the messages later than they were made.
+                heard = stamp_ns + 40_000_000
+                writer.write(images, heard, store.serialize_cdr(image, image_type))
+                writer.write(infos, heard, store.serialize_cdr(info, info_type))
+    return next(folder.glob("*.mcap")) if mcap else folder
+
+
+@pytest.mark.parametrize("name", ["bag", "bag.mcap"])
+@pytest.mark.parametrize("kind", ["Image", "CompressedImage"])
+def test_a_bag_is_a_video_with_stamps_and_intrinsics(name: str, kind: str, tmp_path: Path) -> None:
+    source = open_source(write_bag(tmp_path / name, kind))
+    assert source.size == SIZE and source.count == IMAGES
+    assert source.rate_hz == pytest.approx(RATE_HZ)
+    assert source.camera is not None and source.camera.matrix.ravel().tolist() == K
+    for _ in range(2):
+        frames = list(frames_of(source))
+        assert [number for number, _, _ in frames] == list(range(IMAGES))
+        stamps = np.array([source.start_s + time_s for _, time_s, _ in frames])
+        assert np.allclose(stamps, START_NS / 1e9 + np.arange(IMAGES) / RATE_HZ, atol=1e-6, rtol=0)
+        for number, _, image in frames:
+            assert np.array_equal(image, picture(number))
+        assert source.rewind()
+    source.close()
+
+
+def test_lift_keeps_the_stamps_and_the_intrinsics_of_a_bag(tmp_path: Path, capfd) -> None:
+    bag, out = write_bag(tmp_path / "bag"), tmp_path / "out.npz"
+    assert main(["lift", str(bag), "--device", "cpu", "--out", str(out)]) == 0
+    read = load_recording(out)
+    assert read.camera is not None and read.camera.matrix.ravel().tolist() == K
+    assert read.image_size == SIZE and len(read) == 0
+    assert "guess" not in capfd.readouterr().err
+
+
+def test_a_topic_is_chosen_among_several(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", topics=("/left", "/right"))
+    with pytest.raises(VideoError, match="choose one by --topic: /left/image, /right/image"):
+        open_source(bag)
+    with pytest.raises(VideoError, match="no topic /up of Image or CompressedImage"):
+        open_source(bag, topic="/up")
+    source = open_source(bag, topic="right/image")
+    assert isinstance(source, BagSource) and source.camera is not None
+    source.close()
+
+
+def test_skeletons_of_a_bag_are_lifted_again_and_converted(tmp_path: Path) -> None:
+    recording = two_people(1.7e9)
+    (path,) = write_recording(recording, tmp_path / "two.mcap")
+    out = tmp_path / "out.npz"
+    assert main(["lift", str(path), "--device", "cpu", "--out", str(out)]) == 0
+    lifted = load_recording(out)
+    assert np.allclose(np.unique(lifted.stamp), np.unique(recording.stamp), atol=1e-6, rtol=0)
+    assert np.isfinite(lifted.joints_3d).any()
+    assert set(lifted.track_id.tolist()) == {1, 2}
+    assert len(read_recording(path, topic="skeletons")) == len(recording)
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda folder: folder / "none.mcap", "there is no"),
+        (lambda folder: write_recording(two_people(), folder / "two.mcap")[0], "no topic of Image"),
+    ],
+    ids=["missing", "without images"],
+)
+def test_bags_without_images_are_refused(make, what: str, tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match=what):
+        open_source(make(tmp_path))
+
+
+def test_a_damaged_bag_is_refused_in_one_line(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag.mcap")
+    whole = bag.read_bytes()
+    for content in (b"", b"garbage" * 30, whole[: len(whole) // 2]):
+        bag.write_bytes(content)
+        with pytest.raises(VideoError) as caught:
+            source = open_source(bag)
+            list(frames_of(source))
+        assert bag.name in str(caught.value) and "\n" not in str(caught.value)

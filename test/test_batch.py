@@ -1,0 +1,237 @@
+"""Folders of sources: nothing is lost, nothing is done twice, whatever dies on the way."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_recording import write as write_keypoints
+
+from emf_ros.batch import batch, workers
+from emf_ros.batch.jobs import Job, do
+from emf_ros.batch.lifting import LiftSettings
+from emf_ros.batch.sources import find_sources
+from emf_ros.cli.main import main
+from emf_ros.io.frame_source import VideoError
+from emf_ros.io.recordings import load_recording
+
+SETTINGS = LiftSettings(device="cpu")
+#: Number of sources.
+SOURCES = 4
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[str]:
+    """Recorded keypoints: they are lifted without a detector."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    return [str(write_keypoints(folder / f"{number}.npz")) for number in range(SOURCES)]
+
+
+def lift(sources: list[str], folder: Path, *words: str) -> int:
+    options = ["--device", "cpu", "--jobs", "2", "--out-folder", str(folder)]
+    return main(["lift", *sources, *options, *words])
+
+
+def lift_here(sources: list[str], folder: Path, *formats: str) -> batch.Report:
+    """Lift in this process, which saves the time of starting others."""
+    jobs = batch.plan(sources, str(folder), formats, SETTINGS)
+    return batch.run(
+        jobs, str(folder), SETTINGS, lambda due: (do(job, SETTINGS) for job in due), print
+    )
+
+
+def results(folder: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of change of each result: both change when it is written again."""
+    return {
+        path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.glob("*.npz")
+    }
+
+
+NAMES = {f"{number}.npz.npz" for number in range(SOURCES)}
+
+
+# ------------------------------------------------------------------------------ sources
+
+
+def test_folders_are_searched_for_videos_bags_and_images(tmp_path: Path) -> None:
+    for name in ("a/walk.mp4", "a/b/run.MKV", "images/1.png", "images/2.png", "bag/metadata.yaml"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for name in ("a/notes.txt", ".hidden/x.mp4", "bag/0.mcap", "a/._walk.mp4"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "nothing").mkdir()
+    found = find_sources([str(tmp_path)])
+    assert set(found) == {"a/walk.mp4", "a/b/run.MKV", "images", "bag"}
+    assert set(find_sources([str(tmp_path / "images")])) == {"images"}
+    with pytest.raises(VideoError, match="same name"):
+        find_sources([str(tmp_path / "a" / "walk.mp4"), str(tmp_path / "a")])
+    with pytest.raises(VideoError, match="no video, bag or folder of images"):
+        find_sources([str(tmp_path / "nothing")])
+    with pytest.raises(VideoError, match="there is no file"):
+        find_sources([str(tmp_path / "none.mp4")])
+
+
+# ------------------------------------------------------------------------------ resuming
+
+
+def test_an_interrupted_batch_goes_on_where_it_stopped(sources, tmp_path, capfd) -> None:
+    out = tmp_path / "out"
+    jobs = batch.plan(sources, str(out), (), SETTINGS)
+    done: list[str] = []
+
+    def runner(due: list[Job]) -> Iterator:
+        return workers.outcomes(due, SETTINGS, 1)
+
+    report = batch.run(jobs, str(out), SETTINGS, runner, done.append, lambda: len(done) >= 2)
+    assert report.done == 2 and report.left == SOURCES - 2
+    before = results(out)
+    assert len(before) in (2, 3)
+    assert lift(sources, out) == 0
+    after = results(out)
+    assert set(after) == NAMES
+    assert {name: after[name] for name in before} == before
+    assert capfd.readouterr().out.count(" poses of ") == SOURCES - len(before)
+    # All is done: nothing is left to do, and nothing changes.
+    assert lift_here(sources, out).before == SOURCES
+    assert results(out) == after
+    assert not list(out.glob("*.part*"))
+
+
+def test_what_a_killed_process_left_counts_as_not_done(sources, tmp_path) -> None:
+    out = tmp_path / "out"
+    lift_here(sources[:1], out)
+    (whole,) = out.glob("*.npz")
+    # No process has this number.
+    part = out / "1.npz.4194400.part.npz"
+    part.write_bytes(whole.read_bytes()[:100])
+    assert lift_here(sources[:2], out).before == 1
+    assert not part.exists()
+    assert len(load_recording(out / "1.npz.npz")) > 0
+
+
+def test_a_source_that_has_changed_is_lifted_again(sources, tmp_path) -> None:
+    out = tmp_path / "out"
+    lift_here(sources[:2], out)
+    before = results(out)
+    later = time.time() + 10
+    os.utime(sources[0], (later, later))
+    assert lift_here(sources[:2], out).before == 1
+    after = results(out)
+    assert after["0.npz.npz"] != before["0.npz.npz"]
+    assert after["1.npz.npz"] == before["1.npz.npz"]
+
+
+def test_results_of_other_settings_are_not_mixed(sources, tmp_path, capfd) -> None:
+    out = tmp_path / "out"
+    lift_here(sources[:1], out)
+    before = results(out)
+    capfd.readouterr()
+    assert lift(sources, out, "--lag", "4") == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "lag 0, not 4" in line and "choose another folder" in line
+    assert results(out) == before
+
+
+# ------------------------------------------------------------------------------ failures
+
+
+def test_a_bad_source_does_not_stop_the_others(sources, tmp_path, capfd) -> None:
+    out = tmp_path / "out"
+    Path(sources[1]).write_bytes(b"garbage")
+    assert lift(sources, out, "--to", "trc") == 1
+    printed = capfd.readouterr()
+    assert f"1.npz: failed: {sources[1]}: it is no readable npz" in printed.out
+    assert printed.err.splitlines()[-1].startswith("emf-ros: 1 of 4 sources failed")
+    assert set(results(out)) == NAMES - {"1.npz.npz"}
+    assert len(list(out.glob("*.trc"))) == SOURCES - 1
+
+
+def test_a_video_without_people_is_done_and_has_no_rows(tmp_path) -> None:
+    for number in range(2):
+        folder = tmp_path / "in" / str(number)
+        folder.mkdir(parents=True)
+        for image in range(2):
+            cv2.imwrite(str(folder / f"{image}.png"), np.full((96, 128, 3), 90, np.uint8))
+    out = tmp_path / "out"
+    assert lift_here([str(tmp_path / "in")], out, ".csv", ".bvh").done == 2
+    assert len(load_recording(out / "0.npz")) == 0
+    assert not list(out.rglob("*.bvh")) and len(list(out.rglob("*.csv"))) == 2
+
+
+def kill_children(seen: set[int]) -> None:
+    """Kill the processes that are not among those seen, as the kernel does without memory."""
+    for child in multiprocessing.active_children():
+        if child.pid is not None and child.pid not in seen:
+            seen.add(child.pid)
+            os.kill(child.pid, 9)
+
+
+def test_a_killed_worker_loses_nothing_and_nothing_is_done_twice(sources, tmp_path) -> None:
+    out = tmp_path / "out"
+    jobs = batch.plan(sources, str(out), (), SETTINGS)
+    names, before = [], {}
+    for outcome in workers.outcomes(jobs, SETTINGS, 2):
+        if not names:
+            before = results(out)
+            kill_children(set())
+        assert not outcome.error
+        names.append(outcome.name)
+    assert sorted(names) == sorted(job.name for job in jobs)
+    after = results(out)
+    assert set(after) == NAMES
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_source_that_kills_its_workers_is_given_up(tmp_path) -> None:
+    # Nothing is ever written into it, so a worker waits.
+    pipe = tmp_path / "stuck.npz"
+    os.mkfifo(pipe)
+    job = Job("stuck", str(pipe), str(tmp_path / "out"), ())
+    seen: set[int] = set()
+    stop = threading.Event()
+
+    def killer() -> None:
+        while not stop.wait(0.2):
+            kill_children(seen)
+
+    thread = threading.Thread(target=killer)
+    thread.start()
+    try:
+        (outcome,) = workers.outcomes([job], SETTINGS, 1)
+    finally:
+        stop.set()
+        thread.join()
+    assert "3 processes have died on it" in outcome.error
+    assert len(seen) >= workers.MAX_ATTEMPTS
+
+
+# ------------------------------------------------------------------------------ the command
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("--out", "x.npz"), "--out-folder"),
+        ((), "--out"),
+        (("--out", "x.npz", "--jobs", "2"), "--jobs"),
+        (("--out-folder", "out", "--to", "fbx"), "fbx"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(words, what, sources, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    given = sources if words == ("--out", "x.npz") else sources[:1]
+    assert main(["lift", *given, *words]) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert what in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
