@@ -12,13 +12,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from recordings_of_people import two_people
 from test_recording import write as write_keypoints
 
 from emf_ros.batch import batch, workers
 from emf_ros.batch.jobs import Job, do
 from emf_ros.batch.lifting import LiftSettings
 from emf_ros.batch.sources import find_sources
+from emf_ros.body.columns import COLUMNS
 from emf_ros.cli.main import main
+from emf_ros.io.formats.registry import write_recording
 from emf_ros.io.frame_source import VideoError
 from emf_ros.io.recordings import load_recording
 
@@ -235,3 +238,42 @@ def test_options_that_do_not_fit_are_refused(words, what, sources, tmp_path, mon
     (line,) = capfd.readouterr().err.splitlines()
     assert what in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+@pytest.mark.parametrize(("source", "why"), [("keypoints", "has no images"), ("77", "webcam")])
+def test_a_video_of_what_has_no_images_is_refused_first(source, why, sources, tmp_path, capfd):
+    source = sources[0] if source == "keypoints" else source
+    assert main(["lift", source, "--out", str(tmp_path / "look.mp4")]) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert why in line
+
+
+def test_several_files_of_one_lift_and_a_video_of_3d_joints_alone(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(images / f"{number}.png"), np.full((96, 128, 3), 90, np.uint8))
+    npz, mp4 = tmp_path / "a.npz", tmp_path / "a.mp4"
+    words = ["lift", str(images), "--device", "cpu", "--out", str(npz), "--out", str(mp4)]
+    assert main(words) == 0
+    assert len(load_recording(npz)) == 0 and cv2.VideoCapture(str(mp4)).isOpened()
+    (trc,) = write_recording(two_people().rows(two_people().track_id == 1), tmp_path / "one.trc")
+    assert main(["render", str(trc), str(images), "--out", str(mp4)]) == 0
+    video = cv2.VideoCapture(str(mp4))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+
+
+def test_answers_about_people_are_recorded_where_they_are_asked_for(tmp_path: Path) -> None:
+    two_people().save(tmp_path / "in.npz")
+    out = tmp_path / "out.npz"
+    words = ["lift", str(tmp_path / "in.npz"), "--device", "cpu", "--out", str(out)]
+    assert main(words) == 0
+    assert load_recording(out).body_names == ()
+    assert main([*words, "--body"]) == 0
+    read = load_recording(out)
+    column = dict(zip(read.body_names, read.body.T, strict=True))
+    facing = np.stack([column[f"facing_{axis}"] for axis in "xyz"], axis=1)
+    known = np.isfinite(facing).all(axis=1)
+    assert known.mean() > 0.5
+    assert np.allclose(np.linalg.norm(facing[known], axis=1), 1, atol=1e-5)
+    assert read.body.shape == (len(read), len(COLUMNS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..geometry.camera import Camera
@@ -13,7 +13,7 @@ from ..io.bag_source import COMPRESSED_IMAGE, IMAGE
 from ..io.bags import BagReader, is_bag
 from ..io.calibration.reader import choose_camera
 from ..io.formats.registry import READABLE, check_output, read_recording, write_recording
-from ..io.frame_source import FrameSource
+from ..io.frame_source import FrameSource, VideoError
 from ..io.outputs import check_file
 from ..io.progress import track
 from ..io.recordings import Recording, RecordingError
@@ -115,6 +115,24 @@ def check_outputs(outputs: list[str], sources: list[str | None]) -> None:
     same = {os.path.realpath(path) for path in outputs}
     if len(same) < len(outputs):
         raise RecordingError("two of the outputs are the same file")
+
+
+def check_shown(outputs: list[str], source: str, topic: str = "") -> None:
+    """Refuse a video of a source whose images are not there when it is lifted.
+
+    Raises:
+        BagError: the source is a bag that cannot be read.
+        VideoError: the source is a webcam, or holds keypoints.
+    """
+    for path in outputs:
+        if Path(path).suffix.lower() != VIDEO_SUFFIX:
+            continue
+        if source.strip().isdecimal() and not Path(source).exists():
+            raise VideoError(f"cannot write {path}: the images of a webcam are not kept")
+        if Path(source).exists() and is_recording(source, topic):
+            raise VideoError(
+                f"cannot write {path}: {source} has no images; use emf-ros render with the video"
+            )
 
 
 def is_recording(source: str | Path, topic: str = "") -> bool:
@@ -249,6 +267,9 @@ def render_source(
     video = settings.open(source)
     if video.notice:
         tell(video.notice)
+    if recording.image_size == (0, 0):
+        # A file of 3D joints alone.
+        recording = replace(recording, image_size=video.size)
     try:
         shown = track(frames_of(video), "rendering", video.count or None, shown=progress)
         frames = ((video.start_s + time_s, image) for _, time_s, image in shown)

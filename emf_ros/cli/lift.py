@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _lift_one(args: argparse.Namespace) -> None:
-    from ..batch.lifting import check_outputs, lift_source, write_outputs
+    from ..batch.lifting import check_outputs, check_shown, lift_source, write_outputs
 
     if not args.out:
         raise CommandError("give --out FILE, or --out-folder DIR for several sources")
@@ -87,6 +87,7 @@ def _lift_one(args: argparse.Namespace) -> None:
         return made
 
     check_outputs(args.out, [source, args.weights, args.camera_info, args.model or None])
+    check_shown(args.out, source, args.topic)
     with stop_request("frame") as request:
         stop = _Stop(request)
         lifted = lift_source(source, settings, engine, say, stopping=stop)
