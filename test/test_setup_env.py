@@ -80,6 +80,28 @@ def test_failed_command_is_quoted_with_a_remedy(checkout):
     assert "make env did not make it" not in again and "No matching distribution" in again
 
 
+def test_gpu_has_its_own_onnxruntime_until_it_is_taken_back(checkout):
+    """Both builds have the same folder: the one of lock.txt is left out."""
+    folder = checkout / "requirements"
+    folder.mkdir()
+    for name in ("mediapipe", "ros"):
+        (folder / f"{name}.txt").write_text("")
+    (folder / "lock.txt").write_text("onnxruntime==0.0\nonnxruntime_extensions==0.0\n")
+    (folder / "gpu.txt").write_text("emf-ros-no-such-gpu-package==1\n")
+
+    def log(*options):
+        offline = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null"}
+        refused(set_up(checkout, "--ros", "wheels", *options, **offline))
+        return (checkout / "log" / "setup_env.log").read_text()
+
+    kept = checkout / "log" / "gpu_lock.txt"
+    for options in (["--gpu", "1"], []):
+        assert "gpu_lock.txt" in log(*options) and "requirements/gpu.txt" in log(*options)
+        assert kept.read_text() == "onnxruntime_extensions==0.0\n"
+    text = log("--gpu", "0")
+    assert "requirements/lock.txt" in text and "gpu.txt" not in text
+
+
 @pytest.mark.parametrize("where", ["_core", "core"])
 def test_headers_of_numpy_1_and_2_are_named_in_the_wheels_of_ros(tmp_path, where):
     site = tmp_path / "lib" / f"python3.{sys.version_info[1]}" / "site-packages"

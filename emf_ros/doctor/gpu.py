@@ -29,8 +29,8 @@ MIN_JETPACK = 6
 
 #: What to install for a missing library, by the beginning of its name.
 _LIBRARIES = {
-    "libnvinfer": "pip install tensorrt-cu12 (CUDA 13: tensorrt-cu13)",
-    "libnvonnxparser": "pip install tensorrt-cu12 (CUDA 13: tensorrt-cu13)",
+    "libnvinfer": "pip install 'tensorrt-cu12<11' (CUDA 13: 'tensorrt-cu13<11')",
+    "libnvonnxparser": "pip install 'tensorrt-cu12<11' (CUDA 13: 'tensorrt-cu13<11')",
     "libcu": "pip install 'onnxruntime-gpu[cuda,cudnn]'",
     "libnv": "pip install 'onnxruntime-gpu[cuda,cudnn]'",
 }

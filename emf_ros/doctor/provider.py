@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from ..detect.onnx_file import float_tensor, graph, model, node
+from ..runtime.device import BackendUnavailable
 from ..runtime.onnx import make_session
+from ..runtime.onnx_gpu import load_libraries
 
 #: Version of the operators of the tiny network; every onnxruntime that works has them.
 OPSET = 13
@@ -41,14 +43,17 @@ def main(name: str) -> int:
     if name not in onnxruntime.get_available_providers():
         print(f"this onnxruntime has no {name}", file=sys.stderr)
         return 1
-    if hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()
+    try:
+        missing = load_libraries(name)
+    except BackendUnavailable as reason:
+        print(reason, file=sys.stderr)
+        return 1
     with tempfile.TemporaryDirectory(prefix="emf_ros_") as folder:
         path = Path(folder) / "tiny.onnx"
         path.write_bytes(tiny_network())
         session = make_session(path, 1, [name])
         if name not in session.get_providers():
-            print(f"{name} did not start", file=sys.stderr)
+            print(missing or f"{name} did not start", file=sys.stderr)
             return 1
         x = np.arange(4, dtype=np.float32).reshape(1, 4)
         if not np.array_equal(session.run(None, {"x": x})[0], 2 * x):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..io.outputs import replacing
-from .fused import FusedLifter
+from .fused import FusedLifter, half_inside
 from .lifter import Lifter
 
 OPSET = 17
@@ -36,24 +36,12 @@ class ExportError(RuntimeError):
     """The model cannot be exported, or the file does not compute the same."""
 
 
-class _HalfInside(nn.Module):
-    """Half precision inside, single precision for input and output."""
-
-    def __init__(self, lifter: FusedLifter) -> None:
-        super().__init__()
-        self.lifter = lifter.half()
-
-    def forward(self, keypoints: Tensor) -> tuple[Tensor, Tensor]:
-        positions, log_scale = self.lifter(keypoints.half())
-        return positions.float(), log_scale.float()
-
-
 def export(lifter: Lifter, path: str | Path, format: str = "onnx", half: bool = False) -> None:
     """Write the lifter to a file.
 
     Args:
         format: one of `FORMATS`.
-        half: weights and arithmetic in float16; input and output stay float32.
+        half: the blocks in float16, see `half_inside`. TensorRT and CUDA take this file.
 
     Raises:
         ExportError: the format is unknown, or a package that it needs is not installed.
@@ -63,7 +51,7 @@ def export(lifter: Lifter, path: str | Path, format: str = "onnx", half: bool = 
         raise ExportError(f"unknown format {format!r}; known: {', '.join(FORMATS)}")
     config = lifter.config
     fused = FusedLifter(lifter.cpu().eval())
-    model: nn.Module = _HalfInside(fused) if half else fused
+    model: nn.Module = half_inside(fused) if half else fused
     # With a batch of one the exporters would make the batch a constant.
     example = torch.zeros(2, config.frames, lifter.joints, config.motion.channels)
     metadata = {**config.metadata(), "precision": "float16" if half else "float32"}

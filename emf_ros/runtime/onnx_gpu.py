@@ -87,11 +87,11 @@ def gpu_session(
         raise BackendUnavailable(
             f"this onnxruntime is built without {GPU_PROVIDERS[provider]} (onnxruntime-gpu has it)"
         )
-    missing = _preload_libraries(onnxruntime)
+    missing = load_libraries(provider)
     if provider == CUDA:
         session = make_session(path, threads, [(CUDA, cuda_options(exact)), CPU])
     else:
-        session = _tensorrt_session(onnxruntime, path, threads, given, say)
+        session = _tensorrt_session(path, threads, given, say)
     if provider not in session.get_providers():
         # A provider whose library cannot be loaded is left out without an error.
         raise BackendUnavailable(missing or "it did not start; its libraries cannot be loaded")
@@ -200,9 +200,11 @@ def engine_folder(path: Path, versions: Sequence[object]) -> Path:
 
 
 def _tensorrt_session(
-    onnxruntime: Any, path: Path, threads: int, given: BatchInput, say: Callable[[str], None]
+    path: Path, threads: int, given: BatchInput, say: Callable[[str], None]
 ) -> Any:
-    versions = onnxruntime.__version__, _tensorrt_version(onnxruntime)
+    import onnxruntime
+
+    versions = onnxruntime.__version__, _tensorrt_version()
     folder = engine_folder(path, versions)
 
     def make(cached: bool) -> Any:
@@ -239,20 +241,41 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _tensorrt_version(onnxruntime: Any) -> int:
+def load_libraries(provider: str) -> str:
+    """Load the libraries of a provider that pip installs, which the loader does not find.
+
+    Args:
+        provider: of onnxruntime, by its name there.
+
+    Returns:
+        the first library of CUDA that is missing, for the reason of a provider that does not start.
+
+    Raises:
+        BackendUnavailable: TensorRT is not installed, and is needed.
+    """
+    if provider == CPU:
+        return ""
+    missing = _load_cuda()
+    if provider == TENSORRT:
+        _tensorrt_version()
+    return missing
+
+
+def _tensorrt_version() -> int:
     """The version of the TensorRT that this onnxruntime needs; it is loaded.
 
     Raises:
         BackendUnavailable: it is not installed.
     """
+    import onnxruntime
+
     # The package of pip loads its libraries when it is imported.
     with contextlib.suppress(Exception):
         importlib.import_module("tensorrt_libs")
-    name = needed_tensorrt(Path(onnxruntime.__file__).parent / "capi")
     try:
-        library = ctypes.CDLL(name)
-    except OSError:
-        raise BackendUnavailable(f"{name} is not installed") from None
+        library = ctypes.CDLL(needed_tensorrt(Path(onnxruntime.__file__).parent / "capi"))
+    except OSError as error:
+        raise BackendUnavailable(first_line(error)) from None
     return int(library.getInferLibVersion())
 
 
@@ -278,12 +301,10 @@ def needed_tensorrt(folder: Path) -> str:
 
 
 @cache
-def _preload_libraries(onnxruntime: Any) -> str:
-    """Load the CUDA libraries that pip installs, which the loader does not find.
+def _load_cuda() -> str:
+    """Load CUDA's libraries; the first that is missing."""
+    import onnxruntime
 
-    Returns:
-        the first library that is missing, for the reason of a provider that does not start.
-    """
     if not hasattr(onnxruntime, "preload_dlls"):
         return ""
     printed = io.StringIO()

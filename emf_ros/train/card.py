@@ -35,12 +35,14 @@ _TERMS = {
 
 
 def finish(trainer: Trainer) -> None:
-    """Calibrate the averaged weights; write them, the ONNX export and the model card."""
+    """Calibrate the averaged weights; write them, the ONNX exports and the model card."""
     expected = calibrate(trainer.averaged, trainer.validation, trainer.device)
     trainer.save_weights()
-    lifter, exported = load_weights(trainer.weights_path), trainer.weights_path.with_suffix(".onnx")
-    export(lifter, exported)
-    check_export(lifter, exported)
+    lifter = load_weights(trainer.weights_path)
+    for half, ending in ((False, ".onnx"), (True, "_fp16.onnx")):
+        exported = trainer.weights_path.with_name(trainer.weights_path.stem + ending)
+        export(lifter, exported, half=half)
+        check_export(lifter, exported, half=half)
     report = evaluate(
         lifter.to(trainer.device),
         trainer.validation,

@@ -165,7 +165,7 @@ class DetectorModel:
     def autoregressive(self, batch: int, frames: int, width: int, correlation: float) -> Tensor:
         """(B, T, width) stationary first-order autoregressive processes of unit variance."""
         one = torch.full((1,), correlation, device=self.device)
-        factor = torch.linalg.cholesky(_ar_covariance(frames, one))
+        factor, _ = torch.linalg.cholesky_ex(_ar_covariance(frames, one))
         return factor @ self.randn(batch, frames, width)
 
     def bursts(self, failure: Failure, severity: Tensor, frames: int) -> Tensor:
@@ -335,7 +335,9 @@ class DetectorModel:
             frames, self.uniform(e.fast_correlation, batch)
         )
         white = self.randn(batch, frames, 2 * count)
-        noise = (torch.linalg.cholesky(covariance) @ white).view(batch, frames, 2, count)
+        # A check of the result would wait for the GPU.
+        factor, _ = torch.linalg.cholesky_ex(covariance)
+        noise = (factor @ white).view(batch, frames, 2, count)
         noise = (noise @ self.mixing.mT).transpose(2, 3)
         calm = self.autoregressive(batch, frames, 1, e.volatility_correlation)
         log_scale = e.volatility * calm + e.difficulty * difficulty

@@ -9,6 +9,7 @@ from torch import nn
 
 from ..model.lifter import Lifter
 from ..model.tcpformer import StackedLinear
+from .muon import BatchedMuon
 from .settings import TrainConfig
 
 
@@ -40,7 +41,9 @@ def make_optimizers(lifter: Lifter, config: TrainConfig) -> list[torch.optim.Opt
             groups, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
         )
     ]
-    if by_muon:
+    if by_muon and by_muon[0].device.type == "cuda":
+        optimizers.append(BatchedMuon(by_muon, config.learning_rate, config.weight_decay))
+    elif by_muon:
         optimizers.append(
             torch.optim.Muon(
                 by_muon,

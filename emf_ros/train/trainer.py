@@ -29,7 +29,7 @@ from .evaluate import evaluate, trunk_mean_pose
 from .losses import pose_losses, total_loss
 from .mocap import MotionClips, WindowSampler, held_back, load_mocap
 from .optimizers import make_optimizers
-from .precision import multiply_in_bfloat16, uses_bfloat16
+from .precision import autocast_blocks, multiply_in_bfloat16, uses_bfloat16
 from .processes import Processes
 from .settings import TrainConfig, resized
 from .synthesis import Synthesizer
@@ -76,6 +76,8 @@ class Trainer:
         if self.device.type == "cpu" and uses_bfloat16(config.precision):
             multiply_in_bfloat16(self.lifter.trunk.blocks)
             multiply_in_bfloat16(self.lifter.trunk.proxy_blocks)
+        elif self.device.type == "cuda" and config.precision != "float32":
+            autocast_blocks(self.lifter)
         # It shares the lifter's parameters, so state, average and optimisers use the lifter.
         self._parallel: nn.Module = self.lifter
         if self.processes.count > 1:
@@ -108,7 +110,7 @@ class Trainer:
         return lifter
 
     #: Endings of the files that a run and `card.finish` write, after the preset's name.
-    ENDINGS = (".state.pt", ".safetensors", ".onnx", ".md")
+    ENDINGS = (".state.pt", ".safetensors", ".onnx", "_fp16.onnx", ".md")
 
     @property
     def state_path(self) -> Path:
@@ -233,10 +235,8 @@ class Trainer:
                 group["lr"] = self.learning_rate()
         keypoints, targets = self.synthesize()
         self._parallel.train()
-        halved = self.device.type == "cuda" and c.precision != "float32"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=halved):
-            positions, log_scale = self._parallel(keypoints)
-        terms = pose_losses(positions.float(), log_scale.float(), targets, c.loss.distance)
+        positions, log_scale = self._parallel(keypoints)
+        terms = pose_losses(positions, log_scale, targets, c.loss.distance)
         loss = total_loss(terms, c.loss)
         self.lifter.zero_grad(set_to_none=True)
         loss.backward()
@@ -248,8 +248,10 @@ class Trainer:
         # A short average at first, so that the random initial weights are forgotten.
         decay = min(c.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, new in zip(self.averaged.parameters(), self.lifter.parameters(), strict=True):
-                mean.lerp_(new, 1 - decay)
+            # All at once: on a GPU each alone is a launch.
+            torch._foreach_lerp_(
+                list(self.averaged.parameters()), list(self.lifter.parameters()), 1 - decay
+            )
         return {k: v.detach() for k, v in terms.items()}
 
     def validate(self, windows: int | None = None) -> dict[str, Any]:
