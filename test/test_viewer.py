@@ -209,6 +209,11 @@ def test_pause_stops_the_scene_and_go_on_moves_it(viewer: Viewer, browser: Brows
     browser.press("Pause")
     wait_for(lambda: viewer.paused, "the pause")
     viewer.show(frame(person(at=(0.0, 0.0, 5.0)), stamp_s=0.1))
+    browser.set("Ids", False)
+    # What is drawn again for the switch is what was shown before the pause.
+    wait_for(lambda: not viewer.panel.switches["labels"].value, "the switch")
+    browser.set("Ids", True)
+    assert viewer.scene.people[0].root[2] == 3.0
     browser.press("Go on")
     wait_for(lambda: not viewer.paused, "the end of the pause")
     pelvis = H36M17.index("pelvis")

@@ -141,6 +141,11 @@ class Scene:
         self._draw_trails(frame.stamp_ns)
         self._draw_labels(people)
 
+    @property
+    def people(self) -> list[Pose3D]:
+        """The people that are shown."""
+        return [] if self._shown is None else self._shown.people
+
     def restart(self) -> None:
         """Forget trails and the time."""
         self._trails.clear()
