@@ -158,10 +158,8 @@ def test_all_nodes_in_one_process_give_the_skeletons_of_separate_ones(
         wait_for(lambda: (s := said.last()) and s.message == "the video has ended", "the end")
         return said
 
-    def unknown_roots(found: dict[int, dict[int, np.ndarray]]) -> int:
-        return sum(np.isnan(own[0]).any() for both in found.values() for own in both.values())
-
-    def separate(few_unknown: int) -> dict[int, dict[int, np.ndarray]]:
+    def separate() -> dict[int, dict[int, np.ndarray]]:
+        # A machine that stands still for longer than a period skips an image of the video.
         for _ in range(5):
             lifter = start_node("skeleton_lifter", params_file=path)
             space = {"namespace": lifter.namespace, "params_file": path}
@@ -173,11 +171,8 @@ def test_all_nodes_in_one_process_give_the_skeletons_of_separate_ones(
             if said.count("late_frame_skipped"):
                 continue
             wait_for(lambda s=skeletons: len(s) >= COUNT, "every skeleton")
-            found = people(skeletons.messages, stamp_ns(infos.messages[0]))
-            # The lifter may discover the intrinsics after the first images: those have no roots.
-            if unknown_roots(found) <= few_unknown:
-                return found
-        pytest.fail("in each of 5 attempts an image was skipped, or the intrinsics came late")
+            return people(skeletons.messages, stamp_ns(infos.messages[0]))
+        pytest.fail("in each of 5 attempts an image was skipped")
 
     waiting = parameters_file(
         tmp_path,
@@ -197,8 +192,7 @@ def test_all_nodes_in_one_process_give_the_skeletons_of_separate_ones(
     assert change(ros, node, "activate")
     ended(composed)
     wait_for(lambda: skeletons.messages, "skeletons")
-    few = unknown_roots(people(skeletons.messages, 0))
-    expected = separate(few)
+    expected = separate()
     assert max(map(len, expected.values())) == 2
     last_ns = stamp_ns(skeletons.messages[-1])
     found = people(skeletons.messages, last_ns - max(expected) * 1_000_000)

@@ -173,7 +173,8 @@ def test_poses_without_a_transform_are_refused_and_counted(engine) -> None:  # n
     (line,) = log.lines.values()
     assert "'map' and 'camera_optical'" in line and "tf2_echo map camera_optical" in line
     assert "no transform has the frame 'map'" in line
-    assert "map" in pipeline.frames.trouble
+    assert pipeline.frames.missed.keys() == {Reason.TRANSFORM_MISSING}
+    assert pipeline.frames.faults(CAMERA, SECOND).keys() == {Reason.TRANSFORM_MISSING}
     # Where nobody is, there is nothing to place.
     assert pipeline.end_all()[0].state.name == "ENDED"
     nobody = frame_of([], 5 * SECOND, (), frame_id=CAMERA)

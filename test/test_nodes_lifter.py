@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 
 import numpy as np
@@ -174,9 +175,15 @@ def test_diagnostics_come_once_a_second(lifter: Lifter) -> None:
     assert {"rate_hz", "people", "lift_ms", "device", "engine"} <= set(values)
     assert values["device"] == "cpu" and "onnxruntime" in values["engine"]
     ids = lifter.new_ids()
-    # A busy machine may be late, which is a warning.
-    fine = (b"\0", b"\1")
-    wait_for(lambda: lifter.feed(ids) and lifter.diagnostics.last().level in fine, "no error")
+
+    def fed_by_the_clock() -> bool:
+        # Poses of an old stamp are late, which is a warning.
+        lifter.now = max(lifter.now, time.time_ns() - FRAME_NS)
+        lifter.feed(ids)
+        print(lifter.diagnostics.last().level, lifter.diagnostics.last().message, lifter.now - time.time_ns())
+        return lifter.diagnostics.last().level == b"\0"
+
+    wait_for(fed_by_the_clock, "no fault")
 
 
 def test_a_lag_delays_the_described_image(ros, start_node, diagnostics, demo_keypoints) -> None:

@@ -277,12 +277,12 @@ class Feed:
         # The stamp of the newest image: the stream's clock may be another one than ours.
         ended = Frame3D(self.pipeline.newest_ns, 0, self.pipeline.end_all(), math.nan)
         self.people = 0
-        return Output(ended, self._poses_in, math.nan, math.nan, math.nan, images_arrive=False)
+        return Output(ended, self.poses_in, math.nan, math.nan, math.nan, images_arrive=False)
 
     def silence(self) -> Output:
         """An output without people, which says that no images arrive."""
         nobody = Frame3D(self.pipeline.newest_ns, 0, [], math.nan)
-        return Output(nobody, self._poses_in, math.nan, math.nan, math.nan, images_arrive=False)
+        return Output(nobody, self.poses_in, math.nan, math.nan, math.nan, images_arrive=False)
 
     def restart(self) -> Output:
         """End all tracks, and take the next image as the first; the output ends the tracks."""
@@ -298,10 +298,10 @@ class Feed:
             own_ms = math.nan
         self.people = sum(person.state != TrackState.ENDED for person in result.people)
         self._ages_ms.append(own_ms + result.lag_ns / 1e6)
-        return Output(result, self._poses_in, detect_ms, queue_ms, own_ms)
+        return Output(result, self.poses_in, detect_ms, queue_ms, own_ms)
 
     @property
-    def _poses_in(self) -> str:
+    def poses_in(self) -> str:
         """Name of the frame of the poses."""
         frames = self.pipeline.frames
         return frames.target or self._frame_id if frames is not None else self._frame_id

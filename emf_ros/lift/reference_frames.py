@@ -102,12 +102,13 @@ class ReferenceFrames:
 
     Attributes:
         target: as given.
-        trouble: why poses are refused, or lack the floor or the base; empty while nothing lacks.
+        missed: what the last image with people lacked, and why: `Reason.TRANSFORM_MISSING` where
+            its poses were refused.
     """
 
     def __init__(self, tree: TransformTree, target: str, ground: str, base: str, log: Log) -> None:
         self.target, self._ground, self._base = bare(target), bare(ground), bare(base)
-        self.trouble = ""
+        self.missed: dict[Reason, str] = {}
         self._tree, self._log = tree, log
 
     def view(
@@ -131,7 +132,8 @@ class ReferenceFrames:
         Returns:
             None where the transform to the frame of the poses is not known: they are refused.
         """
-        self.trouble = ""
+        # Another thread may read the old one meanwhile.
+        self.missed = {}
         seconds = (stamps_ns - stamps_ns[frame]) / NANOSECONDS
         stamp_ns = int(stamps_ns[frame])
         poses, steps = Transform.identity(), None
@@ -165,6 +167,19 @@ class ReferenceFrames:
             _velocity(places, seconds) if self.target or self._base else np.zeros(3),
         )
         return View(scene, ground, steps)
+
+    def faults(self, camera: str, stamp_ns: int) -> dict[Reason, str]:
+        """What an image would lack at a time, and why, whether it shows people or not."""
+        texts = {
+            Reason.BASE_TRANSFORM_MISSING: self._base,
+            Reason.GROUND_TRANSFORM_MISSING: self._ground,
+            Reason.TRANSFORM_MISSING: self.target,
+        }
+        return {
+            reason: text
+            for reason, frame in texts.items()
+            if frame and (text := self._tree.trouble(frame, camera, stamp_ns))
+        }
 
     def known(self, camera: str, stamp_ns: int) -> bool:
         """Whether all transforms of an image are known."""
@@ -208,7 +223,7 @@ class ReferenceFrames:
         )
 
     def _say(self, reason: Reason, text: str, key: str = "") -> None:
-        self.trouble = f"{reason.explanation.meaning} {text}"
+        self.missed[reason] = text
         self._log.counts[reason] += 1
         self._log.warn_once(f"{reason} {key}", f"{text} ({reason})")
 

@@ -17,6 +17,7 @@ from ..io.camera_info import camera_from_info, delivered_size
 from ..io.images import ImageError
 from ..lift.dispatch import SILENCE_S, Dispatcher, LiftEvery
 from ..lift.feed import CameraReport, Feed, Output, topic_of
+from ..lift.reference_frames import ReferenceFrames
 from ..reasons import Reason
 from ..skeletons import Layout
 from ..types import Frame2D
@@ -38,6 +39,9 @@ SUBSCRIBERS_PERIOD_S = 0.2
 
 #: Number of readings in a row, one a second, with half of the images lost, until it is said.
 LOSSY_READINGS = 3
+
+#: Age of an image whose transforms have come where they are published in time, ns.
+TRANSFORMS_LATE_NS = 500_000_000
 
 #: What to do about a camera whose intrinsics are not known.
 CALIBRATE = (
@@ -351,6 +355,8 @@ class CameraTopics:
             found.append(keypoints)
         if self._info_watch is not None:
             found.append(self._info_task(self._info_watch))
+        if feed.pipeline.frames is not None:
+            found.append(self._transforms_task(feed.pipeline.frames))
         for task in found:
             task.name = f"{self.name} {task.name}".strip()
             task.hardware = feed.frame_id
@@ -368,6 +374,27 @@ class CameraTopics:
         task.worsen(Level.ERROR, fault)
         if self.feed.report is None and task.level is Level.STALE:
             task.text += ": poses have no position"
+        return task
+
+    def _transforms_task(self, frames: ReferenceFrames) -> Task:
+        """The state of the transforms that the images need."""
+        feed, params = self.feed, self._node.params
+        task = Task(
+            "transforms",
+            text=f"poses are in {feed.poses_in}",
+            values={
+                name: getattr(params, name)
+                for name in ("target_frame", "ground_frame", "base_frame")
+            },
+        )
+        if not feed.frame_id:
+            return task
+        faults = frames.faults(feed.frame_id, feed.pipeline.newest_ns - TRANSFORMS_LATE_NS)
+        if feed.pipeline.active:
+            faults |= frames.missed
+        for reason, text in faults.items():
+            level = Level.ERROR if reason is Reason.TRANSFORM_MISSING else Level.WARN
+            task.worsen(level, f"{reason}: {text}")
         return task
 
     def _warn_of_losses(self, keypoints: Task) -> None:
