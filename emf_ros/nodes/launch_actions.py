@@ -109,7 +109,7 @@ def _node(process: Process, ros_arguments: list[str]) -> Node:
         parameters=process.parameters,
         remappings=process.remappings,
         arguments=process.options,
-        ros_arguments=ros_arguments,
+        ros_arguments=["--enclave", process.enclave, *ros_arguments],
         respawn=process.respawn,
         respawn_delay=RESPAWN_DELAY_S,
         output="screen",

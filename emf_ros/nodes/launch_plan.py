@@ -54,6 +54,11 @@ class Process:
     options: list[str] = field(default_factory=list)
     respawn: bool = False
 
+    @property
+    def enclave(self) -> str:
+        """Path of its enclave for SROS2; without security ROS ignores it."""
+        return "/" + "/".join(part for part in (self.namespace, self.executable) if part)
+
 
 @dataclass(frozen=True)
 class Plan:
