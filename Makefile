@@ -30,18 +30,20 @@ env:
 # make golden  accuracy, ids, recall and false positives, each within its range; a minute
 # make bench  the benchmarks' tables
 # make soak   the real graph with outages: growth, drift, lost frames; MINUTES=30
+# make fuzz   changed messages and files for every reader; SECONDS=600 for ten minutes
 # make lint   ruff and mypy
 # make generated   config/lift.yaml, docs/reference/parameters.md and counters.md, from declarations in emf_ros
 
 PY      := $(VENV)/bin/python
 VIDEO   ?=
+SECONDS ?= 60
 DEMO    ?=
 MINUTES ?= 30
 VIEW    ?= 1
 # The shell reads it from the environment: a name may hold quotes.
 export VIDEO
 
-.PHONY: demo test test-browser golden bench soak lint generated
+.PHONY: demo test test-browser golden bench soak lint generated fuzz
 
 demo: env
 	@$(PY) -m emf_ros.nodes.demo $${VIDEO:+--video "$$VIDEO"} $(if $(filter 0,$(VIEW)),--no-view) $(DEMO)
@@ -68,6 +70,9 @@ bench: env
 
 soak: env
 	@$(PY) benchmarks/soak.py --minutes $(MINUTES)
+
+fuzz: env
+	@$(PY) tools/fuzz.py --seconds $(SECONDS)
 
 lint: env
 	@$(PY) -m ruff check .

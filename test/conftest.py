@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 from inputs import FIRST_FRAME, FRAME_COUNT, FRAME_NS, FRAME_SIZE
 from ros_session import Diagnostics, NodeProcess, Ros, claim_domain, wait_for
 
@@ -30,7 +31,14 @@ settings.register_profile(
     max_examples=200,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-settings.load_profile("emf_ros")
+# Other examples in each run, for `make fuzz`.
+settings.register_profile(
+    "fuzz",
+    settings.get_profile("emf_ros"),
+    derandomize=False,
+    database=DirectoryBasedExampleDatabase(".hypothesis"),
+)
+settings.load_profile("fuzz" if os.environ.get("EMF_ROS_FUZZ") else "emf_ros")
 
 NOT_RUN = pytest.StashKey[list]()
 

@@ -149,13 +149,18 @@ def decode_compressed(data: np.ndarray, shrink: int = 1) -> np.ndarray:
         raise ImageError("a compressed image without data")
     # The intrinsics are for the pixels as stored, without the rotation of EXIF.
     flags = _REDUCED[shrink] | cv2.IMREAD_IGNORE_ORIENTATION
+    # Before decoding: a small file may hold billions of pixels. OpenCV would also take dozens of
+    # other formats, whose decoders a message from the network need not reach.
+    size = compressed_size(data)
+    if size is None:
+        raise ImageError("the compressed image is no JPEG or PNG")
+    refuse_too_large(*size)
     try:
         image = cv2.imdecode(data, flags)
     except cv2.error as error:
         raise ImageError(f"not decodable: {error}") from None
     if image is None:
         raise ImageError("the compressed image cannot be decoded")
-    refuse_too_large(image.shape[1], image.shape[0])
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -166,6 +171,8 @@ _REDUCED = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
+#: Maximum length of what precedes the image size in a JPEG, bytes: thumbnails, colour profiles.
+HEAD_BYTES = 1 << 20
 #: First byte of a JPEG, and of every marker in it.
 JPEG_MARKER = 0xFF
 #: Markers of a JPEG's frame header, which has the image size (ITU-T T.81, table B.1).
@@ -178,7 +185,7 @@ def compressed_size(data: np.ndarray) -> tuple[int, int] | None:
     Args:
         data: (N,) uint8.
     """
-    head = data[:65536].tobytes()
+    head = data[:HEAD_BYTES].tobytes()
     if head.startswith(b"\x89PNG\r\n\x1a\n") and len(head) >= 24:
         return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
     if not head.startswith(bytes((JPEG_MARKER, 0xD8))):

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..geometry.camera import Camera, CameraError
 from ..skeletons import H36M17, Layout, get_layout
+from .npz_limits import refuse_too_large_npz
 from .outputs import replacing
 
 FORMAT = "emf_ros-recording-1"
@@ -196,6 +197,7 @@ def _read_arrays(path: str | Path, notes: list[str]) -> dict[str, np.ndarray]:
     name = ""
     try:
         with open(path, "rb") as file:
+            refuse_too_large_npz(file)
             data = np.load(file, allow_pickle=False)
             if isinstance(data, np.ndarray):
                 raise RecordingError("it holds a single array (.npy), not the arrays of an .npz")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..geometry.crops import shrink
-from .images import JPEG_MARKER, ImageError, compressed_size, decode_compressed, refuse_too_large
+from .images import JPEG_MARKER, ImageError, compressed_size, decode_compressed
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,8 @@ class RoiCropper:
             ImageError: the bytes are no JPEG or PNG, or the region is outside the image.
         """
         size = compressed_size(data)
-        if size is None:
-            return self.crop(decode_compressed(data))
-        # Before decoding: a small file may hold billions of pixels.
-        refuse_too_large(*size)
         # OpenCV decodes a PNG completely before it shrinks it, and shrinks less exactly.
-        if data[0] != JPEG_MARKER:
+        if size is None or data[0] != JPEG_MARKER:
             return self.crop(decode_compressed(data))
         left, top, right, bottom = self._bounds(size)
         factor = self._factor(right - left, bottom - top)

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 import yaml
 
+from ..io.plain_yaml import PlainYamlError, parse_plain_yaml
+
 _METADATA = "emf_ros"
 
 
@@ -124,8 +126,8 @@ class ParamSpec:
         if self.kind is str and not self.is_list:
             return self.check(text)
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = parse_plain_yaml(text)
+        except PlainYamlError:
             value = text
         return self.check([value] if self.is_list and not isinstance(value, list) else value)
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
+from ..io.plain_yaml import PlainYamlError, read_plain_yaml
 from .param_specs import NodeParams, ParamError, ParamSpec
 
 #: Key of the values in a section of a parameters file.
@@ -30,12 +28,9 @@ def read_sections(path: str) -> list[tuple[str, dict[str, Any]]]:
         ParamError: the file cannot be read, or is no parameters file.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ParamError(f"params_file {path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        cause = " ".join(str(error).split())
-        raise ParamError(f"params_file {path} is no YAML: {cause}") from None
+        content = read_plain_yaml(path)
+    except PlainYamlError as error:
+        raise ParamError(f"params_file {path}: {error}") from None
     found: list[tuple[str, dict[str, Any]]] = []
 
     def visit(name: str, inside: Any) -> None:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ...io.plain_yaml import PlainYamlError, read_plain_yaml
 from ...skeletons import LAYOUTS, Layout, get_layout
 from ..protocol import DetectorError
 
@@ -274,9 +273,9 @@ def load_config(path: Path) -> NetworkConfig:
     if beside:
         where = str(beside[0])
         try:
-            values = yaml.safe_load(beside[0].read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-            raise DetectorError(f"{where} cannot be read: {' '.join(str(error).split())}") from None
+            values = read_plain_yaml(beside[0])
+        except PlainYamlError as error:
+            raise DetectorError(f"{where} cannot be read: {error}") from None
     else:
         where = f"the preset for {path.name}"
         values = _preset(path.stem, _POSE_PRESETS)

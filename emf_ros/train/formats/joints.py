@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...io.plain_yaml import PlainYamlError, read_plain_yaml
 from ...skeletons import H36M17
 from . import FormatError
 from .skeleton import Motion, Naming
@@ -182,12 +183,10 @@ def read_joint_map(path: str | Path) -> dict[str, tuple[str, ...]]:
     Raises:
         FormatError: it is no such file.
     """
-    import yaml
-
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise FormatError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+        data = read_plain_yaml(path)
+    except PlainYamlError as error:
+        raise FormatError(f"cannot read {path}: {error}") from None
     if not isinstance(data, dict) or not data:
         raise FormatError(f"{path} is no map from joints of h36m17 to names")
     known = (*H36M17.joints, "head")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...io.npz_limits import refuse_too_large_npz
 from . import FormatError
 from .text import MAX_NUMBER, describe_content
 
@@ -27,7 +28,7 @@ def array_names(path: str | Path) -> list[str]:
             start = file.read(1024)
             if not start:
                 raise FormatError("is no readable npz: it is empty")
-            file.seek(0)
+            refuse_too_large_npz(file)
             with np.load(file, allow_pickle=False) as data:
                 return list(data.files)
     except FormatError:
