@@ -15,11 +15,12 @@ from std_msgs.msg import Header
 
 from emf_ros.geometry.camera import Camera, CameraError
 from emf_ros.intrinsics import same_rays
+from emf_ros.io.camera_info import camera_from_info, delivered_size
 from emf_ros.lift.config import PipelineConfig
 from emf_ros.lift.engine import make_engine
 from emf_ros.lift.pipeline import LiftPipeline
 from emf_ros.nodes.adapters import BodyCollector, track_number, vision_frame, yolo_frame
-from emf_ros.nodes.conversions import camera_from_info, delivered_size, keypoint_frame
+from emf_ros.nodes.conversions import keypoint_frame
 from emf_ros.nodes.param_specs import ParamError
 from emf_ros.nodes.params import NODES
 from emf_ros.skeletons import COCO17, LAYOUTS

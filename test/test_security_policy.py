@@ -15,6 +15,7 @@ from ros_session import NodeProcess, poll, wait_for
 
 from emf_ros.nodes.launch_plan import Process, plan
 from emf_ros.nodes.param_specs import ParamError
+from emf_ros.nodes.params import SkeletonViewerParams
 from emf_ros.nodes.security_policy import (
     RELEASE_SERVICES,
     access,
@@ -124,6 +125,17 @@ def test_the_policy_allows_what_running_nodes_open_and_no_more(ros: Any, tmp_pat
         ros.unlisten(listener)
         for started in running:
             started.kill()
+
+
+def test_the_viewer_hears_and_publishes_nothing_of_people(tmp_path: Path) -> None:
+    *_, process = plan_of(tmp_path, "composed:=true", "viewer:=true", "image:=/cam/raw")
+    (viewer,) = access(process)
+    assert "/cam/raw" in viewer.subscribes and "/skeletons" in viewer.subscribes
+    assert set(viewer.publishes) == {
+        *("/diagnostics", "/parameter_events", "/rosout", "~/transition_event")
+    }
+    # A browser of another machine must be asked for.
+    assert SkeletonViewerParams().host == "127.0.0.1"
 
 
 def test_the_policy_names_each_enclave_node_and_name_as_sros2_reads_them(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ PICKLERS = {"pickle", "cPickle", "marshal", "shelve", "dill", "joblib", "cloudpi
 #: Functions that run text as code or in a shell.
 RUNNERS = {"eval", "exec", "compile", "os.system", "os.popen", "yaml.unsafe_load", "yaml.full_load"}
 #: Loaders of PyYAML that make plain values only.
-PLAIN_LOADERS = {"BaseLoader", "SafeLoader", "CSafeLoader", "_PlainLoader"}
+PLAIN_LOADERS = {"BaseLoader", "SafeLoader", "CSafeLoader", "PlainLoader", "PlainTextLoader"}
 #: Addresses that accept connections from other machines.
 OPEN_ADDRESSES = {"0.0.0.0", "::"}
 
@@ -39,13 +39,22 @@ def is_literal(call: ast.Call, keyword: str, value: object) -> bool:
 def faults_of(source: str) -> list[str]:
     """The unsafe calls and imports in a module, each with its line."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    compared = {
+        constant
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare)
+        for constant in ast.walk(node)
+    }
+    for node in ast.walk(tree):
         what = ""
         if isinstance(node, ast.Attribute) and dotted(node.value) in PICKLERS:
             what = "" if node.attr == "UnpicklingError" else f"{dotted(node)} unpickles"
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PICKLERS:
             what = f"from {node.module} import unpickles"
-        elif isinstance(node, ast.Constant) and node.value in OPEN_ADDRESSES:
+        elif (
+            isinstance(node, ast.Constant) and node.value in OPEN_ADDRESSES and node not in compared
+        ):
             what = f"{node.value} accepts connections from other machines"
         elif isinstance(node, ast.Call):
             name = dotted(node.func)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,40 @@ class PlainYamlError(ValueError):
     """A file that cannot be read as plain YAML; one line."""
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Refuses what lets a small file grow without bound."""
+class PlainLoader(yaml.SafeLoader):
+    """Makes numbers, texts, dates, lists and mappings."""
 
-    _depth = 0
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            # Aliases of aliases stand for billions of values. ROS reads none either.
-            raise PlainYamlError("aliases (*name) are not read: write the values out")
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise PlainYamlError(f"there are over {MAX_DEPTH} levels of lists and mappings in it")
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
+        return _compose_bounded(self, super().compose_node, parent, index)
+
+
+class PlainTextLoader(yaml.BaseLoader):
+    """Makes texts, lists and mappings."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        return _compose_bounded(self, super().compose_node, parent, index)
+
+
+def _compose_bounded(
+    loader: PlainLoader | PlainTextLoader,
+    compose: Callable[[Any, Any], Any],
+    parent: Any,
+    index: Any,
+) -> Any:
+    """Refuse what lets a small file grow without bound."""
+    if loader.check_event(yaml.AliasEvent):
+        # Aliases of aliases stand for billions of values. ROS reads none either.
+        raise PlainYamlError("aliases (*name) are not read: write the values out")
+    loader.depth += 1
+    if loader.depth > MAX_DEPTH:
+        raise PlainYamlError(f"there are over {MAX_DEPTH} levels of lists and mappings in it")
+    node = compose(parent, index)
+    loader.depth -= 1
+    return node
 
 
 def read_plain_yaml(path: str | Path) -> Any:
@@ -60,7 +80,7 @@ def parse_plain_yaml(text: str) -> Any:
         PlainYamlError: it is no plain YAML.
     """
     try:
-        return yaml.load(text, _PlainLoader)
+        return yaml.load(text, PlainLoader)
     except PlainYamlError:
         raise
     except (yaml.YAMLError, ValueError, OverflowError, TypeError, RecursionError) as error:

@@ -16,7 +16,12 @@ from .launch_arguments import lift_arguments
 from .launch_plan import Process, plan
 from .param_specs import ParamError
 from .parameter_files import P, read_parameters, values_for
-from .params import KeypointDetectorParams, SkeletonLifterParams, VideoSourceParams
+from .params import (
+    KeypointDetectorParams,
+    SkeletonLifterParams,
+    SkeletonViewerParams,
+    VideoSourceParams,
+)
 
 #: Version of sros2's policy format.
 FORMAT_VERSION = "0.2.0"
@@ -94,7 +99,7 @@ def access(process: Process) -> list[NodeAccess]:
         detector = parameters_of(KeypointDetectorParams)
         compressed = detector.image_transport == "compressed"
         images = ["image/compressed" if compressed else "image"]
-        published = ["keypoints", "overlay", "keypoint_layout"]
+        published = ["keypoints", "overlay", "overlay/compressed", "keypoint_layout"]
         found.append(node(KeypointDetectorParams.node, published, [] if with_camera else images))
     if composed or process.executable == SkeletonLifterParams.node:
         lifter = parameters_of(SkeletonLifterParams)
@@ -107,7 +112,11 @@ def access(process: Process) -> list[NodeAccess]:
             names += ["depth"] if lifter.use_depth else []
             heard += [inside + name for name in names]
         published += ["/tf"] if lifter.publish_tf else []
+        heard += ["/tf", "/tf_static"] if lifter.uses_tf else []
         found.append(node(SkeletonLifterParams.node, published, heard, ["~/set_person_height"]))
+    if process.executable == SkeletonViewerParams.node:
+        heard = ["skeletons", "keypoints", "camera_info", "image", "overlay/compressed"]
+        found.append(node(SkeletonViewerParams.node, [], [*heard, "/diagnostics"]))
     return found
 
 

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import yaml
 
 from ...geometry.camera import CameraError
+from ..plain_yaml import PlainTextLoader
 
 #: Maximum size of a calibration file, bytes.
 MAX_FILE_BYTES = 2_000_000
@@ -78,7 +79,7 @@ def _read_yaml(text: str) -> list[Any]:
     # OpenCV writes '%YAML:1.0', which is not valid YAML. The base loader ignores tags, such as
     # '!!opencv-matrix', and makes no objects.
     text = re.sub(r"\A\s*%YAML.*", "", text)
-    return list(yaml.load_all(text, yaml.BaseLoader))
+    return list(yaml.load_all(text, PlainTextLoader))
 
 
 def _read_json(text: str) -> list[Any]:
