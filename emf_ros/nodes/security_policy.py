@@ -38,6 +38,12 @@ _SERVICES = (
     *("~/enable", "~/reset"),
 )
 
+#: Topics of the lifter, for each camera.
+_OUTPUTS = ("skeletons", "body_states", "markers", "poses", "joint_points", "joint_angles")
+
+#: Topics of REP-155; the names of the bodies are not known beforehand.
+_HRI_OUTPUTS = ("humans/bodies/tracked", "humans/bodies/*/*")
+
 #: Services of nodes of some ROS releases only; Humble has none of them.
 RELEASE_SERVICES = ("~/get_type_description",)
 
@@ -106,12 +112,13 @@ def access(process: Process) -> list[NodeAccess]:
         published, heard = ["layout"], []
         for camera in lifter.camera_names():
             inside = f"{camera}/" if camera else ""
-            published += [inside + name for name in ("skeletons", "body_states", "markers")]
+            published += [inside + name for name in _OUTPUTS]
+            published += [inside + name for name in _HRI_OUTPUTS] if lifter.hri else []
             names = [] if composed else _keypoint_topics(lifter.keypoints_type)
             names += [] if with_camera else ["camera_info"]
             names += ["depth"] if lifter.use_depth else []
             heard += [inside + name for name in names]
-        published += ["/tf"] if lifter.publish_tf else []
+        published += ["/tf"] if lifter.publish_tf or lifter.hri else []
         heard += ["/tf", "/tf_static"] if lifter.uses_tf else []
         found.append(node(SkeletonLifterParams.node, published, heard, ["~/set_person_height"]))
     if process.executable == SkeletonViewerParams.node:
