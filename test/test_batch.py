@@ -77,6 +77,10 @@ def test_folders_are_searched_for_videos_bags_and_images(tmp_path: Path) -> None
     found = find_sources([str(tmp_path)])
     assert set(found) == {"a/walk.mp4", "a/b/run.MKV", "images", "bag"}
     assert set(find_sources([str(tmp_path / "images")])) == {"images"}
+    results = tmp_path / "a" / "b"
+    assert set(find_sources([str(tmp_path)], str(results))) == {"a/walk.mp4", "images", "bag"}
+    with pytest.raises(VideoError, match="they would be sources"):
+        find_sources([str(results)], str(results))
     with pytest.raises(VideoError, match="same name"):
         find_sources([str(tmp_path / "a" / "walk.mp4"), str(tmp_path / "a")])
     with pytest.raises(VideoError, match="no video, bag or folder of images"):

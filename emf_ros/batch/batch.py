@@ -66,7 +66,7 @@ def plan(
             )
     return [
         Job(name, str(source.absolute()), str((Path(folder) / name).absolute()), tuple(formats))
-        for name, source in find_sources(paths).items()
+        for name, source in find_sources(paths, folder).items()
     ]
 
 

@@ -25,7 +25,7 @@ VIDEO_SUFFIXES = (
 )
 
 
-def find_sources(paths: list[str]) -> dict[str, Path]:
+def find_sources(paths: list[str], results: str = "") -> dict[str, Path]:
     """The sources in files and folders.
 
     A folder with images, or with the metadata of a bag, is one source. Other folders are searched,
@@ -33,13 +33,16 @@ def find_sources(paths: list[str]) -> dict[str, Path]:
 
     Args:
         paths: files and folders.
+        results: folder of the results, which is not searched; empty for none.
 
     Returns:
         the sources by their names: the path in the folder that was given, or the file's name.
 
     Raises:
-        VideoError: a path does not exist, there is no source, or two have the same name.
+        VideoError: a path does not exist or is the folder of the results, there is no source, or
+            two have the same name.
     """
+    own = os.path.realpath(results) if results else ""
     found: dict[str, Path] = {}
 
     def add(name: str, path: Path) -> None:
@@ -53,13 +56,19 @@ def find_sources(paths: list[str]) -> dict[str, Path]:
         path = Path(text).expanduser()
         if not path.exists():
             raise VideoError(f"there is no file or folder {text}")
+        if own and os.path.realpath(path) == own:
+            raise VideoError(f"{text} cannot have the results, too: they would be sources")
         before = len(found)
         if not path.is_dir() or _is_one(path, os.listdir(path)):
             add(path.resolve().name, path)
             continue
         for folder, folders, files in os.walk(path):
             here = Path(folder)
-            folders[:] = [name for name in folders if not name.startswith(".")]
+            folders[:] = [
+                name
+                for name in folders
+                if not name.startswith(".") and os.path.realpath(here / name) != own
+            ]
             if _is_one(here, files):
                 add(str(here.relative_to(path)), here)
                 folders.clear()
