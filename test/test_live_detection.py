@@ -175,8 +175,8 @@ def test_a_pause_begins_anew(picture) -> None:
 
 def test_several_crops_run_in_one_pass_where_the_networks_take_them(picture) -> None:
     live, sizes = Live(), []
-    fallback = live.detector._networks._fallback
-    fallback.runner = replace(fallback.runner, batch_size=4)
+    backends = live.detector._networks._backends
+    backends.runner = replace(backends.runner, batch_size=4)
     run = live.detector._networks.run
 
     def noted(jobs):
