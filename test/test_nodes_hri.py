@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from inputs import camera_info_message
 from lifter_process import Lifter, by_id, joints, root
-from ros_session import Collector, Ros, wait_for
+from ros_session import Collector, Ros, change, wait_for
 from urdf_forward import Urdf
 
 from emf_ros.body.urdf import LINK_OF
@@ -138,6 +138,13 @@ def test_bodies_have_topics_while_they_are_tracked(hri_lifter: Lifter | None) ->
     answer = lifter.feed(last, 30)
     assert set(by_id(answer)) == set(last)
     wait_for(lambda: bodies_on(lifter).keys() == {f"b{n}" for n in last}, "no topic of others")
+
+    node = lifter.process.topic("skeleton_lifter")
+    assert change(lifter.ros, node, "deactivate")
+    wait_for(lambda: not bodies_on(lifter), "no body on an inactive node")
+    assert change(lifter.ros, node, "activate")
+    lifter.connect()
+    wait_for(lambda: bodies_on(lifter), "bodies again")
     lifter.ros.unlisten(tracked)
 
 

@@ -190,6 +190,11 @@ class HriTopics:
         if self._tf.get_subscription_count() > 0:
             self._publish_frames(seen, living, header)
 
+    def end_all(self) -> None:
+        """Remove the topics of all bodies."""
+        self._follow({})
+        self._frames.clear()
+
     def _follow(self, living: dict[int, Pose3D]) -> None:
         """Make the topics of people who are new, and remove those of people who have gone."""
         if self._bodies.keys() == living.keys():

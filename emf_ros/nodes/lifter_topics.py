@@ -151,6 +151,8 @@ class CameraTopics:
     def stop(self) -> None:
         """Unsubscribe. The tracks have ended."""
         self._unsubscribe()
+        if self._hri is not None:
+            self._hri.end_all()
         self._infos = self._dispatcher = self.info = None
         self._keypoints_watch = self._info_watch = None
 
