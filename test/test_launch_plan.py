@@ -256,7 +256,8 @@ def test_rviz_shows_every_camera_by_its_full_topics() -> None:
     config = yaml.safe_load(Path(options[options.index("-d") + 1]).read_text())
     shown = config["Visualization Manager"]["Displays"]
     topics = [d["Topic"]["Value"] for d in shown if "Topic" in d]
-    assert topics == [f"/robot/{c}/{t}" for t in ("markers", "overlay") for c in ("front", "rear")]
+    kinds = ("markers", "poses", "joint_points", "overlay")
+    assert topics == [f"/robot/{c}/{t}" for t in kinds for c in ("front", "rear")]
     assert len({display["Name"] for display in shown}) == len(shown)
 
 
@@ -266,7 +267,8 @@ def test_rviz_shows_no_overlay_without_a_detector() -> None:
     options = planned.rviz.options
     config = yaml.safe_load(Path(options[options.index("-d") + 1]).read_text())
     shown = config["Visualization Manager"]["Displays"]
-    assert [d["Topic"]["Value"] for d in shown if "Topic" in d] == ["/markers"]
+    topics = [d["Topic"]["Value"] for d in shown if "Topic" in d]
+    assert topics == ["/markers", "/poses", "/joint_points"]
     assert options[-3:] == ["--ros-args", "-p", "use_sim_time:=true"]
 
 
