@@ -81,6 +81,10 @@ class FrameListener:
         self.lifted: list[tuple[int, int]] = []
         self.unheard = 0
 
+    def numbers(self) -> tuple[int, int, int]:
+        """Numbers of published, detected and lifted frames so far."""
+        return len(self.published), len(self.detected), len(self.lifted)
+
     def _listen(self, kind: type, topic: str, note: Any, raw: bool) -> None:
         missed = MissedMessages(self._miss)
 
@@ -179,6 +183,7 @@ def account(
     after: Mapping[str, Mapping[str, str]],
     times_s: np.ndarray,
     after_last: int,
+    before_first: int = 0,
 ) -> Account:
     """Compare the stamps with the counters.
 
@@ -187,6 +192,7 @@ def account(
         before, after: values of the diagnostics by node, at the begin and at the end.
         times_s: (N,) of the frames of the video, s; the first is 0.
         after_last: number of frames that may have been skipped after the last one.
+        before_first: number of frames that may have been skipped before the first one of a round.
     """
     published = sorted(set(listener.published))
     detected = set(listener.detected)
@@ -214,7 +220,8 @@ def account(
                 made.left_out[reason] = made.left_out.get(reason, 0) + grown
         low, high = missing[node] - listener.unheard, missing[node] + listener.unheard
         if node == "video_source":
-            high += after_last
+            # By the stamps nothing tells of frames before the first one of a round.
+            high += after_last + min(counted, before_first)
         # A frame is counted too little, or too often.
         if not low <= counted <= high:
             made.unexplained[node] = max(low - counted, counted - high)

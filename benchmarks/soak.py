@@ -37,6 +37,7 @@ from emf_ros.detect.weights import ensure_onnx
 from emf_ros.downloads.cache import DownloadError
 from emf_ros.downloads.videos import ensure_demo_video
 from emf_ros.io.video import open_source
+from emf_ros.nodes.video_source import MAX_SKIP_S
 from emf_ros.runtime.machine import load, machine
 from emf_ros_msgs.msg import BodyStateArray
 
@@ -54,6 +55,8 @@ CYCLE_S = 75.0
 MIN_CYCLES = 6
 #: Time for which the camera is silent in an outage, s.
 SILENCE_S = 4.0
+#: Time without a message after which all frames have passed, s.
+DRAIN_S = 3.0
 #: Maximum growth of the memory of a process, MiB a second: 1 MB in ten minutes.
 MAX_GROWTH = 1e6 / 2**20 / 600
 #: Minimum time on which the growth of memory is judged, s.
@@ -282,13 +285,29 @@ class Soak:
         after = self._counters()
         last_ns = max(self._listener.published, default=stopped_ns)
         after_last = math.ceil((stopped_ns - last_ns) / 1e9 * self._rate_hz)
-        self.found.frames += account(self._listener, before, after, self._times_s, after_last)
+        self.found.frames += account(
+            self._listener,
+            before,
+            after,
+            self._times_s,
+            after_last,
+            before_first=math.ceil(MAX_SKIP_S * self._rate_hz),
+        )
         resumed_ns = time.time_ns()
         self._enable("video_source", True)
         self._await_skeletons(resumed_ns)
 
     def _counters(self) -> dict[str, dict[str, str]]:
         """The values of the diagnostics when all frames have passed."""
+        numbers, since_s = self._listener.numbers(), time.monotonic()
+
+        def drained() -> bool:
+            nonlocal numbers, since_s
+            if numbers != self._listener.numbers():
+                numbers, since_s = self._listener.numbers(), time.monotonic()
+            return time.monotonic() - since_s > DRAIN_S
+
+        self._spin_until(drained, "the end of the frames")
         heard = {node: len(self.graph.diagnostics[node]) for node in NODES}
         # The first that comes may have been on its way.
         self._spin_until(
