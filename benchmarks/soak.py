@@ -89,7 +89,6 @@ class Outage:
     """What was done to the graph, and when skeletons were back.
 
     Attributes:
-        name: of the outage.
         back_s: time from its end, or from the kill of a node, to skeletons of new images, s.
     """
 
@@ -140,7 +139,6 @@ class Soak:
     Args:
         graph: empty.
         seconds: time of the run, s.
-        variant: of the detector.
     """
 
     def __init__(self, graph: Graph, seconds: float, variant: str) -> None:
@@ -285,13 +283,9 @@ class Soak:
         after = self._counters()
         last_ns = max(self._listener.published, default=stopped_ns)
         after_last = math.ceil((stopped_ns - last_ns) / 1e9 * self._rate_hz)
+        before_first = math.ceil(MAX_SKIP_S * self._rate_hz)
         self.found.frames += account(
-            self._listener,
-            before,
-            after,
-            self._times_s,
-            after_last,
-            before_first=math.ceil(MAX_SKIP_S * self._rate_hz),
+            self._listener, before, after, self._times_s, after_last, before_first
         )
         resumed_ns = time.time_ns()
         self._enable("video_source", True)
