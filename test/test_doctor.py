@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ros_session import wait_for
 
 from emf_ros.cli.main import main
 from emf_ros.doctor import gpu, memory, packages, ros, topics, weights
@@ -299,10 +300,21 @@ def live(ros) -> dict[str, list[dict[str, str]]]:
 
     thread = threading.Thread(target=publish)
     thread.start()
-    out = io.StringIO()
-    try:
+    found: dict[str, list[dict[str, str]]] = {}
+
+    def examined() -> bool:
+        """Whether every topic was discovered and heard, which a busy machine may not do at once."""
+        out = io.StringIO()
         with contextlib.redirect_stdout(out):
             code = main(["doctor", "--json", "--seconds", "2"])
+        found.clear()
+        for result in json.loads(out.getvalue())["results"]:
+            found.setdefault(result["check"], []).append(result)
+        seen = {*(f"/{name}/image_raw" for name in (*info, "alone", "silent")), "/nobody/image_raw"}
+        return code == 1 and seen <= set(found)
+
+    try:
+        wait_for(examined, "findings about all topics")
     finally:
         stop.set()
         thread.join()
@@ -312,10 +324,6 @@ def live(ros) -> dict[str, list[dict[str, str]]]:
         for subscription in list(node.subscriptions):
             if subscription.topic_name in ("/good/image_raw", "/nobody/image_raw"):
                 node.destroy_subscription(subscription)
-    assert code == 1
-    found: dict[str, list[dict[str, str]]] = {}
-    for result in json.loads(out.getvalue())["results"]:
-        found.setdefault(result["check"], []).append(result)
     return found
 
 

@@ -36,8 +36,11 @@ HEARD = {
 #: Maximum number of topics that are heard; more would slow each other down.
 MAX_HEARD = 16
 
-#: Time for discovery before the topics are listed, s.
+#: Time without a new topic or publisher after which discovery is taken for complete, s.
 DISCOVERY_S = 2.0
+
+#: Maximum time for discovery, s.
+MAX_DISCOVERY_S = 15.0
 
 #: Period in which the executor looks at the clock, s.
 SPIN_S = 0.1
@@ -149,7 +152,15 @@ def survey(seconds: float) -> dict[str, Any]:
         while time.monotonic() < end_s:
             executor.spin_once(timeout_sec=SPIN_S)
 
-    spin(DISCOVERY_S)
+    known, new_s = 0, time.monotonic()
+    end_s = new_s + MAX_DISCOVERY_S
+    # A busy machine discovers slowly.
+    while time.monotonic() < min(end_s, new_s + DISCOVERY_S):
+        spin(SPIN_S)
+        topics_now = node.get_topic_names_and_types()
+        count = len(topics_now) + sum(node.count_publishers(topic) for topic, _ in topics_now)
+        if count != known:
+            known, new_s = count, time.monotonic()
     listed = [(t, kinds) for t, kinds in node.get_topic_names_and_types() if t not in _COMMON]
     heard = {
         topic: Heard(node, topic, kinds[0])
