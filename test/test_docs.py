@@ -321,3 +321,19 @@ def test_the_commands_of_the_readme_are_those_of_the_makefile() -> None:
     for target in commands:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
     assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_the_readme_fits_on_three_screens() -> None:
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert len(lines) <= 130
+    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
+
+
+def test_the_quick_start_builds_the_workspace_as_the_readme_does() -> None:
+    def build(page: str) -> list[str]:
+        lines = code_lines((ROOT / page).read_text("utf-8"))
+        first = next(n for n, line in enumerate(lines) if line.startswith("git clone"))
+        last = next(n for n, line in enumerate(lines) if line.startswith("colcon build"))
+        return lines[first : last + 1]
+
+    assert build("README.md") == build("docs/use/quick-start.md")
