@@ -6,6 +6,7 @@ OpenCV has ChArUco under one API up to 4.6 and under another from 4.7 on; both a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -144,10 +145,12 @@ class CharucoBoard:
         """The corners and their numbers; None for none."""
         if hasattr(cv2.aruco, "CharucoDetector"):
             return cv2.aruco.CharucoDetector(board).detectBoard(grey)[:2]
-        markers, numbers, _ = cv2.aruco.detectMarkers(grey, self._markers)
+        # Functions of OpenCV 4.6 and earlier, which the types of later versions do not have.
+        old: Any = cv2.aruco
+        markers, numbers, _ = old.detectMarkers(grey, self._markers)
         if numbers is None or not len(numbers):
             return None, None
-        return cv2.aruco.interpolateCornersCharuco(markers, numbers, grey, board)[1:]
+        return old.interpolateCornersCharuco(markers, numbers, grey, board)[1:]
 
 
 Board = Checkerboard | CharucoBoard
