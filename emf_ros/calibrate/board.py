@@ -146,7 +146,7 @@ class CharucoBoard:
         if hasattr(cv2.aruco, "CharucoDetector"):
             return cv2.aruco.CharucoDetector(board).detectBoard(grey)[:2]
         # Functions of OpenCV 4.6 and earlier, which the types of later versions do not have.
-        old: Any = cv2.aruco
+        old: Any = vars(cv2)["aruco"]
         markers, numbers, _ = old.detectMarkers(grey, self._markers)
         if numbers is None or not len(numbers):
             return None, None
