@@ -95,7 +95,7 @@ def jetpack(release_file: Path = Path("/etc/nv_tegra_release")) -> list[Result]:
             error(
                 "JetPack",
                 f"JetPack {number} ({release}) has a Python that is too old",
-                "install JetPack 6 or later, or see docs/use/jetson.md",
+                "install JetPack 6 or later, or see docs/use/gpu.md",
             )
         ]
     return [ok("JetPack", f"JetPack {number} ({release}){_power_mode()}")]
@@ -145,7 +145,7 @@ def providers(available: Sequence[str] | None = None, present: bool | None = Non
                 "onnxruntime",
                 f"there is a GPU, but onnxruntime {onnxruntime.__version__} is built without CUDA",
                 "pip uninstall -y onnxruntime; pip install onnxruntime-gpu (Jetson: "
-                "docs/use/jetson.md)",
+                "docs/use/gpu.md)",
             )
         )
     return results
