@@ -90,3 +90,19 @@ generated: env
 cluster: env
 	@$(PY) -m pip install --quiet "ray>=2.9" psutil
 	@$(PY) -m pytest test/check_cluster.py
+
+# ------------------------------------------------------------------------------------------
+# make docs   the documentation as a web site in build/docs/site; a dead link fails. It installs
+#             mkdocs-material (30 MB)
+
+DOCS_PAGES := build/docs/pages
+
+.PHONY: docs
+
+docs: env
+	@$(PY) -m pip install --quiet "mkdocs-material>=9.5,<10"
+	@rm -rf build/docs && mkdir -p $(DOCS_PAGES)
+	@for path in *.md CHANGELOG.rst LICENSE docs examples models training; do \
+	  ln -s "$(CURDIR)/$$path" $(DOCS_PAGES)/ || exit 1; done
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+	@echo "build/docs/site/index.html"

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from emf_ros.cli.main import _parser
 from emf_ros.nodes.launch_arguments import demo_arguments, lift_arguments
@@ -123,6 +124,26 @@ def test_every_page_of_the_docs_is_in_the_index() -> None:
     linked = {(ROOT / "docs" / name).resolve() for name in re.findall(r"\]\(([^)#]+)", index)}
     pages = {page for page in PAGES if page.is_relative_to(ROOT / "docs")}
     assert pages - linked == {ROOT / "docs" / "README.md"}
+
+
+class TagsLeftOut(yaml.SafeLoader):
+    """Reads mkdocs.yml without mkdocs: what Python would make of a tag is left out."""
+
+
+TagsLeftOut.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
+
+
+def test_every_page_is_in_the_navigation_of_the_site_once() -> None:
+    settings = yaml.load((ROOT / "mkdocs.yml").read_text("utf-8"), TagsLeftOut)
+
+    def files(entries: list) -> list[str]:
+        found = []
+        for entry in entries:
+            (value,) = entry.values()
+            found += files(value) if isinstance(value, list) else [value]
+        return found
+
+    assert sorted(files(settings["nav"])) == sorted(page_id(page) for page in PAGES)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
