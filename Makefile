@@ -104,5 +104,6 @@ docs: env
 	@rm -rf build/docs && mkdir -p $(DOCS_PAGES)
 	@for path in *.md CHANGELOG.rst LICENSE docs examples models training; do \
 	  ln -s "$(CURDIR)/$$path" $(DOCS_PAGES)/ || exit 1; done
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+	@# With --quiet, mkdocs counts no warnings.
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 	@echo "build/docs/site/index.html"
