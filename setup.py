@@ -56,6 +56,7 @@ setup(
         "mediapipe": ["mediapipe>=0.10.14"],
         "viewer": ["viser>=1.1,<2"],
         "cluster": ["ray>=2.9"],
+        "completion": ["argcomplete>=1.12"],
         "docs": ["mkdocs-material>=9.5,<10"],
         **FILES,
         "files": sorted(package for packages in FILES.values() for package in packages),

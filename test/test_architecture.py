@@ -97,6 +97,7 @@ def test_only_model_training_and_torch_engines_import_torch() -> None:
 @pytest.mark.parametrize(
     "package",
     [
+        "argcomplete",
         "ezc3d",
         "matplotlib",
         "mcap",

@@ -26,6 +26,7 @@ PYPI_NAMES = {"cv2": "opencv-python-headless", "yaml": "PyYAML"}
 
 #: Modules of the extras, and of ROS packages that are used where they are installed.
 OPTIONAL = {
+    "argcomplete",
     "ezc3d",
     "flatbuffers",
     "hri_msgs",

@@ -96,8 +96,10 @@ def lag_or_auto(text: str) -> str:
 
 def add_weights(command: argparse.ArgumentParser) -> None:
     """Add the choice of the weights."""
-    command.add_argument("--preset", default="lite", help="size of the model (lite)")
-    command.add_argument("--weights", metavar="FILE", help="weights in place of the preset's")
+    command.add_argument("--preset", default="lite", help="size of the lifting model (lite)")
+    command.add_argument(
+        "--weights", metavar="FILE", help="file of weights in place of the preset's"
+    )
 
 
 def weights_path(args: argparse.Namespace) -> Path:
@@ -127,13 +129,15 @@ def add_lag(command: argparse.ArgumentParser) -> None:
         type=frames_of_lag,
         default=0,
         metavar="FRAMES",
-        help="number of later frames that a pose takes into account (0)",
+        help="number of later frames that a pose takes into account: more is more accurate (0)",
     )
 
 
 def add_variant(command: argparse.ArgumentParser) -> None:
     """Add the size of the 2D detector."""
-    command.add_argument("--variant", default="full", help="size of the 2D detector (full)")
+    command.add_argument(
+        "--variant", default="full", help="2D detector: lite, full or heavy (full)"
+    )
 
 
 def readable() -> str:
@@ -153,12 +157,13 @@ def add_outputs(command: argparse.ArgumentParser, endings: str, required: bool =
         required=required,
         action="append",
         metavar="FILE",
-        help=f"in a folder that exists; no input; may be given several times; ends in {endings}",
+        help="file to write, in a folder that exists; give it once for each file; "
+        f"ends in {endings}",
     )
 
 
 def add_topic(command: argparse.ArgumentParser, of: str) -> None:
     """Add the topic of a bag."""
     command.add_argument(
-        "--topic", default="", help=f"of the {of} in a bag (the only one of its type)"
+        "--topic", default="", help=f"topic of the {of} in a bag (the only one of its type)"
     )

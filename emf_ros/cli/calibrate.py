@@ -138,6 +138,7 @@ def add_parser(commands: Any) -> None:
         help="intrinsics from pictures of a board, or from people who walk about",
         description="Writes a file as ROS's camera_calibration does. The sizes of squares and "
         "markers do not matter to the intrinsics.",
+        epilog="Example: emf-ros calibrate 0 --board 9x6 --preview --out front.yaml",
     )
     calibrate.add_argument("source", help="video file, folder of images, or webcam's number")
     add_rate(calibrate)
@@ -158,7 +159,7 @@ def add_parser(commands: Any) -> None:
         help="side of a ChArUco marker over the side of a square (0.75)",
     )
     calibrate.add_argument(
-        "--model", choices=MODELS, default="plumb_bob", help="of the distortion (plumb_bob)"
+        "--model", choices=MODELS, default="plumb_bob", help="model of the distortion (plumb_bob)"
     )
     calibrate.add_argument(
         "--preview", action="store_true", help="show the corners and what is missing in a window"
@@ -174,5 +175,5 @@ def add_parser(commands: Any) -> None:
         "--people", type=arguments.count_of_people, default=2, help="maximum number of people (2)"
     )
     calibrate.add_argument("--name", help="name of the camera (that of the file)")
-    calibrate.add_argument("--out", required=True, metavar="FILE.yaml")
+    calibrate.add_argument("--out", required=True, metavar="FILE.yaml", help="file to write")
     calibrate.set_defaults(run=run)

@@ -48,7 +48,8 @@ def add_parser(commands: Any) -> None:
         "convert",
         help="a recording to files of other programs",
         epilog="The formats: docs/reference/formats.md. A format that holds one person gets a file "
-        "for each: NAME_personID.ENDING.",
+        "for each: NAME_personID.ENDING. "
+        "Example: emf-ros convert skeletons.npz --out skeletons.bvh",
     )
     convert.add_argument("source", help=f"recording: {arguments.readable()}, or folder of a bag")
     arguments.add_outputs(convert, arguments.writable())

@@ -29,6 +29,7 @@ def add_parser(commands: Any) -> None:
         "doctor",
         help="check Python, GPU, weights, ROS and live topics; each problem with its fix",
         description="Exit status 0: no error (there may be warnings); 1: an error.",
+        epilog="Example: emf-ros doctor --seconds 10",
     )
     doctor.add_argument(
         "--seconds",
@@ -36,5 +37,5 @@ def add_parser(commands: Any) -> None:
         default=3.0,
         help="time for which live topics are heard; 0: do not look at topics (3)",
     )
-    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object, for programs")
     doctor.set_defaults(run=run)

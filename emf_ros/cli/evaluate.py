@@ -174,6 +174,7 @@ def add_parser(commands: Any) -> None:
         help="accuracy of weights on real people with truth, motion capture or a video",
         description="Without --mocap, --footage or --video: on the recording of four cameras, "
         f"which is downloaded, and on the folder {_DEFAULT_FOOTAGE!r} where it exists.",
+        epilog="Example: emf-ros eval --video video.mp4 --fov 70",
     )
     data = evaluate.add_mutually_exclusive_group()
     data.add_argument(
@@ -205,7 +206,7 @@ def add_parser(commands: Any) -> None:
         "--windows",
         type=arguments.positive_int,
         default=1536,
-        help="number for each kind of keypoints (1536)",
+        help="number of windows for each kind of keypoints (1536)",
     )
     arguments.add_device(evaluate)
     evaluate.add_argument("--out", metavar="DIR", help="save the report and its plots")

@@ -178,7 +178,11 @@ def settings_of(args: argparse.Namespace) -> LiftSettings:
 
 def add_parser(commands: Any) -> None:
     """Add the command; `commands` is what `ArgumentParser.add_subparsers` returned."""
-    lift = commands.add_parser("lift", help="a video, a bag or recorded keypoints to 3D skeletons")
+    lift = commands.add_parser(
+        "lift",
+        help="a video, a bag or recorded keypoints to 3D skeletons",
+        epilog="Example: emf-ros lift video.mp4 --fov 70 --out skeletons.npz",
+    )
     lift.add_argument(
         "source",
         nargs="+",

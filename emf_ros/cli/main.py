@@ -20,9 +20,14 @@ _BROKEN_PIPE_STATUS = 141
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser("emf-ros", description=__doc__)
+    parser = OneLineParser(
+        "emf-ros",
+        description="Metric 3D human skeletons from videos and bags, without ROS. Start with: "
+        "emf-ros lift video.mp4 --fov 70 --out skeletons.npz --out skeletons.mp4",
+        epilog="emf-ros COMMAND --help explains a command.",
+    )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (lift, convert, render, view, mocap, train, evaluate, calibrate, doctor):
         command.add_parser(commands)
     weights.add_parsers(commands)
@@ -42,7 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: the words are wrong (status 2), or ask for help or the version (0).
     """
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:
+        # The shell asks for completions: docs/use/recordings.md. Then it has the package.
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    args = parser.parse_args(argv)
     try:
         with signals_as_interrupts():
             # Some commands have an exit status of their own.

@@ -91,9 +91,13 @@ def add_parser(commands: Any) -> None:
     mocap = commands.add_parser("mocap", help="motion capture to train on: import it, draw it")
     actions = mocap.add_subparsers(dest="action", required=True)
 
-    read = actions.add_parser("import", help="BVH, ASF/AMC, AMASS or npz files to one npz")
+    read = actions.add_parser(
+        "import",
+        help="BVH, ASF/AMC, AMASS or npz files to one npz",
+        epilog="Example: emf-ros mocap import recordings --out mocap/mine.npz",
+    )
     read.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
-    read.add_argument("--out", required=True, metavar="FILE.npz")
+    read.add_argument("--out", required=True, metavar="FILE.npz", help="file to write")
     read.add_argument("--source", default="", metavar="NAME", help="collection (the output's name)")
     read.add_argument(
         "--subject-pattern",
@@ -116,11 +120,15 @@ def add_parser(commands: Any) -> None:
     read.add_argument("--note", default="", metavar="TEXT", help="stored with the data")
     read.set_defaults(run=run_import)
 
-    show = actions.add_parser("show", help="clips of an npz as images")
-    show.add_argument("file", metavar="FILE.npz")
+    show = actions.add_parser(
+        "show",
+        help="clips of an npz as images",
+        epilog="Example: emf-ros mocap show mocap/mine.npz --out images",
+    )
+    show.add_argument("file", metavar="FILE.npz", help="of emf-ros mocap import")
     show.add_argument("--clip", default="*", metavar="PATTERN", help="names with * and ? (all)")
     show.add_argument(
         "--limit", type=positive_int, default=12, metavar="N", help="maximum number of images (12)"
     )
-    show.add_argument("--out", required=True, metavar="DIR")
+    show.add_argument("--out", required=True, metavar="DIR", help="folder of the images")
     show.set_defaults(run=run_show)

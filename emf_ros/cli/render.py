@@ -38,12 +38,16 @@ def run(args: argparse.Namespace) -> None:
 
 def add_parser(commands: Any) -> None:
     """Add the command; `commands` is what `ArgumentParser.add_subparsers` returned."""
-    render = commands.add_parser("render", help="a recording and its video to one mp4")
+    render = commands.add_parser(
+        "render",
+        help="a recording and its video to one mp4",
+        epilog="Example: emf-ros render skeletons.npz video.mp4 --out skeletons.mp4",
+    )
     render.add_argument("recording", help=f"of emf-ros lift: {arguments.readable()}")
     render.add_argument("video", help="video file, folder of images or bag that was lifted")
     add_rate(render)
     arguments.add_topic(render, "images")
     render.add_argument(
-        "--out", required=True, metavar="FILE.mp4", help="in a folder that exists; no input"
+        "--out", required=True, metavar="FILE.mp4", help="file to write, in a folder that exists"
     )
     render.set_defaults(run=run)

@@ -78,9 +78,13 @@ def run(args: argparse.Namespace) -> None:
 def add_parser(commands: Any) -> None:
     """Add the command; `commands` is what `ArgumentParser.add_subparsers` returned."""
     train = commands.add_parser(
-        "train", help="motion capture to weights; continues an interrupted run"
+        "train",
+        help="motion capture to weights; continues an interrupted run",
+        epilog="Example: emf-ros train --mocap mocap --out run --budget 60",
     )
-    train.add_argument("--mocap", required=True, metavar="DIR", help="folder of npz files")
+    train.add_argument(
+        "--mocap", required=True, metavar="DIR", help="folder of npz files, of emf-ros mocap import"
+    )
     train.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     train.add_argument("--preset", default="lite", help="size of the model (lite)")
     train.add_argument(
@@ -116,5 +120,7 @@ def add_parser(commands: Any) -> None:
         metavar="FILE[,FILE...]",
         help="weights to start from; of several files, their mean",
     )
-    train.add_argument("--seed", type=arguments.seed, default=0, help="of all random numbers (0)")
+    train.add_argument(
+        "--seed", type=arguments.seed, default=0, help="seed of all random numbers (0)"
+    )
     train.set_defaults(run=run)

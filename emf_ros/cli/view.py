@@ -59,7 +59,11 @@ def _be_quiet(sentence: str) -> None:
 
 def add_parser(commands: Any) -> None:
     """Add the command; `commands` is what `ArgumentParser.add_subparsers` returned."""
-    view = commands.add_parser("view", help="a recording in a web browser, in 3D")
+    view = commands.add_parser(
+        "view",
+        help="a recording in a web browser, in 3D",
+        epilog="Example: emf-ros view skeletons.npz --video video.mp4 --open",
+    )
     view.add_argument("recording", help=f"of emf-ros lift: {arguments.readable()}")
     view.add_argument("--video", help="the video file or folder of images that was lifted")
     add_rate(view)
@@ -67,7 +71,7 @@ def add_parser(commands: Any) -> None:
         "--port",
         type=arguments.whole_number(0, 65535),
         default=DEFAULT_PORT,
-        help=f"the first to try ({DEFAULT_PORT}); 0: any free one",
+        help=f"first port to try ({DEFAULT_PORT}); 0: any free one",
     )
     view.add_argument(
         "--host",

@@ -94,10 +94,14 @@ def run_models(args: argparse.Namespace) -> None:
 
 def add_parsers(commands: Any) -> None:
     """Add the commands; `commands` is what `ArgumentParser.add_subparsers` returned."""
-    export = commands.add_parser("export", help="weights to ONNX, TorchScript or torch.export")
+    export = commands.add_parser(
+        "export",
+        help="weights to ONNX, TorchScript or torch.export",
+        epilog="Example: emf-ros export --preset lite --format onnx",
+    )
     arguments.add_weights(export)
     export.add_argument(
-        "--format", default="onnx", choices=tuple(EXPORT_ENDINGS), help="of the file (onnx)"
+        "--format", default="onnx", choices=tuple(EXPORT_ENDINGS), help="format of the file (onnx)"
     )
     export.add_argument("--half", action="store_true", help="float16 inside, float32 outside")
     arguments.add_threads(export, "CPU threads of the comparison")
@@ -105,7 +109,9 @@ def add_parsers(commands: Any) -> None:
     export.set_defaults(run=run_export)
 
     published = commands.add_parser(
-        "import-published", help="put EMF in front of a published TCPFormer, to train on"
+        "import-published",
+        help="put EMF in front of a published TCPFormer, to train on",
+        epilog="Example: emf-ros import-published best_epoch.pth.tr --out init.safetensors",
     )
     published.add_argument("checkpoint", help="the published file (.pth.tr)")
     published.add_argument(
@@ -114,10 +120,14 @@ def add_parsers(commands: Any) -> None:
     published.add_argument(
         "--heads", type=arguments.positive_int, default=8, help="attention heads (8)"
     )
-    published.add_argument("--out", required=True, metavar="FILE.safetensors")
+    published.add_argument("--out", required=True, metavar="FILE.safetensors", help="file to write")
     published.set_defaults(run=run_import_published)
 
-    models = commands.add_parser("models", help="size, arithmetic and CPU time of the presets")
+    models = commands.add_parser(
+        "models",
+        help="size, arithmetic and CPU time of the presets",
+        epilog="Example: emf-ros models --threads 1",
+    )
     arguments.add_threads(models, "CPU threads (2)")
     models.add_argument(
         "--seconds",
