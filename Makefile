@@ -102,7 +102,7 @@ DOCS_PAGES := build/docs/pages
 docs: env
 	@$(PY) -m pip install --quiet "mkdocs-material>=9.5,<10"
 	@rm -rf build/docs && mkdir -p $(DOCS_PAGES)
-	@for path in *.md CHANGELOG.rst LICENSE docs examples models training; do \
+	@for path in *.md CHANGELOG.rst CITATION.cff LICENSE docs examples models training; do \
 	  ln -s "$(CURDIR)/$$path" $(DOCS_PAGES)/ || exit 1; done
 	@# With --quiet, mkdocs counts no warnings.
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict

@@ -10,6 +10,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
+
+from emf_ros.downloads.manifest import PACKAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 MESSAGES = ROOT / "emf_ros_msgs"
@@ -135,3 +138,19 @@ def test_nodes_start_without_torch_onnx_and_mediapipe() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_licences_of_all_downloads_and_packages_are_stated() -> None:
+    page = (ROOT / "THIRD_PARTY.md").read_text("utf-8")
+    rows = [row for row in page.splitlines() if row.startswith("| `")]
+    stated = {name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
+    text = (ROOT / "setup.py").read_text("utf-8")
+    packages = set(re.findall(r'"([\w-]+)[><]=', text))
+    assert {"torch", "tqdm", "viser"} < packages
+    assert stated == packages | {package.requirement for package in PACKAGES}
+
+
+def test_the_citation_names_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    version = ElementTree.parse(ROOT / "package.xml").findtext("version")
+    assert (cited["version"], cited["license"]) == (version, "Apache-2.0")

@@ -1,9 +1,9 @@
-"""The published packages, and the files that are taken out of them.
+"""The published packages, and the files that are taken out of them. Licences: THIRD_PARTY.md.
 
-    PyPI  mediapipe 0.10.21 (Apache-2.0)               person detection, the "full" landmarks
-    npm   @mediapipe/pose 0.5.1675469404 (Apache-2.0)  the "lite" and the "heavy" landmarks
-    PyPI  sports2d 0.8.34 (BSD-3-Clause)               the demo video: two people, 1768x994, 30 fps
-    PyPI  pose2sim 0.10.49 (BSD-3-Clause)              one person, four calibrated cameras, 60 fps
+    PyPI  mediapipe 0.10.21               person detection, the "full" landmarks
+    npm   @mediapipe/pose 0.5.1675469404  the "lite" and the "heavy" landmarks
+    PyPI  sports2d 0.8.34                 the demo video: two people, 1768x994, 30 fps
+    PyPI  pose2sim 0.10.49                one person, four calibrated cameras, 60 fps
 
 Current mediapipe wheels no longer hold the networks.
 """
