@@ -16,6 +16,7 @@ from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from std_srvs.srv import SetBool, Trigger
 
+from ..runtime.heap import give_back_freed_memory
 from .missed_messages import HAS_NUMBERS, MissedMessages
 from .qos import (
     EVERY_BEST_EFFORT_QOS,
@@ -228,7 +229,7 @@ class ManagedNode(LifecycleNode):
         return self._result("activate", self._start)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._result("deactivate", self._stop)
+        return self._result("deactivate", self._rest)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._result("clean up", self._unload)
@@ -266,6 +267,11 @@ class ManagedNode(LifecycleNode):
             self.active = False
             self._destroy(self._of_start)
 
+    def _rest(self) -> None:
+        """Stop for a while: others may need the memory."""
+        self._stop()
+        give_back_freed_memory()
+
     def _unload(self) -> None:
         try:
             self.unload()
@@ -276,6 +282,7 @@ class ManagedNode(LifecycleNode):
                 # A model's memory is freed with its last reference, also where it is in a cycle.
                 gc.unfreeze()
                 gc.collect()
+                give_back_freed_memory()
 
     def _end(self) -> None:
         """Deactivate and clean up, from any state."""

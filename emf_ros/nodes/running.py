@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import signal
 import sys
@@ -12,39 +11,14 @@ from collections.abc import Callable, Sequence
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+from ..runtime.heap import keep_freed_memory
 from ..runtime.shared_memory import use_large_shared_memory
 from .base import BaseNode, NodeError
 from .exit_codes import CANNOT_START, FAILED
 
-#: Size of a block from which glibc gets it from the system, and gives it back, bytes: the maximum
-#: that glibc accepts.
-MMAP_THRESHOLD = 32 * 2**20
-
-#: Free memory at the end of the heap from which glibc gives it back to the system, bytes.
-TRIM_THRESHOLD = 256 * 2**20
-
 #: Time after which a thread gives the interpreter lock to one that waits for it, s. Python's 5 ms
 #: would add up where the threads of detector, lifter and camera wait for each other.
 SWITCH_INTERVAL_S = 0.0005
-
-#: Numbers of these settings in glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep the memory of images for the next ones.
-
-    The system clears each page that it gives out, which costs more than the copy of an image.
-    Elsewhere than with glibc nothing changes.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    mallopt(_M_MMAP_THRESHOLD, MMAP_THRESHOLD)
-    mallopt(_M_TRIM_THRESHOLD, TRIM_THRESHOLD)
-    # The heaps of further arenas are small, and given back as soon as they are empty.
-    mallopt(_M_ARENA_MAX, 1)
 
 
 def run(
