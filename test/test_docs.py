@@ -5,38 +5,26 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from documentation import (
+    PAGES,
+    ROOT,
+    code_lines,
+    page_id,
+    spans,
+    tables,
+    tracked,
+    without_code,
+)
 
 from emf_ros.cli.main import _parser
-from emf_ros.nodes.launch_arguments import demo_arguments, lift_arguments
 from emf_ros.nodes.param_specs import default_text
 from emf_ros.nodes.params import NODES
 from emf_ros.reasons import Reason
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def tracked(*patterns: str) -> list[Path]:
-    """The files of the repository that fit the patterns; all files where there is no git."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    names = [name for name in listed.stdout.split("\0") if name]
-    found = [ROOT / name for name in names] or [
-        path
-        for pattern in patterns
-        for path in ROOT.rglob(pattern)
-        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
-    ]
-    return sorted(path for path in found if path.is_file())
-
-
-PAGES = tracked("*.md")
 SOURCES = tracked("*.py", "*.yaml", "*.msg", "*.rviz", "*.xml", "Makefile", "*.toml", "*.cfg")
 FILE_NAMES = {path.name for path in tracked("*")}
 #: Everything that a name on a page may be: a word of the sources, but for this file.
@@ -57,16 +45,6 @@ OTHER_NAMES = set(
 )
 
 
-def page_id(path: Path) -> str:
-    return str(path.relative_to(ROOT))
-
-
-def without_code(text: str) -> str:
-    """The text of a page without fenced and indented blocks."""
-    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-    return "\n".join(line for line in text.splitlines() if not re.match(r" {4,}[^-*\d\s|]", line))
-
-
 def anchors(path: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     made: set[str] = set()
@@ -77,29 +55,6 @@ def anchors(path: Path) -> set[str]:
             number += 1
         made.add(unique)
     return made
-
-
-def spans(text: str) -> list[str]:
-    """The inline code of a page."""
-    return re.findall(r"`([^`\n]+)`", without_code(text))
-
-
-def code_lines(text: str) -> list[str]:
-    """The lines of a page's code blocks; continued lines are joined."""
-    text = text.replace("\\\n", " ")
-    fenced = re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    indented = re.findall(r"^ {4,}(\S.*)$", text, re.MULTILINE)
-    return [*(line for block in fenced for line in block.splitlines()), *indented]
-
-
-def tables(text: str) -> list[list[list[str]]]:
-    """The tables of a page: rows of cells, the header first, without the rule under it."""
-    blocks = re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE)
-    rows = [
-        [[cell.strip() for cell in row.strip("|").split(" | ")] for row in block.splitlines()]
-        for block in blocks
-    ]
-    return [[row for row in table if set("".join(row)) - set("-:| ")] for table in rows]
 
 
 def test_there_are_pages() -> None:
@@ -207,48 +162,12 @@ def test_python_examples_are_python(page: Path) -> None:
         ast.parse(block)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_commands_of_emf_ros_are_accepted(page: Path) -> None:
-    """Each line is read by the command's own parser, without running it."""
-    refused = []
-    for line in code_lines(page.read_text("utf-8")):
-        command = re.match(r"(?:\.venv/bin/)?emf-ros (.+)", line)
-        if command:
-            words = shlex.split(command[1], comments=True)
-            try:
-                _parser().parse_args(words)
-            except SystemExit:
-                refused.append(line)
-    assert not refused
-
-
 def test_the_table_of_commands_is_complete() -> None:
     page = (ROOT / "docs" / "use" / "recordings.md").read_text("utf-8")
     (table,) = [table for table in tables(page) if table[0][0] == "command"]
     stated = [row[0].strip("`").removeprefix("emf-ros ") for row in table[1:]]
     (commands,) = [action for action in _parser()._actions if action.dest == "command"]
     assert sorted(stated) == sorted(commands.choices)
-
-
-def launch_names() -> set[str]:
-    """Every launch argument."""
-    return {*lift_arguments(), *demo_arguments()}
-
-
-@pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_launch_arguments_and_parameters_exist(page: Path) -> None:
-    text = page.read_text("utf-8")
-    params = {name for node in NODES for name in node.specs()}
-    wrong = []
-    for line in code_lines(text):
-        if "ros2 launch emf_ros" in line:
-            arguments = re.findall(r"(\w+):=", line)
-            wrong += [name for name in arguments if name not in launch_names()]
-        wrong += [name for name in re.findall(r'-p "?(\w+):=', line) if name not in params]
-    for span in spans(text):
-        for name in re.findall(r"^(\w+):=", span):
-            wrong += [name] * (name not in launch_names() | params)
-    assert not wrong
 
 
 def test_tables_of_parameters_state_the_defaults_of_the_code() -> None:
