@@ -39,6 +39,8 @@ VIDEO   ?=
 SECONDS ?= 60
 DEMO    ?=
 MINUTES ?= 30
+# Tests with nodes wait more than they compute, so there is one process more than cores.
+WORKERS ?= $(shell n=$$(( $$(nproc) + 1 )); echo $$(( n < 4 ? n : 4 )))
 VIEW    ?= 1
 # The shell reads it from the environment: a name may hold quotes.
 export VIDEO
@@ -52,7 +54,7 @@ test-browser: env
 	@$(PY) -m pytest test/browser_viewer.py
 
 test: env
-	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 golden: env
 	@$(PY) benchmarks/golden.py
