@@ -29,12 +29,13 @@ def write(recording: Recording, path: Path) -> list[str]:
     """
     import rerun
 
+    stream = rerun.RecordingStream("emf_ros")
+    # rerun's own writer of files waits for ever on a full disk.
+    memory = stream.binary_stream()
+    _log(recording, rerun, stream)
+    content = memory.read()
     with replacing(path) as part:
-        stream = rerun.RecordingStream("emf_ros")
-        stream.save(str(part))
-        _log(recording, rerun, stream)
-        stream.flush()
-        stream.disconnect()
+        part.write_bytes(content or b"")
     return ["answers about people are not in rrd"] if recording.body_names else []
 
 
