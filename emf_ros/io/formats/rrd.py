@@ -31,7 +31,7 @@ def write(recording: Recording, path: Path) -> list[str]:
 
     stream = rerun.RecordingStream("emf_ros")
     # rerun's own writer of files waits for ever on a full disk.
-    memory = stream.binary_stream()
+    memory = rerun.binary_stream(stream)
     _log(recording, rerun, stream)
     content = memory.read()
     with replacing(path) as part:
