@@ -13,6 +13,7 @@ from dataclasses import dataclass
 SOURCE = "video_source"
 DETECTOR = "keypoint_detector"
 LIFTER = "skeleton_lifter"
+VIEWER = "skeleton_viewer"
 
 
 class Reason(str, enum.Enum):
@@ -175,7 +176,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "None is needed; a smaller image or fewer people make the detector faster.",
     ),
     Reason.BAD_IMAGE: Explanation(
-        (DETECTOR,),
+        (DETECTOR, VIEWER),
         "An image was dropped because it cannot be decoded.",
         "Its encoding is not supported, or its data do not fit its size.",
         "Publish an encoding that the log line names.",
@@ -283,7 +284,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "None is needed.",
     ),
     Reason.BAD_CAMERA_INFO: Explanation(
-        (LIFTER,),
+        (LIFTER, VIEWER),
         "A camera_info was refused; poses have no root until a valid one comes.",
         "Its K, D or distortion model is invalid.",
         "Calibrate the camera; the log line names the fault.",

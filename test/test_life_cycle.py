@@ -73,7 +73,15 @@ def test_lifter_walks_through_its_life_cycle(ros, start_node, diagnostics, demo_
     wait_for(
         lambda: (
             outputs_of(ros, process, "skeleton_lifter")
-            == {"skeletons", "markers", "layout", "body_states"}
+            == {
+                "skeletons",
+                "markers",
+                "layout",
+                "body_states",
+                "poses",
+                "joint_points",
+                "joint_angles",
+            }
         ),
         "publishers of the inactive node",
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from emf_ros.reasons import DETECTOR, EXPLANATIONS, LIFTER, SOURCE, Reason
+from emf_ros.reasons import DETECTOR, EXPLANATIONS, LIFTER, SOURCE, VIEWER, Reason
 
 PACKAGE = Path(__file__).resolve().parents[1] / "emf_ros"
 
@@ -20,6 +20,7 @@ SOURCES = [path for path in PACKAGE.rglob("*.py") if path.name != "reasons.py"]
 NODES_OF = {
     "nodes/video_source.py": {SOURCE},
     "nodes/keypoint_detector.py": {DETECTOR},
+    "nodes/skeleton_viewer.py": {VIEWER},
     "nodes/base.py": {SOURCE, DETECTOR, LIFTER},
     "nodes": {LIFTER},
     "detect": {DETECTOR},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -56,7 +56,8 @@ def outcomes(jobs: Sequence[Job], settings: LiftSettings, count: int) -> Iterato
         the outcome of each source, once, in the order in which they end.
     """
     context = multiprocessing.get_context("spawn")
-    left, attempts = deque(jobs), Counter[str]()
+    left = deque(jobs)
+    attempts: dict[str, int] = {}
     cores = sorted(os.sched_getaffinity(0))
     count = min(count, len(jobs))
     shares = [cores[k::count] or [cores[k % len(cores)]] for k in range(count)]
@@ -77,7 +78,7 @@ def outcomes(jobs: Sequence[Job], settings: LiftSettings, count: int) -> Iterato
                     outcome = worker.connection.recv()
                 except (EOFError, OSError):
                     worker.end()
-                    attempts[job.name] += 1
+                    attempts[job.name] = attempts.get(job.name, 0) + 1
                     if attempts[job.name] < MAX_ATTEMPTS:
                         left.appendleft(job)
                     else:

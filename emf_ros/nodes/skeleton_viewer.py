@@ -9,7 +9,6 @@ import sys
 import time
 from typing import Any
 
-import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.subscription import Subscription
@@ -19,7 +18,7 @@ from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
 
 from ..geometry.camera import Camera, CameraError
 from ..io.camera_info import camera_from_info
-from ..io.images import ImageError
+from ..io.images import ImageError, decode_compressed
 from ..lift.feed import MAX_AGE_MS
 from ..reasons import Reason
 from ..types import TrackState
@@ -179,11 +178,12 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
         self.viewer.set_camera(camera)
 
     def _take_overlay(self, message: CompressedImage) -> None:
-        image = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
-        if image is None:
-            self.refuse(Reason.BAD_IMAGE, "an image on overlay/compressed cannot be decoded")
+        try:
+            image = decode_compressed(np.frombuffer(message.data, np.uint8))
+        except ImageError as error:
+            self.refuse(Reason.BAD_IMAGE, f"image on overlay/compressed refused: {error}")
             return
-        self.viewer.show_image(image)
+        self.viewer.show_image(np.ascontiguousarray(image[..., ::-1]))
 
     def _take_image(self, message: Image) -> None:
         if not self._limiter.is_due(conversions.stamp_ns(message.header.stamp)):
