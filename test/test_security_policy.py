@@ -74,7 +74,10 @@ def listening_ports(pid: int) -> list[str]:
     """The TCP sockets on which a process listens, as in /proc/net/tcp."""
     sockets = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
-        target = os.readlink(link)
+        try:
+            target = os.readlink(link)
+        except FileNotFoundError:  # closed meanwhile
+            continue
         if target.startswith("socket:["):
             sockets.add(target[8:-1])
     found = []
