@@ -50,13 +50,17 @@ def walking(batch):
     return canonical_window(rays, np.ones(rays.shape[:-1])).keypoints.astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """The same lifter as .safetensors and as .onnx."""
-    path = tmp_path_factory.mktemp("exported") / "small.safetensors"
+def export_small(folder):
+    """Path of a small lifter as .safetensors; the same one as .onnx is beside it."""
+    path = folder / "small.safetensors"
     save_weights(path, small_lifter())
     export(small_lifter(), path.with_suffix(".onnx"))
     return path
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    return export_small(tmp_path_factory.mktemp("exported"))
 
 
 @pytest.fixture(scope="module")

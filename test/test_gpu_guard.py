@@ -5,13 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 from test_backends import OTHER, OUT_OF_MEMORY, STICKY
-from test_engine import keypoints, small_lifter
+from test_engine import export_small, keypoints
 
 from emf_ros.lift.batching import BUCKETS, bucket_of, buckets_up_to
 from emf_ros.lift.engine import EngineError, OnnxEngine, make_engine
 from emf_ros.lift.gpu_guard import GpuGuard
-from emf_ros.model.checkpoint import save_weights
-from emf_ros.model.export import export
 from emf_ros.runtime import device as device_module
 from emf_ros.runtime import onnx_gpu
 from emf_ros.runtime.backends import RETRY_AFTER_S, Backend
@@ -22,10 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    path = tmp_path_factory.mktemp("exported") / "small.safetensors"
-    save_weights(path, small_lifter())
-    export(small_lifter(), path.with_suffix(".onnx"))
-    return path
+    return export_small(tmp_path_factory.mktemp("exported"))
 
 
 @pytest.fixture(scope="module")

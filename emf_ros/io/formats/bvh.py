@@ -121,11 +121,8 @@ def write(recording: Recording, path: Path) -> list[str]:
         RecordingError: the person is nowhere known, or a bone is in no frame.
         OutputError: the file cannot be written.
     """
-    try:
-        motion = motion_of(recording)
-        lengths = bone_lengths(motion.joints)
-    except RecordingError as error:
-        raise RecordingError(f"cannot write {path}: {error}") from None
+    motion = motion_of(recording)
+    lengths = bone_lengths(motion.joints)
     root, local = rotations(motion, _stddev_m(recording))
     values = np.concatenate([root[:, None], _euler_deg(local)], axis=1).reshape(len(root), -1)
     with replacing(path) as part, open(part, "w", encoding="utf-8") as file:

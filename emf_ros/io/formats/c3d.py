@@ -35,10 +35,7 @@ def write(recording: Recording, path: Path) -> list[str]:
     """
     import ezc3d
 
-    try:
-        motion = motion_of(recording)
-    except RecordingError as error:
-        raise RecordingError(f"cannot write {path}: {error}") from None
+    motion = motion_of(recording)
     known = np.isfinite(motion.joints).all(axis=2)
     points = np.ones((4, len(H36M17), len(motion.joints)))
     points[:3] = np.where(known[..., None], _MM * motion.joints, np.nan).transpose(2, 1, 0)
@@ -55,7 +52,7 @@ def write(recording: Recording, path: Path) -> list[str]:
         file.write(str(part))
         # ezc3d does not report errors, such as a full disk. The points are four floats each.
         if part.stat().st_size < 2 * _BLOCK + 16 * points[0].size:
-            raise RecordingError(f"{path} was not written completely")
+            raise RecordingError("ezc3d did not write all of it")
     return motion.notes
 
 

@@ -51,7 +51,7 @@ def write(recording: Recording, path: Path) -> list[str]:
     from mcap.writer import CompressionType, Writer
 
     if len(recording) and recording.stamp.min() < 0:
-        raise RecordingError(f"cannot write {path}: MCAP has no times before 1970, such as -1 s")
+        raise RecordingError("MCAP has no times before 1970, such as -1 s")
     made = _Messages(recording)
     with replacing(path) as part, open(part, "wb") as file:
         writer = Writer(file, compression=CompressionType.ZSTD)

@@ -122,7 +122,11 @@ def write_recording(
     for one in parts:
         check_file(one, sources)
     for one, rows in parts.items():
-        for sentence in module.write(rows, one):
+        try:
+            sentences = module.write(rows, one)
+        except RecordingError as error:
+            raise RecordingError(f"cannot write {one}: {error}") from None
+        for sentence in sentences:
             tell(f"{one}: {sentence}")
     return list(parts)
 

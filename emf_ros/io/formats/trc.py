@@ -38,10 +38,7 @@ def write(recording: Recording, path: Path) -> list[str]:
         RecordingError: the person is nowhere known.
         OutputError: the file cannot be written.
     """
-    try:
-        motion = motion_of(recording)
-    except RecordingError as error:
-        raise RecordingError(f"cannot write {path}: {error}") from None
+    motion = motion_of(recording)
     count, joints, rate = len(motion.joints), len(H36M17), f"{motion.rate_hz:.6g}"
     names = [cell for joint in H36M17.joints for cell in (joint, "", "")]
     axes = [f"{axis}{number}" for number in range(1, joints + 1) for axis in "XYZ"]
