@@ -68,6 +68,13 @@ class Cable:
         run(*self._far, "ip", "link", "set", "lo", "up")
         run(*self._far, "ip", "address", "add", "10.77.0.2/24", "dev", "camera")
         self.mend()
+        # DDS uses the links that are up when it starts. The kernel says so up to a second later.
+        for shown in (
+            ["ip", "link", "show", "robot"],
+            [*self._far, "ip", "link", "show", "camera"],
+        ):
+            while b"state UP" not in subprocess.check_output(shown):
+                time.sleep(0.01)
         assert self.process.stdin is not None
         self.process.stdin.write(b"go\n")
         self.process.stdin.close()
@@ -147,13 +154,12 @@ def robot(file: str) -> None:
             ),
             "a message that no images arrive",
         )
-        ended = {
-            s.track_id
-            for m in skeletons.messages
-            for s in m.skeletons
-            if s.tracking_state == s.ENDED
-        }
-        assert ended >= {1, 2}, ended
+
+        def ended() -> set[int]:
+            people = (s for m in list(skeletons.messages) for s in m.skeletons)
+            return {s.track_id for s in people if s.tracking_state == s.ENDED}
+
+        wait_for(lambda: ended() >= {1, 2}, "the end of both people")
         # Longer than the lease: DDS on both sides forgets the other computer.
         wait_for(lambda: said.level("keypoints") == b"\3", "no keypoints arrive")
         wait_for(
