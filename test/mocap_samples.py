@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from emf_ros.io.mocap.skeleton import rotation_vectors
 from emf_ros.skeletons import H36M17
 from emf_ros.train.formats.archive import Clip, read_archive
 from emf_ros.train.formats.importer import ImportOptions, import_mocap
-from emf_ros.train.formats.skeleton import rotation_vectors
 from emf_ros.train.formats.smpl import BODY_JOINTS
 
 RATE_HZ = 30.0

@@ -18,7 +18,7 @@ from mocap_samples import (
     z_up,
 )
 
-from emf_ros.train.formats import FormatError
+from emf_ros.io.mocap import FormatError
 from emf_ros.train.formats.acclaim import read_amc
 from emf_ros.train.formats.acclaim_skeleton import find_asf
 

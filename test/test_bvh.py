@@ -16,8 +16,8 @@ from mocap_samples import (
     z_up,
 )
 
-from emf_ros.train.formats import FormatError
-from emf_ros.train.formats.bvh import read_bvh
+from emf_ros.io.mocap import FormatError
+from emf_ros.io.mocap.bvh import read_bvh
 
 
 @pytest.mark.parametrize("order", ["ZXY", "XYZ", "YXZ"])

@@ -17,6 +17,8 @@ from test_reader_properties import damage, npz_bytes, read_or_refused
 from emf_ros.detect.tflite_graph import ConversionError, TfliteGraph
 from emf_ros.detect.weights import ensure_tflite
 from emf_ros.io.frame_source import VideoError
+from emf_ros.io.mocap import FormatError
+from emf_ros.io.mocap.joints import read_joint_map
 from emf_ros.io.npz_limits import MAX_UNPACKED_BYTES
 from emf_ros.io.paths import share_folder
 from emf_ros.io.plain_yaml import MAX_BYTES, PlainYamlError, read_plain_yaml
@@ -27,8 +29,6 @@ from emf_ros.lift.engine_base import EngineError
 from emf_ros.nodes.param_specs import ParamError
 from emf_ros.nodes.parameter_files import read_parameters
 from emf_ros.nodes.params import NODES
-from emf_ros.train.formats import FormatError
-from emf_ros.train.formats.joints import read_joint_map
 
 #: Fewer examples of what opens a model or a video.
 FEWER = settings(max_examples=settings.default.max_examples // 8)

@@ -173,6 +173,29 @@ def test_poses_of_one_person_come_back(
     assert np.allclose(read.stamp, recording.stamp, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("suffix", [".trc", ".c3d"])
+def test_points_with_other_programs_names_are_the_joints_of_the_limbs(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = one(two_people(), 2)
+    names = tuple(
+        {"left": "L", "right": "R"}[joint.split("_")[0]] + joint.split("_")[1].capitalize()
+        if joint.startswith(("left_", "right_"))
+        else f"the_{joint}"
+        for joint in H36M17.joints
+    )
+    assert names[H36M17.index("left_knee")] == "LKnee"
+    with monkeypatch.context() as changed:
+        changed.setattr(f"emf_ros.io.formats.{suffix[1:]}.H36M17", replace(H36M17, joints=names))
+        (path,) = write_recording(recording, tmp_path / f"one{suffix}")
+    read = read_recording(path)
+    limbs = [i for i, joint in enumerate(H36M17.joints) if "_" in joint and joint != "head_top"]
+    assert len(limbs) == 12 and same(read.joints_3d[:, limbs], recording.joints_3d[:, limbs])
+    assert same(read.root, recording.joints_3d[:, [1, 4]].mean(axis=1))
+    assert np.isnan(read.joints_3d[:, H36M17.index("nose")]).all()
+    assert "not read: the_pelvis" in read.notes[0]
+
+
 def test_another_reader_opens_the_trc(tmp_path: Path) -> None:
     import trc
 
@@ -287,20 +310,6 @@ def test_angles_of_the_bvh_do_not_jump(tmp_path: Path) -> None:
     assert len(rest) == len(bvh.BONES) == 16
 
 
-def test_our_own_import_of_motion_capture_reads_the_bvh(tmp_path: Path) -> None:
-    from emf_ros.train.formats.bvh import read_bvh
-
-    recording = one(two_people(), 1)
-    recording = recording.rows(np.isfinite(recording.joints_3d).all(axis=(1, 2)))
-    recording = replace(recording, stamp=np.arange(len(recording)) / RATE_HZ)
-    (path,) = write_recording(recording, tmp_path / "one.bvh")
-    motion = read_bvh(path)
-    wanted = bvh.constant_lengths(recording.joints_3d * ROOM)
-    names = list(motion.names)
-    knee = motion.positions[:, names.index("LeftLeg")]
-    assert same(knee, wanted[:, H36M17.index("left_knee")])
-
-
 def test_an_unknown_bone_keeps_its_direction_in_the_bvh_and_a_note_says_so(tmp_path: Path) -> None:
     notes: list[str] = []
     (path,) = write_recording(one(two_people(), 1), tmp_path / "one.bvh", tell=notes.append)
@@ -383,9 +392,9 @@ def test_an_unknown_ending_is_refused_with_those_that_are_known(npz, tmp_path, c
     assert "'.fbx'" in line and all(f.suffix in line for f in FORMATS)
     line = refused(tmp_path, capfd, "convert", npz, "--out", tmp_path / "x")
     assert "has no ending" in line
-    (tmp_path / "x.bvh").write_text("HIERARCHY\n")
-    line = refused(tmp_path, capfd, "convert", tmp_path / "x.bvh", "--out", tmp_path / "x.npz")
-    assert "BVH, which is not read" in line and all(suffix in line for suffix in READABLE)
+    (tmp_path / "x.rrd").write_text("RRF2")
+    line = refused(tmp_path, capfd, "convert", tmp_path / "x.rrd", "--out", tmp_path / "x.npz")
+    assert "rerun, which is not read" in line and all(suffix in line for suffix in READABLE)
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ import pytest
 from mocap_samples import J, angles, assert_same_pose, clip_of, imported, person, truth, walk
 
 from emf_ros.cli.mocap import add_parser
+from emf_ros.io.mocap import FormatError
 from emf_ros.skeletons import H36M17
-from emf_ros.train.formats import FormatError
 from emf_ros.train.formats.archive import Archive, read_archive, write_archive
 from emf_ros.train.formats.clips import resample
 from emf_ros.train.formats.importer import ImportOptions, import_mocap

@@ -20,7 +20,7 @@ from mocap_samples import (
 from test_mocap_files import FRAMES, TEXT, notes_on, refusal, write
 
 from emf_ros.cli.mocap import SOME_REFUSED
-from emf_ros.train.formats import FormatError
+from emf_ros.io.mocap import FormatError
 from emf_ros.train.formats.archive import Archive, read_archive, write_archive
 from emf_ros.train.formats.importer import ImportOptions, import_mocap
 

@@ -18,7 +18,7 @@ from mocap_samples import (
     write_acclaim,
 )
 
-from emf_ros.train.formats import FormatError
+from emf_ros.io.mocap import FormatError
 from emf_ros.train.formats.archive import Archive, write_archive
 
 FRAMES = 12

@@ -20,10 +20,10 @@ from mocap_samples import (
     z_up,
 )
 
-from emf_ros.cli.mocap import UNITS as COMMAND_UNITS
+from emf_ros.cli.arguments import UNITS as COMMAND_UNITS
+from emf_ros.io.mocap import FormatError
+from emf_ros.io.mocap.body import UNITS, check_bones, find_unit, put_on_floor
 from emf_ros.skeletons import H36M17
-from emf_ros.train.formats import FormatError
-from emf_ros.train.formats.body import UNITS, check_bones, find_unit, put_on_floor
 from emf_ros.train.formats.clips import cut, fill_gaps, recentre, resample
 
 # -------------------------------------------------------------------------- units, axes, the floor

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from mocap_samples import SMPL_TREE, J, imported, posed, smpl_joints, smpl_motion, turn, walk, z_up
 
+from emf_ros.io.mocap import FormatError
+from emf_ros.io.mocap.joints import map_joints, to_h36m17
+from emf_ros.io.mocap.skeleton import rotation_vectors
 from emf_ros.skeletons import H36M17
-from emf_ros.train.formats import FormatError
-from emf_ros.train.formats.joints import map_joints, to_h36m17
-from emf_ros.train.formats.skeleton import rotation_vectors
 from emf_ros.train.formats.smpl import BODY_JOINTS, load_body_model, read_smpl
 
 

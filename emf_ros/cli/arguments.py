@@ -140,6 +140,28 @@ def add_variant(command: argparse.ArgumentParser) -> None:
     )
 
 
+#: Units of length: `io.mocap.body.UNITS`, here so that the command starts without numpy.
+UNITS = ("auto", "m", "cm", "mm", "inch", "foot", "cmu")
+
+
+def add_skeleton(command: argparse.ArgumentParser, of: str = "") -> None:
+    """Add what a file of motion capture may not tell.
+
+    Args:
+        command: to add to.
+        of: which files the arguments are for, put after the descriptions.
+    """
+    command.add_argument(
+        "--joints", metavar="YAML", help=f"joints of h36m17 to the files' names{of}"
+    )
+    command.add_argument(
+        "--unit", default="auto", choices=UNITS, help=f"unit of lengths{of} (auto)"
+    )
+    command.add_argument(
+        "--up", default="auto", choices=("auto", "y", "z"), help=f"vertical axis{of} (auto)"
+    )
+
+
 def readable() -> str:
     """The endings of the recordings that can be read, in words."""
     return ", ".join(READABLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from . import arguments
@@ -24,7 +25,13 @@ def run(args: argparse.Namespace) -> None:
             raise CommandError(f"{args.source} is no bag: leave out --topic")
         for path in args.out:
             check_output(path, [args.source])
-        recording = read_recording(args.source, **({"topic": args.topic} if args.topic else {}))
+        options = {"topic": args.topic} if args.topic else {}
+        skeleton = {"joints": args.joints, "unit": args.unit, "up": args.up}
+        if args.joints or args.unit != "auto" or args.up != "auto":
+            if Path(args.source).suffix.lower() != ".bvh":
+                raise CommandError(f"{args.source} is no BVH: leave out --joints, --unit and --up")
+            options = skeleton
+        recording = read_recording(args.source, **options)
         for note in recording.notes:
             say(f"note: {args.source}: {note}")
         if args.person is not None:
@@ -55,4 +62,5 @@ def add_parser(commands: Any) -> None:
     arguments.add_outputs(convert, arguments.writable())
     convert.add_argument("--person", type=int, metavar="ID", help="only this person (all)")
     arguments.add_topic(convert, "skeletons or keypoints")
+    arguments.add_skeleton(convert, " of a BVH of another program")
     convert.set_defaults(run=run)

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
+from ..io.mocap import FormatError
 from ..io.outputs import OutputError
-from ..train.formats import FormatError
 from . import calibrate, convert, doctor, evaluate, lift, mocap, render, train, view, weights
 from .arguments import OneLineParser
 from .console import CommandError, Interrupted, say, signal_of

@@ -7,13 +7,11 @@ import fnmatch
 from pathlib import Path
 from typing import Any
 
+from ..io.mocap import FormatError
 from ..io.outputs import check_file, check_folder
-from ..train.formats import FormatError
+from . import arguments
 from .arguments import positive_int, positive_number
 from .console import say
-
-#: Units of length: `body.UNITS`, here so that the command starts without numpy.
-UNITS = ("auto", "m", "cm", "mm", "inch", "foot", "cmu")
 
 #: Exit status of an import that refused some of the files and wrote the others.
 SOME_REFUSED = 3
@@ -105,15 +103,13 @@ def add_parser(commands: Any) -> None:
         metavar="RE",
         help="regular expression; its group in a file's path is the subject (the folder's name)",
     )
-    read.add_argument("--unit", default="auto", choices=UNITS, help="unit of lengths (auto)")
-    read.add_argument("--up", default="auto", choices=("auto", "y", "z"), help="vertical (auto)")
+    arguments.add_skeleton(read)
     read.add_argument(
         "--rate",
         type=positive_number,
         metavar="HZ",
         help="rate of AMC files (the file's, or 120)",
     )
-    read.add_argument("--joints", metavar="YAML", help="joints of h36m17 to the files' names")
     read.add_argument("--body-model", metavar="FILE.npz", help="SMPL, SMPL-H or SMPL-X, for AMASS")
     read.add_argument("--joint-regressor", metavar="FILE.npy", help="(17, V), vertices to h36m17")
     read.add_argument("--licence", default="", metavar="TEXT", help="stored with the data")

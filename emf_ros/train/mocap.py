@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..io.mocap import FormatError
 from ..skeletons import H36M17
 from .anatomy import Offset, move_joints
-from .formats import FormatError
 from .formats.archive import RawArchive, read_arrays
 
 #: Validation subjects by default, in all sources.

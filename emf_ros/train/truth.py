@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ..io.formats.trc import read_points
+from ..io.mocap.joints import limbs_by_name
 from ..skeletons import H36M17
 from .evaluate import EvaluationError
-from .formats.joints import limbs_by_name
 from .formats.npz import array_names, checked_numbers, load_arrays
 
 #: Minimum number of joints of a truth beside the hips.

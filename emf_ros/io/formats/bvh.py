@@ -3,6 +3,8 @@
 The skeleton has a bone for each pair of joints of h36m17, with its mean length. Each bone has the
 direction that it has in the recording. So the joints of the file are those of the recording but for
 the changes of a bone's length. The rest pose is a T-pose that looks along +z.
+
+Files of other programs are read, too, by the names of their joints.
 """
 
 from __future__ import annotations
@@ -17,9 +19,14 @@ from ...body.rotations import cross, dot, turned, unit
 from ...body.segments import NAMES
 from ...skeletons import H36M17
 from ...stamps import NANOSECONDS
+from ..mocap import FormatError
+from ..mocap.body import UNITS, check_bones, pose_of, to_y_up
+from ..mocap.bvh import read_bvh
+from ..mocap.joints import read_joint_map
+from ..mocap.skeleton import Motion as FileMotion
 from ..outputs import replacing
 from ..recordings import Recording, RecordingError
-from .motion import Motion, motion_of
+from .motion import Motion, motion_of, recording_of
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,26 @@ def _rest_frames() -> np.ndarray:
 _REST_FRAMES = _rest_frames()
 _PELVIS = H36M17.index("pelvis")
 
+#: Parent of each point of our files, by their names.
+_OWN_PARENTS = {
+    "Hips": "",
+    **{bone.name: bone.parent for bone in BONES},
+    **{f"{name}_End": name for name in {b.name for b in BONES} - {b.parent for b in BONES}},
+}
+#: Name of each joint of h36m17 in our files: of the bone that begins there, or of a last end.
+_NAMED = {
+    joint: "Hips"
+    if joint == "pelvis"
+    else next(
+        (bone.name for bone in BONES if bone.begins == joint),
+        next((f"{bone.name}_End" for bone in BONES if bone.ends == joint), ""),
+    )
+    for joint in H36M17.joints
+}
+#: Minimum height and maximum size of a person in a rest pose that is in metres with y up, m.
+_REST_HEIGHT_M = 0.4
+_REST_SIZE_M = 4.0
+
 #: Standard deviation of joints that come without one, m.
 UNKNOWN_STDDEV_M = 0.03
 
@@ -138,6 +165,59 @@ def write(recording: Recording, path: Path) -> list[str]:
         f"{held} of {len(values)} frames have an unknown joint: its bone keeps its last direction"
     )
     return [*motion.notes, words]
+
+
+def read(
+    path: Path, joints: str | Path | None = None, unit: str = "auto", up: str = "auto"
+) -> Recording:
+    """Read the person of a file, of this module or of another program.
+
+    Of another program's file the joints are found by their names, and joints of h36m17 that it
+    lacks are derived. Its origin stands for the camera, as that of our files does.
+
+    Args:
+        path: of the file.
+        joints: YAML of `mocap.joints.read_joint_map`; None where the names tell the joints.
+        unit: "auto", or one of `mocap.body.UNITS`.
+        up: the axis that points up: "auto", "y" or "z".
+
+    Raises:
+        RecordingError: it cannot be read, or its joints, unit or axes cannot be told.
+    """
+    try:
+        given = read_joint_map(joints) if joints else None
+        motion = read_bvh(path, cut=False)
+        notes = list(motion.notes)
+        own = given is None and _is_own(motion)
+        if own:
+            given = {joint: (name,) for joint, name in _NAMED.items()}
+        if own and unit == up == "auto" and _is_as_written(motion):
+            points = motion.positions[:, [motion.names.index(name) for name in _NAMED.values()]]
+        else:
+            points, up, metres = pose_of(motion, given, unit, up)
+            whole = points[np.isfinite(points).all(axis=(1, 2))]
+            if len(whole) and not own:
+                check_bones(whole)
+            points = to_y_up(points, up)
+            name = next(name for name, value in UNITS.items() if value == metres)
+            notes.append(f"joints are found by their names; the unit is {name}, and {up} is up")
+    except FormatError as error:
+        raise RecordingError(f"{path} {error}") from None
+    time_s = np.arange(len(points)) / motion.rate_hz
+    return recording_of(time_s, points, list(H36M17.joints), notes)
+
+
+def _is_own(motion: FileMotion) -> bool:
+    """Whether a file has the bones of `BONES` and no others."""
+    parents = [motion.names[i] if i >= 0 else "" for i in motion.parents]
+    named = dict(zip(motion.names, parents, strict=True))
+    return len(named) == len(parents) and named == _OWN_PARENTS
+
+
+def _is_as_written(motion: FileMotion) -> bool:
+    """Whether no program has written a file of this module in another unit or axes."""
+    size = np.ptp(motion.rest, axis=0)
+    return bool(size[1] > _REST_HEIGHT_M and size.max() < _REST_SIZE_M)
 
 
 def bone_lengths(joints: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         ".mcap", "MCAP", "mcap_log", True, True, _PEOPLE, ("mcap", "rosbags"), "bags", _MESSAGES
     ),
-    Format(".bvh", "BVH", "bvh", False, True, _PERSON, (), "", "rotations of bones"),
+    Format(".bvh", "BVH", "bvh", True, True, _PERSON, (), "", "rotations of bones"),
     Format(".trc", "TRC", "trc", True, True, _PERSON, (), "", _JOINTS),
     Format(".c3d", "C3D", "c3d", True, True, _PERSON, ("ezc3d",), "c3d", _JOINTS),
     Format(".rrd", "rerun", "rrd", False, True, _PEOPLE, ("rerun",), "rerun", _VIEW),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...skeletons import H36M17
+from ..mocap.joints import limbs_by_name
 from ..recordings import Recording, RecordingError
 
 #: Maximum distance of a stamp from a constant rate's at which the pose is taken as it is, in
@@ -103,8 +104,9 @@ def recording_of(
     Args:
         time_s: (N,) s.
         points: (N, K, 3) m, axes of the room.
-        names: K names. Those of h36m17 are used, others are left out with a note. Without a pelvis
-            the middle of the hips takes its place. Frames without either are left out.
+        names: K names. Those of h36m17 are used, and those that other programs give to the joints
+            of the limbs. Others are left out with a note. Without a pelvis the middle of the hips
+            takes its place. Frames without either are left out.
         notes: sentences on the reading so far.
 
     Raises:
@@ -112,11 +114,11 @@ def recording_of(
     """
     notes = list(notes or [])
     joints = np.full((len(points), len(H36M17), 3), np.nan)
-    for joint in H36M17.joints:
-        if joint in names:
-            joints[:, H36M17.index(joint)] = points[:, names.index(joint)]
-    others = [name for name in names if name not in H36M17.joints]
-    if len(others) == len(names):
+    used = {**limbs_by_name(names), **{j: names.index(j) for j in H36M17.joints if j in names}}
+    for joint, index in used.items():
+        joints[:, H36M17.index(joint)] = points[:, index]
+    others = [name for index, name in enumerate(names) if index not in used.values()]
+    if not used:
         raise RecordingError(f"none of its points is a joint of h36m17: {', '.join(others[:9])}")
     if others:
         notes.append(f"points that are not joints of h36m17 are not read: {', '.join(others)}")

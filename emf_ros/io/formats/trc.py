@@ -61,7 +61,7 @@ def write(recording: Recording, path: Path) -> list[str]:
 
 
 def read(path: Path) -> Recording:
-    """Read the person of a file whose points have the names of h36m17.
+    """Read the person of a file; `motion.recording_of` says which names of points are known.
 
     Raises:
         RecordingError: it cannot be read, or none of its points is known.

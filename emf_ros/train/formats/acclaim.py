@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from . import FormatError
-from .acclaim_skeleton import Figure, find_asf, fixed_axes, read_asf, vector_of
-from .clips import LONGEST_GAP_S, check_rate
-from .skeleton import Motion, Skeleton
-from .text import (
+from ...io.mocap import FormatError
+from ...io.mocap.rate import check_rate
+from ...io.mocap.skeleton import Motion, Skeleton
+from ...io.mocap.text import (
     Text,
     cut_within_number,
     describe_content,
@@ -21,6 +20,8 @@ from .text import (
     read_numbers,
     read_text,
 )
+from .acclaim_skeleton import Figure, find_asf, fixed_axes, read_asf, vector_of
+from .clips import LONGEST_GAP_S
 
 #: Rate of AMC files that do not say theirs, frames a second: that of most of the CMU database.
 DEFAULT_RATE_HZ = 120.0

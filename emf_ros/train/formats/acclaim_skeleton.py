@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import FormatError
-from .skeleton import euler_rotation
-from .text import describe_content, joined, quote, read_number, read_text
+from ...io.mocap import FormatError
+from ...io.mocap.skeleton import euler_rotation
+from ...io.mocap.text import describe_content, joined, quote, read_number, read_text
 
 
 @dataclass

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ...io.mocap import FormatError
+from ...io.mocap.rate import check_rate
 from ...io.outputs import replacing
 from ...skeletons import H36M17
-from . import FormatError
-from .clips import check_rate
 from .npz import array_names, checked_numbers, load_arrays
 
 

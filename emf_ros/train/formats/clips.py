@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...io.mocap import FormatError
+from ...io.mocap.rate import MIN_RATE_HZ
 from ...skeletons import H36M17
-from . import FormatError
 
 #: Rate of stored clips, frames a second.
 RATE_HZ = 30.0
 
 #: Longest gap of a joint that is interpolated (s). Longer gaps cut the clip.
-LONGEST_GAP_S = 0.2
-
-#: Smallest rate of a file, frames a second. Frames further apart are longer gaps than are filled.
-MIN_RATE_HZ = 1.0 / LONGEST_GAP_S
-
-#: Largest rate of a file, frames a second.
-MAX_RATE_HZ = 2000.0
+LONGEST_GAP_S = 1.0 / MIN_RATE_HZ
 
 #: Largest speed of a pelvis (m/s); faster ones are jumps of the recording. Sprinters reach 12.
 FASTEST_M_S = 12.0
@@ -28,25 +23,6 @@ FASTEST_LIMB_M_S = 30.0
 
 #: Largest distance of a clip from its start (m), a little less than 16 bits of millimetres hold.
 RANGE_M = 32.0
-
-
-def check_rate(rate_hz: float, says: str, remedy: str = "") -> None:
-    """Refuse a rate outside the range of motion capture.
-
-    Args:
-        rate_hz: frames a second.
-        says: what gave the rate, as the beginning of a sentence.
-        remedy: what the user can do, put after the sentence for a rate that is too small.
-
-    Raises:
-        FormatError: the rate is outside of `MIN_RATE_HZ` to `MAX_RATE_HZ`.
-    """
-    if not MIN_RATE_HZ * (1 - 1e-9) <= rate_hz <= MAX_RATE_HZ:
-        raise FormatError(
-            f"{says} would be {rate_hz:.3g} frames a second; motion capture has "
-            f"{MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}"
-            + (f": {remedy}" if remedy and rate_hz < MIN_RATE_HZ else "")
-        )
 
 
 def _runs(mask: np.ndarray) -> list[tuple[int, int]]:

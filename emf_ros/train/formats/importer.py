@@ -9,21 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from ...skeletons import H36M17
-from . import FormatError
+from ...io.mocap import FormatError
+from ...io.mocap.body import check_bones, pose_of, put_on_floor, to_z_up
+from ...io.mocap.bvh import read_bvh
+from ...io.mocap.joints import read_joint_map
+from ...io.mocap.rate import check_rate
+from ...io.mocap.skeleton import Motion
 from .acclaim import read_amc
 from .archive import Archive, Clip, read_archive, write_archive
-from .body import check_bones, find_unit, find_up, put_on_floor, to_z_up
-from .bvh import read_bvh
-from .clips import RATE_HZ, check_rate, cut, fill_gaps, recentre, resample
-from .joints import body_size, map_joints, read_joint_map, to_h36m17
+from .clips import RATE_HZ, cut, fill_gaps, recentre, resample
 from .npz import array_names
-from .skeleton import Motion
 from .smpl import BodyModel, load_body_model, read_smpl
 
 #: Endings of the files that are read.
 SUFFIXES = (".bvh", ".amc", ".npz")
-_JOINTS = H36M17.joints
 
 #: Number of refused files whose reasons are in the error where all files are refused.
 _SHOWN_REASONS = 3
@@ -271,14 +270,10 @@ def _read_motion(path: Path, name: str, context: _Context) -> Archive:
 def _pose_m(motion: Motion, context: _Context) -> np.ndarray:
     """The joints of h36m17 (N, 17, 3) m, z up, the floor at z = 0."""
     if len(motion.positions) < 2:
-        raise FormatError("has one frame besides its rest pose, no motion")
+        raise FormatError(f"has {len(motion.positions)} frames, no motion")
     options = context.options
-    # A body model's points are not the joints that a map of rigs' names is about.
-    found = map_joints(motion, None if motion.naming == "h36m17" else context.joints)
-    pose = to_h36m17(motion, found)
-    size = body_size(dict(zip(_JOINTS, np.moveaxis(pose, 1, 0), strict=True)))
-    metres = motion.unit_m or find_unit(size, options.unit)
-    return put_on_floor(metres * to_z_up(pose, find_up(motion, found, pose, options.up)))
+    pose, up, _ = pose_of(motion, context.joints, options.unit, options.up)
+    return put_on_floor(to_z_up(pose, up))
 
 
 def _pieces(clip: Clip, rate_hz: float, report: ImportReport) -> list[Clip]:

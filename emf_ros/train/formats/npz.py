@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...io.mocap import FormatError
+from ...io.mocap.text import MAX_NUMBER, describe_content
 from ...io.npz_limits import refuse_too_large_npz
-from . import FormatError
-from .text import MAX_NUMBER, describe_content
 
 #: Errors that numpy raises for a truncated .npz, another file, or pickles. It parses the header of
 #: an array as Python text, so that damage there raises nearly any error.

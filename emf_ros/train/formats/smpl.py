@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ...io.mocap import FormatError
+from ...io.mocap.rate import check_rate
+from ...io.mocap.skeleton import Motion, Skeleton, rotation_vectors
 from ...skeletons import H36M17
-from . import FormatError
-from .clips import check_rate
 from .npz import UNREADABLE, array_names, checked_numbers, load_arrays
-from .skeleton import Motion, Skeleton, rotation_vectors
 
 #: Joints that the three models share, in their order. Hands and face follow.
 BODY_JOINTS = (

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...io.plain_yaml import PlainYamlError, read_plain_yaml
 from ...skeletons import H36M17
-from . import FormatError
+from ..plain_yaml import PlainYamlError, read_plain_yaml
+from . import OPTIONS_OF, FormatError
 from .skeleton import Motion, Naming
 
 #: Names of left and right joints, without their side, likelier meanings first: where a rig has both
@@ -243,7 +243,7 @@ def map_joints(motion: Motion, given: Mapping[str, Sequence[str]] | None = None)
     if missing:
         raise FormatError(
             f"no joint was found for {', '.join(missing)}; the file has {_listed(motion)}. "
-            "Name them in a map: --joints map.yaml"
+            f"Name them in a map: --joints {OPTIONS_OF}"
         )
     return found
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from ...skeletons import H36M17
-from . import FormatError
-from .joints import ADULT_SIZE_M, JointMap, body_size, standing_rest
+from . import OPTIONS_OF, FormatError
+from .joints import ADULT_SIZE_M, JointMap, body_size, map_joints, standing_rest, to_h36m17
 from .skeleton import Motion
 
 #: Metres for one unit. 'cmu' is that of the CMU database, inch / 0.45, and of its BVH conversions.
@@ -68,6 +70,33 @@ _REST_UPRIGHT = 0.8
 _MOTION_UPRIGHT = 0.7
 
 
+def pose_of(
+    motion: Motion,
+    joints: Mapping[str, Sequence[str]] | None = None,
+    unit: str = "auto",
+    up: str = "auto",
+) -> tuple[np.ndarray, str, float]:
+    """The joints of h36m17, found by their names.
+
+    Args:
+        motion: the file.
+        joints: names to be taken for some joints, see `joints.read_joint_map`.
+        unit, up: see `find_unit` and `find_up`.
+
+    Returns:
+        (N, 17, 3) m in the file's axes, NaN where unknown; the axis that points up, "y" or "z"; and
+        metres for one unit of the file.
+
+    Raises:
+        FormatError: joints, unit or axis cannot be told.
+    """
+    # A body model's points are not the joints that a map of rigs' names is about.
+    found = map_joints(motion, None if motion.naming == "h36m17" else joints)
+    pose = to_h36m17(motion, found)
+    metres = motion.unit_m or find_unit(body_size(_by_joint(pose)), unit)
+    return metres * pose, find_up(motion, found, pose, up), metres
+
+
 def find_unit(size: float, asked: str = "auto") -> float:
     """Metres for one unit of a file.
 
@@ -90,7 +119,7 @@ def find_unit(size: float, asked: str = "auto") -> float:
     raise FormatError(
         f"trunk and leg are {size:.4g} units long: {tried}. A person's are {low:g} to {high:g} m: "
         + (f"{' or '.join(fitting)}? " if fitting else "none fits. ")
-        + "Give --unit"
+        + f"Give --unit {OPTIONS_OF}"
     )
 
 
@@ -128,7 +157,7 @@ def find_up(motion: Motion, found: JointMap, pose: np.ndarray, asked: str = "aut
     shown = ", ".join(f"{v:.2f}" for v in mean)
     raise FormatError(
         f"no axis is up: the trunk points along ({shown}) on average and the rest pose does not "
-        "stand. Give --up"
+        f"stand. Give --up {OPTIONS_OF}"
     )
 
 
@@ -138,6 +167,14 @@ def to_z_up(positions: np.ndarray, up: str) -> np.ndarray:
         return positions
     x, y, z = np.moveaxis(positions, -1, 0)
     return np.stack([x, -z, y], axis=-1)
+
+
+def to_y_up(positions: np.ndarray, up: str) -> np.ndarray:
+    """Turn (..., 3) with z up to y up, right-handed; y up stays."""
+    if up == "y":
+        return positions
+    x, y, z = np.moveaxis(positions, -1, 0)
+    return np.stack([x, z, -y], axis=-1)
 
 
 def put_on_floor(positions: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from . import FormatError
-from .clips import check_rate
+from .rate import check_rate
 from .skeleton import Motion, Skeleton, euler_rotation
 from .text import (
     Text,
@@ -50,7 +50,7 @@ class _Hierarchy:
         return [c for c, _ in found], [a for _, a in found]
 
 
-def read_bvh(path: str | Path) -> Motion:
+def read_bvh(path: str | Path, cut: bool = True) -> Motion:
     """Read a .bvh file.
 
     Position channels give a joint's place in its parent's frame. They stand in for its OFFSET,
@@ -58,11 +58,15 @@ def read_bvh(path: str | Path) -> Motion:
     first frame in which nothing is rotated is the rest pose that some programs put in front; it is
     no part of the motion and is left out. A last frame that was cut is left out with a note.
 
+    Args:
+        path: of the file.
+        cut: whether a file with fewer frames than it says is read, with a note.
+
     Returns:
         the joints, and the end sites as `<joint>_End`, in the file's unit and axes.
 
     Raises:
-        FormatError: the file is damaged, or holds fewer than two frames; names the line.
+        FormatError: the file is damaged, or holds no frame; names the line.
     """
     text = read_text(path)
     words = _Words(text)
@@ -75,7 +79,9 @@ def read_bvh(path: str | Path) -> Motion:
             f"HIERARCHY{found}"
         )
     tree = _read_hierarchy(words)
-    values, rate_hz, notes = _read_frames(words, len(tree.channels), text.ends_with_newline)
+    values, rate_hz, notes, said = _read_frames(words, len(tree.channels), text.ends_with_newline)
+    if len(values) < said and not cut:
+        raise FormatError(f"has {len(values)} of its {said} frames: it was cut")
     return _motion(tree, values, rate_hz, (*text.notes, *notes))
 
 
@@ -183,8 +189,8 @@ def _add_channels(tree: _Hierarchy, joint: int, words: _Words) -> None:
 
 def _read_frames(
     words: _Words, channels: int, whole: bool
-) -> tuple[np.ndarray, float, tuple[str, ...]]:
-    """The frames (N, channels) as they stand in the file, the frames a second, and notes."""
+) -> tuple[np.ndarray, float, tuple[str, ...], int]:
+    """The frames (N, channels) as they stand in the file, their rate, notes, the stated number."""
     if not channels:
         raise FormatError("has no CHANNELS, no motion")
     lines = [(number, line) for number, line in words.following() if line]
@@ -214,11 +220,11 @@ def _read_frames(
     )
     values, notes = _read_rows(lines, channels, whole)
     frames = len(values)
-    if frames < 2:
+    if not frames:
         raise FormatError(f"has {frames} frames, no motion")
     if frames != int(found[1]):
         notes += (f"it says {found[1]} frames and holds {frames}: these are read",)
-    return values, 1.0 / frame_time, notes
+    return values, 1.0 / frame_time, notes, int(found[1])
 
 
 def _read_rows(
@@ -262,7 +268,7 @@ def _read_rows(
 def _motion(tree: _Hierarchy, values: np.ndarray, rate_hz: float, notes: tuple[str, ...]) -> Motion:
     skeleton = Skeleton(tuple(tree.names), tuple(tree.parents), np.array(tree.offsets))
     is_rotation = np.array([kind == "rotation" for _, kind, _ in tree.channels])
-    if not values[0, is_rotation].any() and values[1, is_rotation].any():
+    if not values[0, is_rotation].any() and values[1:2, is_rotation].any():
         values = values[1:]
     frames, joints = len(values), len(tree.names)
     rotations = np.broadcast_to(np.eye(3), (frames, joints, 3, 3)).copy()
