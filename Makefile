@@ -27,7 +27,6 @@ env:
 #             your own, VIEW=0 opens no viewer
 # make test   every test, on the machine's cores, at most four
 # make test-browser   the web viewer in headless Chromium, which must be installed
-# make test-cable     a cut cable between two network namespaces
 # make golden  accuracy, ids, recall and false positives, each within its range; a minute
 # make bench  the benchmarks' tables
 # make soak   the real graph with outages: growth, drift, lost frames; MINUTES=30
@@ -46,16 +45,13 @@ VIEW    ?= 1
 # The shell reads it from the environment: a name may hold quotes.
 export VIDEO
 
-.PHONY: demo test test-browser test-cable golden bench soak lint generated fuzz
+.PHONY: demo test test-browser golden bench soak lint generated fuzz
 
 demo: env
 	@$(PY) -m emf_ros.nodes.demo $${VIDEO:+--video "$$VIDEO"} $(if $(filter 0,$(VIEW)),--no-view) $(DEMO)
 
 test-browser: env
 	@$(PY) -m pytest test/browser_viewer.py
-
-test-cable: env
-	@$(PY) -m pytest test/check_cut_cable.py
 
 test: env
 	@$(PY) -m pytest -n $(WORKERS) --dist loadfile

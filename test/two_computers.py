@@ -1,6 +1,6 @@
 """A camera's computer and a robot's, joined by a cable that is cut and mended.
 
-Run as `unshare -rnm python two_computers.py FILE`: in a network namespace of its own, in which it
+Run as `unshare -rn python two_computers.py FILE`: in a network namespace of its own, in which it
 may make another one. FILE has recorded keypoints in JSON. This namespace is the robot's, with the
 lifter and a listener. The other one is the camera's, with a publisher of keypoints and camera_info.
 The program ends with 0 where the lifter notices both, the cut and the mend.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -18,10 +19,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ros_session import Diagnostics, NodeProcess, Ros, stamp_ns, wait_for
+
 #: Time after which DDS gives up a computer that is silent, s: far below the 20 s of its default.
 LEASE_S = 4
 #: Rate of the keypoints, Hz.
 RATE_HZ = 10.0
+#: What the camera prints when it has no subscriber any more.
+ALONE = b"alone\n"
 
 #: Settings of DDS: shared memory would go past the cable.
 PROFILE = f"""<?xml version="1.0" encoding="UTF-8" ?>
@@ -58,34 +63,30 @@ class Cable:
     """
 
     def __init__(self, command: list[str]) -> None:
-        waiting = ["unshare", "-n", "sh", "-c", 'read go; exec "$@"', "sh", *command]
-        self.process = subprocess.Popen(waiting, stdin=subprocess.PIPE)
+        waiting = ["unshare", "-n", "sh", "-c", 'read go && exec "$@"', "sh", *command]
+        self.process = subprocess.Popen(waiting, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._far = inside(self.process.pid)
-        run("ip", "link", "set", "lo", "up")
-        self._add_peer()
-        run("ip", "address", "add", "10.77.0.1/24", "dev", "robot")
-        run("ip", "link", "set", "robot", "up")
-        run(*self._far, "ip", "link", "set", "lo", "up")
-        run(*self._far, "ip", "address", "add", "10.77.0.2/24", "dev", "camera")
-        self.mend()
-        # DDS uses the links that are up when it starts. The kernel says so up to a second later.
-        for shown in (
-            ["ip", "link", "show", "robot"],
-            [*self._far, "ip", "link", "show", "camera"],
-        ):
-            while b"state UP" not in subprocess.check_output(shown):
-                time.sleep(0.01)
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"go\n")
-        self.process.stdin.close()
-
-    def _add_peer(self) -> None:
-        """Make the cable when the process has its own namespace."""
-        here = os.readlink("/proc/self/ns/net")
-        while os.readlink(f"/proc/{self.process.pid}/ns/net") == here:
-            time.sleep(0.01)
+        here, far = "/proc/self/ns/net", f"/proc/{self.process.pid}/ns/net"
+        wait_for(lambda: os.readlink(far) != os.readlink(here), "the camera's own network")
         peer = ["peer", "name", "camera", "netns", str(self.process.pid)]
         run("ip", "link", "add", "robot", "type", "veth", *peer)
+        ends = ((), "robot", "10.77.0.1/24"), (self._far, "camera", "10.77.0.2/24")
+        for place, name, address in ends:
+            run(*place, "ip", "link", "set", "lo", "up")
+            run(*place, "ip", "address", "add", address, "dev", name)
+            run(*place, "ip", "link", "set", name, "up")
+        # DDS uses the links that are up when it starts. The kernel says so up to a second later.
+        for place, name, _ in ends:
+            show = [*place, "ip", "link", "show", name]
+            wait_for(lambda show=show: b"state UP" in subprocess.check_output(show), f"link {name}")
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"go\n")
+        self.process.stdin.flush()
+
+    def wait_until_alone(self) -> None:
+        """Wait until the camera has forgotten its subscribers."""
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == ALONE, "the camera has ended"
 
     def cut(self) -> None:
         run(*self._far, "ip", "link", "set", "camera", "down")
@@ -95,7 +96,7 @@ class Cable:
 
 
 def camera(recorded: list) -> None:
-    """Publish keypoints and camera_info until this process is killed.
+    """Publish keypoints and camera_info until the robot's process ends.
 
     Args:
         recorded: per frame, per person (id, 33 keypoints x, y, score, score).
@@ -112,15 +113,22 @@ def camera(recorded: list) -> None:
     keypoints = node.create_publisher(Skeleton2DArray, "keypoints", 5)
     infos = node.create_publisher(CameraInfo, "camera_info", 5)
     info = camera_info_message()
+    was_alone = True
     for index in itertools.count():
         infos.publish(info)
         keypoints.publish(recorded_message(recorded, index, (1, 2), time.time_ns()))
-        time.sleep(1 / RATE_HZ)
+        alone = keypoints.get_subscription_count() == 0
+        if alone and not was_alone:
+            os.write(sys.stdout.fileno(), ALONE)
+        was_alone = alone
+        # The pipe closes with the robot's process, however that ends.
+        if select.select([sys.stdin], [], [], 1 / RATE_HZ)[0]:
+            return
 
 
 def robot(file: str) -> None:
     """Check what the lifter says while the cable is cut, and when it is mended."""
-    from ros_session import Diagnostics, NodeProcess, Ros, stamp_ns, wait_for
+    from diagnostic_msgs.msg import DiagnosticArray
 
     from emf_ros_msgs.msg import Skeleton3DArray
 
@@ -128,8 +136,6 @@ def robot(file: str) -> None:
     ros = Ros()
     lifter = NodeProcess("skeleton_lifter", namespace="/cable", device="cpu", threads=1)
     try:
-        from diagnostic_msgs.msg import DiagnosticArray
-
         skeletons = ros.listen(Skeleton3DArray, "/cable/skeletons")
         said = Diagnostics(ros.listen(DiagnosticArray, "/diagnostics"), "/cable/skeleton_lifter")
 
@@ -160,11 +166,11 @@ def robot(file: str) -> None:
             return {s.track_id for s in people if s.tracking_state == s.ENDED}
 
         wait_for(lambda: ended() >= {1, 2}, "the end of both people")
-        # Longer than the lease: DDS on both sides forgets the other computer.
         wait_for(lambda: said.level("keypoints") == b"\3", "no keypoints arrive")
         wait_for(
             lambda: ros.node.count_publishers("/cable/keypoints") == 0, "DDS forgets the camera"
         )
+        cable.wait_until_alone()
         cable.mend()
         wait_for_people()
         wait_for(lambda: said.level("keypoints") == b"\0", "all is well again")
