@@ -36,7 +36,11 @@ setup(
     name=NAME,
     version=ElementTree.parse(HERE / "package.xml").findtext("version"),
     description="Tracked, metric 3D human skeletons from one ordinary camera, live in ROS 2.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
+    # The second has the licences of the data behind the weights.
+    license_files=["LICENSE", "THIRD_PARTY.md"],
     maintainer="emf_ros maintainers",
     maintainer_email="maintainers@emf-ros.invalid",
     python_requires=">=3.10",

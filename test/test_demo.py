@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 from inputs import write_clip
+from ros_session import TIMEOUT_S, wait_for
+from viewer_client import Browser
 
+from emf_ros.cli.main import _parser
 from emf_ros.io.recordings import load_recording
 
 
@@ -24,7 +30,11 @@ def run_demo(out: Path, *options: object) -> tuple[dict, str]:
 def test_demo_plays_the_whole_video_and_accounts_for_each_image(tmp_path):
     """The number of skeletons depends on the machine. Dropped images are counted by place."""
     summary, printed = run_demo(tmp_path, "--rate", 10)
-    assert "skeleton messages" in printed.splitlines()[-1]
+    assert "skeleton messages" in printed.splitlines()[-2]
+    # The command of the last line shows the recording: the words after it are its arguments.
+    _, _, command = printed.splitlines()[-1].partition("see it in 3D: ")
+    args = _parser().parse_args(shlex.split(command)[1:])
+    assert Path(args.recording) == tmp_path / "skeletons.npz" and Path(args.video).is_file()
     assert summary["skeleton_messages"] > 0 and summary["latency_ms"]["p50"] > 0
     assert summary["images"] + summary["dropped"]["source"] == 230
     later = summary["dropped"]["detector"] + summary["dropped"]["lifter"]
@@ -84,6 +94,33 @@ def test_demo_tracks_two_people_of_a_file_with_special_characters_in_its_name(
     joints = recording.joints_3d[placed]
     assert (joints[:, 10, 1] < joints[:, [3, 6], 1].mean(axis=1)).mean() > 0.9
     assert (out / "overlay.mp4").stat().st_size > 10_000
+
+
+def test_a_demo_in_a_terminal_waits_for_a_browser_after_its_video(tmp_path, demo_frames):
+    """A video may be over before anybody has typed the address."""
+    path = write_clip(tmp_path / "clip.mp4", demo_frames[30:50])
+    controller, terminal = os.openpty()
+    command = [sys.executable, "-m", "emf_ros.nodes.demo", "--out", str(tmp_path), "--no-render"]
+    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    with subprocess.Popen(
+        [*command, "--rate", "5", "--video", str(path)],
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as demo:
+        try:
+            lines = iter(demo.stdout.readline, "")
+            said = next((line for line in lines if line.startswith("see it in 3D: open")), "")
+            assert (port := re.search(r"http://127.0.0.1:(\d+)", said)), said
+            browser = Browser(int(port[1]))
+            wait_for(browser.labels, "the ids of people")
+            browser.close()
+            assert demo.wait(timeout=TIMEOUT_S) == 0
+        finally:
+            demo.kill()
+            os.close(controller)
+            os.close(terminal)
 
 
 def test_missing_video_is_named(tmp_path):

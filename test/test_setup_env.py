@@ -1,5 +1,6 @@
 """`make env`: its errors, each with the remedy, and that a failed set-up continues."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,20 @@ def test_failed_command_is_quoted_with_a_remedy(checkout):
         set_up(checkout, "--ros", "wheels", PIP_NO_INDEX="1", PIP_CONFIG_FILE="/dev/null")
     )
     assert "make env did not make it" not in again and "No matching distribution" in again
+
+
+def test_a_long_command_says_what_it_is_at(checkout):
+    """The command ends when its line has been printed."""
+    printed = checkout / "printed.txt"
+    code = "import setup_commands; setup_commands.PROGRESS_S = 0.05; "
+    code += "setup_commands.LOG.parent.mkdir(); "
+    wait = f"echo Downloading torch; until grep -q torch {printed}; do sleep 0.05; done"
+    code += f"setup_commands.run(['timeout', '100', 'sh', '-c', {wait!r}], None, 'failed', 'none')"
+    with printed.open("w") as out:
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=checkout / "tools", stdout=out, check=True
+        )
+    assert re.fullmatch(r"( +\d+ s  Downloading torch\n)+", printed.read_text())
 
 
 def test_gpu_has_its_own_onnxruntime_until_it_is_taken_back(checkout):

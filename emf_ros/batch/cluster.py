@@ -44,9 +44,7 @@ def outcomes(jobs: Sequence[Job], settings: LiftSettings, address: str) -> Itera
         ClusterError: Ray is not installed, or does not answer at the address.
     """
     if importlib.util.find_spec("ray") is None:
-        raise ClusterError(
-            "--cluster needs ray, which is not installed; pip install 'emf_ros[cluster]'"
-        )
+        raise ClusterError("--cluster needs ray, which is not installed; pip install ray")
     _check_answer(address)
     import ray
 

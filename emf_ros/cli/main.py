@@ -22,11 +22,15 @@ _BROKEN_PIPE_STATUS = 141
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         "emf-ros",
-        description="Metric 3D human skeletons from videos and bags, without ROS. Start with: "
-        "emf-ros lift video.mp4 --fov 70 --out skeletons.npz --out skeletons.mp4",
-        epilog="emf-ros COMMAND --help explains a command.",
+        description="Metric 3D human skeletons from videos and bags, without ROS.",
+        epilog="start with:\n"
+        "  emf-ros lift video.mp4 --fov 70 --out skeletons.npz --out skeletons.mp4\n"
+        "  emf-ros view skeletons.npz --video video.mp4\n\n"
+        "emf-ros COMMAND --help explains a command, with an example.",
+        # The lines of the commands stay as they are: they are to be copied.
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (lift, convert, render, view, mocap, train, evaluate, calibrate, doctor):
         command.add_parser(commands)

@@ -13,8 +13,6 @@ from .paths import share_folder
 BAG_SUFFIXES = (".mcap", ".db3")
 #: Name of the file that makes a folder a bag.
 METADATA = "metadata.yaml"
-#: Modules that are needed, and the extra that installs them.
-_PACKAGES, _EXTRA = ("rosbags",), "bags"
 
 
 class BagError(RuntimeError):
@@ -55,11 +53,9 @@ class BagReader:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-        if missing:
+        if importlib.util.find_spec("rosbags") is None:
             raise BagError(
-                f"{path}: a bag needs {', '.join(missing)}, which is not installed; "
-                f"pip install 'emf_ros[{_EXTRA}]'"
+                f"{path}: a bag needs rosbags, which is not installed; pip install rosbags"
             )
         if not self._path.exists():
             raise BagError(f"there is no bag {path}")

@@ -7,7 +7,9 @@ The demo writes `skeletons.npz`, `overlay.mp4` and `summary.json`.
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -81,10 +83,12 @@ def play(args: argparse.Namespace) -> int:
     size, rate_hz, count, times_s = source.size, source.rate_hz, source.count, source.times()
     source.close()
     camera = camera_of(size, source.pixel_aspect, args, tell)
-    # The source chooses its intrinsics by the same rules.
-    intrinsics: dict[str, object] = {"fov_deg": "auto" if args.fov is None else float(args.fov)}
+    # The source takes the same intrinsics. A guess is said here, and not once more by the source.
+    intrinsics: dict[str, object] = {
+        "fov_deg": math.degrees(2 * math.atan(size[0] / (2 * camera.matrix[0, 0])))
+    }
     if args.camera_info:
-        intrinsics |= {"camera_info_file": args.camera_info, "rectified": args.rectified}
+        intrinsics = {"camera_info_file": args.camera_info, "rectified": args.rectified}
 
     # A namespace of its own, and no network: other nodes and demos are not disturbed.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -143,7 +147,12 @@ def play(args: argparse.Namespace) -> int:
     assert process is not None
     code = report(args, listener, video, count, out, process.returncode)
     if view is not None:
-        view.show_recording(out / FILES[0], lambda: open_video(str(video), args, lambda text: None))
+        view.show_recording(
+            out / FILES[0],
+            lambda: open_video(str(video), args, lambda text: None),
+            f"{Path(sys.executable).with_name('emf-ros')} view {shlex.quote(str(out / FILES[0]))} "
+            f"--video {shlex.quote(str(video))}",
+        )
     return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import webbrowser
 from collections.abc import Callable
@@ -53,7 +54,7 @@ class DemoView:
         node = SkeletonViewer(viewer, namespace=namespace)
         executor.add_node(node)
         node.begin(autostart=True)
-        print(f"viewer: {viewer.address}", flush=True)
+        print(f"viewer: open {viewer.address} in a web browser", flush=True)
         # Without a screen a browser in the terminal might open, and hide the figures.
         has_screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
         if has_screen and webbrowser.open(viewer.address):
@@ -66,19 +67,39 @@ class DemoView:
         """End the node of the viewer. The viewer still shows its last people."""
         self._node.destroy_node()
 
-    def show_recording(self, path: Path, open_video: Callable[[], FrameSource]) -> None:
-        """Show the recording while a browser is connected, or say how to see it.
+    def show_recording(
+        self, path: Path, open_video: Callable[[], FrameSource], command: str
+    ) -> None:
+        """Show the recording until the browser is closed, or say how to see it.
+
+        The video may end before a browser has been opened, as on a robot without a screen. In a
+        terminal the demo then waits for one.
 
         Args:
             path: of the recording.
             open_video: opens the video of the demo.
+            command: shows the recording later.
         """
+        seen = False
+
+        def closed() -> bool:
+            nonlocal seen
+            seen = seen or bool(self._viewer.watchers)
+            return seen and not self._viewer.watchers
+
         try:
             recording = load_recording(path)
-            if not self._viewer.watchers or not len(recording):
+            if not len(recording):
                 return
-            print(f"the recording plays at {self._viewer.address} until you close the page")
-            Playback(self._viewer, recording, open_video).run(lambda: not self._viewer.watchers)
+            if not self._viewer.watchers and not sys.stdin.isatty():
+                print(f"see it in 3D: {command}")
+                return
+            if self._viewer.watchers:
+                print(f"the recording plays at {self._viewer.address} until you close the page")
+            else:
+                print(f"see it in 3D: open {self._viewer.address} in a web browser. Ctrl-C ends")
+            print(f"later: {command}", flush=True)
+            Playback(self._viewer, recording, open_video).run(closed)
         except KeyboardInterrupt:
             tell("stopped")
         finally:

@@ -20,7 +20,8 @@ class Format:
         reads, writes: whether recordings are read from it and written to it.
         one_person: whether a file holds one person. Then a recording of several makes several.
         packages: modules that it needs.
-        extra: name of the extra in setup.py that installs them.
+        pip: the packages on PyPI that have them. The extras of setup.py would not do: pip knows
+            none where colcon has installed emf_ros.
         holds: what is in it.
     """
 
@@ -31,7 +32,7 @@ class Format:
     writes: bool
     one_person: bool
     packages: tuple[str, ...]
-    extra: str
+    pip: str
     holds: str
 
 
@@ -44,14 +45,22 @@ _VIEW = "keypoints, skeletons, intrinsics"
 FORMATS: tuple[Format, ...] = (
     Format(".npz", "npz", "npz", True, True, _PEOPLE, (), "", _ALL),
     Format(".csv", "CSV", "csv_table", True, True, _PEOPLE, (), "", _ALL),
-    Format(".parquet", "Parquet", "parquet", True, True, _PEOPLE, ("pyarrow",), "parquet", _ALL),
+    Format(".parquet", "Parquet", "parquet", True, True, _PEOPLE, ("pyarrow",), "pyarrow", _ALL),
     Format(
-        ".mcap", "MCAP", "mcap_log", True, True, _PEOPLE, ("mcap", "rosbags"), "bags", _MESSAGES
+        ".mcap",
+        "MCAP",
+        "mcap_log",
+        True,
+        True,
+        _PEOPLE,
+        ("mcap", "rosbags"),
+        "mcap rosbags",
+        _MESSAGES,
     ),
     Format(".bvh", "BVH", "bvh", True, True, _PERSON, (), "", "rotations of bones"),
     Format(".trc", "TRC", "trc", True, True, _PERSON, (), "", _JOINTS),
-    Format(".c3d", "C3D", "c3d", True, True, _PERSON, ("ezc3d",), "c3d", _JOINTS),
-    Format(".rrd", "rerun", "rrd", False, True, _PEOPLE, ("rerun",), "rerun", _VIEW),
+    Format(".c3d", "C3D", "c3d", True, True, _PERSON, ("ezc3d",), "ezc3d", _JOINTS),
+    Format(".rrd", "rerun", "rrd", False, True, _PEOPLE, ("rerun",), "rerun-sdk", _VIEW),
 )
 
 #: Endings of the recordings that are read, and of those that are written.

@@ -41,7 +41,7 @@ def format_of(path: str | os.PathLike[str], to_write: bool = False) -> Format:
     if missing:
         raise RecordingError(
             f"{path}: {found.name} needs {', '.join(missing)}, which is not installed; "
-            f"pip install 'emf_ros[{found.extra}]'"
+            f"pip install {found.pip}"
         )
     return found
 
