@@ -1,5 +1,6 @@
 """`make env`: its errors, each with the remedy, and that a failed set-up continues."""
 
+import os
 import re
 import subprocess
 import sys
@@ -130,3 +131,12 @@ def test_headers_of_numpy_1_and_2_are_named_in_the_wheels_of_ros(tmp_path, where
     code += f"Setup(Path({str(tmp_path)!r}), None).rewrite_exports()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT / "tools", check=True)
     assert export.read_text() == f"{site}/numpy/{where}/include;"
+
+
+def test_launch_files_are_found_as_ros2_launch_looks_for_them(tmp_path):
+    """It walks through the package's folder, which does not enter links to folders."""
+    code = "from pathlib import Path; from setup_env import Setup; "
+    code += f"Setup(Path({str(tmp_path)!r}), None).link_share()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT / "tools", check=True)
+    found = {name for _, _, names in os.walk(tmp_path / "share" / "emf_ros") for name in names}
+    assert {"lift.launch.py", "demo.launch.py"} <= found

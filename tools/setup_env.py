@@ -113,7 +113,9 @@ class Setup:
         start_up = ROOT / "tools" / "env_start_up.py"
         others = ROOT / "tools" / "optional_messages.py"
         builders = digest(where, requirements / "ros.txt", requirements / "colcon.txt")
-        installed = [ROOT / name for name in ("setup.py", "setup.cfg", "package.xml", "resource")]
+        installed = [
+            ROOT / name for name in ("setup.py", "setup.cfg", "package.xml", "resource", "launch")
+        ]
         downloads = [ROOT / "emf_ros" / "downloads", ROOT / "emf_ros" / "detect"]
         cache = [os.environ.get(name) for name in CACHE_VARIABLES]
         ros = f"ROS 2 {self.ros['ROS_DISTRO']} as sourced" if self.ros else "ROS 2 from PyPI"
@@ -341,11 +343,7 @@ class Setup:
         command = [self.python, "-m", "pip", "install", "--no-deps", "--no-build-isolation"]
         command += ["--no-input", "-e", str(ROOT)]
         run(command, self.env, "emf_ros itself could not be installed.", f"See {LOG}")
-        share = self.venv / "share" / "emf_ros"
-        shutil.rmtree(share, ignore_errors=True)
-        share.mkdir(parents=True)
-        for name in ("launch", "config", "models", "package.xml"):
-            (share / name).symlink_to(ROOT / name)
+        self.link_share()
         index = self.venv / "share" / "ament_index" / "resource_index" / "packages"
         index.mkdir(parents=True, exist_ok=True)
         (index / "emf_ros").touch()
@@ -357,6 +355,17 @@ class Setup:
             link = programs / program
             link.unlink(missing_ok=True)
             link.symlink_to(self.venv / "bin" / program)
+
+    def link_share(self) -> None:
+        """Link share/emf_ros to this checkout."""
+        share = self.venv / "share" / "emf_ros"
+        shutil.rmtree(share, ignore_errors=True)
+        # `ros2 launch` looks into folders, and not into links to folders.
+        (share / "launch").mkdir(parents=True)
+        for file in (ROOT / "launch").glob("*.py"):
+            (share / "launch" / file.name).symlink_to(file)
+        for name in ("config", "models", "package.xml"):
+            (share / name).symlink_to(ROOT / name)
 
     def fetch_weights(self) -> None:
         """Download the weights and the demo video, with the environment's own Python."""
