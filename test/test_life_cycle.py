@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
 from detector_process import Detector
 from inputs import FRAME_NS
 from lifter_process import Lifter, by_id, root, states, tracking_state
@@ -360,6 +361,32 @@ def test_reset_ends_all_tracks_and_begins_anew(lifter: Lifter, ros) -> None:
     wait_for(lambda: all(states(lifter, i)[-1] == ended for i in ids), "the ends of the tracks")
     lifter.connect()
     lifter.with_known_camera().assert_goes_on()
+
+
+def test_a_new_subscriber_is_not_told_at_once_that_no_images_arrive(ros) -> None:
+    """Images come because of the subscriber: `ros2 topic echo --once` must not get that message."""
+    from emf_ros.nodes.skeleton_lifter import SkeletonLifter
+    from emf_ros_msgs.msg import Skeleton3DArray
+
+    node: Any = SkeletonLifter()
+    other = rclpy.create_node("waits_for_people")
+    try:
+        node.trigger_configure()
+        node.trigger_activate()
+        (camera,) = node._cameras
+        # Nobody has heard anything for hours.
+        camera._told_s -= 1e4
+        assert not camera.is_silent()
+        camera._told_s -= 1e4
+        other.create_subscription(Skeleton3DArray, "skeletons", print, 1)
+        wait_for(camera.is_wanted, "the subscriber")
+        assert not camera.is_silent()
+        camera._told_s -= 1e4
+        assert camera.is_silent()
+    finally:
+        other.destroy_node()
+        node.destroy_node()
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize("name", ["skeleton_lifter", "keypoint_detector"])

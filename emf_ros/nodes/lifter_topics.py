@@ -108,6 +108,7 @@ class CameraTopics:
         self._unwanted_s = 0.0
         #: When the subscribers heard last, monotonic, s.
         self._told_s = time.monotonic()
+        self._was_wanted = False
         self._third_party: ThirdPartyKeypoints | None = None
         if node.params.keypoints_type != "emf_ros":
             self._third_party = ThirdPartyKeypoints(
@@ -273,8 +274,14 @@ class CameraTopics:
     # ------------------------------------------------------------------ messages out
 
     def is_silent(self) -> bool:
-        """Whether the subscribers have heard nothing for a second, or almost."""
-        return self.is_wanted() and time.monotonic() - self._told_s > 0.9 * SILENCE_S
+        """Whether the subscribers have heard nothing for a second, or almost.
+
+        The first subscriber ends the rest. It has not waited yet, and images are about to come.
+        """
+        came, self._was_wanted = not self._was_wanted, self.is_wanted()
+        if came:
+            self._told_s = time.monotonic()
+        return self._was_wanted and time.monotonic() - self._told_s > 0.9 * SILENCE_S
 
     def publish(self, output: Output) -> Header:
         """Publish poses to the subscribers that there are; the header of the messages."""
