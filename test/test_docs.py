@@ -40,7 +40,7 @@ OTHER_NAMES = set(
     ROS_AUTOMATIC_DISCOVERY_RANGE ROS_STATIC_PEERS ROS_DOMAIN_ID ROS_DISCOVERY_SERVER
     ROS_SUPER_CLIENT RMW_IMPLEMENTATION rmw_zenoh_cpp ZENOH_ROUTER_CONFIG_URI rmw_zenoh
     rmw_zenohd simcc_x simcc_y rqt_runtime_monitor MyDetector
-    robot_description human_description_ID
+    robot_description human_description_ID MAXN_SUPER
     """.split()
 )
 
