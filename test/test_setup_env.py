@@ -90,9 +90,7 @@ def test_a_long_command_says_what_it_is_at(checkout):
     wait = f"echo Downloading torch; until grep -q torch {printed}; do sleep 0.05; done"
     code += f"setup_commands.run(['timeout', '100', 'sh', '-c', {wait!r}], None, 'failed', 'none')"
     with printed.open("w") as out:
-        subprocess.run(
-            [sys.executable, "-c", code], cwd=checkout / "tools", stdout=out, check=True
-        )
+        subprocess.run([sys.executable, "-c", code], cwd=checkout / "tools", stdout=out, check=True)
     assert re.fullmatch(r"( +\d+ s  Downloading torch\n)+", printed.read_text())
 
 
