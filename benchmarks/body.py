@@ -218,7 +218,8 @@ def upright_table(crowd: Crowd, used: np.ndarray) -> Iterator[str]:
     placed = np.isfinite(crowd["root"][:, 0])
     over = heights(crowd["truth"], crowd.up) + crowd.camera_height_m[:, None]
     for floor, height in (("known floor", crowd.camera_height_m), ("own ankle", np.nan)):
-        found = height_over_floor(crowd["joints"], crowd.up, height, placed)
+        own = heights(crowd["joints"], crowd.up)
+        found = height_over_floor(own, height, placed)
         for name, joints in (("head", [HEAD_TOP]), ("hands", WRISTS)):
             errors = (found - over)[used][:, joints].ravel()
             yield row(f"height of {name}, {floor}, m", *spread_of(errors))
@@ -231,7 +232,8 @@ def posture_features(crowd: Crowd) -> np.ndarray:
         up, joints = crowd.up[rows], crowd["joints"][rows]
         front = facing(joints, crowd["stddev"][rows], up)
         speed = approach(crowd["root"][rows], crowd["velocity"][rows], up).speed
-        out[rows] = tracker.update(stamp_ns, ids, joints, up, front.direction, speed)
+        over = heights(joints, up)
+        out[rows] = tracker.update(stamp_ns, ids, joints, over, up, front.direction, speed)
     return out
 
 
@@ -325,7 +327,8 @@ def _gestures(crowd: Crowd, kind: str) -> tuple[np.ndarray, np.ndarray]:
         if kind == "joints":
             placed = np.isfinite(crowd["root"][rows, 0])
             seen = crowd["state"][rows] == TrackState.TRACKED
-        found = tracker.update(stamp_ns, ids, joints, up, cross(front, up), placed, seen)
+        over = heights(joints, up)
+        found = tracker.update(stamp_ns, ids, joints, over, cross(front, up), placed, seen)
         chance[rows], active[rows] = found.probability, found.active
     return np.nan_to_num(chance), active
 

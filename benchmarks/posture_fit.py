@@ -34,7 +34,7 @@ def fit_postures(features: np.ndarray, labels: np.ndarray, used: np.ndarray) -> 
         number[labels == index] = posture.COLUMNS.index(column.get(name, name))
     used = used & np.isfinite(features).all(axis=1) & (number >= 0)
     low, high = np.percentile(features[used], RANGE, axis=0)
-    posture._LOW, posture._HIGH = low, high
+    posture._LOW, posture._SCALE = low, 1.0 / (high - low)
     inputs = torch.from_numpy(posture.basis(features[used]))
     target = torch.from_numpy(number[used])
     counts = torch.bincount(target, minlength=len(posture.COLUMNS)).clamp(min=1)

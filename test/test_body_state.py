@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from bodies import Body, stddevs
 
+from emf_ros.body.columns import row_of
 from emf_ros.body.posture import POSTURES
 from emf_ros.body.state import BodyState
 from emf_ros.body.tracker import BodyTracker
@@ -296,6 +297,31 @@ def test_ended_tracks_and_empty_frames_give_nothing_and_ids_stay_apart() -> None
             people.reverse()
         states = tracker.update(Frame3D(tick * TICK_NS, 0, people, math.nan))
     assert {state.track_id: state.posture for state in states} == {2: "standing", 5: "sitting"}
+
+
+def test_people_in_one_pass_have_the_answers_of_each_alone() -> None:
+    rng = np.random.default_rng(0)
+    shapes = [standing(40), sitting(), with_arm(("left_shoulder", "x", 60)), lying()]
+    together, alone = known_floor(), [known_floor() for _ in shapes]
+    for tick in range(40):
+        people = []
+        for number, shape in enumerate(shapes):
+            joints = shape + rng.normal(0, 0.01, shape.shape)
+            joints[rng.random(len(joints)) < 0.1] = np.nan
+            people.append(pose(joints, (0.1, 0.0, -0.3), number))
+            if rng.random() < 0.1:
+                people[-1].state = TrackState.COASTING
+        # People come, go, and change their places in the message.
+        people = [people[i] for i in rng.permutation(len(people)) if rng.random() < 0.9]
+        states = together.update(Frame3D(tick * TICK_NS, 0, people, math.nan))
+        assert len(states) == len(people)
+        for state, person in zip(states, people, strict=True):
+            own = alone[person.track_id]
+            lonely = own.update(Frame3D(tick * TICK_NS, 0, [person], math.nan))[0]
+            np.testing.assert_allclose(row_of(state), row_of(lonely), atol=1e-6)
+        for number in {*range(len(shapes))} - {person.track_id for person in people}:
+            # Those who are not in the image are forgotten by both.
+            alone[number] = known_floor()
 
 
 def test_one_image_and_stamps_that_jump_give_a_state() -> None:

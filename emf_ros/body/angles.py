@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..skeletons import H36M17
-from .orientation import Orientations, relative_to_parents
-from .rotations import cross, dot
-from .segments import NAMES
+from .orientation import Orientations
+from .rotations import clipped, cross, dot
+from .segments import NAMES, PARENTS
 
 #: Names of the angles, in the order of the arrays.
 ANGLES: tuple[str, ...] = (
@@ -62,6 +62,9 @@ MAX_SECOND_RAD = 1.3
 MIN_ELEVATION_RAD = 0.35
 #: Maximum standard deviation of an angle that is given, rad.
 MAX_SPREAD_RAD = 1.0
+_CLEAR = np.sin(MIN_ELEVATION_RAD) ** 2
+#: Order of the turns among the axes x, y and z.
+_ZXY = np.array([2, 0, 1])
 
 
 @dataclass
@@ -82,7 +85,7 @@ def inner_angle(before: np.ndarray, at: np.ndarray, after: np.ndarray) -> np.nda
     a, b = before - at, after - at
     lengths = np.sqrt(dot(a, a) * dot(b, b))
     cosine = dot(a, b) / np.where(lengths > 0, lengths, np.nan)
-    return np.asarray(np.arccos(np.clip(cosine, -1.0, 1.0)))
+    return np.asarray(np.arccos(clipped(cosine, -1.0, 1.0)))
 
 
 def _hinge(side: str, names: tuple[str, str, str]) -> list[int]:
@@ -92,12 +95,23 @@ def _hinge(side: str, names: tuple[str, str, str]) -> list[int]:
 _SIDES = ("left", "right")
 _KNEES = [_hinge(side, ("hip", "knee", "ankle")) for side in _SIDES]
 _ELBOWS = [_hinge(side, ("shoulder", "elbow", "wrist")) for side in _SIDES]
-_HINGES = np.array(_KNEES + _ELBOWS)
+#: (3, 4) joints before, at and after the hinges of knees and elbows.
+_HINGES = np.array(_KNEES + _ELBOWS).T
+_MIDDLE = _HINGES[1]
+#: (8,) joints at the outer ends of both bones of the hinges, and at their inner ends.
+_OUTER, _INNER = np.concatenate([_HINGES[0], _HINGES[2]]), np.concatenate([_MIDDLE, _MIDDLE])
 _TRUNK, _PELVIS = NAMES.index("trunk"), NAMES.index("pelvis")
 _THIGHS = [NAMES.index(f"{side}_thigh") for side in _SIDES]
 _ARMS = [NAMES.index(f"{side}_upper_arm") for side in _SIDES]
+#: Segments whose rotation against the parent gives angles: trunk, thighs, upper arms.
+_TURNED = np.array([_TRUNK, *_THIGHS, *_ARMS])
+_PARENTS = np.array(PARENTS).take(_TURNED)
+_ARM_ROWS = np.array(_ARMS)
 #: Sign of abduction and inward rotation of a side.
 _SIGN = np.array([-1.0, 1.0])
+#: Signs of flexion, lateral bend and rotation of the trunk, and of hip flexion, abduction and
+#: rotation of the sides.
+_TURN_SIGNS = np.array([[-1.0, 1.0, 1.0], [1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])
 
 
 def joint_angles(joints: np.ndarray, stddev: np.ndarray, orientations: Orientations) -> JointAngles:
@@ -108,30 +122,32 @@ def joint_angles(joints: np.ndarray, stddev: np.ndarray, orientations: Orientati
         stddev: (P, 17) m along each axis.
         orientations: of the same people.
     """
-    relative = relative_to_parents(orientations.rotation)
-    spread = orientations.stddev_rad**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _angles(joints, stddev, orientations)
+
+
+def _angles(joints: np.ndarray, stddev: np.ndarray, orientations: Orientations) -> JointAngles:
+    rotation, spread = orientations.rotation, orientations.stddev_rad
+    relative = rotation.take(_PARENTS, 1).swapaxes(-1, -2) @ rotation.take(_TURNED, 1)
+    spread = spread * spread
     people = len(joints)
-    angle = np.full((people, 2, 8), np.nan)
-    variance = np.full((people, 2, 8), np.inf)
-    first = [_TRUNK, *_THIGHS]
-    turns, certain = z_x_y(relative[:, first])
-    both = spread[:, first] + spread[:, [_PELVIS] * 3]
+    angles, variances = np.empty((people, len(ANGLES))), np.empty((people, len(ANGLES)))
+    angle, variance = (a[:, 3:].reshape(people, 2, 8) for a in (angles, variances))
+    turns, certain = z_x_y(relative[:, :3])
+    turns *= _TURN_SIGNS
     # Turns about z, x and y.
-    both = both[..., [2, 0, 1]] / np.maximum(certain, 1e-6)
-    angle[:, :, 0] = turns[:, 1:, 0]
-    angle[:, :, 1] = -_SIGN * turns[:, 1:, 1]
-    angle[:, :, 2] = _SIGN * turns[:, 1:, 2]
-    variance[:, :, :3] = both[:, 1:]
+    both = (spread.take(_TURNED[:3], 1) + spread[:, _PELVIS, None]).take(_ZXY, 2)
+    both /= np.maximum(certain, 1e-6)
+    angles[:, :3], variances[:, :3] = turns[:, 0], both[:, 0]
+    angle[:, :, :3], variance[:, :, :3] = turns[:, 1:], both[:, 1:]
     bend, bend_variance = _hinge_flexion(joints, stddev)
     angle[:, :, 3], variance[:, :, 3] = bend[:, :2], bend_variance[:, :2]
     angle[:, :, 7], variance[:, :, 7] = bend[:, 2:], bend_variance[:, 2:]
-    angle[:, :, 4:7], variance[:, :, 4:7] = _shoulders(relative[:, _ARMS], spread)
-    trunk = turns[:, 0] * np.array([-1.0, 1.0, 1.0])
-    angles = np.concatenate([trunk, angle.reshape(people, -1)], axis=1)
-    variances = np.concatenate([both[:, 0], variance.reshape(people, -1)], axis=1)
+    _shoulders(relative[:, 3:], spread, angle[:, :, 4:7], variance[:, :, 4:7])
     spreads = _FACTORS * np.sqrt(variances)
-    known = np.isfinite(angles) & (spreads <= MAX_SPREAD_RAD)
-    return JointAngles(np.where(known, angles, np.nan), np.where(known, spreads, np.nan))
+    unknown = ~(np.isfinite(angles) & (spreads <= MAX_SPREAD_RAD))
+    angles[unknown] = spreads[unknown] = np.nan
+    return JointAngles(angles, spreads)
 
 
 def z_x_y(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -140,18 +156,20 @@ def z_x_y(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Args:
         relative: (..., 3, 3) rotation in the frame of the parent.
     """
-    second = np.arcsin(np.clip(relative[..., 2, 1], -1.0, 1.0))
-    first = np.arctan2(-relative[..., 0, 1], relative[..., 1, 1])
-    third = np.arctan2(-relative[..., 2, 0], relative[..., 2, 2])
-    cosine = np.cos(second) ** 2
-    fixed = np.where(np.abs(second) < MAX_SECOND_RAD, cosine, 0.0)
-    return (
-        np.stack([first, second, third], axis=-1),
-        np.stack([fixed, np.ones_like(fixed), fixed], axis=-1),
-    )
+    sine = clipped(relative[..., 2, 1], -1.0, 1.0)
+    second = np.arcsin(sine)
+    turns = np.empty((*sine.shape, 3))
+    turns[..., 0] = np.arctan2(-relative[..., 0, 1], relative[..., 1, 1])
+    turns[..., 1] = second
+    turns[..., 2] = np.arctan2(-relative[..., 2, 0], relative[..., 2, 2])
+    fixed = np.ones_like(turns)
+    fixed[..., ::2] = ((1.0 - sine * sine) * (np.abs(second) < MAX_SECOND_RAD))[..., None]
+    return turns, fixed
 
 
-def _shoulders(relative: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _shoulders(
+    relative: np.ndarray, spread: np.ndarray, angle: np.ndarray, variance: np.ndarray
+) -> None:
     """Elevation, plane of elevation and rotation of both upper arms, and their variances.
 
     Elevation is 0 for a hanging arm and half a turn overhead. The plane is 0 where the arm rises
@@ -161,38 +179,39 @@ def _shoulders(relative: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np
     Args:
         relative: (P, 2, 3, 3) of the upper arms, in the frame of the trunk.
         spread: (P, S, 3) rad^2, variances of the segments.
+        angle: (P, 2, 3) rad, written.
+        variance: (P, 2, 3) rad^2, written.
     """
     # The arm points along -y.
     arm = -relative[..., 1]
-    aside = np.sqrt(arm[..., 0] ** 2 + arm[..., 2] ** 2)
-    elevation = np.arctan2(aside, -arm[..., 1])
-    plane = np.arctan2(arm[..., 0], _SIGN * arm[..., 2])
-    # The z axis of an arm that swung by the shortest way from hanging.
-    down = np.array([0.0, -1.0, 0.0])
-    axis = np.stack([-arm[..., 2], np.zeros_like(aside), arm[..., 0]], axis=-1)
-    cosine = arm @ down
-    share = axis[..., 2:] / np.where(1 + cosine > 0.05, 1 + cosine, np.nan)[..., None]
-    z = np.array([0.0, 0.0, 1.0])
-    swung = z * cosine[..., None] + cross(axis, np.broadcast_to(z, axis.shape)) + axis * share
+    ahead, up, right = arm[..., 0], arm[..., 1], arm[..., 2]
+    level = ahead * ahead + right * right
+    elevation = np.arctan2(np.sqrt(level), -up)
+    # The z axis of an arm that swung by the shortest way from hanging, against the arm's own.
+    share = ahead / np.where(up < 0.95, 1.0 - up, np.nan)
+    swung = np.empty_like(arm)
+    swung[..., 0] = -share * right
+    swung[..., 1] = right
+    swung[..., 2] = share * ahead - up
     own = relative[..., 2]
     turn = np.arctan2(-dot(cross(swung, own), arm), dot(swung, own))
-    trunk = spread[:, _TRUNK].max(axis=-1)[:, None]
-    swing = spread[:, _ARMS, 0] + trunk
-    clear = np.sin(np.maximum(elevation, 0.0)) ** 2
-    sure = np.sin(MIN_ELEVATION_RAD) ** 2
-    plane_variance = np.where(clear > sure, swing / np.maximum(clear, sure), np.inf)
-    twist_variance = spread[:, _ARMS, 1] + trunk
-    return (
-        np.stack([elevation, plane, _SIGN * turn], axis=-1),
-        np.stack([swing, plane_variance, twist_variance], axis=-1),
-    )
+    angle[..., 0], angle[..., 2] = elevation, _SIGN * turn
+    angle[..., 1] = np.arctan2(ahead, _SIGN * right)
+    trunk = np.maximum.reduce(spread[:, _TRUNK], axis=-1)[:, None]
+    arms = spread.take(_ARM_ROWS, 1)
+    swing = arms[..., 0] + trunk
+    variance[..., 0], variance[..., 2] = swing, arms[..., 1] + trunk
+    variance[..., 1] = np.where(level > _CLEAR, swing / level, np.inf)
 
 
 def _hinge_flexion(joints: np.ndarray, stddev: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flexion of knees and elbows (P, 4) rad, 0 for straight, and its variance."""
-    before, at, after = (joints[:, _HINGES[:, i]] for i in range(3))
-    one, two, three = (stddev[:, _HINGES[:, i]] ** 2 for i in range(3))
-    bend = np.pi - inner_angle(before, at, after)
-    upper, lower = before - at, after - at
-    variance = (one + two) / dot(upper, upper) + (two + three) / dot(lower, lower)
-    return bend, np.where(np.isfinite(bend + variance), variance, np.inf)
+    bones = joints.take(_OUTER, 1) - joints.take(_INNER, 1)
+    square_m = dot(bones, bones)
+    square_rad = stddev * stddev
+    bones_rad = (square_rad.take(_OUTER, 1) + square_rad.take(_INNER, 1)) / square_m
+    upper, lower = bones[:, :4], bones[:, 4:]
+    length = np.sqrt(square_m[:, :4] * square_m[:, 4:])
+    cosine = dot(upper, lower) / np.where(length > 0, length, np.nan)
+    bend = np.pi - np.arccos(clipped(cosine, -1.0, 1.0))
+    return bend, bones_rad[:, :4] + bones_rad[:, 4:]

@@ -10,6 +10,7 @@ camera is `stop`, and one that is stretched elsewhere is `point`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,8 +18,8 @@ import numpy as np
 
 from ..skeletons import H36M17
 from .memory import Memory
-from .rotations import dot, unit
-from .upright import HEAD_TOP, THORAX, heights
+from .rotations import clipped, dot
+from .upright import HEAD_TOP, THORAX
 from .waving import SwingCounter
 
 #: The gestures, in the order of the arrays.
@@ -49,6 +50,8 @@ STOP_DEG = 25.0
 #: Minimum height of a raised wrist over the middle of the head, as a share of the height from the
 #: neck to the top of the head.
 RAISED = 0.35
+#: Minimum height of both wrists over the shoulders for hands up, as a share of the arm's length.
+HIGH = 0.18
 #: Number of swings that are alike after which a wave is as likely as not.
 SWINGS = 2.5
 
@@ -56,6 +59,17 @@ _SIDES = ("left", "right")
 _SHOULDERS, _ELBOWS, _WRISTS = (
     [H36M17.index(f"{side}_{joint}") for side in _SIDES] for joint in ("shoulder", "elbow", "wrist")
 )
+#: Ends of the upper arms, and of the forearms, left and right.
+_STARTS, _ENDS = np.array(_SHOULDERS + _ELBOWS), np.array(_ELBOWS + _WRISTS)
+_SHOULDER_ROWS, _WRIST_ROWS = np.array(_SHOULDERS), np.array(_WRISTS)
+#: Signs of an arm: its wrist is held still, and over the head; it is stretched, off hanging down,
+#: and towards the camera; its wrist is over the shoulder; its forearm swings.
+_STILL, _RAISED, _STRETCHED, _OFF_DOWN, _TO_CAMERA, _UP, _SWINGS = range(7)
+#: Limits of the signs, each in its unit, and the widths in which they are unsure.
+_LIMITS = np.array([-STILL_SPEED, RAISED, STRETCHED, POINTS_DEG, -STOP_DEG, HIGH, SWINGS])
+_WIDTHS = np.array([0.15 * STILL_SPEED, 0.1, 0.03, 4.0, 4.0, 0.06, 0.25])
+#: Time constants with which the poses become likely, s; of a wave there is no pose.
+_HOLD_S = np.maximum(np.array(HOLD_S) / np.log(2.0), 1e-3)
 
 
 @dataclass
@@ -77,23 +91,26 @@ class Gestures:
 
 @dataclass
 class _Memory(Memory):
-    wrist: np.ndarray  # (P, 2, 3) against the shoulder, in lengths of the arm
-    speed: np.ndarray  # (P, 2)
+    BLANK = {
+        "reach": ((2, 3), np.nan),
+        "speed": ((2,), np.nan),
+        "held": ((2, len(GESTURES)), 0.0),
+        "active": ((len(GESTURES),), False),
+        "since_ns": ((len(GESTURES),), 0),
+    }
+
+    reach: np.ndarray  # (P, 2, 3) from shoulder to wrist, in lengths of the arm
+    speed: np.ndarray  # (P, 2) of the wrist, lengths of the arm/s
     held: np.ndarray  # (P, 2, G) evidence 0..1
     active: np.ndarray  # (P, G)
     since_ns: np.ndarray  # (P, G)
-
-
-def _above(value: np.ndarray, limit: float, width: float) -> np.ndarray:
-    """How sure a value is above a limit, 0..1, one half at the limit."""
-    return np.asarray(1.0 / (1.0 + np.exp(np.clip(-(value - limit) / width, -60, 60))))
 
 
 class GestureTracker:
     """Gestures of people from image to image."""
 
     def __init__(self) -> None:
-        self._last: _Memory | None = None
+        self._last = _Memory.of_nobody()
         self._forearms = SwingCounter()
 
     def update(
@@ -101,7 +118,7 @@ class GestureTracker:
         stamp_ns: int,
         ids: Sequence[int],
         joints: np.ndarray,
-        up: np.ndarray,
+        over: np.ndarray,
         right: np.ndarray,
         placed: np.ndarray,
         measured: np.ndarray,
@@ -112,111 +129,83 @@ class GestureTracker:
             stamp_ns: of the image, ns.
             ids: of the people.
             joints: (P, 17, 3) m.
-            up: the vertical.
+            over: (P, 17) m, see `upright.heights`.
             right: (P, 3) to the right of the trunk, of length 1.
             placed: (P,) whether the joints are in the camera's frame.
             measured: (P,) whether the joints are measured in this image. Those of other people
                 are not evidence: their gestures do not begin.
         """
-        last = self._last
-        waited_s = last.age_s(stamp_ns) if last else np.inf
-        if last is None or not 0 < waited_s <= FORGET_S:
-            last, waited_s = _empty(), 0.0
+        waited_s = self._last.age_s(stamp_ns)
+        if not 0 < waited_s <= FORGET_S:
+            self._last, waited_s = _Memory.of_nobody(), 0.0
             self._forearms.restart()
-        rows = last.rows_of(ids)
-        shoulder, elbow, wrist = (joints[:, i] for i in (_SHOULDERS, _ELBOWS, _WRISTS))
-        upper, lower = elbow - shoulder, wrist - elbow
-        arm_m = np.sqrt(dot(upper, upper)) + np.sqrt(dot(lower, lower))
-        reach = (wrist - shoulder) / arm_m[..., None]
+        last = self._last.of(ids)
+        bones = joints.take(_ENDS, 1) - joints.take(_STARTS, 1)
+        bones_m = np.sqrt(dot(bones, bones))
+        arm_m = bones_m[:, :2] + bones_m[:, 2:]
+        reach = (bones[:, :2] + bones[:, 2:]) / arm_m[..., None]
         seen = np.isfinite(reach[..., 0]) & measured[:, None]
-        vertical = up[..., None, :]
-        speed = self._speed(last, rows, reach, waited_s)
-        still = _above(-speed, -STILL_SPEED, 0.15 * STILL_SPEED)
+        speed = self._speed(last, reach, waited_s)
+        shoulder, rise = joints.take(_SHOULDER_ROWS, 1), over.take(_ENDS, 1)
+        rise -= over.take(_STARTS, 1)
+        lift, above_shoulder = rise[:, 2:] / bones_m[:, 2:], (rise[:, :2] + rise[:, 2:]) / arm_m
+        aside = dot(bones[:, 2:], right[:, None]) / bones_m[:, 2:]
+        swings = self._forearms.update(stamp_ns, ids, aside, lift, above_shoulder, seen)
 
-        over = heights(joints, up)
-        head = 0.5 * (over[:, THORAX] + over[:, HEAD_TOP])
-        head_m = np.maximum(over[:, HEAD_TOP] - over[:, THORAX], 0.1)
-        above_head = (over[:, _WRISTS] - head[:, None]) / head_m[:, None]
-        above_shoulder = (over[:, _WRISTS] - over[:, _SHOULDERS]) / arm_m
-        raised = _above(above_head, RAISED, 0.1)
-
+        thorax, top = over[:, THORAX, None], over[:, HEAD_TOP, None]
         length = np.sqrt(dot(reach, reach))
-        from_down = np.degrees(np.arccos(np.clip(-dot(unit(reach), vertical), -1.0, 1.0)))
-        stretched = _above(length, STRETCHED, 0.03) * _above(from_down, POINTS_DEG, 4.0) * still
-        to_camera = np.where(placed[:, None, None], unit(-shoulder), np.nan)
-        off = np.degrees(np.arccos(np.clip(dot(unit(reach), to_camera), -1.0, 1.0)))
-        stops = np.where(np.isfinite(off), _above(-off, -STOP_DEG, 4.0), 0.0)
-        low = 1.0 - raised
-        up_both = np.minimum(_above(above_shoulder, 0.18, 0.06).min(axis=1), still.min(axis=1))
-        others = np.where(np.isfinite(up_both), up_both, 0.0)[:, None]
-        now = np.stack(
-            [
-                np.zeros_like(reach[..., 0]),
-                stretched * low * (1.0 - stops),
-                stretched * low * stops,
-                raised * still * (1.0 - others),
-                np.repeat(others, 2, axis=1),
-            ],
-            axis=-1,
+        cosines = np.empty((len(joints), 2, 2))
+        cosines[..., 0] = -above_shoulder / length
+        distance = np.where(placed[:, None], np.sqrt(dot(shoulder, shoulder)), np.nan)
+        cosines[..., 1] = -dot(reach, shoulder) / (length * distance)
+        values = np.empty((len(joints), 2, len(_LIMITS)))
+        values[..., _STILL], values[..., _STRETCHED] = -speed, length
+        wrists = over.take(_WRIST_ROWS, 1)
+        values[..., _RAISED] = (wrists - 0.5 * (thorax + top)) / np.maximum(top - thorax, 0.1)
+        angles = np.degrees(np.arccos(clipped(cosines, -1.0, 1.0)))
+        values[..., _OFF_DOWN], values[..., _TO_CAMERA] = angles[..., 0], -angles[..., 1]
+        values[..., _UP], values[..., _SWINGS] = above_shoulder, swings
+        # How sure each value is above its limit, 0..1, one half at the limit.
+        sure = 1.0 / (1.0 + np.exp(clipped((_LIMITS - values) / _WIDTHS, -60.0, 60.0)))
+        still, raised, stretched, off_down, stops, high, waves = (
+            sure[..., i] for i in range(len(_LIMITS))
         )
+        stops = np.where(np.isnan(stops), 0.0, stops)
+        points = stretched * off_down * still * (1.0 - raised)
+        both = np.minimum(high, still)
+        up_both = np.minimum(both[:, 0], both[:, 1])
+        up_both = np.where(np.isnan(up_both), 0.0, up_both)[:, None]
+        now = np.zeros(last.held.shape)
+        now[..., POINT], now[..., STOP] = points * (1.0 - stops), points * stops
+        now[..., RAISE_HAND], now[..., HANDS_UP] = raised * still * (1.0 - up_both), up_both
         # What needs a joint that is not known is not shown. A NaN would stay in the evidence.
-        now = np.where(seen[..., None] & np.isfinite(now), now, 0.0)
-        held = self._held(last.held[rows], now, waited_s)
-        swings = self._forearms.update(stamp_ns, ids, lower, up, right, above_shoulder, seen)
-        probability = np.where(
-            np.arange(len(GESTURES)) == WAVE, _above(swings, SWINGS, 0.25)[..., None], held
-        )
-        arm = probability.argmax(axis=1)
-        best = probability.max(axis=1)
+        np.copyto(now, 0.0, where=~(seen[..., None] & np.isfinite(now)))
+        # Evidence grows while a pose is held, and falls when it is left.
+        rises = 1.0 - np.exp(-waited_s / _HOLD_S)
+        falls = 1.0 - math.exp(-waited_s / RELEASE_S)
+        held = last.held + np.where(now > last.held, rises, falls) * (now - last.held)
+        probability = held.copy()
+        probability[..., WAVE] = waves
+        left, right_arm = probability[:, 0], probability[:, 1]
+        best = np.maximum(left, right_arm)
         # A hand that waves is also raised, and may be stretched for a moment.
-        calm = 1.0 - best[:, WAVE]
-        best[:, [POINT, STOP, RAISE_HAND]] *= calm[:, None]
-        known = seen.any(axis=1)[:, None]
-        was = last.active[rows]
+        best[:, POINT:HANDS_UP] *= 1.0 - best[:, WAVE, None]
+        known = (seen[:, 0] | seen[:, 1])[:, None]
         # A gesture goes on over an image or two in which the arm is not seen.
-        active = np.where(was, best > ENDS, known & (best > BEGINS))
-        since = np.where(active, np.where(was, last.since_ns[rows], stamp_ns), 0)
-        blank = _empty()
-        self._last = _Memory(
-            stamp_ns,
-            {number: row for row, number in enumerate(ids)},
-            np.concatenate([reach, blank.wrist]),
-            np.concatenate([speed, blank.speed]),
-            np.concatenate([held, blank.held]),
-            np.concatenate([active, blank.active]),
-            np.concatenate([since, blank.since_ns]),
-        )
-        return Gestures(np.where(known | active, best, np.nan), active, since, arm)
+        active = np.where(last.active, best > ENDS, known & (best > BEGINS))
+        since = np.where(active, np.where(last.active, last.since_ns, stamp_ns), 0)
+        self._last = _Memory(stamp_ns, list(ids), reach, speed, held, active, since)
+        shown = np.where(known | active, best, np.nan)
+        return Gestures(shown, active, since, (right_arm > left).astype(np.intp))
 
-    def _speed(
-        self, last: _Memory, rows: np.ndarray, reach: np.ndarray, waited_s: float
-    ) -> np.ndarray:
+    def _speed(self, last: _Memory, reach: np.ndarray, waited_s: float) -> np.ndarray:
         """(P, 2) lengths of the arm/s of the wrists against the shoulders, smoothed."""
-        before = last.speed[rows]
-        if not waited_s:
-            return np.where(np.isfinite(before), before, 2.0 * STILL_SPEED)
-        step = reach - last.wrist[rows]
-        now = np.sqrt(dot(step, step)) / waited_s
-        gain = 1.0 - np.exp(-waited_s / SPEED_S)
-        out = np.where(np.isfinite(before), before + gain * (now - before), now)
-        return np.where(np.isfinite(out), out, 2.0 * STILL_SPEED)
-
-    def _held(self, before: np.ndarray, now: np.ndarray, waited_s: float) -> np.ndarray:
-        """Evidence (P, 2, G) that grows while a pose is held, and falls when it is left."""
-        hold = np.array(HOLD_S) / np.log(2.0)
-        rise = 1.0 - np.exp(-waited_s / np.maximum(hold, 1e-3))
-        fall = 1.0 - np.exp(-waited_s / RELEASE_S)
-        return np.asarray(before + np.where(now > before, rise, fall) * (now - before))
-
-
-def _empty() -> _Memory:
-    count = len(GESTURES)
-    return _Memory(
-        0,
-        {},
-        np.full((1, 2, 3), np.nan),
-        np.full((1, 2), np.nan),
-        np.zeros((1, 2, count)),
-        np.zeros((1, count), dtype=bool),
-        np.zeros((1, count), dtype=np.int64),
-    )
+        if waited_s:
+            step = reach - last.reach
+            now = np.sqrt(dot(step, step)) / waited_s
+            gain = 1.0 - math.exp(-waited_s / SPEED_S)
+            before = last.speed
+            speed = np.where(np.isnan(before), now, before + gain * (now - before))
+        else:
+            speed = last.speed
+        return np.where(np.isnan(speed), 2.0 * STILL_SPEED, speed)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .rotations import dot, unit
+from .rotations import along, clipped, dot
 from .upright import in_plane, signed_angle
 
 #: Pitch of that direction in people who look straight ahead, rad: the mean of the motion capture.
@@ -42,7 +42,7 @@ class Heads:
 
 def normal_below(z: np.ndarray) -> np.ndarray:
     """The share of a normal distribution below z standard deviations, within 0.01."""
-    return np.asarray(1.0 / (1.0 + np.exp(np.clip(-1.702 * z, -500, 500))))
+    return np.asarray(1.0 / (1.0 + np.exp(clipped(-1.702 * z, -500.0, 500.0))))
 
 
 def heads(
@@ -56,25 +56,17 @@ def heads(
         position: (P, 3) m of the head in the camera's frame; NaN where it is not known.
         up: the vertical.
     """
-    forward = rotation[..., 0]
-    rise = np.arcsin(np.clip(dot(forward, np.broadcast_to(up, forward.shape)), -1.0, 1.0))
-    to_camera = -position
-    yaw = signed_angle(unit(in_plane(to_camera, up)), unit(in_plane(forward, up)), up)
+    forward, to_camera = rotation[..., 0], -position
+    sines = np.array([along(forward, up), along(to_camera, up) / np.sqrt(dot(position, position))])
+    rise, wanted = np.arcsin(clipped(sines, -1.0, 1.0))
+    yaw = signed_angle(in_plane(to_camera, up), forward, up)
     pitch = rise - NEUTRAL_PITCH_RAD
     level = np.maximum(np.cos(rise), 0.2)
     # A turn about the neck is a yaw as long as the neck stands.
-    yaw_stddev, pitch_stddev = stddev_rad[:, 1] / level, stddev_rad[:, 2]
-    known = np.isfinite(yaw_stddev + pitch_stddev + rise)
-    wanted = np.arcsin(np.clip(dot(unit(to_camera), np.broadcast_to(up, forward.shape)), -1, 1))
-    inside = np.ones(len(yaw))
-    for off, stddev in ((yaw, yaw_stddev), (pitch - wanted, pitch_stddev)):
-        inside = inside * (
-            normal_below((LOOKING_RAD - off) / stddev) - normal_below((-LOOKING_RAD - off) / stddev)
-        )
-    return Heads(
-        np.where(known, yaw, np.nan),
-        np.where(known, pitch, np.nan),
-        np.where(known, yaw_stddev, np.nan),
-        np.where(known, pitch_stddev, np.nan),
-        np.where(known, inside, np.nan),
-    )
+    stddevs = np.array([stddev_rad[:, 1] / level, stddev_rad[:, 2]])
+    off = np.array([yaw, pitch - wanted])
+    below = normal_below(np.array([LOOKING_RAD - off, -LOOKING_RAD - off]) / stddevs)
+    inside = below[0] - below[1]
+    values = np.array([yaw, pitch, stddevs[0], stddevs[1], inside[0] * inside[1]])
+    known = np.isfinite(stddevs[0] + stddevs[1] + rise)
+    return Heads(*np.where(known, values, np.nan))

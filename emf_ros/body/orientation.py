@@ -14,14 +14,12 @@ from .rotations import (
     dot,
     nearest_sign,
     quaternions,
-    turned,
-    turned_about,
 )
 from .segments import (
     NAMES,
     PARENTS,
     TWIST_SHOWN,
-    base_rotations,
+    bases_of,
     frames_of,
     neutral_secondary,
     rotations_of,
@@ -66,34 +64,38 @@ def relative_to_parents(rotation: np.ndarray) -> np.ndarray:
     return out
 
 
+_COUNT = len(NAMES)
+
+
 @dataclass
 class _Memory(Memory):
     """The frames of the last image.
 
     Attributes:
-        primary, secondary: (P + 1, S, 3) axes in the frame of pelvis or trunk, see
-            `segments.base_rotations`.
-        variance: (P + 1, S) rad^2, of the twist.
-        quaternion: (P + 1, S, 4).
+        trunk: (P, 2, 3, 3) rotations of pelvis and trunk.
+        axes: (P, S, 3, 2) primary and secondary axes.
+        variance: (P, S) rad^2, of the twist.
+        quaternion: (P, S, 4).
     """
 
-    primary: np.ndarray
-    secondary: np.ndarray
+    BLANK = {
+        "trunk": ((2, 3, 3), np.nan),
+        "axes": ((_COUNT, 3, 2), np.nan),
+        "variance": ((_COUNT,), np.inf),
+        "quaternion": ((_COUNT, 4), np.nan),
+    }
+
+    trunk: np.ndarray
+    axes: np.ndarray
     variance: np.ndarray
     quaternion: np.ndarray
-
-
-_COUNT = len(NAMES)
-_NOWHERE = np.full((1, _COUNT, 3), np.nan)
-_UNKNOWN = np.full((1, _COUNT), np.inf)
-_UNTURNED = np.full((1, _COUNT, 4), np.nan)
 
 
 class OrientationTracker:
     """Orientations of people from image to image; a twist that is not seen is continued."""
 
     def __init__(self) -> None:
-        self._last = _Memory(0, {}, _NOWHERE, _NOWHERE, _UNKNOWN, _UNTURNED)
+        self._last = _Memory.of_nobody()
 
     def update(
         self, stamp_ns: int, ids: Sequence[int], joints: np.ndarray, stddev: np.ndarray
@@ -106,47 +108,50 @@ class OrientationTracker:
             joints: (P, 17, 3) m, h36m17; NaN where unknown.
             stddev: (P, 17) m along each axis.
         """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self._updated(stamp_ns, ids, joints, stddev)
+
+    def _updated(
+        self, stamp_ns: int, ids: Sequence[int], joints: np.ndarray, stddev: np.ndarray
+    ) -> Orientations:
         frames = frames_of(joints, stddev)
-        primary, last = frames.primary, self._last
-        waited_s = last.age_s(stamp_ns)
-        rows = last.rows_of(ids)
+        primary, waited_s = frames.primary, self._last.age_s(stamp_ns)
         if not 0 <= waited_s <= FORGET_S:
-            waited_s, rows = 0.0, np.full_like(rows, -1)
-        base = base_rotations(primary, frames.secondary)
-        carried = carried_along(
-            turned(base, last.secondary[rows]), turned(base, last.primary[rows]), primary
-        )
-        neutral = neutral_secondary(primary, base)
-        begun = ~np.isfinite(carried[..., 0])
-        predicted = np.where(begun, np.inf, last.variance[rows] + TWIST_DRIFT * waited_s)
+            self._last, waited_s = _Memory.of_nobody(), 0.0
+        last = self._last.of(ids)
+        trunk = rotations_of(primary[:, :2], frames.secondary[:, :2])
+        # The axes before, as if they had moved with pelvis or trunk.
+        before = bases_of(trunk @ last.trunk.swapaxes(-1, -2)) @ last.axes
+        carried = carried_along(before[..., 1], before[..., 0], primary)
+        neutral = neutral_secondary(primary, trunk)
+        begun = np.isnan(carried[..., 0])
+        predicted = np.where(begun, np.inf, last.variance + TWIST_DRIFT * waited_s)
         carried = np.where(begun[..., None], neutral, carried)
         # The twist of a limb that is nearly straight is noise.
         clear = frames.twist_rad <= MAX_SPREAD_RAD
-        measured = np.where(clear, frames.twist_rad, np.inf) ** 2
+        measured = np.where(clear, frames.twist_rad, np.inf)
+        measured *= measured
         # With no frame to start from, the measurement is all there is.
-        begun |= ~np.isfinite(carried[..., 0])
-        carried = np.where(np.isfinite(carried), carried, frames.secondary)
+        unled = np.isnan(carried[..., 0])
+        if np.count_nonzero(unled):
+            begun |= unled
+            carried = np.where(np.isnan(carried), frames.secondary, carried)
         gain, variance = _fused(predicted, measured)
-        turn = gain * np.where(clear, _turn(carried, frames.secondary, primary), 0.0)
+        # All twists are angles from the carried axis, about the primary one.
+        ahead = cross(primary, carried)
+        turn = gain * np.where(clear, _angle(frames.secondary, carried, ahead), 0.0)
         most = np.where(begun, np.inf, MAX_TURN_RAD_S * waited_s)
-        secondary = turned_about(carried, primary, np.clip(turn, -most, most))
-        lost = variance > MAX_SPREAD_RAD**2
-        if lost.any():
-            lost &= np.isfinite(neutral[..., 0])
-            turn = np.where(lost, _turn(secondary, neutral, primary), 0.0)
-            back = min(waited_s / NEUTRAL_S, 1.0)
-            secondary = turned_about(secondary, primary, back * turn)
+        turn = np.minimum(np.maximum(turn, -most), most)
+        lost = (variance > MAX_SPREAD_RAD**2) & np.isfinite(neutral[..., 0])
+        rest = _angle(neutral, carried, ahead) - turn
+        rest -= 2 * np.pi * np.rint(rest / (2 * np.pi))
+        turn += np.where(lost, min(waited_s / NEUTRAL_S, 1.0) * rest, 0.0)
+        secondary = carried * np.cos(turn)[..., None] + ahead * np.sin(turn)[..., None]
         rotation = rotations_of(primary, secondary)
-        quaternion = nearest_sign(quaternions(rotation), last.quaternion[rows])
-        turned_back = base.swapaxes(-1, -2)
-        self._last = _Memory(
-            stamp_ns,
-            {number: row for row, number in enumerate(ids)},
-            np.concatenate([turned(turned_back, primary), _NOWHERE]),
-            np.concatenate([turned(turned_back, secondary), _NOWHERE]),
-            np.concatenate([variance, _UNKNOWN]),
-            np.concatenate([quaternion, _UNTURNED]),
-        )
+        quaternion = nearest_sign(quaternions(rotation), last.quaternion)
+        axes = np.empty((*primary.shape, 2))
+        axes[..., 0], axes[..., 1] = primary, secondary
+        self._last = _Memory(stamp_ns, list(ids), trunk, axes, variance, quaternion)
         twist = np.where(TWIST_SHOWN, np.sqrt(variance), np.inf)
         spread = spreads_of(frames.swing_rad, twist)
         known = (spread <= MAX_SPREAD_RAD) & np.isfinite(rotation[..., 0, :1])
@@ -159,14 +164,14 @@ def _fused(predicted: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, np.
     The errors of one image are those of the next one, so the variance is the weighted mean of the
     two (covariance intersection, Julier & Uhlmann 1997), and does not shrink with their number.
     """
-    seen, known = np.isfinite(measured), np.isfinite(predicted)
-    both = seen & known
-    total = np.where(both, predicted, 0.0) + np.where(both, measured, 1.0)
-    gain = np.where(both, np.where(both, predicted, 0.0) / total, np.where(seen, 1.0, 0.0))
-    mean = gain * np.where(both, measured, 0.0) + (1 - gain) * np.where(both, predicted, 0.0)
-    return gain, np.where(both, mean, np.where(seen, measured, predicted))
+    # The measurement's share of the sum; 0 for one that is infinite, and 1 against such a one.
+    total = predicted + measured
+    known = total < np.inf
+    gain = np.where(known, predicted / total, measured < np.inf)
+    mean = 2.0 * predicted * measured / total
+    return gain, np.where(known, mean, np.minimum(predicted, measured))
 
 
-def _turn(before: np.ndarray, after: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    """(P, S) rad, the turn about axes that takes one direction square to them to another."""
-    return np.asarray(np.arctan2(dot(cross(before, after), axis), dot(before, after)))
+def _angle(axis: np.ndarray, start: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+    """(P, S) rad, the angle of an axis in the plane of two others, from the first to the second."""
+    return np.asarray(np.arctan2(dot(axis, ahead), dot(axis, start)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .rotations import dot, unit
+from .rotations import along, dot, unit
 from .upright import HEAD_TOP, THORAX, WRISTS
 
 #: Maximum distance of a target on the floor from the person, m.
@@ -58,9 +58,8 @@ def rays(
     direction = unit(line)
     joint_m = np.sqrt(stddev[:, WRISTS] ** 2 + stddev[:, [HEAD_TOP]] ** 2)
     spread = np.sqrt((joint_m / length) ** 2 + AIM_RAD**2)
-    vertical = up[..., None, :]
-    over = dot(origin, up) + camera_height_m
-    falls = -dot(direction, np.broadcast_to(vertical, direction.shape))
+    over = along(origin, up) + camera_height_m
+    falls = -along(direction, up)
     reach = over[:, None] / np.where(falls > 0, falls, np.nan)
     meets = placed[:, None] & (reach > 0) & (reach < MAX_TARGET_M)
     target = origin[:, None] + np.where(meets, reach, np.nan)[..., None] * direction

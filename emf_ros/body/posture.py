@@ -9,6 +9,7 @@ A fall is seen by its end: the person lies, and the head came down faster than p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ import numpy as np
 from .memory import Memory
 from .posture_features import FEATURES
 from .posture_table import HIGH, LOW, WEIGHTS
+from .rotations import clipped
 
 #: The postures, in the order of the probabilities.
 POSTURES = (
@@ -31,10 +33,9 @@ POSTURES = (
 )
 #: Columns of the regression: these postures, and one for walking and running together.
 COLUMNS = ("standing", "moving", "sitting", "crouching", "kneeling", "bending", "lying")
-_STANDING, _WALKING, _RUNNING, _LYING = (
-    POSTURES.index(name) for name in ("standing", "walking", "running", "lying")
-)
-_REST = [POSTURES.index(name) for name in COLUMNS[2:]]
+_WALKING, _RUNNING, _LYING = (POSTURES.index(n) for n in ("walking", "running", "lying"))
+#: (8,) column of the regression that each posture comes from.
+_FROM = np.array([COLUMNS.index("moving" if n in ("walking", "running") else n) for n in POSTURES])
 
 #: Speed at which walking and running are equally likely, m/s.
 RUN_M_S = 2.2
@@ -63,7 +64,9 @@ KNOTS = (0.2, 0.4, 0.6, 0.8)
 
 _DROP = FEATURES.index("head_drop")
 _SPEED = FEATURES.index("speed")
-_LOW, _HIGH, _WEIGHTS = np.array(LOW), np.array(HIGH), np.array(WEIGHTS)
+_LOW, _SCALE, _WEIGHTS = np.array(LOW), 1.0 / (np.array(HIGH) - np.array(LOW)), np.array(WEIGHTS)
+_EACH = np.ones(len(COLUMNS))
+_KNOTS = np.array(KNOTS)[:, None]
 
 
 @dataclass
@@ -85,6 +88,14 @@ class Postures:
 
 @dataclass
 class _Memory(Memory):
+    BLANK = {
+        "probability": ((len(POSTURES),), np.nan),
+        "index": ((), -1),
+        "since_ns": ((), 0),
+        "drop": ((), 0.0),
+        "fell": ((), np.nan),
+    }
+
     probability: np.ndarray
     index: np.ndarray
     since_ns: np.ndarray
@@ -94,23 +105,23 @@ class _Memory(Memory):
 
 def basis(features: np.ndarray) -> np.ndarray:
     """(P, F) -> (P, 1 + F * 5): the features in 0..1, and what they are beyond each knot."""
-    share = (np.clip(features, _LOW, _HIGH) - _LOW) / (_HIGH - _LOW)
-    parts = [np.ones((len(share), 1)), share]
-    parts += [np.maximum(share - knot, 0.0) for knot in KNOTS]
-    return np.concatenate(parts, axis=1)
+    people, count = features.shape
+    share = clipped((features - _LOW) * _SCALE, 0.0, 1.0)
+    out = np.ones((people, 1 + count * (1 + len(KNOTS))))
+    out[:, 1 : 1 + count] = share
+    beyond = out[:, 1 + count :].reshape(people, len(KNOTS), count)
+    np.maximum(share[:, None] - _KNOTS, 0.0, out=beyond)
+    return out
 
 
 def probabilities(features: np.ndarray) -> np.ndarray:
     """(P, F) -> (P, 8), of one image alone; NaN where a feature is."""
-    score = basis(features) @ _WEIGHTS
-    score = np.exp(score - score.max(axis=1, keepdims=True))
-    share = score / score.sum(axis=1, keepdims=True)
-    out = np.zeros((len(share), len(POSTURES)))
-    out[:, _STANDING] = share[:, 0]
-    runs = 1.0 / (1.0 + np.exp(-(features[:, _SPEED] - RUN_M_S) / RUN_WIDTH_M_S))
-    out[:, _RUNNING] = share[:, 1] * runs
-    out[:, _WALKING] = share[:, 1] * (1.0 - runs)
-    out[:, _REST] = share[:, 2:]
+    # Features are in 0..1, so the scores are too small to overflow.
+    score = np.exp(basis(features).dot(_WEIGHTS))
+    out = (score / score.dot(_EACH)[:, None]).take(_FROM, 1)
+    runs = 1.0 / (1.0 + np.exp((RUN_M_S - features[:, _SPEED]) / RUN_WIDTH_M_S))
+    out[:, _RUNNING] *= runs
+    out[:, _WALKING] *= 1.0 - runs
     return out
 
 
@@ -118,7 +129,7 @@ class PostureTracker:
     """Postures of people from image to image."""
 
     def __init__(self) -> None:
-        self._last: _Memory | None = None
+        self._last = _Memory.of_nobody()
 
     def update(
         self, stamp_ns: int, ids: Sequence[int], features: np.ndarray, seen: np.ndarray
@@ -132,55 +143,36 @@ class PostureTracker:
             seen: (P,) whether the features are measured in this image. Those of other people are
                 not evidence: their posture fades, and does not begin.
         """
-        people, last = len(ids), self._last
-        now = np.where(seen[:, None], probabilities(features), np.nan)
-        waited_s = last.age_s(stamp_ns) if last else np.inf
-        if last is None or not 0 < waited_s <= FORGET_S:
-            last = _empty()
-            waited_s = 0.0
-        rows = last.rows_of(ids)
-        before = last.probability[rows]
-        gain = 1.0 - np.exp(-waited_s / SMOOTH_S)
-        smooth = np.where(np.isfinite(before), before + gain * (now - before), now)
-        even = 1.0 / len(POSTURES)
-        faded = even + np.exp(-waited_s / UNSEEN_S) * (before - even)
-        smooth = np.where(seen[:, None], smooth, faded)
+        waited_s = self._last.age_s(stamp_ns)
+        if not 0 < waited_s <= FORGET_S:
+            self._last, waited_s = _Memory.of_nobody(), 0.0
+        last = self._last.of(ids)
+        before, now = last.probability, probabilities(features)
+        gain = 1.0 - math.exp(-waited_s / SMOOTH_S)
+        smooth = np.where(np.isnan(before), now, before + gain * (now - before))
+        if np.count_nonzero(seen) < len(seen):
+            even = 1.0 / len(POSTURES)
+            faded = even + math.exp(-waited_s / UNSEEN_S) * (before - even)
+            smooth = np.where(seen[:, None], smooth, faded)
         known = np.isfinite(smooth[:, 0])
         filled = np.where(known[:, None], smooth, -1.0)
-        best, old = filled.argmax(axis=1), last.index[rows]
-        everyone = np.arange(people)
-        keeps = (old >= 0) & (filled[everyone, best] < filled[everyone, old] + LEAD)
+        best, old = filled.argmax(axis=1), last.index
+        row = np.arange(0, filled.size, len(POSTURES))
+        keeps = (old >= 0) & (
+            filled.take(row + best) < filled.take(row + np.maximum(old, 0)) + LEAD
+        )
         index = np.where(known, np.where(keeps, old, best), -1)
-        index = np.where(seen | (filled[everyone, index] > UNSEEN_KNOWN), index, -1)
-        since = np.where(index == old, last.since_ns[rows], stamp_ns)
-        drop = last.drop[rows] * np.exp(-waited_s / DROP_S)
+        sure = seen | (filled.take(row + np.maximum(index, 0)) > UNSEEN_KNOWN)
+        index = np.where(sure, index, -1)
+        since = np.where(index == old, last.since_ns, stamp_ns)
+        drop = last.drop * math.exp(-waited_s / DROP_S)
         drop = np.where(seen, np.fmax(drop, features[:, _DROP]), drop)
         lies = np.where(known, smooth[:, _LYING], 0.0)
-        fell = last.fell[rows]
-        starts = seen & np.isnan(fell) & (lies > LIES)
-        chance = 1.0 / (1.0 + np.exp(-(drop - FALL_DROP) / FALL_WIDTH))
-        fell = np.where(starts, chance, np.where(known & (lies < ROSE), np.nan, fell))
+        fell = last.fell
+        if np.count_nonzero((lies >= ROSE) | ~np.isnan(fell)):
+            starts = seen & np.isnan(fell) & (lies > LIES)
+            chance = 1.0 / (1.0 + np.exp(-(drop - FALL_DROP) / FALL_WIDTH))
+            fell = np.where(starts, chance, np.where(known & (lies < ROSE), np.nan, fell))
         fallen = np.where(known, np.where(np.isnan(fell), 0.0, fell) * lies, np.nan)
-        self._last = _Memory(
-            stamp_ns,
-            {number: row for row, number in enumerate(ids)},
-            np.concatenate([smooth, _empty().probability]),
-            np.append(index, -1),
-            np.append(since, 0),
-            np.append(drop, 0.0),
-            np.append(fell, np.nan),
-        )
+        self._last = _Memory(stamp_ns, list(ids), smooth, index, since, drop, fell)
         return Postures(smooth, index, since, fallen)
-
-
-def _empty() -> _Memory:
-    """The memory of nobody: its last row is that of a person who was not there."""
-    return _Memory(
-        0,
-        {},
-        np.full((1, len(POSTURES)), np.nan),
-        np.array([-1]),
-        np.array([0], dtype=np.int64),
-        np.zeros(1),
-        np.full(1, np.nan),
-    )

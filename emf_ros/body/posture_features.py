@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,13 +10,15 @@ import numpy as np
 
 from ..skeletons import H36M17
 from .memory import Memory
-from .rotations import dot, unit
-from .upright import ANKLES, HEAD_TOP, THORAX, heights, in_plane
+from .rotations import dot
+from .upright import ANKLES, HEAD_TOP, THORAX, WRISTS, heights, in_plane
 
-_HIPS, _KNEES, _WRISTS = (
-    [H36M17.index(f"{side}_{joint}") for side in ("left", "right")]
-    for joint in ("hip", "knee", "wrist")
-)
+_SIDES = ("left", "right")
+_HIPS, _KNEES = ([H36M17.index(f"{side}_{joint}") for side in _SIDES] for joint in ("hip", "knee"))
+#: Ends of the thighs, and of the shanks, left and right.
+_UPPER, _LOWER = np.array(_HIPS + _KNEES), np.array(_KNEES + ANKLES)
+_FOUR = np.ones(4)
+_OTHER_SIDE = np.array([1, 0, 3, 2])
 
 FEATURES = (
     "pelvis_height",
@@ -47,22 +50,25 @@ MAX_STEP_S = 0.6
 
 @dataclass
 class _Memory(Memory):
-    head: np.ndarray
-    feet: np.ndarray
-    moving: np.ndarray
+    BLANK = {"head": ((), np.nan), "legs": ((2, 3), np.nan), "moving": ((3,), 0.0)}
+
+    head: np.ndarray  # (P,) height over the lower foot
+    legs: np.ndarray  # (P, 2, 3) from hip to ankle
+    moving: np.ndarray  # (P, 3) speed of the feet, rise of the head, its largest drop, 1/s
 
 
 class PostureFeatures:
     """Features of people from image to image."""
 
     def __init__(self) -> None:
-        self._last: _Memory | None = None
+        self._last = _Memory.of_nobody()
 
     def update(
         self,
         stamp_ns: int,
         ids: Sequence[int],
         joints: np.ndarray,
+        over: np.ndarray,
         up: np.ndarray,
         forward: np.ndarray,
         speed: np.ndarray,
@@ -73,87 +79,66 @@ class PostureFeatures:
             stamp_ns: of the image, ns.
             ids: of the people.
             joints: (P, 17, 3) m.
+            over: (P, 17) m, see `upright.heights`.
             up: the vertical.
             forward: (P, 3) where the trunk faces.
             speed: (P,) m/s over the floor; NaN where it is not known.
         """
-        over = heights(joints, up)
-        thighs = joints[:, _HIPS] - joints[:, _KNEES]
-        shanks = joints[:, _KNEES] - joints[:, ANKLES]
+        bones = joints.take(_UPPER, 1) - joints.take(_LOWER, 1)
         # A leg that is not seen is taken to be like the other one.
-        thighs, shanks = _filled(thighs), _filled(shanks)
-        leg = np.sqrt(dot(thighs, thighs)) + np.sqrt(dot(shanks, shanks))
-        leg_m = leg.mean(axis=1)
-        thigh_up = dot(unit(thighs), up[..., None, :])
-        shank_up = dot(unit(shanks), up[..., None, :])
-        knee = dot(unit(thighs), unit(shanks))
-        pelvis = over[:, 0]
-        ankle = pelvis[:, None] - dot(thighs + shanks, up[..., None, :])
-        low = ankle.min(axis=1)
-        knees = (pelvis[:, None] - dot(thighs, up[..., None, :])).min(axis=1)
+        bones = np.where(np.isnan(bones), bones.take(_OTHER_SIDE, 1), bones)
+        lengths = np.sqrt(dot(bones, bones))
+        leg_m = 0.5 * lengths.dot(_FOUR)
+        # Vertical extent of each bone, and of each leg down to knee and ankle.
+        rise = heights(bones, up)
+        knees, legs = rise[:, :2], rise[:, :2] + rise[:, 2:]
+        knee_depth, depth = (np.maximum(part[:, 0], part[:, 1]) for part in (knees, legs))
+        # Cosines of thighs and shanks to the vertical, and between them.
+        cosines = np.empty((len(joints), 2, 3))
+        share = rise / lengths
+        cosines[..., 0], cosines[..., 1] = share[:, :2], share[:, 2:]
+        thighs, shanks = bones[:, :2], bones[:, 2:]
+        cosines[..., 2] = dot(thighs, shanks) / (lengths[:, :2] * lengths[:, 2:])
+        pelvis, thorax, top = over[:, 0], over[:, THORAX], over[:, HEAD_TOP]
         trunk = joints[:, THORAX] - joints[:, 0]
-        head = np.where(np.isfinite(over[:, HEAD_TOP]), over[:, HEAD_TOP], over[:, THORAX])
-        feet = in_plane(-(thighs + shanks).mean(axis=1), up)
-        ahead = np.where(np.isfinite(forward), forward, 0.0)
-        lowest = np.fmin.reduce(over[:, [*_WRISTS, THORAX, HEAD_TOP]], axis=1)
-        lowest = np.fmin(np.fmin(low, knees), lowest)
-        legs = -(thighs + shanks) / leg_m[:, None, None]
-        speeds = self._speeds(stamp_ns, ids, (head - low) / leg_m, legs)
-        out = np.stack(
-            [
-                (pelvis - low) / leg_m,
-                (head - low) / leg_m,
-                (pelvis - lowest) / leg_m,
-                dot(unit(trunk), np.broadcast_to(up, trunk.shape)),
-                thigh_up.min(axis=1),
-                thigh_up.max(axis=1),
-                shank_up.min(axis=1),
-                shank_up.max(axis=1),
-                knee.min(axis=1),
-                knee.max(axis=1),
-                (knees - low) / leg_m,
-                np.sqrt(dot(feet, feet)) / leg_m,
-                dot(feet, ahead) / leg_m,
-                np.where(np.isfinite(speed), speed, 0.0),
-                *speeds,
-            ],
-            axis=-1,
-        )
+        head = np.where(np.isnan(top), thorax, top) - pelvis + depth
+        lines = thighs + shanks
+        feet = -0.5 * in_plane(lines[:, 0] + lines[:, 1], up)
+        ahead = dot(feet, forward)
+        left, right = (over[:, wrist] for wrist in WRISTS)
+        lowest = np.fmin(np.fmin(left, right), np.fmin(thorax, top))
+        hanging = np.fmax(np.fmax(depth, knee_depth), pelvis - lowest)
+        out = np.empty((len(joints), len(FEATURES)))
+        out[:, 0], out[:, 1], out[:, 2] = depth, head, hanging
+        out[:, 3] = (thorax - pelvis) * leg_m / np.sqrt(dot(trunk, trunk))
+        out[:, 10] = depth - knee_depth
+        out[:, 11] = np.sqrt(dot(feet, feet))
+        out[:, 12] = np.where(np.isnan(ahead), 0.0, ahead)
+        out /= leg_m[:, None]
+        out[:, 4:10:2] = np.minimum(cosines[:, 0], cosines[:, 1])
+        out[:, 5:10:2] = np.maximum(cosines[:, 0], cosines[:, 1])
+        out[:, 13] = np.where(np.isnan(speed), 0.0, speed)
+        out[:, 14:] = self._speeds(stamp_ns, ids, out[:, 1], lines / leg_m[:, None, None])
         return out
 
     def _speeds(
         self, stamp_ns: int, ids: Sequence[int], head: np.ndarray, legs: np.ndarray
-    ) -> list[np.ndarray]:
-        """Speed of the feet, rise of the head, and its largest drop of late, 1/s, (P,) each."""
-        people = len(head)
-        moving, last = np.zeros((people, 3)), self._last
-        waited_s = last.age_s(stamp_ns) if last else np.inf
-        if last is not None and 0 < waited_s <= MAX_STEP_S:
-            rows = last.rows_of(ids)
-            here = rows >= 0
-            rise = (head - last.head[rows]) / waited_s
-            steps = legs - last.feet[rows]
-            feet = np.sqrt(dot(steps, steps)).mean(axis=1) / waited_s
-            gain = 1.0 - np.exp(-waited_s / SPEED_S)
-            before = last.moving[rows]
-            feet = np.where(
-                here & np.isfinite(feet), before[:, 0] + gain * (feet - before[:, 0]), 0.0
-            )
-            rise = np.where(
-                here & np.isfinite(rise), before[:, 1] + gain * (rise - before[:, 1]), 0.0
-            )
-            drop = np.where(here, before[:, 2] * np.exp(-waited_s / DROP_S), 0.0)
-            moving = np.stack([feet, rise, np.maximum(drop, -rise)], axis=-1)
-        self._last = _Memory(
-            stamp_ns,
-            {number: row for row, number in enumerate(ids)},
-            np.append(head, np.nan),
-            np.concatenate([legs, np.full((1, 2, 3), np.nan)]),
-            np.concatenate([moving, np.zeros((1, 3))]),
-        )
-        return [moving[:, 0], moving[:, 1], moving[:, 2]]
-
-
-def _filled(bones: np.ndarray) -> np.ndarray:
-    """(P, 2, 3) of both sides, with the other side's where one is unknown."""
-    return np.where(np.isfinite(bones), bones, bones[:, ::-1])
+    ) -> np.ndarray:
+        """(P, 3) speed of the feet, rise of the head, and its largest drop of late, 1/s."""
+        waited_s = self._last.age_s(stamp_ns)
+        if 0 < waited_s <= MAX_STEP_S:
+            last = self._last.of(ids)
+            now, steps = np.empty((len(head), 2)), legs - last.legs
+            lengths = np.sqrt(dot(steps, steps))
+            now[:, 0] = 0.5 * (lengths[:, 0] + lengths[:, 1])
+            now[:, 1] = head - last.head
+            gain = 1.0 - math.exp(-waited_s / SPEED_S)
+            moving, before = last.moving.copy(), last.moving[:, :2]
+            now = before + gain * (now / waited_s - before)
+            moving[:, :2] = np.where(np.isnan(now), 0.0, now)
+            moving[:, 2] *= math.exp(-waited_s / DROP_S)
+            moving[:, 2] = np.maximum(moving[:, 2], -moving[:, 1])
+        else:
+            moving = np.zeros((len(head), 3))
+        self._last = _Memory(stamp_ns, list(ids), head.copy(), legs, moving)
+        return moving

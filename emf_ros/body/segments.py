@@ -84,8 +84,13 @@ _SECONDARY = np.array([_AXES.index(s.secondary) for s in SEGMENTS])
 _THIRD = 3 - _PRIMARY - _SECONDARY
 #: Whether primary, secondary and third axis have the order of x, y, z.
 _ORDER = np.where((_SECONDARY - _PRIMARY) % 3 == 1, 1.0, -1.0)
-_FROM, _TO = (np.array([H36M17.index(s.ends[i]) for s in SEGMENTS]) for i in (0, 1))
-_HINT_FROM, _HINT_TO = (np.array([H36M17.index(s.hint[i]) for s in SEGMENTS]) for i in (0, 1))
+_FROM, _TO, _HINT_FROM, _HINT_TO = (
+    [H36M17.index(ends[i]) for ends in lines]
+    for lines in ([s.ends for s in SEGMENTS], [s.hint for s in SEGMENTS])
+    for i in (0, 1)
+)
+#: (2 S,) joints from and to which the lines and the hints go.
+_STARTS, _ENDS = np.array(_FROM + _HINT_FROM), np.array(_TO + _HINT_TO)
 _HINGE = np.array([float(s.hinge) for s in SEGMENTS])
 #: (S,) whether the twist can be known at all.
 TWIST_SHOWN = np.array([s.twist_shown for s in SEGMENTS])
@@ -95,7 +100,18 @@ _BASE = np.array([int(not ("thigh" in s.name or "shank" in s.name)) for s in SEG
 _PLACE = np.stack([_PRIMARY, _SECONDARY, _THIRD], axis=-1)
 #: (S, 3) which of these three is x, y and z.
 _PICK = np.argsort(_PLACE, axis=-1)
-_ALL = np.arange(len(SEGMENTS))
+_COUNT = len(SEGMENTS)
+_ALL = np.arange(_COUNT)
+#: (S * 9,) entries of the rotation matrices among those of the three axes (3, S, 3) of a person.
+_OF_AXES = (
+    _PICK[:, None, :] * 3 * _COUNT + _ALL[:, None, None] * 3 + np.arange(3)[None, :, None]
+).ravel()
+#: Those of the first two segments.
+_OF_TRUNK = (
+    _PICK[:2, None, :] * 6 + _ALL[:2, None, None] * 3 + np.arange(3)[None, :, None]
+).ravel()
+#: (S * 3,) entries of the secondary axes among those of the matrices of pelvis and trunk (2, 3, 3).
+_BASE_SECONDARY = (_BASE[:, None] * 9 + np.arange(3) * 3 + _SECONDARY[:, None]).ravel()
 
 #: Factors on the standard deviations about x, y and z, which come from those of the joints with
 #: errors that are taken as independent. Joints of one segment err alike, and the model does not
@@ -113,6 +129,10 @@ _FACTORS = np.array([SPREAD_FACTORS[n.removeprefix("left_").removeprefix("right_
 _TWIST_FACTOR = _FACTORS[_ALL, _PRIMARY]
 #: (S, 3) factors on the turns about x, y and z where these are not the twist.
 _SWING_FACTORS = np.where(np.arange(3) == _PRIMARY[:, None], 1.0, _FACTORS)
+_IS_TWIST = np.arange(3) == _PRIMARY[:, None]
+#: (S, 1) sign of the third axis of a hinge; 0 where the segment is no part of one.
+_SIDEWAYS = -_HINGE[:, None]
+_IS_HINGE = _SIDEWAYS != 0
 
 
 @dataclass
@@ -140,21 +160,22 @@ def frames_of(joints: np.ndarray, stddev: np.ndarray) -> Frames:
         joints: (P, 17, 3) m, h36m17; NaN where unknown.
         stddev: (P, 17) m, standard deviation of each joint along each axis.
     """
-    line = joints[:, _TO] - joints[:, _FROM]
-    hint = joints[:, _HINT_TO] - joints[:, _HINT_FROM]
-    variance = stddev**2
-    line_m = np.sqrt(variance[:, _TO] + variance[:, _FROM])
-    hint_m = np.sqrt(variance[:, _HINT_TO] + variance[:, _HINT_FROM])
+    lines = joints.take(_ENDS, 1) - joints.take(_STARTS, 1)
+    line, hint = lines[:, :_COUNT], lines[:, _COUNT:]
+    variance = stddev * stddev
+    lines_m = np.sqrt(variance.take(_ENDS, 1) + variance.take(_STARTS, 1))
+    line_m, hint_m = lines_m[:, :_COUNT], lines_m[:, _COUNT:]
     length = np.sqrt(dot(line, line))
     primary = line / np.where(length > 1e-6, length, np.nan)[..., None]
     # The part of the hint that shows the twist: square to the primary axis.
     aside = hint - dot(hint, primary)[..., None] * primary
     lever = np.sqrt(dot(aside, aside))
-    aside = aside / np.where(lever > 1e-6, lever, np.nan)[..., None]
+    lever = np.where(lever > 1e-6, lever, np.nan)
+    aside /= lever[..., None]
     # Of a hinge the hint is along x or -x: z = x cross y.
-    secondary = np.where(_HINGE[:, None] != 0, -_HINGE[:, None] * cross(primary, aside), aside)
-    twist = _TWIST_FACTOR * hint_m / np.where(lever > 1e-6, lever, np.nan)
-    twist = np.where(np.isfinite(twist), twist, np.inf)
+    secondary = np.where(_IS_HINGE, _SIDEWAYS * cross(primary, aside), aside)
+    twist = _TWIST_FACTOR * hint_m / lever
+    twist[np.isnan(twist)] = np.inf
     return Frames(primary, secondary, line_m / length, twist)
 
 
@@ -162,16 +183,16 @@ def rotations_of(primary: np.ndarray, secondary: np.ndarray) -> np.ndarray:
     """Rotation matrices of frames.
 
     Args:
-        primary, secondary: (P, S, 3) axes of length 1, square to each other.
+        primary, secondary: (P, S, 3) axes of length 1, square to each other; or (P, 2, 3) of pelvis
+            and trunk alone.
 
     Returns:
         (P, S, 3, 3); the columns are x, y and z of each segment.
     """
-    count = primary.shape[-2]
+    people, count = primary.shape[:2]
     third = _ORDER[:count, None] * cross(primary, secondary)
-    stacked = np.stack([primary, secondary, third], axis=-2)
-    rows = stacked[:, _ALL[:count, None], _PICK[:count]]
-    return np.swapaxes(rows, -1, -2)
+    axes = np.concatenate([primary, secondary, third], axis=1).reshape(people, 9 * count)
+    return axes.take(_OF_AXES if count > 2 else _OF_TRUNK, 1).reshape(people, count, 3, 3)
 
 
 def spreads_of(swing_rad: np.ndarray, twist_rad: np.ndarray) -> np.ndarray:
@@ -181,17 +202,7 @@ def spreads_of(swing_rad: np.ndarray, twist_rad: np.ndarray) -> np.ndarray:
         swing_rad: (P, S) of the direction of the primary axis.
         twist_rad: (P, S) of the turn about it.
     """
-    stacked = np.stack([twist_rad, swing_rad, swing_rad], axis=-1)
-    return _SWING_FACTORS * stacked[:, _ALL[:, None], _PICK]
-
-
-def base_rotations(primary: np.ndarray, secondary: np.ndarray) -> np.ndarray:
-    """(P, S, 3, 3) of the pelvis for the legs, and of the trunk for all else.
-
-    Args:
-        primary, secondary: (P, S, 3) axes of length 1.
-    """
-    return rotations_of(primary[:, :2], secondary[:, :2])[:, _BASE]
+    return np.where(_IS_TWIST, twist_rad[..., None], _SWING_FACTORS * swing_rad[..., None])
 
 
 def neutral_secondary(primary: np.ndarray, base: np.ndarray) -> np.ndarray:
@@ -199,7 +210,12 @@ def neutral_secondary(primary: np.ndarray, base: np.ndarray) -> np.ndarray:
 
     Args:
         primary: (P, S, 3) axes of length 1.
-        base: (P, S, 3, 3), see `base_rotations`.
+        base: (P, 2, 3, 3) rotations of pelvis and trunk.
     """
-    column = base[:, _ALL, :, _SECONDARY].swapaxes(0, 1)
+    column = base.reshape(len(base), 18).take(_BASE_SECONDARY, 1).reshape(primary.shape)
     return unit(column - dot(column, primary)[..., None] * primary)
+
+
+def bases_of(base: np.ndarray) -> np.ndarray:
+    """(P, 2, 3, 3) of pelvis and trunk -> (P, S, 3, 3): the pelvis' for legs, and the trunk's."""
+    return base.take(_BASE, 1)

@@ -46,7 +46,7 @@ class Pointing:
     target: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass
 class BodyState:
     """What is known of one person. Unknown is NaN, an empty text or None.
 

@@ -15,10 +15,10 @@ from .angles import joint_angles
 from .gestures import GESTURES, HANDS_UP, POINT, STOP, Gestures, GestureTracker
 from .head import heads, normal_below
 from .orientation import OrientationTracker
-from .pointing import rays
+from .pointing import Rays, rays
 from .posture import POSTURES, PostureTracker
 from .posture_features import PostureFeatures
-from .rotations import cross, dot, unit
+from .rotations import cross, dot
 from .segments import NAMES
 from .state import BodyState, Gesture, Pointing
 from .upright import (
@@ -29,13 +29,13 @@ from .upright import (
     facing,
     height_over_floor,
     heights,
-    in_plane,
     level_up,
     signed_angle,
 )
 
 _HEAD = NAMES.index("head")
 _LYING = POSTURES.index("lying")
+_WRISTS, _MEASURED = np.array(WRISTS), np.array([HEAD_TOP, *WRISTS])
 #: Standard deviation of a height, as a share of the distance: the distance is not well known.
 HEIGHT_SHARE = 0.012
 #: Standard deviation of a height besides that, m.
@@ -100,108 +100,116 @@ class BodyTracker:
         scene: Scene,
         up: np.ndarray,
     ) -> list[BodyState]:
-        joints = np.stack([pose.joints for pose in people]).astype(np.float64)
-        stddev = np.stack([pose.stddev for pose in people]).astype(np.float64)
-        root = np.stack([pose.root for pose in people])
-        velocity = np.stack([pose.velocity for pose in people])
+        joints = np.array([pose.joints for pose in people], dtype=np.float64)
+        stddev = np.array([pose.stddev for pose in people], dtype=np.float64)
+        root, velocity = np.array([(pose.root, pose.velocity) for pose in people]).swapaxes(0, 1)
         placed = np.array([pose.root_valid for pose in people])
         # The first poses of a track are guesses, and those of a coasting one are predictions.
         seen = np.array([pose.state == TrackState.TRACKED for pose in people])
-        count, camera = len(people), scene.camera.translation
+        camera, height_m = scene.camera.translation, scene.camera_height_m
         # From here on the camera is at the origin.
-        root = root - camera
-        joints = np.where(placed[:, None, None], joints - camera, joints)
-        height_m = scene.camera_height_m
+        if np.count_nonzero(camera):
+            root = root - camera
+            joints -= np.where(placed[:, None, None], camera, 0.0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            front = facing(joints, stddev, up)
+            front, over = facing(joints, stddev, up), heights(joints, up)
             moves = approach(root, velocity, up, scene.base - camera, scene.base_velocity)
             features = self._features.update(
-                stamp_ns, ids, joints, up, front.direction, moves.speed
+                stamp_ns, ids, joints, over, up, front.direction, moves.speed
             )
             postures = self._postures.update(stamp_ns, ids, features, seen)
             lies = postures.index == _LYING
             direction = np.where(lies[:, None], np.nan, front.direction)
-            to_camera = signed_angle(direction, unit(in_plane(-root, up)), up)
-            over = height_over_floor(joints, up, height_m, placed)
+            to_camera = signed_angle(direction, -root, up)
+            floor = height_over_floor(over, height_m, placed)
             distance = np.where(placed, np.sqrt(dot(root, root)), 0.0)
-            told = np.isfinite(over[:, [HEAD_TOP, *WRISTS]]).any(axis=1)
-            over_stddev = np.where(told, np.hypot(HEIGHT_M, HEIGHT_SHARE * distance), np.nan)
-            raised = self._raised(heights(joints, up), stddev)
-            right = cross(front.direction, np.broadcast_to(up, (count, 3)))
-            signs = self._gestures.update(stamp_ns, ids, joints, up, right, placed, seen)
-            pointing = rays(joints, stddev, up, height_m, placed)
+            told = np.isfinite(floor.take(_MEASURED, 1)).any(axis=1)
+            spread = np.sqrt(HEIGHT_M**2 + (HEIGHT_SHARE * distance) ** 2)
+            floor_stddev = np.where(told, spread, np.nan)
+            raised = _raised(over, stddev)
+            right = cross(front.direction, up)
+            signs = self._gestures.update(stamp_ns, ids, joints, over, right, placed, seen)
             turned = self._orientations.update(stamp_ns, ids, joints, stddev)
             angles = joint_angles(joints, stddev, turned)
             head = np.where(placed[:, None], joints[:, HEAD_TOP], np.nan)
             look = heads(turned.rotation[:, _HEAD], turned.stddev_rad[:, _HEAD], head, up)
-        out = []
-        for row, track_id in enumerate(ids):
-            index = int(postures.index[row])
-            found = self._found(signs, row, stamp_ns)
-            aims = [g for g in found if g.name == GESTURES[POINT] or g.name == GESTURES[STOP]]
-            aim = None
-            if aims:
-                arm = int(aims[0].arm == "right")
-                aim = Pointing(
-                    pointing.origin[row] + (camera if placed[row] else 0.0),
-                    pointing.direction[row, arm],
-                    float(pointing.stddev_rad[row, arm]),
-                    pointing.target[row, arm] + camera,
-                )
-            out.append(
-                BodyState(
-                    track_id,
-                    direction[row],
-                    float(to_camera[row]),
-                    float(front.stddev_rad[row]) if not lies[row] else math.nan,
-                    moves.velocity[row],
-                    float(moves.speed[row]),
-                    float(moves.time_s[row]),
-                    float(moves.distance_m[row]),
-                    POSTURES[index] if index >= 0 else "",
-                    postures.probability[row],
-                    (stamp_ns - int(postures.since_ns[row])) / NANOSECONDS
-                    if index >= 0
-                    else math.nan,
-                    float(postures.fallen[row]),
-                    float(over[row, HEAD_TOP]),
-                    over[row, WRISTS],
-                    float(over_stddev[row]),
-                    raised[row],
-                    float(look.yaw_rad[row]),
-                    float(look.pitch_rad[row]),
-                    np.array([look.yaw_stddev_rad[row], look.pitch_stddev_rad[row]]),
-                    float(look.looking_at_camera[row]),
-                    found,
-                    signs.probability[row],
-                    aim,
-                    turned.quaternion[row],
-                    turned.stddev_rad[row],
-                    angles.angle_rad[row],
-                    angles.stddev_rad[row],
-                )
-            )
-        return out
+            pointing = None
+            if np.count_nonzero(signs.active[:, POINT : STOP + 1]):
+                pointing = rays(joints, stddev, up, height_m, placed)
+        gestures = _gestures(signs, stamp_ns)
+        aims: list[Pointing | None] = [None] * len(people)
+        if pointing is not None:
+            aims = [
+                _aim(pointing, row, made, camera, bool(placed[row]))
+                for row, made in enumerate(gestures)
+            ]
+        known = postures.index >= 0
+        posture_s = np.where(known, (stamp_ns - postures.since_ns) / NANOSECONDS, np.nan)
+        head_stddev = np.array([look.yaw_stddev_rad, look.pitch_stddev_rad]).T
+        # In the order of the fields of `BodyState`.
+        columns = (
+            ids,
+            direction,
+            to_camera.tolist(),
+            np.where(lies, np.nan, front.stddev_rad).tolist(),
+            moves.velocity,
+            moves.speed.tolist(),
+            moves.time_s.tolist(),
+            moves.distance_m.tolist(),
+            [POSTURES[index] if index >= 0 else "" for index in postures.index.tolist()],
+            postures.probability,
+            posture_s.tolist(),
+            postures.fallen.tolist(),
+            floor[:, HEAD_TOP].tolist(),
+            floor.take(_WRISTS, 1),
+            floor_stddev.tolist(),
+            raised,
+            look.yaw_rad.tolist(),
+            look.pitch_rad.tolist(),
+            head_stddev,
+            look.looking_at_camera.tolist(),
+            gestures,
+            signs.probability,
+            aims,
+            turned.quaternion,
+            turned.stddev_rad,
+            angles.angle_rad,
+            angles.stddev_rad,
+        )
+        return [BodyState(*values) for values in zip(*columns, strict=True)]
 
-    def _raised(self, over: np.ndarray, stddev: np.ndarray) -> np.ndarray:
-        """(P, 2) probability that a wrist is higher than the middle of the head."""
-        head = 0.5 * (over[:, THORAX] + over[:, HEAD_TOP])
-        spread = np.sqrt(stddev[:, WRISTS] ** 2 + stddev[:, [HEAD_TOP]] ** 2)
-        return normal_below((over[:, WRISTS] - head[:, None]) / (RAISED_FACTOR * spread))
 
-    def _found(self, signs: Gestures, row: int, stamp_ns: int) -> tuple[Gesture, ...]:
-        """The gestures of a person that go on."""
-        out = []
-        for number in np.flatnonzero(signs.active[row]).tolist():
-            arm = "both"
-            if number != HANDS_UP:
-                arm = ("left", "right")[int(signs.arm[row, number])]
-            out.append(
-                Gesture(
-                    GESTURES[number],
-                    arm,
-                    float(signs.probability[row, number]),
-                    (stamp_ns - int(signs.since_ns[row, number])) / NANOSECONDS,
-                )
+def _raised(over: np.ndarray, stddev: np.ndarray) -> np.ndarray:
+    """(P, 2) probability that a wrist is higher than the middle of the head."""
+    head = 0.5 * (over[:, THORAX] + over[:, HEAD_TOP])
+    square = stddev * stddev
+    spread = np.sqrt(square.take(_WRISTS, 1) + square[:, HEAD_TOP, None])
+    return normal_below((over.take(_WRISTS, 1) - head[:, None]) / (RAISED_FACTOR * spread))
+
+
+def _gestures(signs: Gestures, stamp_ns: int) -> list[tuple[Gesture, ...]]:
+    """The gestures of each person that go on."""
+    out: list[tuple[Gesture, ...]] = [()] * len(signs.active)
+    rows, numbers = (places.tolist() for places in signs.active.nonzero())
+    for row, number in zip(rows, numbers, strict=True):
+        arm = "both" if number == HANDS_UP else ("left", "right")[signs.arm[row, number]]
+        since_s = (stamp_ns - int(signs.since_ns[row, number])) / NANOSECONDS
+        shown = Gesture(GESTURES[number], arm, float(signs.probability[row, number]), since_s)
+        out[row] += (shown,)
+    return out
+
+
+def _aim(
+    pointing: Rays, row: int, gestures: tuple[Gesture, ...], camera: np.ndarray, placed: bool
+) -> Pointing | None:
+    """Where a person points, in the frame of the poses; None for a person who does not."""
+    for gesture in gestures:
+        if gesture.name in (GESTURES[POINT], GESTURES[STOP]):
+            arm = int(gesture.arm == "right")
+            return Pointing(
+                pointing.origin[row] + (camera if placed else 0.0),
+                pointing.direction[row, arm],
+                float(pointing.stddev_rad[row, arm]),
+                pointing.target[row, arm] + camera,
             )
-        return tuple(out)
+    return None

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..skeletons import H36M17
-from .rotations import cross, dot, unit
+from .rotations import along, cross, dot
 
 _LEFT_SHOULDER, _RIGHT_SHOULDER = H36M17.index("left_shoulder"), H36M17.index("right_shoulder")
 _LEFT_HIP, _RIGHT_HIP = H36M17.index("left_hip"), H36M17.index("right_hip")
-_ACROSS = [_LEFT_SHOULDER, _RIGHT_SHOULDER, _LEFT_HIP, _RIGHT_HIP]
+#: Ends of the lines of shoulders and hips.
+_LEFTS, _RIGHTS = np.array([_LEFT_SHOULDER, _LEFT_HIP]), np.array([_RIGHT_SHOULDER, _RIGHT_HIP])
 ANKLES = [H36M17.index("left_ankle"), H36M17.index("right_ankle")]
 WRISTS = [H36M17.index("left_wrist"), H36M17.index("right_wrist")]
 THORAX, HEAD_TOP = H36M17.index("thorax"), H36M17.index("head_top")
@@ -40,13 +41,13 @@ def level_up() -> np.ndarray:
 
 
 def in_plane(vectors: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """(..., 3) the parts of vectors along the floor."""
-    return np.asarray(vectors - dot(vectors, up)[..., None] * up)
+    """(P, 3) the parts of vectors along the floor."""
+    return np.asarray(vectors - along(vectors, up)[..., None] * up)
 
 
 def heights(joints: np.ndarray, up: np.ndarray) -> np.ndarray:
     """(P, J) m, positions (P, J, 3) along the vertical."""
-    return dot(joints, up[..., None, :])
+    return along(joints, up)
 
 
 @dataclass
@@ -70,27 +71,30 @@ def facing(joints: np.ndarray, stddev: np.ndarray, up: np.ndarray) -> Facing:
         stddev: (P, 17) m along each axis.
         up: the vertical.
     """
-    shoulders = joints[:, _RIGHT_SHOULDER] - joints[:, _LEFT_SHOULDER]
-    hips = joints[:, _RIGHT_HIP] - joints[:, _LEFT_HIP]
-    has_shoulders, has_hips = np.isfinite(shoulders), np.isfinite(hips)
-    right = np.where(has_shoulders, shoulders, 0.0) + np.where(has_hips, hips, 0.0)
-    length = np.sqrt(dot(right, right))
+    lines = joints.take(_RIGHTS, 1) - joints.take(_LEFTS, 1)
+    known = np.isfinite(lines)
+    lines = np.where(known, lines, 0.0)
+    right = lines[:, 0] + lines[:, 1]
     level = in_plane(right, up)
-    level_length = np.sqrt(dot(level, level))
-    shown = (length > 0) & (level_length > MIN_LEVEL_SHARE * length)
-    direction = np.where(
-        shown[:, None], unit(cross(np.broadcast_to(up, level.shape), level)), np.nan
-    )
-    used = np.concatenate([has_shoulders[:, [0, 0]], has_hips[:, [0, 0]]], axis=1)
-    variance = np.where(used, stddev[:, _ACROSS] ** 2, 0.0).sum(axis=1)
-    spread = FACING_FACTOR * np.sqrt(variance) / np.where(level_length > 0, level_length, np.nan)
-    spread = np.sqrt(spread**2 + MIN_FACING_RAD**2)
-    return Facing(direction, np.where(shown, spread, np.nan))
+    level_square = dot(level, level)
+    shown = level_square > MIN_LEVEL_SHARE**2 * dot(right, right)
+    length = np.where(shown, np.sqrt(level_square), np.nan)
+    square = stddev * stddev
+    squares = np.where(known[..., 0], square.take(_RIGHTS, 1) + square.take(_LEFTS, 1), 0.0)
+    variance = FACING_FACTOR**2 * (squares[:, 0] + squares[:, 1]) / level_square
+    spread = np.where(shown, np.sqrt(variance + MIN_FACING_RAD**2), np.nan)
+    return Facing(cross(up, level) / length[:, None], spread)
 
 
 def signed_angle(start: np.ndarray, end: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """(P,) rad, the turn about the vertical from one direction to another, to the left positive."""
-    turn = dot(cross(start, end), np.broadcast_to(up, start.shape))
+    """(P,) rad, the turn about the vertical from one direction to another, to the left positive.
+
+    Args:
+        start: (P, 3) along the floor.
+        end: (P, 3); its part along the floor counts.
+        up: the vertical.
+    """
+    turn = along(cross(start, end), up)
     return np.asarray(np.arctan2(turn, dot(start, end)))
 
 
@@ -130,17 +134,20 @@ def approach(
     """
     flat = in_plane(velocity, up)
     place, closing = in_plane(root - base, up), in_plane(velocity - base_velocity, up)
-    moves = dot(closing, closing) > MIN_SPEED_M_S**2
-    time_s = -dot(place, closing) / np.where(moves, dot(closing, closing), np.nan)
-    time_s = np.where(time_s > 0, time_s, np.nan)
-    ahead = place + np.where(np.isfinite(time_s), time_s, 0.0)[:, None] * np.where(
-        np.isfinite(closing), closing, 0.0
+    square = dot(closing, closing)
+    time_s = -dot(place, closing) / square
+    comes = (square > MIN_SPEED_M_S**2) & (time_s > 0)
+    ahead = np.where(comes[:, None], place + time_s[:, None] * closing, place)
+    return Approach(
+        flat,
+        np.sqrt(dot(flat, flat)),
+        np.where(comes, time_s, np.nan),
+        np.sqrt(dot(ahead, ahead)),
     )
-    return Approach(flat, np.sqrt(dot(flat, flat)), time_s, np.sqrt(dot(ahead, ahead)))
 
 
 def height_over_floor(
-    joints: np.ndarray, up: np.ndarray, camera_height_m: float | np.ndarray, placed: np.ndarray
+    over: np.ndarray, camera_height_m: float | np.ndarray, placed: np.ndarray
 ) -> np.ndarray:
     """(P, 17) m, heights over the floor.
 
@@ -148,12 +155,10 @@ def height_over_floor(
     ankle, which is taken to stand on the floor.
 
     Args:
-        joints: (P, 17, 3) m.
-        up: the vertical.
+        over: (P, 17) m, see `heights`.
         camera_height_m: of the camera over the floor; NaN where it is not known.
         placed: (P,) whether the joints are in the camera's frame, not relative to the pelvis.
     """
-    over = heights(joints, up)
     ankles = np.fmin(over[:, ANKLES[0]], over[:, ANKLES[1]])
     known = placed & np.isfinite(camera_height_m)
     base = np.where(known, -np.asarray(camera_height_m), ankles - ANKLE_HEIGHT_M)

@@ -13,7 +13,6 @@ import numpy as np
 
 from ..stamps import NANOSECONDS
 from .memory import Memory
-from .rotations import dot
 
 #: Minimum size of a swing, degrees.
 MIN_SWING_DEG = 18.0
@@ -35,36 +34,41 @@ WAVES_OVER = -0.25
 AWAY_S = 0.25
 
 
+_FULL = 2.0 * np.pi
+_MIN_SWING_RAD, _MAX_SWING_RAD = np.radians(MIN_SWING_DEG), np.radians(MAX_SWING_DEG)
+#: Columns of the numbers of a forearm: number of swings that are alike; direction of the movement,
+#: -1 or 1, 0 before the first swing; angle of the turning point before, and the one farthest from
+#: there, rad, NaN where no forearm stands; size, rad, and time, s, of the last swing, NaN before.
+_SWINGS, _DIRECTION, _START, _EXTREME, _SIZE, _TIME = range(6)
+#: Columns of its stamps, ns: of these two angles, and at which it stood last.
+_START_NS, _EXTREME_NS, _STOOD_NS = range(3)
+_BLANK = np.array([0.0, 0.0, np.nan, np.nan, np.nan, np.nan])
+
+
 @dataclass
 class _Memory(Memory):
-    swings: np.ndarray  # (P, 2) number of swings that are alike
-    direction: np.ndarray  # (P, 2) -1 or 1; 0 before the first swing
-    start: np.ndarray  # (P, 2) angle of the turning point before, rad
-    start_ns: np.ndarray  # (P, 2) its stamp
-    extreme: np.ndarray  # (P, 2) angle farthest from there, rad; NaN where no forearm stands
-    extreme_ns: np.ndarray  # (P, 2) its stamp
-    size: np.ndarray  # (P, 2) of the last swing, rad; NaN before the first
-    time_s: np.ndarray  # (P, 2) of the last swing
-    stood_ns: np.ndarray  # (P, 2) stamp at which the forearm stood last
+    BLANK = {"numbers": ((2, 6), _BLANK), "stamps": ((2, 3), 0)}
+
+    numbers: np.ndarray  # (P, 2, 6)
+    stamps: np.ndarray  # (P, 2, 3)
 
 
 class SwingCounter:
     """Swings of the forearms of people from image to image."""
 
     def __init__(self) -> None:
-        self._last = _empty()
+        self._last = _Memory.of_nobody()
 
     def restart(self) -> None:
         """Forget all swings."""
-        self._last = _empty()
+        self._last = _Memory.of_nobody()
 
     def update(
         self,
         stamp_ns: int,
         ids: Sequence[int],
-        forearm: np.ndarray,
-        up: np.ndarray,
-        right: np.ndarray,
+        aside: np.ndarray,
+        lift: np.ndarray,
         above_shoulder: np.ndarray,
         seen: np.ndarray,
     ) -> np.ndarray:
@@ -73,82 +77,61 @@ class SwingCounter:
         Args:
             stamp_ns: of the image, ns.
             ids: of the people.
-            forearm: (P, 2, 3) m from the elbow to the wrist, of the left and right side.
-            up: the vertical.
-            right: (P, 3) to the right of the trunk, of length 1.
+            aside, lift: (P, 2) share of the way from the elbow to the wrist that goes to the right
+                of the trunk, and up, of the left and right side.
             above_shoulder: (P, 2) height of the wrist over the shoulder, in lengths of the arm.
             seen: (P, 2) whether the forearm is measured in this image.
         """
-        last = self._last
-        rows = last.rows_of(ids)
-        lift = dot(forearm, up[..., None, :])
-        angle = np.arctan2(dot(forearm, right[:, None]), lift)
-        stands = seen & np.isfinite(angle) & (above_shoulder > WAVES_OVER)
-        stands &= lift > STANDS * np.sqrt(dot(forearm, forearm))
-        away = stamp_ns - last.stood_ns[rows] > AWAY_S * NANOSECONDS
-        new = np.isnan(last.extreme[rows]) | away
-        begins = stands & new
-        moves = stands & ~new
-        gone = ~stands & new
-
-        swings = np.where(new, 0.0, last.swings[rows])
-        direction = np.where(new, 0.0, last.direction[rows])
-        size = np.where(new, np.nan, last.size[rows])
-        time_s = np.where(new, np.nan, last.time_s[rows])
-        extreme = np.where(begins, angle, np.where(gone, np.nan, last.extreme[rows]))
-        extreme_ns = np.where(begins, stamp_ns, last.extreme_ns[rows])
-        start = np.where(begins, angle, last.start[rows])
-        start_ns = np.where(begins, stamp_ns, last.start_ns[rows])
+        last = self._last.of(ids)
+        numbers, stamps = last.numbers.copy(), last.stamps.copy()
+        swings, direction, start, extreme, size, time_s = (numbers[..., i] for i in range(6))
+        start_ns, extreme_ns, stood_ns = (stamps[..., i] for i in range(3))
+        angle = np.arctan2(aside, lift)
+        stands = seen & np.isfinite(angle) & (above_shoulder > WAVES_OVER) & (lift > STANDS)
+        new = np.isnan(extreme) | (stamp_ns - stood_ns > AWAY_S * NANOSECONDS)
+        np.copyto(numbers, _BLANK, where=new[..., None])
+        begins, moves = stands & new, stands & ~new
+        for of_angle, of_stamp in ((start, start_ns), (extreme, extreme_ns)):
+            np.copyto(of_angle, angle, where=begins)
+            np.copyto(of_stamp, stamp_ns, where=begins)
 
         way = _turn(extreme, angle)
-        turns = moves & (np.abs(way) > np.radians(MIN_SWING_DEG)) & (way * direction <= 0)
-        further = moves & (way * direction > 0)
+        ahead = way * direction
+        turns = moves & (np.abs(way) > _MIN_SWING_RAD) & (ahead <= 0)
         # The first movement has no turning point before it, so it is not a swing.
         ends = turns & (direction != 0)
-        ended = np.abs(_turn(start, extreme))
-        ended_s = (extreme_ns - start_ns) / NANOSECONDS
-        fits = (ended >= np.radians(MIN_SWING_DEG)) & (ended <= np.radians(MAX_SWING_DEG))
-        fits &= (ended_s >= MIN_SWING_S) & (ended_s <= MAX_SWING_S)
-        alike = _alike(ended, size) & _alike(ended_s, time_s)
-        count = np.where(fits, np.where(alike, np.minimum(swings + 1.0, MOST), 1.0), 0.0)
-        swings = np.where(ends, count, swings)
-        size = np.where(ends, np.where(fits, ended, np.nan), size)
-        time_s = np.where(ends, np.where(fits, ended_s, np.nan), time_s)
-        start = np.where(turns, extreme, start)
-        start_ns = np.where(turns, extreme_ns, start_ns)
-        direction = np.where(turns, np.sign(way), direction)
-        waits = (stamp_ns - extreme_ns) > MAX_SWING_S * NANOSECONDS
-        rests = moves & ~turns & (direction == 0) & waits
-        moved = turns | further | rests
-        extreme = np.where(moved, angle, extreme)
-        extreme_ns = np.where(moved, stamp_ns, extreme_ns)
-        over = ~moved & waits
-        swings = np.where(over, 0.0, swings)
-        size, time_s = np.where(over, np.nan, size), np.where(over, np.nan, time_s)
-        stood_ns = np.where(stands, stamp_ns, last.stood_ns[rows])
-
-        blank = _empty()
-        values = (swings, direction, start, start_ns, extreme, extreme_ns, size, time_s, stood_ns)
-        names = tuple(_Memory.__dataclass_fields__)[2:]
-        self._last = _Memory(
-            stamp_ns,
-            {number: row for row, number in enumerate(ids)},
-            *(np.concatenate([v, getattr(blank, n)]) for n, v in zip(names, values, strict=True)),
-        )
+        if np.count_nonzero(ends):
+            ended = np.abs(_turn(start, extreme))
+            ended_s = (extreme_ns - start_ns) / NANOSECONDS
+            fits = (ended >= _MIN_SWING_RAD) & (ended <= _MAX_SWING_RAD)
+            fits &= (ended_s >= MIN_SWING_S) & (ended_s <= MAX_SWING_S)
+            alike = _alike(ended, size) & _alike(ended_s, time_s)
+            count = np.where(alike, np.minimum(swings + 1.0, MOST), 1.0) * fits
+            np.copyto(swings, count, where=ends)
+            np.copyto(size, np.where(fits, ended, np.nan), where=ends)
+            np.copyto(time_s, np.where(fits, ended_s, np.nan), where=ends)
+        np.copyto(start, extreme, where=turns)
+        np.copyto(start_ns, extreme_ns, where=turns)
+        waits = stamp_ns - extreme_ns > MAX_SWING_S * NANOSECONDS
+        moved = turns | (moves & ((ahead > 0) | (waits & (direction == 0))))
+        np.copyto(direction, np.sign(way), where=turns)
+        np.copyto(extreme, angle, where=moved)
+        np.copyto(extreme_ns, stamp_ns, where=moved)
+        over = waits & ~moved
+        np.copyto(swings, 0.0, where=over)
+        np.copyto(size, np.nan, where=over)
+        np.copyto(time_s, np.nan, where=over)
+        np.copyto(stood_ns, stamp_ns, where=stands)
+        self._last = _Memory(stamp_ns, list(ids), numbers, stamps)
         return swings
 
 
 def _turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """rad, the shorter way from one angle to another."""
-    return np.asarray((end - start + np.pi) % (2 * np.pi) - np.pi)
+    way = end - start
+    return np.asarray(way - _FULL * np.rint(way / _FULL))
 
 
 def _alike(value: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Whether two values differ by less than the ratio `ALIKE`."""
     return np.asarray((value <= ALIKE * before) & (before <= ALIKE * value))
-
-
-def _empty() -> _Memory:
-    blank, zero = np.full((1, 2), np.nan), np.zeros((1, 2))
-    none = np.zeros((1, 2), dtype=np.int64)
-    return _Memory(0, {}, zero, zero, blank, none, blank, none, blank, blank, none)
