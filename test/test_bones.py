@@ -5,8 +5,8 @@ import pytest
 
 from emf_ros.lift.bones import (
     BoneMemory,
+    Bones,
     bone_lengths,
-    bone_vectors,
     window_lengths,
     with_bone_lengths,
 )
@@ -20,7 +20,7 @@ def poses(*shape):
 
 
 def of_window(joints, stddev):
-    return window_lengths(bone_vectors(joints), stddev)
+    return window_lengths(Bones.of(joints), stddev)
 
 
 def test_a_pose_gets_the_lengths_and_keeps_its_directions():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emf_ros.lift.window import CAPACITY, NANOSECONDS, KeypointHistory, resample
+from emf_ros.lift.window import CAPACITY, NANOSECONDS, KeypointHistory, Observations
 
 START = 1_700_000_000 * NANOSECONDS + 123_456_789  # as a camera stamps today
 JOINTS = 3
@@ -133,9 +133,11 @@ def test_seen_within_finds_joints_of_a_score_within_a_time():
     taken = history(
         [0, 0.1, 0.2, 0.3], [[0.9, 0.1, 0.0], [0.9, 0.5, 0.0], [0.1, 0.1, 0], [0.9, 0.9, 0.9]]
     )
-    assert taken.seen_within(0.5, int(ns(0.2)), 0.15).tolist() == [True, True, False]
-    assert taken.seen_within(0.5, int(ns(0.2)), 0.05).tolist() == [False, False, False]
-    assert taken.seen_within(0.5, int(ns(0.3)), 0.05).tolist() == [True, True, True]
+    other = history([0, 0.1], [[0.9, 0.9, 0.9]] * 2)
+    seen = Observations.of([taken, other]).seen_within
+    assert seen(0.5, int(ns(0.2)), 0.15).tolist() == [[True, True, False], [True, True, True]]
+    assert seen(0.5, int(ns(0.2)), 0.05).tolist() == [[False] * 3] * 2
+    assert seen(0.5, int(ns(0.3)), 0.05).tolist() == [[True] * 3, [False] * 3]
 
 
 def test_fast_cameras_have_as_much_memory_as_the_span_needs():
@@ -167,7 +169,8 @@ def test_windows_of_several_people_are_those_of_each_alone():
         history([0.1, 0.13, 0.2]),
     ]
     times = ns(np.arange(-0.1, 0.3, 0.033))
-    points = resample(people, times)
+    observations = Observations.of(people)
+    points = observations.resample(times)
     assert points.shape == (4, len(times), JOINTS, 3)
     for person, own in zip(people, points, strict=True):
         rays, scores = person.resample(times)

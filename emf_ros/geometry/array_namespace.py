@@ -16,11 +16,17 @@ class _Numpy:
     """Numpy's functions, and those that numpy 1 lacks."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(np, name)
+        # Kept: a missing attribute is a slow way to a function that is called all the time.
+        function = self.__dict__[name] = getattr(np, name)
+        return function
 
     @staticmethod
     def asarray(values: Any, like: np.ndarray) -> np.ndarray:
         return np.asarray(values, dtype=like.dtype)
+
+    @staticmethod
+    def empty(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
+        return np.empty(shape, dtype=like.dtype)
 
     @staticmethod
     def astype(array: np.ndarray, dtype: Any) -> np.ndarray:
@@ -49,6 +55,10 @@ class _Torch:
         return like.new_tensor(values)
 
     @staticmethod
+    def empty(shape: tuple[int, ...], like: Any) -> Any:
+        return like.new_empty(shape)
+
+    @staticmethod
     def astype(array: Any, dtype: Any) -> Any:
         return array.to(dtype)
 
@@ -57,14 +67,17 @@ class _Torch:
         return array.mT
 
 
+_NUMPY = _Numpy()
+
+
 def array_namespace(array: Any) -> Any:
     """The functions for an array, of numpy or of torch.
 
-    They are those of the array API standard, except that `asarray(values, like)` takes type and
-    device from another array.
+    They are those of the array API standard, except that `asarray(values, like)` and
+    `empty(shape, like)` take type and device from another array.
     """
     # A tensor exists only where torch is imported already.
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(array, torch.Tensor):
         return _Torch(torch)
-    return _Numpy()
+    return _NUMPY

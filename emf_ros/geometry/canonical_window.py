@@ -70,24 +70,24 @@ def canonical_window(rays: Any, scores: Any) -> CanonicalWindow:
     count = xp.sum(seen, axis=(1, 2))
     # The mean of unit rays: the mean of points on the plane is biased outwards at wide angles.
     unit = seen / xp.sqrt(x * x + y * y + 1.0)
-    axis = xp.stack([xp.sum(part, axis=(1, 2)) for part in (unit * x, unit * y, unit)], axis=-1)
-    forward = xp.asarray([0.0, 0.0, 1.0], axis)
-    ahead = xp.zeros_like(axis) + forward
-    axis = xp.where((count > 0)[:, None], axis, ahead)
-    rotation = look_at_rotation(axis)
+    any_seen = count > 0
+    sums = (xp.sum(part, axis=(1, 2)) for part in (unit * x, unit * y, unit))
+    forward = (0.0, 0.0, 1.0)
+    axis = [xp.where(any_seen, total, one) for total, one in zip(sums, forward, strict=True)]
+    rotation = look_at_rotation(xp.stack(axis, axis=-1))
     turned_x, turned_y, turned_z = (
         row[:, 0, None, None] * x + row[:, 1, None, None] * y + row[:, 2, None, None]
         for row in (rotation[:, i] for i in range(3))
     )
     # Rays more than 84 degrees from the window's mean do not belong to one person.
     in_front = turned_z > 0.1
-    depth = xp.where(in_front, turned_z, xp.ones_like(turned_z))
+    depth = xp.where(in_front, turned_z, 1.0)
     seen = seen * xp.astype(in_front, rays.dtype)
     plane_x, plane_y = turned_x / depth * seen, turned_y / depth * seen
     count = xp.sum(seen, axis=(1, 2))
-    total = xp.where(count > 0, count, xp.ones_like(count))
+    total = xp.where(count > 0, count, 1.0)
     spread = xp.sum(plane_x**2 + plane_y**2, axis=(1, 2)) / total
     valid = (count >= 6) & (spread > 1e-10)
-    scale = 1.0 / xp.sqrt(xp.where(valid, spread, xp.ones_like(spread)))[:, None, None]
+    scale = 1.0 / xp.sqrt(xp.where(valid, spread, 1.0))[:, None, None]
     keypoints = xp.stack([plane_x * scale, plane_y * scale, scores * seen], axis=-1)
     return CanonicalWindow(keypoints, rotation, valid)

@@ -175,7 +175,7 @@ def are_jumps(
     last_rays, last_scores = map(np.stack, last)
     both = (scores > 0) & (last_scores > 0)
     count = both.sum(axis=-1)
-    extent = np.maximum(extents(rays, both), extents(last_rays, both))
+    extent = extents(np.stack([rays, last_rays]), both).max(axis=0)
     moved = rays - last_rays
     apart = np.sort(np.where(both, np.hypot(moved[..., 0], moved[..., 1]), np.inf), axis=-1)
     people, half = np.arange(len(count)), count // 2

@@ -8,6 +8,7 @@ constant bone lengths also has a constant scale, on which the distance of the ro
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,25 +32,33 @@ for _bone, (_parent, _child) in enumerate(_ENDS):
 MIN_WEIGHTED_SHARE = 0.1
 
 
-def bone_vectors(joints: np.ndarray) -> np.ndarray:
-    """(..., 3, 16) from parent to child of joints (..., 17, 3), in the order of `H36M17.bones`."""
-    by_axis = np.ascontiguousarray(joints.swapaxes(-1, -2))
-    return by_axis.take(_ENDS[:, 1], axis=-1) - by_axis.take(_ENDS[:, 0], axis=-1)
+class Bones(NamedTuple):
+    """The bones of poses, in the order of `H36M17.bones`.
 
+    Attributes:
+        vectors: (..., 3, 16) m, from parent to child.
+        lengths: (..., 16) m.
+    """
 
-def lengths_of(bones: np.ndarray) -> np.ndarray:
-    """(..., 16) lengths of bones (..., 3, 16), see `bone_vectors`."""
-    x, y, z = (bones[..., axis, :] for axis in range(3))
-    return np.sqrt(x * x + y * y + z * z)
+    vectors: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, joints: np.ndarray) -> Bones:
+        """The bones of joints (..., 17, 3) m."""
+        by_axis = np.ascontiguousarray(joints.swapaxes(-1, -2))
+        vectors = by_axis.take(_ENDS[:, 1], axis=-1) - by_axis.take(_ENDS[:, 0], axis=-1)
+        x, y, z = (vectors[..., axis, :] for axis in range(3))
+        return cls(vectors, np.sqrt(x * x + y * y + z * z))
 
 
 def bone_lengths(joints: np.ndarray) -> np.ndarray:
     """(..., 16) lengths of the bones of joints (..., 17, 3), in the order of `H36M17.bones`."""
-    return lengths_of(bone_vectors(joints))
+    return Bones.of(joints).lengths
 
 
 def with_bone_lengths(
-    joints: np.ndarray, lengths: np.ndarray, bones: np.ndarray | None = None
+    joints: np.ndarray, lengths: np.ndarray, bones: Bones | None = None
 ) -> np.ndarray:
     """The same pose with other bone lengths. The pelvis and the directions of the bones stay.
 
@@ -57,32 +66,30 @@ def with_bone_lengths(
         joints: (..., 17, 3).
         lengths: (..., 16) in the unit of the joints; the shapes broadcast. A bone of length 0 has
             no direction, and stays as it is.
-        bones: (..., 3, 16) `bone_vectors` of the joints, where the caller has them.
+        bones: of the joints, where the caller has them.
 
     Returns:
         (..., 17, 3).
     """
-    if bones is None:
-        bones = bone_vectors(joints)
-    old = lengths_of(bones)
+    vectors, old = bones or Bones.of(joints)
     factor = np.where(old > 1e-6, lengths / np.maximum(old, 1e-6), 0.0)
     # A joint is the sum of the bones between the pelvis and it.
-    return ((factor[..., None, :] * bones) @ _PATH).swapaxes(-1, -2) + joints[..., :1, :]
+    return ((factor[..., None, :] * vectors) @ _PATH).swapaxes(-1, -2) + joints[..., :1, :]
 
 
-def window_lengths(bones: np.ndarray, stddev: np.ndarray) -> np.ndarray:
+def window_lengths(bones: Bones, stddev: np.ndarray) -> np.ndarray:
     """The bone lengths of windows: means of the frames, weighted by the inverse variance of the
     bone's outer end. Both sides of the body are equal.
 
     Args:
-        bones: (..., T, 3, 16) m, see `bone_vectors`.
+        bones: of (..., T) frames.
         stddev: (..., T, 17) m, of the joints.
 
     Returns:
         (..., 16) m.
     """
     weight = 1.0 / np.maximum(stddev.take(_ENDS[:, 1], axis=-1), 1e-3) ** 2
-    lengths = (weight * lengths_of(bones)).sum(axis=-2) / weight.sum(axis=-2)
+    lengths = (weight * bones.lengths).sum(axis=-2) / weight.sum(axis=-2)
     return 0.5 * (lengths + lengths[..., _MIRROR])
 
 

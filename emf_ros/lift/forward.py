@@ -15,7 +15,7 @@ from .batching import Lifted
 from .engine import Engine
 from .reference_frames import View
 from .tracks import Track
-from .window import resample
+from .window import Observations
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Windows:
         lag_ns: how much older it is than the newest image, ns.
         frame: index of the frame that describes it, 0..T-1.
         tracks: the people, by id.
+        observed: what is remembered of them; None where there are none.
         rays: (P, T, 17, 2) on the plane z = 1; 0 where missing.
         scores: (P, T, 17) 0..1; 0 where missing.
         canonical: the windows as the model takes them.
@@ -62,6 +63,7 @@ class Windows:
     lag_ns: int
     frame: int
     tracks: dict[int, Track]
+    observed: Observations | None
     rays: np.ndarray
     scores: np.ndarray
     canonical: CanonicalWindow
@@ -79,13 +81,15 @@ class Windows:
             model: length of the windows, and their layout.
             view: how the camera stood in the image, and how it moved in the window.
         """
-        points = np.zeros((0, model.frames, len(get_layout(model.layout)), 3))
+        points, observed = np.zeros((0, model.frames, len(get_layout(model.layout)), 3)), None
         if tracks:
-            points = resample([track.history for track in tracks.values()], times.stamps_ns)
+            observed = Observations.of([track.history for track in tracks.values()])
+            points = observed.resample(times.stamps_ns)
         rays, scores = view.steadied(points[..., :2], points[..., 2])
         canonical = canonical_window(rays, scores)
         lag_ns = times.newest_ns - times.stamp_ns
-        return cls(times.stamp_ns, lag_ns, times.frame, tracks, rays, scores, canonical, view)
+        shown = times.stamp_ns, lag_ns, times.frame
+        return cls(*shown, tracks, observed, rays, scores, canonical, view)
 
 
 def run_model(engine: Engine, windows: Sequence[Windows]) -> list[Lifted]:

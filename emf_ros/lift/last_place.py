@@ -10,6 +10,8 @@ from ..stamps import NANOSECONDS
 #: walks at 1.4 m/s (Bohannon 1997), in any horizontal direction: 1.4 / sqrt(2) along each of two.
 WALKING_STDDEV_MPS = 1.0
 
+_EYE = np.eye(3)
+
 
 class LastPlace:
     """The last known root of a person."""
@@ -36,4 +38,4 @@ class LastPlace:
             it: the person may have walked since. NaN where the root was never known.
         """
         walked_m = WALKING_STDDEV_MPS * max(stamp_ns - self._stamp_ns, 0) / NANOSECONDS
-        return self._root, self._covariance + walked_m**2 * np.eye(3)
+        return self._root, self._covariance + walked_m**2 * _EYE

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,15 +57,45 @@ class Root:
 
     Attributes:
         root: (B, 3) m, the pelvis in the camera's optical frame; NaN where not valid.
-        covariance: (B, 3, 3) m^2, widest along the ray; NaN where not valid.
         valid: (B,) whether the joints fix a position in front of the camera.
         residual: (B,) root mean square of the reprojection error on the plane z = 1.
+        across2, along2: (B,) m^2, variance across the mean ray, and along it over its length.
+        mean_ray: (B, 2) on the plane z = 1.
+        height_spread: relative standard deviation of the joints' scale, a number or (B,).
     """
 
     root: Any
-    covariance: Any
     valid: Any
     residual: Any
+    across2: Any
+    along2: Any
+    mean_ray: Any
+    height_spread: Any
+
+    @property
+    def covariance(self) -> Any:
+        """(B, 3, 3) m^2, widest along the ray; NaN where not valid."""
+        xp = array_namespace(self.root)
+        plane = xp.asarray([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 0]], self.root)
+        plane = self.across2[:, None, None] * plane
+        one = xp.ones_like(self.mean_ray[:, :1])
+        ray = xp.concat([self.mean_ray, one], axis=1)
+        covariance = plane + _outer(xp.sqrt(self.along2)[:, None] * ray)
+        spread = xp.zeros_like(self.along2) + self.height_spread
+        return covariance + _outer(spread[:, None] * self.root)
+
+    def of(self, rows: Any) -> Root:
+        """Some of the roots."""
+        spread = self.height_spread
+        return Root(
+            self.root[rows],
+            self.valid[rows],
+            self.residual[rows],
+            self.across2[rows],
+            self.along2[rows],
+            self.mean_ray[rows],
+            spread[rows] if hasattr(spread, "shape") else spread,
+        )
 
 
 def solve_root(
@@ -97,18 +128,19 @@ def solve_root(
 
     def or_one(values: Any) -> Any:
         """The values, and 1 where they are not positive."""
-        return xp.where(values > 0, values, xp.ones_like(values))
+        return xp.where(values > 0, values, 1.0)
 
-    # (5 to 7, J, B): sums over leading axes are the fastest.
-    columns = [joints, rays, scores[..., None]] + ([] if stddev is None else [stddev[..., None]])
-    table = xp.swapaxes(xp.concat(columns, axis=-1), 0, 2)
-    table = xp.reshape(xp.reshape(table, (-1,)), (table.shape[0], number, batch))
-    finite = xp.all(xp.isfinite(table[:5]), axis=0) & (table[5] > 0)
-    weight = xp.where(finite, table[5], xp.zeros_like(table[5]))
-    table = xp.where(finite, table, xp.zeros_like(table))
-    xy, z, ray = table[:2], table[2], table[3:5]
+    # (6 or 7, J, B), contiguous: sums over leading axes are the fastest.
+    table = xp.empty((6 if stddev is None else 7, number, batch), joints)
+    table[:3], table[3:5] = xp.swapaxes(joints, 0, 2), xp.swapaxes(rays, 0, 2)
+    table[5] = xp.swapaxes(scores, 0, 1)
     if stddev is not None:
-        variance = xp.where(table[6] > SURE_M, table[6], xp.full_like(z, SURE_M)) ** 2
+        table[6] = xp.swapaxes(stddev, 0, 1)
+    finite = xp.all(xp.isfinite(table[:5]), axis=0) & (table[5] > 0)
+    table = xp.where(finite, table, 0.0)
+    xy, z, ray, weight = table[:2], table[2], table[3:5], table[5]
+    if stddev is not None:
+        variance = xp.where(table[6] > SURE_M, table[6], SURE_M) ** 2
     count = xp.sum(xp.astype(finite, z.dtype), axis=0)
 
     # The image about the mean ray: the normal equations then have a solution in closed form
@@ -116,7 +148,7 @@ def solve_root(
     middle = xp.sum(ray, axis=1) / or_one(count)
     about = ray - middle[:, None]
     right = ray * z - xy
-    squares = xp.stack([xp.sum(about * about, axis=0), xp.sum(about * right, axis=0)])
+    squares = xp.stack([_dot(about, about), _dot(about, right)])
     terms = xp.concat([about, right, squares], axis=0)
 
     def solve(per_joint: Any) -> tuple[Any, ...]:
@@ -126,22 +158,23 @@ def solve_root(
         some, total = total > 0, or_one(total)
         sums = xp.sum(terms * per_joint, axis=1)
         mean = sums[:4] / total
-        spread = sums[4] - total * xp.sum(mean[:2] ** 2, axis=0)
-        product = sums[5] - total * xp.sum(mean[:2] * mean[2:], axis=0)
+        spread = sums[4] - total * _dot(mean[:2], mean[:2])
+        product = sums[5] - total * _dot(mean[:2], mean[2:])
         mean_ray = mean[:2] + middle
         # By determinant and trace of the normal matrix. If all joints are on one ray the depth is
         # not determined.
-        trace = 2.0 * total + spread + total * xp.sum(mean_ray**2, axis=0)
+        trace = 2.0 * total + spread + total * _dot(mean_ray, mean_ray)
         regular = some & (total**2 * spread > 1e-9 * trace**3)
-        spread = xp.where(regular, spread, xp.ones_like(spread))
+        spread = xp.where(regular, spread, 1.0)
         along = -product / spread
         return mean[2:] + mean_ray * along, along, regular, total, mean_ray, spread
 
     def reprojected(across: Any, along: Any, nearest: float) -> tuple[Any, Any]:
         """The joints' depths, `nearest` at least, m; their squared errors on the plane z = 1."""
         depth = z + along
-        depth = xp.where(depth > nearest, depth, xp.full_like(depth, nearest))
-        return depth, xp.sum(((xy + across[:, None]) / depth - ray) ** 2, axis=0)
+        depth = xp.where(depth > nearest, depth, nearest)
+        off = (xy + across[:, None]) / depth - ray
+        return depth, _dot(off, off)
 
     across, along, regular, total, mean_ray, spread = solve(weight)
     for _ in range(1 if stddev is None else REWEIGHTINGS):
@@ -154,7 +187,7 @@ def solve_root(
     ahead = xp.all((z + along > 0.05) | ~finite, axis=0)
     _, error2 = reprojected(across, along, 0.05)
     squared = xp.sum(weight * error2, axis=0) / (2 * or_one(xp.sum(weight, axis=0)))
-    distance2 = xp.sum(across**2, axis=0) + along**2
+    distance2 = _dot(across, across) + along**2
     # A comparison with NaN is false.
     valid = regular & ahead & (count >= min_joints) & (distance2 < MAX_DISTANCE_M**2)
 
@@ -162,17 +195,23 @@ def solve_root(
     floor = (KEYPOINT_ERROR * 1.5) ** 2 / or_one(distance2)
     noise = xp.where(squared > floor, squared, floor)
     # The inverse of the normal matrix: across the mean ray, and along it.
-    eye = xp.asarray([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], z)
-    plane = (noise / total)[:, None, None] * (eye - _outer(eye[2:]))
-    mean_ray = xp.concat([mean_ray, xp.ones_like(mean_ray[:1])], axis=0)
-    covariance = plane + _outer((xp.sqrt(noise / spread) * mean_ray).T)
-    root = xp.concat([across, along[None]], axis=0).T
-    covariance = covariance + _outer((xp.zeros_like(noise) + height_spread)[:, None] * root)
+    root = xp.where(valid, xp.concat([across, along[None]], axis=0), float("nan"))
+    return Root(
+        xp.swapaxes(root, 0, 1),
+        valid,
+        xp.sqrt(squared),
+        noise / total,
+        noise / spread,
+        xp.swapaxes(mean_ray, 0, 1),
+        height_spread,
+    )
 
-    nan = xp.full_like(root, float("nan"))
-    root = xp.where(valid[:, None], root, nan)
-    covariance = xp.where(valid[:, None, None], covariance, nan[:, :, None])
-    return Root(root, covariance, valid, xp.sqrt(squared))
+
+def _dot(a: Any, b: Any) -> Any:
+    """(2, ...) and (2, ...) -> (...), their scalar product."""
+    products = a * b
+    # For two terms the sum over an axis takes three times as long.
+    return products[0] + products[1]
 
 
 def _outer(vectors: Any) -> Any:
@@ -252,11 +291,12 @@ def smooth_root(roots: np.ndarray, frame: int, rate_hz: float) -> tuple[np.ndarr
     placed = np.where(known[..., None], roots, 0.0)
     distances = np.sqrt((placed**2).sum(axis=-1))
     rays = placed / np.where(distances > 0, distances, 1.0)[..., None]
-    mean_t, mean = (_mean(values, known) for values in (np.broadcast_to(t, known.shape), distances))
+    mean_t, mean = _means((t, distances), known)
     noise = (DISTANCE_ERROR * mean) ** 2 * ALIKE_S * rate_hz
-    slope = _slope(t, distances[..., None], known, noise / SPEED_SPREAD**2)
+    slope = _slope(t, mean_t, distances[..., None], known, noise / SPEED_SPREAD**2)
     distance = (mean - slope[..., 0] * mean_t)[..., None]
-    turning = _slope(t, rays, recent, np.zeros_like(mean))
+    (recent_t,) = _means((t,), recent)
+    turning = _slope(t, recent_t, rays, recent)
     ray = rays[..., frame, :]
     usable = (recent.sum(axis=-1) >= MIN_FRAMES)[..., None] & known[..., frame, None]
     usable &= distance > 0
@@ -266,17 +306,25 @@ def smooth_root(roots: np.ndarray, frame: int, rate_hz: float) -> tuple[np.ndarr
     )
 
 
-def _mean(values: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """(...) the mean of those of the values (..., N) that are taken; 0 where none is."""
-    return (values * taken).sum(axis=-1) / np.maximum(taken.sum(axis=-1), 1)
+def _means(of: Sequence[np.ndarray], taken: np.ndarray) -> list[np.ndarray]:
+    """(...) the means of those of the values (..., N) that are taken; 0 where none is."""
+    count = np.maximum(taken.sum(axis=-1), 1)
+    return [(values * taken).sum(axis=-1) / count for values in of]
 
 
-def _slope(t: np.ndarray, values: np.ndarray, taken: np.ndarray, prior: np.ndarray) -> np.ndarray:
+def _slope(
+    t: np.ndarray,
+    mean_t: np.ndarray,
+    values: np.ndarray,
+    taken: np.ndarray,
+    prior: np.ndarray | float = 0.0,
+) -> np.ndarray:
     """Least-squares slope (..., C) of values (..., N, C) over t (N,) s, of those that are taken.
 
-    `prior` (...), s^2, is the variance of a value over that of the slope, and draws the slope to 0.
+    `mean_t` (...), s, is the mean of their times. `prior` (...), s^2, is the variance of a value
+    over that of the slope, and draws the slope to 0.
     """
-    centred = np.where(taken, t - _mean(np.broadcast_to(t, taken.shape), taken)[..., None], 0.0)
+    centred = np.where(taken, t - mean_t[..., None], 0.0)
     total = (centred**2).sum(axis=-1) + prior
     moment = (centred[..., None] * values).sum(axis=-2)
     return moment / np.where(total > 0, total, 1.0)[..., None]

@@ -28,7 +28,7 @@ import numpy as np
 from ..geometry.camera import Camera, CameraError
 from ..reasons import Reason
 from ..types import Pose3D, TrackState
-from .bones import bone_lengths, bone_vectors, window_lengths, with_bone_lengths
+from .bones import Bones, bone_lengths, window_lengths, with_bone_lengths
 from .config import PipelineConfig
 from .depth import trunk_depth, with_depth
 from .forward import Windows
@@ -60,6 +60,9 @@ class StageContext:
     depth: np.ndarray | None
     depths_wait: bool
     counts: Counter[Reason]
+
+
+_EYE = np.eye(3)
 
 
 def _none() -> np.ndarray:
@@ -111,11 +114,10 @@ class PoseBatch:
         cls, windows: Windows, positions: np.ndarray, stddev: np.ndarray, config: PipelineConfig
     ) -> PoseBatch:
         """The output of the model, before the first stage."""
-        seen = np.zeros((len(windows.tracks), positions.shape[2]), dtype=bool)
-        for row, track in enumerate(windows.tracks.values()):
-            seen[row] = track.history.seen_within(
-                config.min_score, windows.stamp_ns, config.joint_timeout_s
-            )
+        assert windows.observed is not None, "there are people"
+        seen = windows.observed.seen_within(
+            config.min_score, windows.stamp_ns, config.joint_timeout_s
+        )
         finite = np.isfinite(positions).reshape(len(positions), -1).all(axis=1)
         usable = windows.canonical.valid & finite
         return cls(windows, positions, stddev, usable, seen, seen_share(seen))
@@ -141,7 +143,7 @@ def remember_bone_lengths(batch: PoseBatch, context: StageContext) -> PoseBatch:
     """Give each person the mean bone lengths of all windows so far."""
     if not context.config.bone_length_memory_s:
         return batch
-    bones, share = bone_vectors(batch.window_m), batch.share.copy()
+    bones, share = Bones.of(batch.window_m), batch.share.copy()
     lengths = window_lengths(bones, batch.stddev)
     for row, track in enumerate(batch.tracks):
         if batch.usable[row] and track.bones is not None:
@@ -188,7 +190,7 @@ def solve_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
         np.where(placed[:, None], smooth, np.nan)
         for smooth in smooth_root(roots, frame, context.rate_hz)
     )
-    covariance = solved.covariance.reshape(people, frames, 3, 3)[:, frame]
+    covariance = solved.of(slice(frame, None, frames)).covariance
     return replace(
         batch,
         window_roots=roots,
@@ -209,7 +211,7 @@ def choose_frame(batch: PoseBatch, context: StageContext) -> PoseBatch:
         batch,
         joints=batch.window_m[:, frame].copy(),
         spread_m=spread_m,
-        covariance=batch.covariance + aside[:, None, None] * np.eye(3),
+        covariance=batch.covariance + aside[:, None, None] * _EYE,
     )
 
 
@@ -319,46 +321,51 @@ STAGES: tuple[Stage, ...] = (
 
 def poses_of(batch: PoseBatch, context: StageContext) -> list[Pose3D]:
     """The people of a batch that has passed the stages; joints that were not visible are NaN."""
-    return [
-        _pose(batch, context, row, track_id) for row, track_id in enumerate(batch.windows.tracks)
-    ]
-
-
-def _pose(batch: PoseBatch, context: StageContext, row: int, track_id: int) -> Pose3D:
-    track, described_ns = batch.windows.tracks[track_id], batch.windows.stamp_ns
-    is_warm = track.history.observed >= context.config.min_frames
-    state = TrackState.TRACKED if is_warm else TrackState.WARMING_UP
-    if track.history.newest_ns < described_ns:
-        state = TrackState.COASTING
-    if not batch.usable[row]:
-        # The person has not been seen for so long that the window is empty.
-        context.counts[Reason.NO_POSE] += 1
-        pose = Pose3D.unknown(track_id, state)
-        pose.last_root, pose.last_root_covariance = track.place.at(described_ns)
-        return pose
-    known = batch.seen[row].copy()
+    described_ns, frame = batch.windows.stamp_ns, batch.windows.frame
+    known = batch.seen.copy()
     # All other joints are relative to the pelvis: it is known while any of them is.
-    known[0] |= known.any()
-    placed, unknown = bool(batch.placed[row]), np.full(3, np.nan)
-    joints = np.where(known[:, None], batch.joints[row], np.nan)
-    root = batch.root[row] if placed else unknown
-    if track.smoothing is not None:
-        smooth = track.smoothing.filter(described_ns, np.vstack([root, joints]))
-        root, joints = smooth[0], smooth[1:]
-    if placed:
-        track.place.update(described_ns, root, batch.covariance[row])
-    last_root, last_root_covariance = track.place.at(described_ns)
-    return Pose3D(
-        track_id,
-        state,
-        track.score,
-        joints + root if placed else joints,
-        np.where(known, batch.windows.scores[row, batch.windows.frame], 0.0),
-        np.where(known, batch.spread_m[row], np.nan),
-        root,
-        placed,
-        batch.covariance[row] if placed else np.full((3, 3), np.nan),
-        batch.velocity[row] if placed else unknown,
-        last_root,
-        last_root_covariance,
-    )
+    known[:, 0] |= known.any(axis=1)
+    placed = batch.placed[:, None]
+    joints = np.where(known[..., None], batch.joints, np.nan)
+    root = np.where(placed, batch.root, np.nan)
+    for row, track in enumerate(batch.tracks):
+        if track.smoothing is not None and batch.usable[row]:
+            smooth = track.smoothing.filter(described_ns, np.vstack([root[row], joints[row]]))
+            root[row], joints[row] = smooth[0], smooth[1:]
+    joints += np.where(placed, root, 0.0)[:, None]
+    confidence = np.where(known, batch.windows.scores[:, frame], 0.0)
+    stddev = np.where(known, batch.spread_m, np.nan)
+    covariance = np.where(placed[..., None], batch.covariance, np.nan)
+    velocity = np.where(placed, batch.velocity, np.nan)
+
+    poses = []
+    usable, is_placed = batch.usable.tolist(), batch.placed.tolist()
+    for row, (track_id, track) in enumerate(batch.windows.tracks.items()):
+        is_warm = track.history.observed >= context.config.min_frames
+        state = TrackState.TRACKED if is_warm else TrackState.WARMING_UP
+        if track.history.newest_ns < described_ns:
+            state = TrackState.COASTING
+        if not usable[row]:
+            # The person has not been seen for so long that the window is empty.
+            context.counts[Reason.NO_POSE] += 1
+            pose = Pose3D.unknown(track_id, state)
+            pose.last_root, pose.last_root_covariance = track.place.at(described_ns)
+            poses.append(pose)
+            continue
+        if is_placed[row]:
+            track.place.update(described_ns, root[row], covariance[row])
+        pose = Pose3D(
+            track_id,
+            state,
+            track.score,
+            joints[row],
+            confidence[row],
+            stddev[row],
+            root[row],
+            is_placed[row],
+            covariance[row],
+            velocity[row],
+            *track.place.at(described_ns),
+        )
+        poses.append(pose)
+    return poses

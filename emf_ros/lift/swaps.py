@@ -48,6 +48,8 @@ _CODE = _BITS @ (1 << np.arange(len(_GROUPS)))
 _BETWEEN = (_BITS[:, None] ^ _BITS).reshape(-1, len(_GROUPS)).T.astype(float)
 #: (S, 12) the sided joint that a state has at the place of each sided joint.
 _ORDERED = np.where((_BITS @ _MEMBER.T) > 0, _OTHER, np.arange(len(_SIDED)))
+#: (2, 12) each sided joint, and its counterpart.
+_SIDES = np.stack([np.arange(len(_SIDED)), _OTHER])
 
 #: Share of the time that a detector spends in each swap of `_LIMBS`.
 _LIMBS_SHARE = np.array([0.97, 0.02, 0.005, 0.005])
@@ -153,14 +155,15 @@ class SwapCorrector:
     Attributes:
         stamp_ns: of the last observation; None before the first.
         size: mean diagonal of the bounding box of the keypoints; 0 before it is known.
-        belief: about the person's joints in each state.
+        belief: about the joints of this person, and of others, in each state.
+        row: of this person in the belief.
     """
 
     def __init__(self, span_s: float = 1.2) -> None:
         self._span_ns = int(span_s * NANOSECONDS)
         self.stamp_ns: int | None = None
         self.size = 0.0
-        self.belief = _Belief.of_new_people(np.zeros(1))
+        self.belief, self.row = _Belief.of_new_people(np.zeros(1)), 0
         self._past: deque[_Step] = deque()
 
     def correct(self, stamp_ns: int, rays: np.ndarray, scores: np.ndarray) -> Corrected:
@@ -178,6 +181,8 @@ class SwapCorrector:
         self,
         stamp_ns: int,
         belief: _Belief,
+        row: int,
+        state: int,
         before: np.ndarray,
         turned: np.ndarray,
         rays: np.ndarray,
@@ -187,11 +192,11 @@ class SwapCorrector:
 
         Args:
             stamp_ns, rays, scores: as for `correct`.
-            belief: of this person.
+            belief, row: see `SwapCorrector`.
+            state: the most likely one.
             before, turned: of the step, see `_Step`.
         """
-        self.stamp_ns, self.belief = stamp_ns, belief
-        state = int(belief.cost[0].argmin())
+        self.stamp_ns, self.belief, self.row = stamp_ns, belief, row
         code = int(_CODE[state])
         self._past.append(_Step(stamp_ns, state, code, before, turned))
         while self._past[0].stamp_ns < stamp_ns - self._span_ns:
@@ -253,16 +258,18 @@ def correct_swaps(
             belief = _Belief.of_new_people(size)
             before = np.tile(np.arange(_STATES), (len(rows), 1))
             turned = np.zeros_like(before)
+            sure = belief.fit(points[:, None, _ORDERED], noise[:, None, _ORDERED])[1][:, 0]
         else:
             steps_ns = [stamp_ns - c.stamp_ns for c in some if c.stamp_ns is not None]
-            belief = _Belief.joined([c.belief for c in some], size)
-            before, turned = belief.advance(
+            belief = _Belief.joined([(c.belief, c.row) for c in some], size)
+            before, turned, sure = belief.advance(
                 points, weights > 0, noise, np.array(steps_ns) / NANOSECONDS
             )
-        belief.update(points, weights > 0, noise)
+        belief.update(points, weights > 0, noise, sure)
+        states = belief.cost.argmin(axis=1).tolist()
         for i, (row, corrector) in enumerate(zip(rows, some, strict=True)):
             corrected[row] = corrector.observed(
-                stamp_ns, belief.part(i), before[i], turned[i], rays[row], scores[row]
+                stamp_ns, belief, i, states[i], before[i], turned[i], rays[row], scores[row]
             )
     return corrected
 
@@ -295,25 +302,19 @@ class _Belief:
         return cls(size, cost, np.zeros((*shape, 2)), np.zeros((*shape, 2)), variance)
 
     @classmethod
-    def joined(cls, parts: Sequence[_Belief], size: np.ndarray) -> _Belief:
-        """The beliefs of several people, of today's size."""
+    def joined(cls, parts: Sequence[tuple[_Belief, int]], size: np.ndarray) -> _Belief:
+        """The beliefs about several people, each in its row of a belief, of today's size."""
+        beliefs, rows = zip(*parts, strict=True)
+        one = beliefs[0]
+        # Mostly they are the people of the last image.
+        if all(belief is one for belief in beliefs) and rows == tuple(range(len(one.size))):
+            return cls(size, one.cost, one.position, one.velocity, one.variance)
         return cls(
             size,
-            np.concatenate([part.cost for part in parts]),
-            np.concatenate([part.position for part in parts]),
-            np.concatenate([part.velocity for part in parts]),
-            np.concatenate([part.variance for part in parts], axis=1),
-        )
-
-    def part(self, row: int) -> _Belief:
-        """That of one person."""
-        rows = slice(row, row + 1)
-        return _Belief(
-            self.size[rows],
-            self.cost[rows],
-            self.position[rows],
-            self.velocity[rows],
-            self.variance[:, rows],
+            np.stack([belief.cost[row] for belief, row in parts]),
+            np.stack([belief.position[row] for belief, row in parts]),
+            np.stack([belief.velocity[row] for belief, row in parts]),
+            np.stack([belief.variance[:, row] for belief, row in parts], axis=1),
         )
 
     @property
@@ -323,7 +324,7 @@ class _Belief:
 
     def advance(
         self, points: np.ndarray, seen: np.ndarray, noise: np.ndarray, step_s: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Go on to the next observation, by the likelihood of its keypoints.
 
         Args:
@@ -333,14 +334,14 @@ class _Belief:
             step_s: (P,) time since the last observation, s.
 
         Returns:
-            the best predecessor of each state (P, S), and the groups whose remembered sides change
-            on the way from it, as a state (P, S).
+            the best predecessor of each state (P, S); the groups whose remembered sides change on
+            the way from it, as a state (P, S); and `sure` of `update`.
         """
         self._predict(step_s[:, None, None])
         # A joint without its counterpart is no evidence.
         pair = (seen & seen[:, _OTHER])[:, None]
-        as_is, _ = self._fit(points[:, None], noise[:, None])
-        swapped, _ = self._fit(points[:, None, _OTHER], noise[:, None, _OTHER])
+        fits, sure = self.fit(points[:, _SIDES][:, :, None], noise[:, _SIDES][:, :, None])
+        as_is, swapped = fits[:, 0], fits[:, 1]
         gain = ((swapped - as_is) * pair) @ _MEMBER
         # Of each person (from, to, change of the memory) cost.
         fit = (gain @ _BETWEEN).reshape(-1, _STATES, _STATES, _STATES)
@@ -354,14 +355,14 @@ class _Belief:
         cost = cost[..., None] - _INDEPENDENT * fit - np.log(wrong)[:, None, None]
         cost = cost.swapaxes(1, 2).reshape(-1, _STATES, _STATES**2)
         best = cost.argmin(axis=2)
-        self.cost = np.take_along_axis(cost, best[..., None], axis=2)[..., 0]
-        before, turned = best // _STATES, best % _STATES
+        before, turned = np.divmod(best, _STATES)
         person, state = np.arange(len(best))[:, None, None], before[..., None]
+        self.cost = cost[person[..., 0], np.arange(_STATES), best]
         joint = _ORDERED[turned]
         self.position = self.position[person, state, joint]
         self.velocity = self.velocity[person, state, joint]
         self.variance = self.variance[:, person, state, joint]
-        return before, turned
+        return before, turned, sure[person, (joint != _ORDERED).astype(int), state, joint]
 
     def _predict(self, step_s: np.ndarray) -> None:
         """Predict every state's joints: their velocity is an Ornstein-Uhlenbeck process.
@@ -374,41 +375,44 @@ class _Belief:
         self.position = self.position + gone[..., None] * self.velocity
         self.velocity = kept[..., None] * self.velocity
         position, both, velocity = self.variance
+        speed2 = self._speed2
         ratio = step_s / _VELOCITY_S
         spread = _VELOCITY_S**2 * (2.0 * ratio - 3.0 + 4.0 * kept - kept**2)
         self.variance = np.stack(
             [
-                position + 2.0 * gone * both + gone**2 * velocity + self._speed2 * spread,
-                kept * (both + gone * velocity) + self._speed2 * _VELOCITY_S * (1.0 - kept) ** 2,
-                kept**2 * velocity + self._speed2 * (1.0 - kept**2),
+                position + 2.0 * gone * both + gone**2 * velocity + speed2 * spread,
+                kept * (both + gone * velocity) + speed2 * _VELOCITY_S * (1.0 - kept) ** 2,
+                kept**2 * velocity + speed2 * (1.0 - kept**2),
             ]
         )
 
-    def _fit(self, points: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log-likelihood (P, S, 12) of keypoints at each state's joints, and the probability that
-        they are no outliers.
+    def fit(self, points: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log-likelihood (P, K, S, 12) of K choices of keypoints at each state's joints, and the
+        probability that they are no outliers.
 
         Args:
-            points: (P, S or 1, 12, 2).
-            noise: (P, S or 1, 12) their variance.
+            points: (P, K, S or 1, 12, 2).
+            noise: (P, K, S or 1, 12) their variance.
         """
-        total = self.variance[0] + noise
-        off = points - self.position
+        total = self.variance[0][:, None] + noise
+        off = points - self.position[:, None]
         off2 = off[..., 0] ** 2 + off[..., 1] ** 2
-        wide = total + ((_OUTLIER_STDDEV * self.size) ** 2)[:, None, None]
+        wide = total + ((_OUTLIER_STDDEV * self.size) ** 2)[:, None, None, None]
         near = np.log(1.0 - _OUTLIER_SHARE) - 0.5 * off2 / total - np.log(total)
         outlier = np.log(_OUTLIER_SHARE) - 0.5 * off2 / wide - np.log(wide)
         fit = np.logaddexp(near, outlier)
         return fit, np.exp(near - fit)
 
-    def update(self, points: np.ndarray, seen: np.ndarray, noise: np.ndarray) -> None:
+    def update(
+        self, points: np.ndarray, seen: np.ndarray, noise: np.ndarray, sure: np.ndarray
+    ) -> None:
         """Update each state's joints with the keypoints as it orders them (Kalman filter).
 
         Args:
             points, seen, noise: as for `advance`.
+            sure: (P, S, 12) probability that a keypoint is no outlier, see `fit`.
         """
         points, seen, noise = points[:, _ORDERED], seen[:, _ORDERED], noise[:, _ORDERED]
-        _, sure = self._fit(points, noise)
         # An outlier may also be a joint that has moved unexpectedly. Its position is then uncertain
         # by that distance, and its velocity is unknown.
         off = points - self.position

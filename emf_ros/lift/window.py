@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -115,57 +116,82 @@ class KeypointHistory:
         Returns:
             rays (T, J, 2), 0 where missing, and scores (T, J).
         """
-        points = resample([self], times_ns)[0]
+        points = Observations.of([self]).resample(times_ns)[0]
         return points[..., :2], points[..., 2]
 
-    def between(self, times_ns: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The observations before and after other times, (T,) ns.
+    @property
+    def remembered(self) -> tuple[np.ndarray, np.ndarray]:
+        """Stamps (N,), ns, and points (N, J, 3), rays and scores, of the observations that are
+        remembered, the oldest first."""
+        used = slice(self._begin, self._end)
+        return self._stamps[used], self._points[used]
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What the histories of P people remember, N observations at most, in one table.
+
+    Attributes:
+        counts: (P,) number of observations.
+        stamps_ns: (P, N), ns, rising; later than any image after a person's last observation.
+        points: (P, N, J, 3) rays and scores.
+        max_gap_ns: (P, 1) maximum time between two observations that are interpolated, ns.
+    """
+
+    counts: np.ndarray
+    stamps_ns: np.ndarray
+    points: np.ndarray
+    max_gap_ns: np.ndarray
+
+    @classmethod
+    def of(cls, histories: Sequence[KeypointHistory]) -> Observations:
+        """Those of some people, at least one, each with an observation."""
+        remembered = [history.remembered for history in histories]
+        counts = np.array([len(stamps) for stamps, _ in remembered])
+        shape = len(counts), int(counts.max())
+        stamps_ns = np.full(shape, np.iinfo(np.int64).max)
+        points = np.zeros((*shape, *remembered[0][1].shape[1:]))
+        for row, (own_stamps, own_points) in enumerate(remembered):
+            used = slice(len(own_stamps))
+            stamps_ns[row, used], points[row, used] = own_stamps, own_points
+        gaps = np.array([history.max_gap_ns for history in histories])
+        return cls(counts, stamps_ns, points, gaps[:, None])
+
+    def resample(self, times_ns: np.ndarray) -> np.ndarray:
+        """The keypoints at other times, see `KeypointHistory.resample`.
+
+        Args:
+            times_ns: (T,) ns, rising.
 
         Returns:
-            points (T, J, 3) of both: rays and scores; (T,) the share of the later one in the
-            samples; (T,) whether there is a sample.
+            (P, T, J, 3) rays and scores, all 0 where missing.
         """
-        stamps = self._stamps[self._begin : self._end]
-        times = np.maximum(times_ns, stamps[0])
-        after = np.minimum(stamps.searchsorted(times), len(stamps) - 1)
-        later = stamps[after]
-        exact = later == times
+        people, most = self.stamps_ns.shape
+        times = np.maximum(np.asarray(times_ns, dtype=np.int64), self.stamps_ns[:, :1])
+        after = (self.stamps_ns[:, None] < times[..., None]).sum(axis=-1)
+        after = np.minimum(after, self.counts[:, None] - 1)
+        first, stamps_ns = most * np.arange(people)[:, None], self.stamps_ns.ravel()
+        later_ns = stamps_ns.take(first + after)
+        exact = later_ns == times
         before = np.where(exact, after, np.maximum(after - 1, 0))
-        earlier = stamps[before]
-        gap = later - earlier
-        usable = exact | ((times < later) & (gap <= self.max_gap_ns))
-        share = np.where(exact, 0.0, (times - earlier) / np.maximum(gap, 1))
-        points = self._points[self._begin : self._end]
-        return points[before], points[after], share, usable
+        earlier_ns = stamps_ns.take(first + before)
+        gap_ns = later_ns - earlier_ns
+        usable = exact | ((times < later_ns) & (gap_ns <= self.max_gap_ns))
+        share = np.where(exact, 0.0, (times - earlier_ns) / np.maximum(gap_ns, 1))
+        rows = self.points.reshape(people * most, *self.points.shape[2:])
+        from_points, to_points = (rows.take(first + at, axis=0) for at in (before, after))
+        present = (from_points[..., 2] > 0) & (to_points[..., 2] > 0) & usable[..., None]
+        share = share[..., None, None]
+        return np.where(present[..., None], (1 - share) * from_points + share * to_points, 0.0)
 
     def seen_within(self, min_score: float, until_ns: int, within_s: float) -> np.ndarray:
-        """(J,) bool: whether each joint had a score in the time up to a stamp.
+        """(P, J) bool: whether each joint had a score in the time up to a stamp.
 
         Args:
             min_score: minimum score, 0..1.
             until_ns: end of that time, ns. Later observations do not count.
             within_s: length of that time, s.
         """
-        stamps = self._stamps[self._begin : self._end]
-        first = stamps.searchsorted(until_ns - int(within_s * NANOSECONDS))
-        scores = self._points[self._begin : self._end, :, 2]
-        seen = scores[first : stamps.searchsorted(until_ns, side="right")] >= min_score
-        return np.asarray(seen.any(axis=0))
-
-
-def resample(histories: Sequence[KeypointHistory], times_ns: np.ndarray) -> np.ndarray:
-    """The keypoints of P people at other times, see `KeypointHistory.resample`.
-
-    Args:
-        histories: of the people, with observations.
-        times_ns: (T,) ns, rising.
-
-    Returns:
-        (P, T, J, 3) rays and scores, all 0 where missing.
-    """
-    times = np.asarray(times_ns, dtype=np.int64)
-    parts = zip(*(history.between(times) for history in histories), strict=True)
-    before, after, share, usable = map(np.stack, parts)
-    present = (before[..., 2] > 0) & (after[..., 2] > 0) & usable[..., None]
-    share = share[..., None, None]
-    return np.where(present[..., None], (1 - share) * before + share * after, 0.0)
+        from_ns = until_ns - int(within_s * NANOSECONDS)
+        within = (self.stamps_ns >= from_ns) & (self.stamps_ns <= until_ns)
+        return np.asarray((within[..., None] & (self.points[..., 2] >= min_score)).any(axis=1))
