@@ -8,20 +8,27 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from bodies import Body
+from inputs import set_stamp
 from ros_session import NodeProcess, wait_for
 from viewer_client import Browser
 
 from emf_ros.geometry.camera import Camera
+from emf_ros.io.recordings import load_recording
 from emf_ros.skeletons import H36M17
 from emf_ros.types import Frame3D, Pose3D, TrackState
 
 CAMERA = Camera.from_fov(640, 480, 60.0)
+SECOND = 1_000_000_000
+#: Time between two images, and from an image to poses that are no image's, ns.
+STEP_NS = SECOND // 10
+POSES_LATER_NS = 37_000_000
 
 
 def start() -> NodeProcess:
@@ -55,16 +62,21 @@ class Robot:
         self.info = ros.publisher(CameraInfo, node.topic("camera_info"))
         self.overlay = ros.publisher(CompressedImage, node.topic("overlay/compressed"))
         self.diagnostics = ros.publisher(DiagnosticArray, "/diagnostics")
+        self._tf: Any = None
         self.all = (self.skeletons, self.info, self.overlay, self.diagnostics)
 
-    def publish_person(self, joints: np.ndarray, frame_id: str = "camera") -> None:
+    def now_ns(self) -> int:
+        return int(self._ros.node.get_clock().now().nanoseconds)
+
+    def publish_person(
+        self, joints: np.ndarray, frame_id: str = "camera", stamp_ns: int | None = None
+    ) -> None:
         from emf_ros.nodes.conversions import skeletons_msg
 
         person = Pose3D.unknown(60241771, TrackState.TRACKED)
         person.joints, person.root, person.root_valid = joints, joints[0], True
         person.confidence = np.isfinite(joints[:, 0]).astype(float)
-        now_ns = self._ros.node.get_clock().now().nanoseconds
-        result = Frame3D(now_ns, 0, [person], 1.0)
+        result = Frame3D(stamp_ns or self.now_ns(), 0, [person], 1.0)
         self.skeletons.publish(
             skeletons_msg(result, frame_id, H36M17.name, 5.0, 1.0, math.nan, True)
         )
@@ -76,10 +88,26 @@ class Robot:
 
         self.info.publish(camera_info_msg(CAMERA, Header(frame_id=frame_id)))
 
-    def publish_overlay(self, data: bytes) -> None:
+    def publish_overlay(self, data: bytes, stamp_ns: int = 0) -> None:
         from sensor_msgs.msg import CompressedImage
 
-        self.overlay.publish(CompressedImage(format="jpeg", data=data))
+        message = CompressedImage(format="jpeg", data=data)
+        set_stamp(message, stamp_ns)
+        self.overlay.publish(message)
+
+    def publish_camera(self, stamp_ns: int, x: float) -> None:
+        """Publish that the camera stands at (x, 2, 1) m in the map and looks along its x."""
+        from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
+        from std_msgs.msg import Header
+        from tf2_msgs.msg import TFMessage
+
+        one = TransformStamped(header=Header(frame_id="map"), child_frame_id="camera")
+        set_stamp(one, stamp_ns)
+        one.transform.translation = Vector3(x=x, y=2.0, z=1.0)
+        one.transform.rotation = Quaternion(x=-0.5, y=0.5, z=-0.5, w=0.5)
+        if self._tf is None:
+            self._tf = self._ros.publisher(TFMessage, "/tf")
+        self._tf.publish(TFMessage(transforms=[one]))
 
     def publish_diagnostics(self) -> None:
         from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -153,6 +181,97 @@ def test_in_a_fixed_frame_up_is_z(node: NodeProcess, robot: Robot) -> None:
     wait_for(came, "the floor of a fixed frame")
     wait_for(lambda: robot.publish_person(optical) or len(browser.labels()), "an optical frame")
     browser.close()
+
+
+def test_in_a_fixed_frame_the_camera_stands_where_it_was_at_the_time_of_its_image(
+    node: NodeProcess, robot: Robot, tmp_path: Path
+) -> None:
+    browser = Browser(port_of(node))
+    optical = Body().seen(root=(0.5, 0.2, 4.0))
+    _, jpeg = cv2.imencode(".jpg", np.full((90, 120, 3), 90, np.uint8))
+    begin_ns, last_ns = robot.now_ns() // SECOND * SECOND, 0
+
+    def publish(with_camera: bool = True) -> None:
+        nonlocal last_ns
+        image_ns = robot.now_ns() // STEP_NS * STEP_NS
+        if image_ns == last_ns:
+            return
+        last_ns = image_ns
+        robot.publish_info()
+        # The poses are of another time than the image. The camera moves 1 m a second along x.
+        for stamp_ns in (image_ns - STEP_NS, image_ns + STEP_NS):
+            if with_camera:
+                robot.publish_camera(stamp_ns, (stamp_ns - begin_ns) / SECOND)
+        robot.publish_overlay(jpeg.tobytes(), image_ns)
+        poses_ns = image_ns + POSES_LATER_NS
+        x = (poses_ns - begin_ns) / SECOND
+        fixed = np.stack([optical[:, 2] + x, 2 - optical[:, 0], 1 - optical[:, 1]], axis=1)
+        robot.publish_person(fixed, "map", poses_ns)
+
+    def hidden() -> bool:
+        publish(with_camera=False)
+        return (
+            "camera is not shown: no transform has the frame" in browser.texts
+            and not browser.nodes["/camera"]["visible"]
+        )
+
+    wait_for(hidden, "the reason why the camera is hidden")
+    # A distance from the origin of the map would be wrong.
+    assert not re.search(r"\d m\b", browser.texts)
+
+    def off() -> np.ndarray:
+        """The places of the camera along x in steps; those of images are at whole numbers."""
+        steps = 10 * np.array([float(x) for x, _, _ in browser.positions["/camera"]])
+        return np.abs(steps - np.round(steps))
+
+    def placed() -> bool:
+        publish()
+        return bool(browser.nodes["/camera"]["visible"]) and off()[-1] < 0.02
+
+    # Before the first image the camera is placed by the poses.
+    wait_for(placed, "the camera with its image")
+    before = len(off())
+    browser.press("Record")
+    label = "End the recording (1 s)"
+    wait_for(lambda: publish() or browser.label(label), "a second of recording")
+    assert len(off()) > before and off()[before:].max() < 0.02
+    x, y, z = browser.nodes["/camera"]["position"]
+    assert (y, z) == (2.0, 1.0) and x > 0.0
+    np.testing.assert_allclose(np.abs(browser.nodes["/camera"]["wxyz"]), 0.5, atol=1e-6)
+    assert "camera is not shown" not in browser.texts
+    browser.press(label)
+    name = wait_for(lambda: next(iter(browser.files), ""), "the file")
+    wait_for(lambda: browser.files[name][-22:-18] == b"PK\5\6", "all of the file")
+    (tmp_path / name).write_bytes(browser.files[name])
+    recording = load_recording(tmp_path / name)
+    # A recording is in the frame of the camera.
+    assert len(recording) > 3
+    np.testing.assert_allclose(recording.root, np.tile(optical[0], (len(recording), 1)), atol=1e-3)
+    # The camera may have moved on by a few steps.
+    found = r"\b[34]\.\d m\b"
+    wait_for(lambda: re.search(found, browser.texts) or publish(), "the distance from the camera")
+    browser.close()
+
+
+def test_people_of_a_lifter_that_ended_are_not_shown_and_the_page_says_why(
+    ros: Any, node: NodeProcess, robot: Robot
+) -> None:
+    browser = Browser(port_of(node))
+    wait_for(lambda: len(browser.instances("joints")) or robot.publish_person(seen()), "people")
+    wait_for(lambda: f"No message on {robot.skeletons.topic_name} for" in browser.texts, "the text")
+    wait_for(lambda: not len(browser.instances("joints")), "no people")
+    wait_for(lambda: len(browser.instances("joints")) or robot.publish_person(seen()), "people")
+
+    def silent() -> bool:
+        robot.publish_person(seen())
+        return "No message on" not in browser.texts
+
+    wait_for(silent, "no text")
+    browser.close()
+
+
+def seen() -> np.ndarray:
+    return Body().seen(root=(0.0, 0.0, 4.0))
 
 
 def test_a_taken_port_is_named_with_the_one_that_is_used(node: NodeProcess) -> None:

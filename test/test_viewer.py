@@ -260,17 +260,7 @@ def test_a_browser_records_and_gets_a_file_that_the_tools_read(
         seen = [Pose2D(keypoints, track_id=1)]
         viewer.take_keypoints(Frame2D(stamp_ns, "", "blazepose33", (640, 480), seen))
         viewer.show(frame(person(at=(0.1 * step, 0.0, 4.0)), stamp_s=0.1 * step))
-    viewer_label = wait_for(
-        lambda: next(
-            (
-                str(props["label"])
-                for props in list(browser.gui.values())
-                if str(props.get("label")).startswith("End the recording")
-            ),
-            "",
-        ),
-        "the button",
-    )
+    viewer_label = wait_for(lambda: browser.label("End the recording"), "the button")
     browser.press(viewer_label)
     name, data = wait_for(lambda: next(iter(browser.files.items()), None), "the file")
     wait_for(lambda: not viewer.recording, "the end")

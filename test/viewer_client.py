@@ -23,12 +23,14 @@ class Browser:
 
     Attributes:
         nodes: properties by name of the node in the scene; removed nodes are absent.
+        positions: all positions by name of the node, oldest first, m.
         gui: properties by id of the control.
         files: downloaded files by name.
     """
 
     def __init__(self, port: int) -> None:
         self.nodes: dict[str, dict[str, Any]] = {}
+        self.positions: dict[str, list[Any]] = {}
         self.gui: dict[str, dict[str, Any]] = {}
         self.files: dict[str, bytes] = {}
         self._names: dict[str, str] = {}
@@ -85,6 +87,11 @@ class Browser:
 
         return wait_for(found, f"the control {label}")[0]
 
+    def label(self, beginning: str) -> str:
+        """The label of a control that begins so; empty where there is none."""
+        labels = [str(props.get("label")) for props in list(self.gui.values())]
+        return next((label for label in labels if label.startswith(beginning)), "")
+
     @property
     def texts(self) -> str:
         """All texts of the panel."""
@@ -122,6 +129,11 @@ class Browser:
             self.gui.setdefault(message["uuid"], {}).update(message["updates"])
         elif kind == "SetPositionMessage":
             self.nodes.setdefault(message["name"], {})["position"] = message["position"]
+            self.positions.setdefault(message["name"], []).append(message["position"])
+        elif kind == "SetOrientationMessage":
+            self.nodes.setdefault(message["name"], {})["wxyz"] = message["wxyz"]
+        elif kind == "SetSceneNodeVisibilityMessage":
+            self.nodes.setdefault(message["name"], {})["visible"] = message["visible"]
         elif kind == "FileTransferStartDownload":
             self._names[message["transfer_uuid"]] = message["filename"]
             self.files[message["filename"]] = b""

@@ -13,21 +13,24 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
 
 from ..geometry.camera import Camera, CameraError
+from ..geometry.transforms import Transform
 from ..io.camera_info import camera_from_info
 from ..io.images import ImageError, decode_compressed
 from ..lift.feed import MAX_AGE_MS
 from ..reasons import Reason
-from ..types import TrackState
+from ..types import Frame3D, TrackState
 from ..viewer.history import History
 from ..viewer.panel import Status
 from ..viewer.server import ViewerError
 from ..viewer.viewer import Viewer
 from . import conversions
 from .base import BaseNode, NodeError
+from .camera_place import CameraPlace
 from .diagnostics import Level, Task
 from .params import SkeletonViewerParams
 from .qos import IMAGE_QOS, RELIABLE_QOS, SENSOR_QOS
@@ -39,6 +42,10 @@ WATCHERS_PERIOD_S = 0.2
 
 #: Maximum rate of raw images that are shown, Hz.
 MAX_IMAGE_RATE_HZ = 10.0
+
+#: Time without a message after which people are no longer shown, s. Without images the lifter sends
+#: a message a second.
+SILENT_S = 3.0
 
 #: Time after which the diagnostics of a task that is silent are no longer shown, s.
 FORGET_DIAGNOSTICS_S = 10.0
@@ -57,6 +64,14 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
         self._viewer = viewer
         self._is_mine = viewer is None
         self._heard: list[Subscription] = []
+        #: The frames of people and camera where they differ, and what places the camera then.
+        self._frames: tuple[str, str] | None = None
+        self._place: CameraPlace | None = None
+        #: Why the camera is not shown; empty where it is.
+        self._camera_trouble = ""
+        #: Time of the last skeletons, s, monotonic.
+        self._heard_s = 0.0
+        self._stamp_ns = 0
         self._images: Subscription | None = None
         self._history = History()
 
@@ -80,7 +95,6 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
         self._statuses: dict[str, tuple[float, Status]] = {}
         self._limiter = RateLimiter(MAX_IMAGE_RATE_HZ)
         self._info: CameraInfo | None = None
-        self._frame_id = ""
         self.every(WATCHERS_PERIOD_S, self._follow_watchers)
         self.every(1.0, self._tell)
 
@@ -107,6 +121,7 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
             return
         if not self._heard:
             self._history = History()
+            self._heard_s = time.monotonic()
             self._heard = [
                 self.listen_to(Skeleton3DArray, "skeletons", self._take_skeletons, SENSOR_QOS),
                 self.listen_to(Skeleton2DArray, "keypoints", self._take_keypoints, SENSOR_QOS),
@@ -142,6 +157,7 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
 
     def _unsubscribe(self) -> None:
         self._forget_images()
+        self._leave_fixed_frame()
         for subscription in self._heard:
             self.forget(subscription)
         self._heard = []
@@ -150,6 +166,7 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
 
     def _take_skeletons(self, message: Skeleton3DArray) -> None:
         result = conversions.skeletons_from_msg(message)
+        self._stamp_ns = result.stamp_ns
         # An image of another clock has no age.
         age_ms = (self.get_clock().now().nanoseconds - result.stamp_ns) / 1e6
         age_ms = age_ms if 0 <= age_ms < MAX_AGE_MS else float("nan")
@@ -157,10 +174,48 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
         if message.images_arrive:
             times_ms = (message.detect_ms, message.queue_ms, message.lift_ms)
             self._history.add(age_ms, times_ms, people)
-        self._frame_id = message.header.frame_id
-        optical = self._info is None or self._info.header.frame_id == self._frame_id
-        self.viewer.set_up("-y" if optical else "+z")
-        self.viewer.show(result)
+        self._heard_s = time.monotonic()
+        self._follow_frame(message.header.frame_id)
+        if self._frames is None:
+            self.viewer.show(result)
+            return
+        self.viewer.show_unrecorded(result)
+        if self._place is not None:
+            self._place.put(result.stamp_ns, lambda camera: self._take_place(result, camera))
+
+    def _follow_frame(self, frame_id: str) -> None:
+        """Hear where the camera stands while people are in another frame than its own."""
+        camera = frame_id if self._info is None else self._info.header.frame_id
+        frames = None if camera == frame_id else (frame_id, camera)
+        if frames == self._frames:
+            return
+        self._leave_fixed_frame()
+        self._frames = frames
+        self.viewer.set_up("-y" if frames is None else "+z")
+        if frames is None:
+            return
+        try:
+            self._place = CameraPlace(self, *frames)
+        except NodeError as error:
+            self._camera_trouble = str(error)
+            self.get_logger().warning(f"the camera is not shown: {error}")
+
+    def _leave_fixed_frame(self) -> None:
+        self._frames, self._camera_trouble = None, ""
+        if self._place is not None:
+            self._place.close()
+            self._place = None
+
+    def _take_place(self, result: Frame3D, camera: Transform | None) -> None:
+        """Take where the camera stood at the time of these people; None where it is not known."""
+        if camera is not None:
+            self.viewer.record(result, camera)
+        if camera is None or self._images is None:
+            # Otherwise the camera moves with its images.
+            self.viewer.place_camera(camera)
+        self._camera_trouble = ""
+        if camera is None and self._place is not None:
+            self._camera_trouble = self._place.trouble(result.stamp_ns)
 
     def _take_keypoints(self, message: Skeleton2DArray) -> None:
         if self.viewer.recording:
@@ -183,7 +238,21 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
         except ImageError as error:
             self.refuse(Reason.BAD_IMAGE, f"image on overlay/compressed refused: {error}")
             return
-        self.viewer.show_image(np.ascontiguousarray(image[..., ::-1]))
+        self._show_image(message.header, np.ascontiguousarray(image[..., ::-1]))
+
+    def _show_image(self, header: Header, image: np.ndarray) -> None:
+        """Show an image (H, W, 3) uint8 BGR where the camera was when it was taken."""
+        if self._frames is None:
+            self.viewer.show_image(image)
+        if self._place is None:
+            return
+
+        def show(camera: Transform | None) -> None:
+            if camera is not None:
+                self.viewer.place_camera(camera)
+                self.viewer.show_image(image)
+
+        self._place.put(conversions.stamp_ns(header.stamp), show)
 
     def _take_image(self, message: Image) -> None:
         if not self._limiter.is_due(conversions.stamp_ns(message.header.stamp)):
@@ -193,7 +262,7 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
         except ImageError as error:
             self.refuse(Reason.BAD_IMAGE, f"image refused: {error}")
             return
-        self.viewer.show_image(np.ascontiguousarray(image[..., ::-1]))
+        self._show_image(message.header, np.ascontiguousarray(image[..., ::-1]))
 
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         now = time.monotonic()
@@ -215,9 +284,23 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
             for name, (heard_s, status) in self._statuses.items()
             if now - heard_s < FORGET_DIAGNOSTICS_S
         }
+        self._say_what_is_missing(now)
         self._history.close_second()
         self.viewer.show_history(self._history)
         self.viewer.show_diagnostics([status for _, status in self._statuses.values()])
+
+    def _say_what_is_missing(self, now_s: float) -> None:
+        """Say in the page why nothing moves, and forget people of whom nothing is heard."""
+        silent_s = now_s - self._heard_s
+        text = f"The camera is not shown: {self._camera_trouble}" if self._camera_trouble else ""
+        if silent_s > SILENT_S:
+            topic = self.resolve_topic_name("skeletons")
+            text = f"No message on {topic} for {silent_s:.0f} s."
+            if not self.count_publishers(topic):
+                text = f"Nothing publishes {topic}. Is the lifter running?"
+            if self.viewer.scene.people:
+                self.viewer.show_unrecorded(Frame3D(self._stamp_ns, 0, [], float("nan")))
+        self.viewer.tell(text)
 
     def diagnose(self) -> list[Task]:
         viewer = self.viewer

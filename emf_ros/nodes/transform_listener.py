@@ -74,8 +74,15 @@ class TransformListener:
         self.tree = TransformTree(REPLAY_KEEP_S if every else KEEP_S)
         self._node, self._changed = node, changed
         kind = tf_message_type(parameter)
-        node.listen_to(kind, "/tf", self._take, EVERY_QOS if every else _TF_QOS)
-        node.listen_to(kind, "/tf_static", self._take_static, _STATIC_QOS)
+        self._heard = [
+            node.listen_to(kind, "/tf", self._take, EVERY_QOS if every else _TF_QOS),
+            node.listen_to(kind, "/tf_static", self._take_static, _STATIC_QOS),
+        ]
+
+    def close(self) -> None:
+        """End the subscriptions before the node is deactivated."""
+        for subscription in self._heard:
+            self._node.forget(subscription)
 
     def _take(self, message: Any) -> None:
         self._add(message, static=False)

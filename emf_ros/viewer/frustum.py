@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 
 from ..geometry.camera import Camera
+from ..geometry.transforms import Transform
 from ..io.render.palette import MUTED
+from .shapes import quaternion
 
 #: Distance of the image from the camera's centre, m.
 IMAGE_DISTANCE_M = 1.0
@@ -24,13 +26,17 @@ LINE_PX = 1.5
 
 
 class Frustum:
-    """The field of view of the camera, which stands in the origin of an optical frame.
+    """The field of view of the camera.
 
     The image stands where the rays of its pixels pass. Seen from the camera's centre, skeletons
     cover the people in it. The distortion of a lens is not shown.
 
     Args:
         scene: of a viser server.
+
+    Attributes:
+        pose: from the camera's optical frame to that of the scene; None where it is not known, and
+            the camera is then not shown.
     """
 
     def __init__(self, scene: Any) -> None:
@@ -38,7 +44,10 @@ class Frustum:
         self._camera: Camera | None = None
         self._lines: Any = None
         self._image: Any = None
-        self._visible = self._shown = True
+        self._shown = True
+        self.pose: Transform | None = Transform.identity()
+        #: Lines and image are in the frame of this node.
+        self._node = scene.add_frame("/camera", show_axes=False)
         self._distance_m = IMAGE_DISTANCE_M
         #: Width and height of the shown image, px, which decide the plane without intrinsics.
         self._size = (16, 9)
@@ -57,13 +66,19 @@ class Frustum:
             self._image.remove()
             self._image = None
 
-    def show(self, visible: bool, image: bool) -> None:
-        """Set whether the field of view is visible, and whether its image is."""
-        self._visible, self._shown = visible, image
-        if self._lines is not None:
-            self._lines.visible = visible
+    def place(self, pose: Transform | None) -> None:
+        """Set where the camera stands, see `pose`."""
+        self.pose = pose
+        self._node.visible = pose is not None
+        if pose is not None:
+            self._node.wxyz = quaternion(pose.rotation)
+            self._node.position = pose.translation
+
+    def show_image(self, visible: bool) -> None:
+        """Set whether the image is shown."""
+        self._shown = visible
         if self._image is not None:
-            self._image.visible = visible and image
+            self._image.visible = visible
 
     def put_image_behind(self, behind: bool) -> None:
         """Put the image behind the people, for a view from the camera, or back in front."""
@@ -75,7 +90,7 @@ class Frustum:
     @property
     def wants_image(self) -> bool:
         """Whether an image would be visible."""
-        return self._visible and self._shown
+        return self.pose is not None and self._shown
 
     def set_image(self, image: np.ndarray) -> None:
         """Show an image (H, W, 3) uint8 BGR."""
@@ -146,5 +161,4 @@ class Frustum:
             colors=MUTED[::-1],
             thickness=LINE_PX,
             thickness_units="screen",
-            visible=self._visible,
         )

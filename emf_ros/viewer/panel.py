@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..geometry.transforms import Transform
 from ..io.render.id_labels import id_labels
 from ..io.render.palette import color_of
 from ..types import Pose3D, TrackState
@@ -122,13 +123,21 @@ class Panel:
             self._record.color = "red"
 
     def tell(self, text: str) -> None:
-        """Show a sentence in the first line."""
-        self._line.content = f'<div style="padding:4px 12px">{html.escape(text)}</div>'
+        """Show a sentence in the first line; empty: no line."""
+        content = f'<div style="padding:4px 12px;color:#ffd43b">{html.escape(text)}</div>'
+        content = content if text else ""
+        if self._line.content != content:
+            self._line.content = content
 
     # ------------------------------------------------------------------ people
 
-    def show_people(self, people: Sequence[Pose3D]) -> None:
-        """Show the table of people, and offer them to follow."""
+    def show_people(self, people: Sequence[Pose3D], camera: Transform | None) -> None:
+        """Show the table of people, and offer them to follow.
+
+        Args:
+            people: of an image.
+            camera: from the camera's optical frame to theirs; None where it is not known.
+        """
         people = [person for person in people if person.state != TrackState.ENDED]
         labels = id_labels(person.track_id for person in people)
         options = (NOBODY, EVERYONE, *labels.values())
@@ -142,8 +151,8 @@ class Panel:
             blue, green, red = color_of(person.track_id)
             dot = f'<span style="color:rgb({red},{green},{blue})">&#9679;</span>'
             distance = "&ndash;"
-            if person.root_valid and np.isfinite(person.root).all():
-                distance = f"{np.linalg.norm(person.root):.1f} m"
+            if camera is not None and person.root_valid and np.isfinite(person.root).all():
+                distance = f"{np.linalg.norm(person.root - camera.translation):.1f} m"
                 spread = np.sqrt(max(float(np.trace(person.root_covariance)), 0.0))
                 if math.isfinite(spread):
                     distance += f" &plusmn; {spread:.1f}"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from ..geometry.camera import Camera
+from ..geometry.transforms import Transform
 from ..io.recordings import Recording
 from ..lift.offline import PoseCollector
 from ..skeletons import H36M17, get_layout
-from ..types import Frame2D, Frame3D
+from ..types import Frame2D, Frame3D, Pose3D
 
 #: Maximum length of a recording, s.
 MAX_RECORDING_S = 900.0
@@ -32,8 +36,16 @@ class Recorder:
         """Whether the recording has its maximum length."""
         return self.seconds >= MAX_RECORDING_S
 
-    def add(self, frame: Frame3D) -> None:
-        """Take the people of an image. After a step back in time the recording begins again."""
+    def add(self, frame: Frame3D, camera: Transform | None = None) -> None:
+        """Take the people of an image. After a step back in time the recording begins again.
+
+        Args:
+            frame: the people.
+            camera: from the camera's optical frame to that of the people; None where they are in
+                the camera's.
+        """
+        if camera is not None:
+            frame = replace(frame, people=_in_camera(frame.people, camera.inverse()))
         if self._frames and frame.stamp_ns < self._frames[-1].stamp_ns:
             self._frames.clear()
             self._keypoints.clear()
@@ -60,3 +72,15 @@ class Recorder:
                 collector.keypoints(seen.stamp_ns, -1, seen.people)
             collector.poses(frame)
         return collector.writer.recording()
+
+
+def _in_camera(people: Sequence[Pose3D], to_camera: Transform) -> list[Pose3D]:
+    """What a recording holds of people, in the camera's optical frame."""
+    return [
+        replace(
+            person,
+            joints=(to_camera.points if person.root_valid else to_camera.vectors)(person.joints),
+            root=to_camera.points(person.root),
+        )
+        for person in people
+    ]

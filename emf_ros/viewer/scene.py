@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..geometry.transforms import Transform
 from ..io.render.floor import Floor
 from ..io.render.id_labels import id_labels
 from ..io.render.palette import BACKGROUND, GRID, MUTED, color_of, mixed
@@ -26,6 +27,8 @@ TRAIL_STEP_S = 0.1
 MAX_TRAIL_GAP_S = 1.0
 #: Height of a label over the highest joint, m.
 LABEL_HEIGHT_M = 0.22
+#: Distance in steps of which the floor of a fixed frame follows the people, m.
+GRID_STEP_M = 5.0
 #: Number of instances by which a batch grows.
 BATCH_STEP = 128
 
@@ -46,6 +49,7 @@ class Scene:
             what is drawn.
         floor: estimated from the people.
         camera: the camera's field of view and image.
+        middle: (3,) m, the middle of the people when the floor was last placed; None before.
     """
 
     def __init__(self, server: Any) -> None:
@@ -55,6 +59,7 @@ class Scene:
         self.show_root_uncertainty = self.show_joint_uncertainty = True
         self.floor = Floor()
         self._up = ""
+        self.middle: np.ndarray | None = None
         self._stamp_ns: int | None = None
         self._shown: Frame3D | None = None
         self._trails: dict[int, deque[tuple[int, np.ndarray]]] = {}
@@ -80,7 +85,9 @@ class Scene:
         """Set where up is: "-y" in an optical frame, "+z" in a fixed one."""
         if up == self._up:
             return
-        self._up = up
+        self._up, self.middle = up, None
+        # An optical frame is the camera's own.
+        self.camera.place(Transform.identity() if up == "-y" else None)
         self._scene.set_up_direction(up)
         self._grid = self._scene.add_grid(
             "/floor",
@@ -100,14 +107,19 @@ class Scene:
 
     def apply_switches(self) -> None:
         """Draw the people of the last image again, with changed switches."""
-        # In a fixed frame the camera's place is not known here.
-        self.camera.show(self._up == "-y", self.show_image)
+        self.camera.show_image(self.show_image)
         if self._shown is not None:
             self._draw(self._shown)
 
     def _place_floor(self) -> None:
         depth = self.floor.depth
-        self._grid.position = (0.0, depth, 6.0) if self._up == "-y" else (0.0, 0.0, -depth)
+        if self._up == "-y":
+            self._grid.position = (0.0, depth, 6.0)
+            return
+        # Around the people, with its lines at whole metres.
+        middle = np.zeros(3) if self.middle is None else self.middle
+        x, y = GRID_STEP_M * np.round(middle[:2] / GRID_STEP_M)
+        self._grid.position = (float(x), float(y), -depth)
 
     # ------------------------------------------------------------------ people
 
@@ -124,7 +136,12 @@ class Scene:
         joints = np.array([person.joints for person in placed]).reshape(-1, len(H36M17), 3)
         before = self.floor.depth
         self.floor.follow(joints[..., 1] if self._up == "-y" else -joints[..., 2], max(step_s, 0.0))
-        if abs(self.floor.depth - before) > 1e-3:
+        moved = False
+        if placed:
+            middle = np.mean([person.root for person in placed], axis=0)
+            moved = self.middle is None or np.abs(middle - self.middle)[:2].max() > GRID_STEP_M
+            self.middle = middle if moved else self.middle
+        if moved or abs(self.floor.depth - before) > 1e-3:
             self._place_floor()
         self._lengthen_trails(placed, frame.stamp_ns)
         self._draw(frame)

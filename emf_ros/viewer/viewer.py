@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..geometry.camera import Camera
+from ..geometry.transforms import Transform
 from ..types import Frame2D, Frame3D, Pose3D
 from .history import History
-from .panel import FROM_CAMERA, Actions, Panel, Status
+from .panel import FROM_CAMERA, SIDE, Actions, Panel, Status
 from .recorder import Recorder
 from .scene import Scene
 from .server import address_of, close_server, open_server
@@ -30,12 +31,13 @@ TABLE_PERIOD_S = 0.5
 #: Vertical field of view in the browser, rad.
 FIELD_OF_VIEW_RAD = math.radians(50.0)
 
-#: Where a view begins and where it looks, m, in an optical frame and in a fixed one. The panel
-#: covers the right side.
-_FIRST_VIEW = {
-    "-y": ((3.0, -1.9, -2.0), (0.8, 0.2, 3.5)),
-    "+z": ((-3.5, -3.5, 2.6), (2.0, -0.5, 0.8)),
-}
+#: Where a view begins and where it looks, m, in the camera's optical frame. The panel covers the
+#: right side.
+FIRST_VIEW = ((3.0, -1.9, -2.0), (0.8, 0.2, 3.5))
+#: Step from the people to where a view begins, m, in a fixed frame without a known camera.
+FIRST_STEP_M = np.array([-4.0, -4.0, 2.2])
+#: Where the first view is, the better ones later.
+_HOMES = ("origin", "people", "camera")
 
 
 class Viewer:
@@ -110,9 +112,10 @@ class Viewer:
         self._up = up
         with self._lock, self._server.atomic():
             self.scene.set_up(up)
-            begin, at = _FIRST_VIEW[up]
-            self._server.initial_camera.position = begin
-            self._server.initial_camera.look_at = at
+            self._home_is_at = "camera" if up == "-y" else "origin"
+            begin, at = self._home()
+            self._server.initial_camera.position = tuple(begin.tolist())
+            self._server.initial_camera.look_at = tuple(at.tolist())
             self._server.initial_camera.fov = FIELD_OF_VIEW_RAD
 
     def set_camera(self, camera: Camera | None) -> None:
@@ -121,13 +124,31 @@ class Viewer:
             self._camera = camera
             self.scene.camera.set_camera(camera)
 
+    def place_camera(self, pose: Transform | None) -> None:
+        """Place the camera in a fixed frame, unless the viewer is paused.
+
+        Args:
+            pose: from the camera's optical frame to the frame of the people; None where it is not
+                known.
+        """
+        if self.paused:
+            return
+        with self._lock:
+            with self._server.atomic():
+                self.scene.camera.place(pose)
+            if pose is not None:
+                self._move_views_home("camera")
+
     def show(self, frame: Frame3D) -> None:
         """Draw the people of one image, unless the viewer is paused; record them."""
+        self.record(frame)
+        self.show_unrecorded(frame)
+
+    def show_unrecorded(self, frame: Frame3D) -> None:
+        """Draw the people of one image, unless the viewer is paused."""
         with self._lock:
-            self._record(frame)
-            if self.paused:
-                return
-            self.draw(frame)
+            if not self.paused:
+                self.draw(frame)
 
     def draw(self, frame: Frame3D) -> None:
         """Draw the people of one image, also while the viewer is paused."""
@@ -135,10 +156,12 @@ class Viewer:
             self._people = frame.people
             with self._server.atomic():
                 self.scene.show(frame)
+                if self.scene.middle is not None:
+                    self._move_views_home("people")
                 now = time.monotonic()
                 if now - self._told_s >= TABLE_PERIOD_S:
                     self._told_s = now
-                    self.panel.show_people(frame.people)
+                    self.panel.show_people(frame.people, self.scene.camera.pose)
             self._follow()
 
     def show_image(self, image: np.ndarray) -> None:
@@ -150,6 +173,11 @@ class Viewer:
         """Show an image (H, W, 3) uint8 BGR in the camera, also while the viewer is paused."""
         with self._lock:
             self.scene.camera.set_image(image)
+
+    def tell(self, text: str) -> None:
+        """Show a sentence at the top of the panel; empty: none."""
+        with self._lock:
+            self.panel.tell(text)
 
     def show_history(self, history: History) -> None:
         """Show the rates and latencies of the last second and the last minute."""
@@ -175,19 +203,40 @@ class Viewer:
                 self.scene.apply_switches()
 
     def _move_view(self, client: Any, view: str) -> None:
-        from_camera = view == FROM_CAMERA and self._up == "-y"
+        pose = self.scene.camera.pose
         with self._lock, self._server.atomic():
-            self.scene.camera.put_image_behind(from_camera)
-        begin, at = _FIRST_VIEW[self._up]
+            self.scene.camera.put_image_behind(view == FROM_CAMERA and pose is not None)
+        begin, at = self._home()
+        up = np.array([0.0, -1.0, 0.0] if self._up == "-y" else [0.0, 0.0, 1.0])
         fov_rad = FIELD_OF_VIEW_RAD
-        if from_camera:
-            begin, at = (0.0, 0.0, 0.0), (0.0, 0.0, 3.0)
-            fov_rad = self.scene.camera.fov_rad
+        if view == FROM_CAMERA and pose is not None:
+            begin, at = pose.translation, pose.points(np.array([0.0, 0.0, 3.0]))
+            up, fov_rad = pose.vectors(np.array([0.0, -1.0, 0.0])), self.scene.camera.fov_rad
         with client.atomic():
-            client.camera.up_direction = (0.0, -1.0, 0.0) if self._up == "-y" else (0.0, 0.0, 1.0)
+            client.camera.up_direction = up
             client.camera.position = begin
             client.camera.look_at = at
             client.camera.fov = fov_rad
+
+    def _home(self) -> tuple[np.ndarray, np.ndarray]:
+        """(3,) m, where a view from the side stands, and where it looks."""
+        begin, at = (np.array(point) for point in FIRST_VIEW)
+        pose = self.scene.camera.pose
+        if pose is not None:
+            return pose.points(begin), pose.points(at)
+        middle = np.zeros(3) if self.scene.middle is None else self.scene.middle
+        return middle + FIRST_STEP_M, middle
+
+    def _move_views_home(self, place: str) -> None:
+        """Move all views in a fixed frame, when the people or the camera are first seen there."""
+        if _HOMES.index(place) <= _HOMES.index(self._home_is_at):
+            return
+        self._home_is_at = place
+        begin, at = self._home()
+        self._server.initial_camera.position = tuple(begin.tolist())
+        self._server.initial_camera.look_at = tuple(at.tolist())
+        for client in self._server.get_clients().values():
+            self._move_view(client, SIDE)
 
     def _follow(self) -> None:
         """Move the views with the followed people."""
@@ -219,13 +268,20 @@ class Viewer:
             if self._recorder is not None:
                 self._recorder.add_keypoints(frame)
 
-    def _record(self, frame: Frame3D) -> None:
-        if self._recorder is None:
-            return
-        self._recorder.add(frame)
-        self.panel.set_recording(self._recorder.seconds)
-        if self._recorder.full:
-            self._press_record(self._recording_client)
+    def record(self, frame: Frame3D, camera: Transform | None = None) -> None:
+        """Take the people of an image into the recording, while a browser records.
+
+        Args:
+            frame: the people.
+            camera: see `Recorder.add`.
+        """
+        with self._lock:
+            if self._recorder is None:
+                return
+            self._recorder.add(frame, camera)
+            self.panel.set_recording(self._recorder.seconds)
+            if self._recorder.full:
+                self._press_record(self._recording_client)
 
     def _press_record(self, client: Any) -> None:
         with self._lock:
@@ -237,7 +293,11 @@ class Viewer:
             self._recorder = None
             self.panel.set_recording(None)
         if len(recording) == 0:
-            client.add_notification("Nothing was recorded", "There were no people.", color="yellow")
+            client.add_notification(
+                "Nothing was recorded",
+                "There were no people, or the place of the camera in their frame was not known.",
+                color="yellow",
+            )
             return
         with tempfile.TemporaryDirectory(prefix="emf_ros_") as folder:
             path = Path(folder) / "skeletons.npz"
