@@ -108,4 +108,4 @@ docs: env
 	  ln -s "$(CURDIR)/$$path" $(DOCS_PAGES)/ || exit 1; done
 	@# With --quiet, mkdocs counts no warnings.
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
-	@echo "build/docs/site/index.html"
+	@echo "build/docs/site/index.html; with its search: python3 -m http.server --directory build/docs/site"
