@@ -115,13 +115,15 @@ def test_the_mcap_reader_finds_our_messages_and_markers(tmp_path: Path) -> None:
             read = store.deserialize_cdr(message.data, schema.name)
             found.setdefault(channel.topic, []).append((message.log_time, read))
     assert {name: len(messages) for name, messages in found.items()} == {
-        "keypoint_layout": 1,
-        "skeleton_layout": 1,
-        **dict.fromkeys(("keypoints", "skeletons", "camera_info", "markers"), IMAGES),
+        "/keypoint_layout": 1,
+        "/layout": 1,
+        **dict.fromkeys(("/keypoints", "/skeletons", "/camera_info", "/markers"), IMAGES),
     }
-    assert found["skeleton_layout"][0][1].joint_names == list(H36M17.joints)
+    foxglove = (ROOT / "config" / "foxglove_layout.json").read_text("utf-8")
+    assert all(f'"{topic}"' in foxglove for topic in ("/markers", "/camera_info"))
+    assert found["/layout"][0][1].joint_names == list(H36M17.joints)
     rows = 0
-    for time_ns, message in found["skeletons"]:
+    for time_ns, message in found["/skeletons"]:
         stamp = message.header.stamp
         assert stamp.sec * 10**9 + stamp.nanosec == time_ns
         for person in message.skeletons:
@@ -130,12 +132,12 @@ def test_the_mcap_reader_finds_our_messages_and_markers(tmp_path: Path) -> None:
             assert same(np.array(joints), recording.joints_3d[rows])
             rows += 1
     assert rows == len(recording)
-    marker = found["markers"][0][1].markers[0]
+    marker = found["/markers"][0][1].markers[0]
     points = np.array([(p.x, p.y, p.z) for p in marker.points])
     assert (marker.ns, marker.header.frame_id) == ("person_1", "camera_optical_frame")
     assert same(points, recording.joints_3d[0])
     # The person who is away is deleted once.
-    deleted = [m for _, array in found["markers"] for m in array.markers if m.action == 2]
+    deleted = [m for _, array in found["/markers"] for m in array.markers if m.action == 2]
     assert {m.ns for m in deleted} == {"person_2"} and len(deleted) == 2
 
 

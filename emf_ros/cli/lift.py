@@ -92,7 +92,8 @@ def _lift_one(args: argparse.Namespace) -> None:
         stop = _Stop(request)
         lifted = lift_source(source, settings, engine, say, stopping=stop)
     for reason, number in sorted(lifted.counts.items()):
-        say(f"{reason}: {number}")
+        if number:
+            say(f"{reason}: {number}, {reason.explanation.meaning}")
     # They come last, since the progress would hide them.
     for sentence in lifted.sentences:
         say(sentence)
@@ -104,9 +105,9 @@ def _lift_one(args: argparse.Namespace) -> None:
     if stop.at is not None:
         frames = f"{stop.at} of {lifted.total}" if lifted.total else str(stop.at)
         raise Interrupted(f"interrupted: {frames} frames are in {names}", request.signal)
-    people = len(set(recording.track_id.tolist()))
-    for path in written:
-        print(f"{path}: {len(recording)} poses of {people} people")
+    count = len(set(recording.track_id.tolist()))
+    people = "1 person" if count == 1 else f"{count} people"
+    print(f"{', '.join(map(str, written))}: {len(recording)} poses of {people}")
 
 
 def _lift_batch(args: argparse.Namespace) -> None:

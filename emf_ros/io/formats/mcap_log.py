@@ -1,7 +1,8 @@
 """MCAP (.mcap) and bags of ROS 2 with our messages, for Foxglove and `ros2 bag`; needs no ROS.
 
-Topics are those of the nodes: `keypoints`, `skeletons`, `camera_info`, `markers` and the layouts.
-So a bag of the nodes is read like a file that `write` wrote.
+Topics are those of nodes without a namespace: `/keypoints`, `/skeletons`, `/camera_info`, `/markers`
+and the layouts. So a bag of the nodes is read like a file that `write` wrote, and the Foxglove
+layout in `config/` shows both.
 """
 
 from __future__ import annotations
@@ -190,18 +191,18 @@ class _Messages:
         cuts = np.flatnonzero(np.diff(stamps)) + 1
         images = np.split(np.arange(len(stamps)), cuts) if len(stamps) else []
         start_ns = int(stamps[0]) if len(stamps) else 0
-        yield "keypoint_layout", LAYOUT, start_ns, self._layout(recording.layout)
-        yield "skeleton_layout", LAYOUT, start_ns, self._layout(H36M17)
+        yield "/keypoint_layout", LAYOUT, start_ns, self._layout(recording.layout)
+        yield "/layout", LAYOUT, start_ns, self._layout(H36M17)
         placed = np.isfinite(recording.joints_3d).any()
         for rows in images:
             stamp_ns = int(stamps[rows[0]])
             header = self._header(stamp_ns)
             if recording.camera is not None:
-                yield "camera_info", CAMERA_INFO, stamp_ns, self._info(recording.camera, header)
-            yield "keypoints", KEYPOINTS, stamp_ns, self._keypoints(rows, header)
+                yield "/camera_info", CAMERA_INFO, stamp_ns, self._info(recording.camera, header)
+            yield "/keypoints", KEYPOINTS, stamp_ns, self._keypoints(rows, header)
             if placed:
-                yield "skeletons", SKELETONS, stamp_ns, self._skeletons(rows, header)
-                yield "markers", MARKERS, stamp_ns, self._markers(rows, header)
+                yield "/skeletons", SKELETONS, stamp_ns, self._skeletons(rows, header)
+                yield "/markers", MARKERS, stamp_ns, self._markers(rows, header)
 
     def _make(self, kind: str, **fields: Any) -> Any:
         package, name = kind.split("/")
