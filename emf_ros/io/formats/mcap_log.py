@@ -1,8 +1,8 @@
 """MCAP (.mcap) and bags of ROS 2 with our messages, for Foxglove and `ros2 bag`; needs no ROS.
 
 Topics are those of nodes without a namespace: `/keypoints`, `/skeletons`, `/camera_info`,
-`/markers` and the layouts. So a bag of the nodes is read like a file that `write` wrote, and the Foxglove
-layout in `config/` shows both.
+`/markers` and the layouts. So a bag of the nodes is read like a file that `write` wrote, and the
+Foxglove layout in `config/` shows both.
 """
 
 from __future__ import annotations
