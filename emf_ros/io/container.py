@@ -47,14 +47,16 @@ class FrameIndex:
 def read_index(path: Path) -> FrameIndex | None:
     """List the frames of a file by its packets; None where this OpenCV cannot.
 
-    Nothing is decoded, but the whole file is read once.
+    The whole file is read once. It is decoded only where OpenCV gives no times of packets and the
+    header disagrees with them.
     """
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
         # Packets in place of decoded frames.
         if not capture.isOpened() or not capture.set(cv2.CAP_PROP_FORMAT, -1):
             return None
-        vp8 = codec_of(capture) == "VP80"
+        # OpenCV before 4.7 gives no codec of Matroska and WebM.
+        vp8 = codec_of(capture) == "VP80" or _matroska_codec(_head(path, HEAD_BYTES)) == "V_VP8"
         claimed = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         rate_hz = capture.get(cv2.CAP_PROP_FPS)
         positions, packets = [], 0
@@ -70,7 +72,10 @@ def read_index(path: Path) -> FrameIndex | None:
     position_s = np.sort([p for p in positions if p >= -SAME_TIME_S])
     if len(position_s) > 1 and not np.ptp(position_s) > 0:
         # Elementary streams, and OpenCV before 4.10, give no times of packets.
-        return FrameIndex(np.zeros(0), np.zeros(0, np.int64), np.zeros(0), packets)
+        if claimed != packets and not is_elementary_stream(path):
+            position_s = _decoded_positions(path, packets)
+        if len(position_s) < 2 or not np.ptp(position_s) > 0:
+            return FrameIndex(np.zeros(0), np.zeros(0, np.int64), np.zeros(0), packets)
     number = np.arange(len(position_s))
     time_s = position_s - position_s[:1]
     count = len(number)
@@ -89,6 +94,22 @@ def read_index(path: Path) -> FrameIndex | None:
         number = _with_gaps(time_s, claimed)
         count = int(number[-1]) + 1 if len(number) else 0
     return FrameIndex(position_s, number, time_s, count, shift_s)
+
+
+def _decoded_positions(path: Path, packets: int) -> np.ndarray:
+    """Times (N,) s, rising, of the frames of a file that can be decoded.
+
+    Args:
+        packets: number of packets of the file.
+    """
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    positions = []
+    # OpenCV stops at a packet that its decoder rejects; the next call continues after it.
+    for _ in range(packets):
+        if capture.grab():
+            positions.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+    capture.release()
+    return np.sort([p for p in positions if p >= -SAME_TIME_S])
 
 
 def codec_of(capture: cv2.VideoCapture) -> str:
@@ -129,7 +150,7 @@ def why_unreadable(path: Path, codec: str = "") -> str:
         codec = codec or _found(rb"vide.*?stsd.{12}([ -~]{4})", moov)
         sound = b"soun" in moov and b"vide" not in moov
     elif head.startswith(b"\x1a\x45\xdf\xa3"):
-        codec = codec or _found(rb"V_[A-Z0-9/_.]+", head)
+        codec = codec or _matroska_codec(head)
         sound = not codec and bool(_found(rb"A_[A-Z0-9/_.]+", head))
     elif head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         codec = codec or _found(rb"strh.{4}vids([ -~]{4})", head)
@@ -237,6 +258,11 @@ def _riff_chunks(file: BinaryIO, at: int, end: int) -> list[tuple[bytes, bytes, 
         out.append((head[:4], head[8:12], at + 8, size))
         at += 8 + size + size % 2
     return out
+
+
+def _matroska_codec(head: bytes) -> str:
+    """Matroska's name of the first video codec; empty where the file is another one."""
+    return _found(rb"V_[A-Z0-9/_.]+", head) if head.startswith(b"\x1a\x45\xdf\xa3") else ""
 
 
 def _is_empty(path: Path, head: bytes) -> bool:
