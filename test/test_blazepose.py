@@ -287,14 +287,17 @@ def test_images_of_odd_shapes_give_no_detections_or_finite_ones(detector, shape)
 
 
 def test_person_is_detected_in_an_image_six_times_wider_than_high(picture, detector):
-    height, width = picture.shape[:2]
+    # The lower half: in the whole picture the person is so small that the last bit of the colours,
+    # which differs between video decoders, decides.
+    strip = picture[picture.shape[0] // 2 :]
+    height, width = strip.shape[:2]
     wide = np.zeros((height, 6 * height, 3), dtype=np.uint8)
-    wide[:, 900 : 900 + width] = picture
+    wide[:, 300 : 300 + width] = strip
     found = []
     for index in range(12):
         found += detector.detect(wide, index * FRAME_NS)
     assert found
-    assert all(900 < detection.box()[0] < 900 + width for detection in found)
+    assert all(300 < detection.box()[0] < 300 + width for detection in found)
 
 
 def test_change_of_image_size_restarts_tracking(picture, detector):
