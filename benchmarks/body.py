@@ -24,6 +24,7 @@ from posture_truth import FALLING
 from simulated_people import MAX_FRAMES, Lifted, Motion, at_rate, lifted_sequences, load, save
 
 from emf_ros.body.angles import ANGLES, joint_angles
+from emf_ros.body.face import Faces
 from emf_ros.body.gestures import ENDS, GESTURES, GestureTracker
 from emf_ros.body.head import heads
 from emf_ros.body.orientation import OrientationTracker
@@ -33,6 +34,7 @@ from emf_ros.body.rotations import cross
 from emf_ros.body.segments import NAMES
 from emf_ros.body.upright import (
     HEAD_TOP,
+    THORAX,
     WRISTS,
     approach,
     facing,
@@ -136,11 +138,19 @@ def turns(crowd: Crowd, kind: str) -> tuple[np.ndarray, ...]:
     for stamp_ns, ids, rows in crowd.moments():
         joints = crowd[kind][rows]
         stddev = crowd["stddev"][rows] if kind == "joints" else np.full(joints.shape[:2], EXACT_M)
-        found = tracker.update(stamp_ns, ids, joints, stddev)
+        faces = faces_of(crowd, rows) if kind == "joints" else None
+        found = tracker.update(stamp_ns, ids, joints, stddev, faces)
         angles = joint_angles(joints, stddev, found)
         rotation[rows], spread[rows] = found.rotation, found.stddev_rad
         angle[rows], angle_spread[rows] = angles.angle_rad, angles.stddev_rad
     return rotation, spread, angle, angle_spread
+
+
+def faces_of(crowd: Crowd, rows: np.ndarray) -> Faces:
+    joints, placed = crowd["joints"][rows], np.isfinite(crowd["root"][rows, 0])
+    depth_m = np.where(placed, joints[:, HEAD_TOP, 2], np.nan)
+    trunk_m = np.linalg.norm(joints[:, THORAX] - joints[:, 0], axis=-1)
+    return Faces(crowd["face"][rows], depth_m, trunk_m, np.eye(3))
 
 
 def vectors_of(rotation: np.ndarray) -> np.ndarray:

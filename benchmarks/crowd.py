@@ -20,6 +20,7 @@ COLUMNS = (
     "truth_before",
     "truth_after",
     "label",
+    "face",
 )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from emf_ros.body.face import POINTS as FACE
 from emf_ros.geometry.camera import Camera
 from emf_ros.lift.config import PipelineConfig
 from emf_ros.lift.engine import Engine
@@ -94,10 +95,17 @@ class Lifted:
     label: np.ndarray
     target: np.ndarray
 
+    @property
+    def face(self) -> np.ndarray:
+        """(N, 3, 3) as of `Pose3D`."""
+        out = self.keypoints[:, [BLAZEPOSE33.index(name) for name in FACE]]
+        out[..., :2] = (out[..., :2] - (np.array(IMAGE_SIZE) / 2 - 0.5)) / self.focal
+        return out
+
     def pose(self, row: int) -> Pose3D:
         """The pose of one image."""
         root = self.root[row]
-        return Pose3D(
+        out = Pose3D(
             1,
             TrackState(int(self.state[row])),
             1.0,
@@ -109,6 +117,8 @@ class Lifted:
             self.root_covariance[row],
             self.velocity[row],
         )
+        out.face = self.face[row]
+        return out
 
 
 class _Scene:

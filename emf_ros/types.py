@@ -101,6 +101,8 @@ class Pose3D:
             last seen; NaN before the first, and of an ended track.
         last_root_covariance: (3, 3) m^2, of the root about `last_root`. It grows while the root is
             not known, see `lift.last_place`.
+        face: (3, 3) of nose, left ear and right ear in the described image: x / z and y / z in the
+            camera's optical frame, and score; NaN where the image or the layout does not have it.
     """
 
     track_id: int
@@ -115,6 +117,7 @@ class Pose3D:
     velocity: np.ndarray
     last_root: np.ndarray = field(default_factory=lambda: np.full(3, np.nan))
     last_root_covariance: np.ndarray = field(default_factory=lambda: np.full((3, 3), np.nan))
+    face: np.ndarray = field(default_factory=lambda: np.full((3, 3), np.nan))
 
     @classmethod
     def unknown(cls, track_id: int, state: TrackState) -> Pose3D:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .face import Faces, turned_heads
 from .memory import Memory
 from .rotations import (
     carried_along,
@@ -19,6 +20,7 @@ from .segments import (
     NAMES,
     PARENTS,
     TWIST_SHOWN,
+    Frames,
     bases_of,
     frames_of,
     neutral_secondary,
@@ -65,6 +67,7 @@ def relative_to_parents(rotation: np.ndarray) -> np.ndarray:
 
 
 _COUNT = len(NAMES)
+_HEAD = NAMES.index("head")
 
 
 @dataclass
@@ -98,7 +101,12 @@ class OrientationTracker:
         self._last = _Memory.of_nobody()
 
     def update(
-        self, stamp_ns: int, ids: Sequence[int], joints: np.ndarray, stddev: np.ndarray
+        self,
+        stamp_ns: int,
+        ids: Sequence[int],
+        joints: np.ndarray,
+        stddev: np.ndarray,
+        faces: Faces | None = None,
     ) -> Orientations:
         """The orientations in the next image.
 
@@ -107,14 +115,20 @@ class OrientationTracker:
             ids: of all people; the others are forgotten.
             joints: (P, 17, 3) m, h36m17; NaN where unknown.
             stddev: (P, 17) m along each axis.
+            faces: of the people in the image, where they are seen.
         """
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self._updated(stamp_ns, ids, joints, stddev)
+            frames = frames_of(joints, stddev)
+            if faces is not None:
+                frames.secondary[:, _HEAD], frames.twist_rad[:, _HEAD] = turned_heads(
+                    faces,
+                    frames.primary[:, _HEAD],
+                    frames.secondary[:, _HEAD],
+                    frames.twist_rad[:, _HEAD],
+                )
+            return self._updated(stamp_ns, ids, frames)
 
-    def _updated(
-        self, stamp_ns: int, ids: Sequence[int], joints: np.ndarray, stddev: np.ndarray
-    ) -> Orientations:
-        frames = frames_of(joints, stddev)
+    def _updated(self, stamp_ns: int, ids: Sequence[int], frames: Frames) -> Orientations:
         primary, waited_s = frames.primary, self._last.age_s(stamp_ns)
         if not 0 <= waited_s <= FORGET_S:
             self._last, waited_s = _Memory.of_nobody(), 0.0

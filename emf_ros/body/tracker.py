@@ -12,13 +12,14 @@ from ..geometry.transforms import Transform
 from ..stamps import NANOSECONDS
 from ..types import Frame3D, Pose3D, Scene, TrackState
 from .angles import joint_angles
+from .face import Faces
 from .gestures import GESTURES, HANDS_UP, POINT, STOP, Gestures, GestureTracker
 from .head import heads, normal_below
 from .orientation import OrientationTracker
 from .pointing import Rays, rays
 from .posture import POSTURES, PostureTracker
 from .posture_features import PostureFeatures
-from .rotations import cross, dot
+from .rotations import along, cross, dot
 from .segments import NAMES
 from .state import BodyState, Gesture, Pointing
 from .upright import (
@@ -129,7 +130,8 @@ class BodyTracker:
             raised = _raised(over, stddev)
             right = cross(front.direction, up)
             signs = self._gestures.update(stamp_ns, ids, joints, over, right, placed, seen)
-            turned = self._orientations.update(stamp_ns, ids, joints, stddev)
+            faces = _faces(people, joints, placed, scene)
+            turned = self._orientations.update(stamp_ns, ids, joints, stddev, faces)
             angles = joint_angles(joints, stddev, turned)
             head = np.where(placed[:, None], joints[:, HEAD_TOP], np.nan)
             look = heads(turned.rotation[:, _HEAD], turned.stddev_rad[:, _HEAD], head, up)
@@ -177,6 +179,27 @@ class BodyTracker:
             angles.stddev_rad,
         )
         return [BodyState(*values) for values in zip(*columns, strict=True)]
+
+
+def _faces(
+    people: Sequence[Pose3D], joints: np.ndarray, placed: np.ndarray, scene: Scene
+) -> Faces | None:
+    """The faces of people with a known place; None where there are none.
+
+    Args:
+        people: the poses.
+        joints: (P, 17, 3) m, with the camera at the origin.
+        placed: (P,) whether the joints are in the camera's frame.
+        scene: of the image.
+    """
+    points = np.array([pose.face for pose in people])
+    known = placed & np.isfinite(points[:, 0, 0])
+    if not np.count_nonzero(known):
+        return None
+    turn = scene.camera.rotation
+    depth_m = np.where(known, along(joints[:, HEAD_TOP], turn[:, 2]), np.nan)
+    trunk = joints[:, THORAX] - joints[:, 0]
+    return Faces(points, depth_m, np.sqrt(dot(trunk, trunk)), turn)
 
 
 def _raised(over: np.ndarray, stddev: np.ndarray) -> np.ndarray:

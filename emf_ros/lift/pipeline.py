@@ -21,6 +21,7 @@ from .batching import Lifted
 from .config import PipelineConfig
 from .depth import DepthImages
 from .engine import Engine
+from .faces import FaceMemory
 from .forward import Windows, WindowTimes, run_model
 from .reference_frames import ReferenceFrames, View
 from .stages import STAGES, PoseBatch, StageContext, poses_of
@@ -84,6 +85,7 @@ class LiftPipeline:
         self._tracks = Tracks(self.config, span_s)
         self._track_ids = TrackIds(self.counts, first_id)
         self._depths = DepthImages()
+        self._faces = FaceMemory()
         # Of the images that are accepted, and of the last one, accepted or not.
         self._frame_id = self._last_frame_id = ""
         self._camera: Camera | None = None
@@ -190,6 +192,7 @@ class LiftPipeline:
         self._tracks.end(self.active)
         self._timeline.clear()
         self._depths.clear()
+        self._faces.clear()
 
     # ------------------------------------------------------------------ keypoints in
 
@@ -279,7 +282,9 @@ class LiftPipeline:
         if not enough.all():
             self.counts[Reason.TOO_FEW_KEYPOINTS] += int((~enough).sum())
             people = [person for person, kept in zip(people, enough.tolist(), strict=True) if kept]
-            rays, scores = rays[enough], scores[enough]
+            rays, scores, keypoints = rays[enough], scores[enough], keypoints[enough]
+        ids = [person.track_id for person in people]
+        self._faces.add(stamp_ns, ids, keypoints, layout, camera)
         tracks = self._tracks_of(stamp_ns, people, rays, scores)
         for track, person in zip(tracks, people, strict=True):
             track.score = float(np.clip(person.score, 0, 1)) if np.isfinite(person.score) else 0.0
@@ -419,6 +424,9 @@ class LiftPipeline:
             for stage in STAGES:
                 batch = stage(batch, context)
             people = poses_of(batch, context)
+            faces = self._faces.take(windows.stamp_ns)
+            for person in people:
+                person.face = faces.get(person.track_id, person.face)
         people += self._tracks.take_ended()
         scene = windows.view.scene
         return Frame3D(windows.stamp_ns, windows.lag_ns, people, float("nan"), scene)
