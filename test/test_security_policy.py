@@ -133,7 +133,7 @@ def test_the_policy_allows_what_running_nodes_open_and_no_more(ros: Any, tmp_pat
 def test_the_viewer_hears_and_publishes_nothing_of_people(tmp_path: Path) -> None:
     *_, process = plan_of(tmp_path, "composed:=true", "viewer:=true", "image:=/cam/raw")
     (viewer,) = access(process)
-    assert "/cam/raw" in viewer.subscribes and "/skeletons" in viewer.subscribes
+    assert {"/cam/raw", "/skeletons", "/tf", "/tf_static"} <= set(viewer.subscribes)
     assert set(viewer.publishes) == {
         *("/diagnostics", "/parameter_events", "/rosout", "~/transition_event")
     }

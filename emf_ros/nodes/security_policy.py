@@ -123,7 +123,9 @@ def access(process: Process) -> list[NodeAccess]:
         found.append(node(SkeletonLifterParams.node, published, heard, ["~/set_person_height"]))
     if process.executable == SkeletonViewerParams.node:
         heard = ["skeletons", "keypoints", "camera_info", "image", "overlay/compressed"]
-        found.append(node(SkeletonViewerParams.node, [], [*heard, "/diagnostics"]))
+        # Where skeletons are in a fixed frame, it places the camera by /tf.
+        heard += ["/diagnostics", "/tf", "/tf_static"]
+        found.append(node(SkeletonViewerParams.node, [], heard))
     return found
 
 
