@@ -117,22 +117,60 @@ def test_from_the_camera_people_cover_themselves_in_the_image(viewer: Viewer, pa
     wait_for(lambda: np.linalg.norm(client.camera.position) > 2.0, "the view from the side")
 
 
-def test_the_buttons_of_the_page_work(viewer: Viewer, page: Page) -> None:
+def test_pause_keeps_people_where_they_are_until_go_on(viewer: Viewer, page: Page) -> None:
+    knee = H36M17.index("left_knee")
+    here, there = person(at=(-0.6, 0.0, 3.0)), person(at=(0.3, 0.1, 4.5))
+    viewer.show(frame(here, stamp_s=70.0))
+    settled(page)
+    at, other = (projected(viewer, body.joints[knee]) for body in (here, there))
     page.click("Pause")
-    wait_for(lambda: viewer.paused, "the pause")
     wait_for(lambda: "Go on" in page.text(), "the other label")
+    viewer.show(frame(there, stamp_s=80.0))
+    still = settled(page)
+    assert distance(still, 1, at) < NEAR_PX
+    assert distance(still, 1, other) > 30
     page.click("Go on")
-    wait_for(lambda: not viewer.paused, "the end of the pause")
-    viewer.show(frame(person(), stamp_s=80.0))
-    assert len(colored(settled(page), 1))
+    wait_for(lambda: "Pause" in page.text(), "the first label")
+    viewer.show(frame(there, stamp_s=80.1))
+    moved = settled(page)
+    assert distance(moved, 1, other) < NEAR_PX
+    assert distance(moved, 1, at) > 30
+
+
+def test_record_makes_a_file_of_the_people_that_are_shown(viewer: Viewer, page: Page) -> None:
     page.click("Record")
-    wait_for(lambda: viewer.recording, "the recording")
+    wait_for(lambda: "End the recording (0 s)" in page.text(), "the recording")
     for step in range(3):
-        viewer.show(frame(person(), stamp_s=81.0 + step))
+        viewer.show(frame(person(at=(0.1 * step, 0.0, 4.0)), stamp_s=81.0 + step))
     wait_for(lambda: "End the recording (2 s)" in page.text(), "the length")
     page.click("End the recording (2 s)")
     found = wait_for(lambda: list(page.downloads.glob("*.npz")), "the download")
-    assert len(load_recording(found[0])) == 3
+    recording = load_recording(found[0])
+    np.testing.assert_allclose(recording.root[:, 0], [0.0, 0.1, 0.2], atol=1e-6)
+
+
+def test_follow_keeps_a_person_in_the_middle_of_the_page(viewer: Viewer, page: Page) -> None:
+    middle = np.array(SIZE) / 2
+    body = person(at=(-0.8, 0.0, 3.0))
+    viewer.show(frame(body, stamp_s=90.0))
+    settled(page)
+    assert np.linalg.norm(projected(viewer, body.root) - middle) > 30
+    page.click("Follow")
+    page.click("#1")
+    wait_for(lambda: viewer.panel.follow.value == "#1", "the choice")
+    for step in range(3):
+        at = (-0.8 + 0.4 * step, 0.0, 3.0 + 0.2 * step)
+
+        def followed(at: tuple[float, float, float] = at, step: int = step) -> bool:
+            # The view moves with a later message.
+            viewer.show(frame(person(at=at), stamp_s=91.0 + step))
+            return bool(np.linalg.norm(projected(viewer, np.array(at)) - middle) < NEAR_PX)
+
+        wait_for(followed, "the view of the person")
+        assert distance(settled(page), 1, middle) < NEAR_PX
+    page.click("Follow")
+    page.click("nobody")
+    wait_for(lambda: viewer.panel.follow.value == "nobody", "the end of it")
 
 
 def test_a_killed_browser_does_no_harm(viewer: Viewer, page: Page) -> None:

@@ -9,8 +9,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ros_session import TIMEOUT_S, wait_for
+
+from emf_ros.geometry.transforms import rotations
 
 
 @pytest.fixture
@@ -21,7 +24,12 @@ def prefix(tmp_path: Path) -> Path:
     (index / "rviz2").touch()
     program = tmp_path / "lib" / "rviz2" / "rviz2"
     program.parent.mkdir(parents=True)
-    program.write_text('#!/bin/sh\necho "RViz: $@"\n')
+    # It runs until the file is removed, and shows its configuration.
+    running = tmp_path / "running"
+    running.touch()
+    program.write_text(
+        f'#!/bin/sh\necho "RViz: $@"\ncat "$2"\nwhile [ -e {running} ]; do sleep 0.1; done\n'
+    )
     program.chmod(0o755)
     return tmp_path
 
@@ -32,12 +40,15 @@ def test_rviz_starts_in_the_frame_of_the_first_message_that_tells_it(
     ros: Any, prefix: Path, topic: str, camera: str
 ) -> None:
     from sensor_msgs.msg import CameraInfo
+    from tf2_msgs.msg import TFMessage
 
     from emf_ros_msgs.msg import Skeleton3DArray
 
     namespace = f"/rviz_{uuid.uuid4().hex}"
     paths = os.pathsep.join([str(prefix), os.environ.get("AMENT_PREFIX_PATH", "")])
-    command = [sys.executable, "-m", "emf_ros.nodes.rviz", "-d", "my.rviz"]
+    config = prefix / "my.rviz"
+    config.write_text("Target Frame: emf_ros_upright\n")
+    command = [sys.executable, "-m", "emf_ros.nodes.rviz", "-d", str(config)]
     command += ["--camera", camera, "--ros-args", "-r", f"__ns:={namespace}"]
     command += ["-p", "use_sim_time:=true"]
     process = subprocess.Popen(
@@ -49,22 +60,34 @@ def test_rviz_starts_in_the_frame_of_the_first_message_that_tells_it(
     kind = CameraInfo if topic == "camera_info" else Skeleton3DArray
     full = "/".join(part for part in (namespace, camera, topic) if part)
     publisher = ros.publisher(kind, full)
+    frames = ros.listen(TFMessage, "/tf_static", latched=True)
     try:
         wait_for(publisher.get_subscription_count, "the subscription")
         publisher.publish(kind())
         message = kind()
         message.header.frame_id = "my_camera_optical_frame"
 
-        def ended() -> bool:
+        def upright() -> list[Any]:
             publisher.publish(message)
-            return process.poll() is not None
+            sent = [t for tfs in frames.messages for t in tfs.transforms]
+            return [t for t in sent if t.child_frame_id == "my_camera_optical_frame_upright"]
 
-        wait_for(ended, "RViz")
+        (found,) = wait_for(upright, "the upright frame")
+        assert process.poll() is None
+        (prefix / "running").unlink()
         out, _ = process.communicate(timeout=TIMEOUT_S)
     finally:
         process.kill()
         ros.node.destroy_publisher(publisher)
-    assert "RViz: -d my.rviz -f my_camera_optical_frame" in out
+        ros.unlisten(frames)
+    assert process.returncode == 0
+    assert found.header.frame_id == "my_camera_optical_frame"
+    turn = found.transform.rotation
+    rotation = rotations(np.array([turn.x, turn.y, turn.z, turn.w]))
+    # Forward, left and up in an optical frame.
+    np.testing.assert_allclose(rotation, np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]]).T)
+    assert " -f my_camera_optical_frame" in out
+    assert "Target Frame: my_camera_optical_frame_upright" in out
     assert "use_sim_time:=true" in out
 
 

@@ -210,8 +210,10 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
         )
     window = None
     if rviz:
-        config = write_rviz_config(namespace, names, with_overlay=not no_detector)
+        fixed = lifter.target_frame
+        config = write_rviz_config(namespace, names, not no_detector, fixed)
         options = ["--camera", names[0]] if names else []
+        options += ["-f", fixed] if fixed else []
         sim_time = given[SkeletonLifterParams].get("use_sim_time", False)
         ros = ["--ros-args", "-p", "use_sim_time:=true"] if sim_time else []
         remappings = [] if source else infos
@@ -220,13 +222,16 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
     return Plan(processes, window, log_level)
 
 
-def write_rviz_config(namespace: str, cameras: Sequence[str], with_overlay: bool) -> str:
+def write_rviz_config(
+    namespace: str, cameras: Sequence[str], with_overlay: bool, fixed_frame: str
+) -> str:
     """Write a temporary configuration of RViz with the displays of all cameras.
 
     Args:
         namespace: of the nodes.
         cameras: names of several cameras; empty for one without a name.
         with_overlay: whether a detector publishes its overlay.
+        fixed_frame: frame of the skeletons whose z is up; empty for the camera's.
 
     Returns:
         path of the file.
@@ -235,6 +240,9 @@ def write_rviz_config(namespace: str, cameras: Sequence[str], with_overlay: bool
     manager = config["Visualization Manager"]
     displays = []
     for display in manager["Displays"]:
+        if display["Class"].endswith("/Grid") and fixed_frame:
+            # The floor is that of the frame, not one under a camera.
+            display["Offset"] = {"X": 0, "Y": 0, "Z": 0}
         if "Topic" not in display:
             displays.append(display)
             continue
