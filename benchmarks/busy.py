@@ -105,7 +105,7 @@ def calibration() -> str:
 
     session = make_session(ensure_onnx("full"), 1)
     (entry,) = session.get_inputs()
-    picture = np.zeros((1, *entry.shape[1:]), np.float32)
+    picture = np.zeros((1, *entry.shape[1:]), np.uint8)
     cpu, wall = [], []
     for _ in range(CALIBRATION_RUNS):
         at, used = time.perf_counter(), time.thread_time()

@@ -149,7 +149,7 @@ def lifter(checks: Checks, rehearsal: bool) -> None:
 
 def detector(checks: Checks, rehearsal: bool) -> None:
     """BlazePose against the CPU, and whether a change of the batch size costs time."""
-    picture = np.random.default_rng(0).random((8, 3, 256, 256), dtype=np.float32)
+    picture = np.random.default_rng(0).integers(0, 256, (8, 256, 256, 3), np.uint8)
 
     def sessions(device: str) -> Any:
         made = BlazePoseDetector("full", 8, 0.2, device)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from emf_ros.lift.engine import OnnxEngine, default_threads
 from emf_ros.model.export import export
-from emf_ros.model.fused import FusedLifter
+from emf_ros.model.fused import FusedLifter, half_inside
 from emf_ros.model.lifter import Lifter
 from emf_ros.model.presets import PRESETS, LifterConfig
 from emf_ros.model.statistics import macs
@@ -96,26 +96,30 @@ def cuda_engines(
     config: LifterConfig, compiled: bool
 ) -> Iterator[tuple[str, Callable[[int], Run]]]:
     lifter = Lifter(config).eval()
-    for precision in (torch.float32, torch.float16):
-        name = "fp16" if precision is torch.float16 else "fp32"
-        written = copy.deepcopy(lifter).cuda().to(precision)
-        fused = FusedLifter(lifter).cuda().to(precision)
-        modules: dict[str, nn.Module] = {"as written": written, "fused": fused}
-        if compiled:
-            modules["fused, compiled"] = torch.compile(fused)
-
-        def x(batch: int, precision: torch.dtype = precision) -> Tensor:
-            return clips(batch, config).cuda().to(precision)
-
-        for how, module in modules.items():
-            yield (
-                f"CUDA {name}, {how}",
-                lambda batch, module=module, x=x: torch_run(module, x(batch)),
-            )
+    exact = FusedLifter(lifter)
+    modules: dict[str, nn.Module] = {
+        "as written": lifter,
+        "fused": exact,
+        # As the engine has it.
+        "fused, half inside": half_inside(exact),
+    }
+    for how, module in modules.items():
+        module = copy.deepcopy(module).cuda()
         yield (
-            f"CUDA {name}, fused, graph",
-            lambda batch, module=fused, x=x: graph_run(module, x(batch)),
+            f"CUDA, {how}",
+            lambda batch, module=module: torch_run(module, clips(batch, config).cuda()),
         )
+        if how != "as written":
+            yield (
+                f"CUDA, {how}, graph",
+                lambda batch, module=module: graph_run(module, clips(batch, config).cuda()),
+            )
+        if how != "as written" and compiled:
+            module = torch.compile(module)
+            yield (
+                f"CUDA, {how}, compiled",
+                lambda batch, module=module: torch_run(module, clips(batch, config).cuda()),
+            )
 
 
 # ------------------------------------------------------------------------------ measuring

@@ -16,6 +16,7 @@ import torch
 
 from emf_ros.lift.engine import default_threads
 from emf_ros.model.presets import PRESETS
+from emf_ros.runtime.gpu_errors import free_gpu_memory, is_out_of_memory
 from emf_ros.runtime.machine import load, machine
 from emf_ros.train.settings import TrainConfig
 from emf_ros.train.trainer import Trainer
@@ -37,6 +38,12 @@ def seconds(work: Callable[[], object], cuda: bool, budget_s: float) -> float:
     return float(np.median(times))
 
 
+def repeat(work: Callable[[], object], times: int) -> None:
+    """Call as often as clips are made for at once."""
+    for _ in range(times):
+        work()
+
+
 def memory_mb(cuda: bool) -> float:
     """The largest so far: of the GPU, or of the process."""
     if cuda:
@@ -52,8 +59,10 @@ def rows(preset: str, mocap: str, device: str, batch: int, budget_s: float) -> N
             trainer = Trainer(config, device)
             if cuda:
                 torch.cuda.reset_peak_memory_stats()
-            step = seconds(trainer.train_step, cuda, budget_s)
-            synthesis = seconds(trainer.synthesize, cuda, budget_s / 4)
+            several = trainer.synthesized_steps
+            step = seconds(lambda: repeat(trainer.train_step, several), cuda, budget_s) / several
+            made = seconds(lambda: repeat(trainer.synthesize, several), cuda, budget_s / 4)
+            synthesis = made / several
             frames = trainer.lifter.config.frames
             clips, length = (3 * batch, frames // 3) if short else (batch, frames)
             print(
@@ -68,11 +77,13 @@ def main() -> None:
     parser.add_argument("--mocap", required=True, metavar="DIR")
     parser.add_argument("--presets", nargs="*", default=list(PRESETS), choices=list(PRESETS))
     parser.add_argument("--threads", type=int, default=default_threads())
-    parser.add_argument("--batch", type=int, help="clips a step (8 on the CPU, 64 on a GPU)")
+    parser.add_argument(
+        "--batch", type=int, help="clips a step (8 on the CPU; 64 on a GPU, or what fits)"
+    )
     parser.add_argument("--seconds", type=float, default=6.0, help="spent on each row (6)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    devices = ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]
     gpu = f", {torch.cuda.get_device_name()}" if len(devices) == 2 else ""
     print(f"{machine()}{gpu}, torch {torch.__version__}, {args.threads} threads, {load()}\n")
     print(
@@ -81,13 +92,18 @@ def main() -> None:
     )
     for preset in args.presets:
         for device in devices:
-            rows(
-                preset,
-                args.mocap,
-                device,
-                args.batch or (64 if device == "cuda" else 8),
-                args.seconds,
-            )
+            batch = args.batch or (64 if device == "cuda" else 8)
+            while True:
+                try:
+                    rows(preset, args.mocap, device, batch, args.seconds)
+                    break
+                except RuntimeError as error:
+                    # `base` needs more than a gigabyte a clip.
+                    if batch == 1 or not is_out_of_memory(error):
+                        raise
+                print(f"{preset:<8}{device:<6}{batch:>6}  do not fit", flush=True)
+                batch //= 2
+                free_gpu_memory()
 
 
 if __name__ == "__main__":

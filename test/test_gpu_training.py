@@ -5,15 +5,21 @@ import copy
 import numpy as np
 import pytest
 import torch
+from moving_people import mocap_folder
 from test_engine import walking
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from emf_ros.io.paths import share_folder
 from emf_ros.model.checkpoint import load_weights
 from emf_ros.train.detector_errors import DetectorErrors
+from emf_ros.train.diversity import Diversity
+from emf_ros.train.diversity_config import DiversityConfig
 from emf_ros.train.muon import BatchedMuon
 from emf_ros.train.precision import autocast_blocks
+from emf_ros.train.processes import Processes
+from emf_ros.train.settings import TrainConfig
 from emf_ros.train.synthesis import Synthesizer
+from emf_ros.train.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -26,8 +32,11 @@ class Calls(TorchDispatchMode):
         self.names = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
         self.names.append(func.name())
-        return func(*args, **(kwargs or {}))
+        if func.name() == "aten::_to_copy" and args[0].device != out.device:
+            self.names.append("to another device")
+        return out
 
 
 def test_positions_in_training_are_not_rounded_to_bfloat16():
@@ -82,6 +91,97 @@ def test_number_of_launches_of_a_step_does_not_grow_with_the_number_of_matrices(
         counts.append(len(calls.names))
     # Of three shapes.
     assert counts[0] == counts[1] <= 3 * 56
+
+
+def without_a_generator(monkeypatch):
+    """torch's device `meta` has no random generator, and needs none."""
+
+    class Generator:
+        device = torch.device("meta")
+
+        def __init__(self, device):
+            pass
+
+        def manual_seed(self, seed):
+            return self
+
+    monkeypatch.setattr(torch, "Generator", Generator)
+    for name in ("rand", "randint", "randn"):
+        drawn = getattr(torch, name)
+        monkeypatch.setattr(
+            torch, name, lambda *a, generator=None, drawn=drawn, **k: drawn(*a, **k)
+        )
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_synthesis_sends_a_gpu_nothing_and_reads_nothing_from_it(device, monkeypatch):
+    """Each constant from the host, and each value that is read, waits for the GPU.
+
+    On the CPU one sees the constants; with `meta`, reading a value fails, and so does an index of
+    truth values.
+    """
+    if device == "meta":
+        without_a_generator(monkeypatch)
+    synthesizer = Synthesizer(torch.device(device), 0, errors=DetectorErrors())
+    diversity = Diversity(DiversityConfig(), 30.0, synthesizer.generator)
+    motion = torch.randn(4, 27, 17, 3, device=device)
+    # The first one sends the constants.
+    for _ in range(2):
+        with Calls() as calls:
+            batch = synthesizer.batch(diversity(motion))
+    assert batch.keypoints.device.type == device
+    waits = {"aten::lift_fresh", "to another device", "aten::_local_scalar_dense"}
+    assert not waits & set(calls.names)
+
+
+def test_clips_of_several_steps_are_made_at_once(tmp_path):
+    mocap = mocap_folder(tmp_path / "mocap")
+    config = TrainConfig(
+        "lite", str(mocap), str(tmp_path / "run"), batch=2, steps=10, short_share=0.5
+    )
+    trainer = Trainer(config, "cpu")
+    made, synthesize = [], trainer.synthesizer.batch
+
+    def counted(motion):
+        made.append(motion.shape[:2])
+        return synthesize(motion)
+
+    trainer.synthesizer.batch = counted
+    trainer.synthesized_steps = 3
+    shapes, batches = [], []
+    for trainer.step in range(10):
+        keypoints, targets = trainer.synthesize()
+        assert keypoints.shape == targets.shape
+        shapes.append(tuple(keypoints.shape[:2]))
+        batches.append(keypoints)
+    assert shapes == 5 * [(6, 9)] + 5 * [(2, 27)]
+    # What is left of the short clips is not used.
+    assert made == 2 * [(18, 9)] + 2 * [(6, 27)]
+    assert all(not torch.equal(a, b) for a, b in zip(batches, batches[1:], strict=False))
+
+
+def test_processes_agree_after_some_steps_and_at_the_end(tmp_path, monkeypatch):
+    config = TrainConfig(
+        "lite",
+        str(mocap_folder(tmp_path / "mocap")),
+        str(tmp_path / "run"),
+        batch=1,
+        steps=7,
+        lifter={"frames": 9, "layers": 1, "dim": 16, "dim_rep": 16, "heads": 2},
+        validate_windows=4,
+    )
+    trainer = Trainer(config, "cpu")
+    agreed, trainer.agreed_steps = [], 3
+
+    def agree(value):
+        agreed.append(trainer.step)
+        return value
+
+    monkeypatch.setattr(Processes, "agree", lambda self, value, device: agree(value))
+    assert trainer.train(60.0)
+    # On the time, and on whether to stop.
+    assert agreed == [3, 3, 6, 6, 7, 7] and trainer.trained_s > 0
+    assert trainer.state_path.exists()
 
 
 def test_synthesis_does_not_check_its_factors():

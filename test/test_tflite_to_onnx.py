@@ -40,7 +40,7 @@ def test_converter_rejects_inconsistent_sparse_tensors():
 @pytest.mark.parametrize("network", [b"", b"\0" * 100, b"no network at all" * 20])
 def test_converter_rejects_bytes_that_are_not_a_tflite_network(network):
     with pytest.raises(ConversionError):
-        convert(network, {0: "out"}, "test")
+        convert(network, {0: "out"}, "test", (0.0, 1.0))
 
 
 @pytest.mark.parametrize("variant", [None, "lite", "full", "heavy"])
@@ -49,8 +49,8 @@ def test_converted_networks_match_tflite(variant, demo_frames):
         pytest.skip(f"the weights of {variant} come with npm, which is not installed")
     name = "pose_detection" if variant is None else f"pose_landmark_{variant}"
     image = cv2.cvtColor(demo_frames[30], cv2.COLOR_BGR2RGB)
-    given = cv2.resize(image, (224, 224) if variant is None else (256, 256))
-    given = given[None].astype(np.float32) / 255
+    tones = cv2.resize(image, (224, 224) if variant is None else (256, 256))[None]
+    given = tones.astype(np.float32) / 255
     given = given if variant is not None else 2 * given - 1
     outputs = ("boxes", "scores")
     if variant is not None:
@@ -67,12 +67,28 @@ def test_converted_networks_match_tflite(variant, demo_frames):
         if output is None:
             continue
         wanted = reference.get_tensor(details["index"])
-        (value,) = session.run([output], {"image": given.transpose(0, 3, 1, 2)})
+        (value,) = session.run([output], {"image": tones})
         if value.ndim == 4:
             value = value.transpose(0, 2, 3, 1)
         assert value.shape == wanted.shape
         # Of values that reach into the hundreds.
         assert np.abs(value - wanted).max() <= 1e-3 * max(1.0, np.abs(wanted).max())
+
+
+def test_tones_go_into_a_cast_alone_also_after_the_optimisation(tmp_path):
+    """TensorRT takes uint8 as input of a network only, and only into a Cast."""
+    options, path = onnxruntime.SessionOptions(), str(tmp_path / "optimised.onnx")
+    options.optimized_model_filepath = path
+    # What onnxruntime does before it asks TensorRT which nodes it takes.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    onnxruntime.InferenceSession(str(ensure_onnx()), options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(path).graph
+    (image,) = graph.input
+    assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    users = [node for node in graph.node if image.name in node.input]
+    assert [node.op_type for node in users] == ["Cast"]
+    others = [n for n in graph.node if n.op_type == "Cast" and n not in users]
+    assert not [n for n in others if n.attribute[0].i == onnx.TensorProto.UINT8]
 
 
 @pytest.mark.parametrize("variant", [None, "full"])

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 #: Types of tensors by numpy's names of them.
-TENSOR_TYPES = {"float32": 1, "int32": 6, "int64": 7}
+TENSOR_TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7}
 
 #: Wire types of protocol buffers: a whole number, and bytes with their length.
 VARINT, BYTES = 0, 2
@@ -70,12 +70,15 @@ def tensor(name: str, value: np.ndarray) -> bytes:
     return dims + _int(2, TENSOR_TYPES[value.dtype.name]) + _bytes(8, name) + _bytes(9, data)
 
 
-def float_tensor(name: str, shape: Sequence[int | str]) -> bytes:
-    """The declaration of an input or output of float32; a text in the shape names a free size."""
+def declaration(name: str, shape: Sequence[int | str], dtype: str = "float32") -> bytes:
+    """The declaration of an input or output, of one of `TENSOR_TYPES`.
+
+    A text in the shape names a free size.
+    """
     dims = b"".join(
         _bytes(1, _bytes(2, size) if isinstance(size, str) else _int(1, size)) for size in shape
     )
-    kind = _int(1, TENSOR_TYPES["float32"]) + _bytes(2, dims)
+    kind = _int(1, TENSOR_TYPES[dtype]) + _bytes(2, dims)
     return _bytes(1, name) + _bytes(2, _bytes(1, kind))
 
 

@@ -5,8 +5,8 @@ precision, some sparse. Anything else is an error that names it. General convert
 or fail on sparse weights.
 
 TensorFlow Lite stores images as (N, H, W, C), ONNX as (N, C, H, W). The whole network is transposed
-once, weights included. Only the few outputs that are reshaped into lists are transposed at run
-time.
+once, weights included. Only the image, and the few outputs that are reshaped into lists, are
+transposed at run time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ TO_NCHW = (0, 3, 1, 2)
 TO_NHWC = (0, 2, 3, 1)
 
 
-def convert(network: bytes, outputs: Mapping[int, str], name: str) -> bytes:
+def convert(
+    network: bytes, outputs: Mapping[int, str], name: str, tones: tuple[float, float]
+) -> bytes:
     """Convert a network.
 
     Args:
@@ -41,10 +43,12 @@ def convert(network: bytes, outputs: Mapping[int, str], name: str) -> bytes:
         outputs: names of the outputs to keep, by their index. Operators that serve only other
             outputs are left out.
         name: of the graph.
+        tones: values that the network takes for the tones 0 and 255.
 
     Returns:
-        The content of a .onnx file. Its input `image` is (N, C, H, W) float32. Outputs that are
-        images are (N, C, H, W), too. Other outputs keep their shape, with N as the first axis.
+        The content of a .onnx file. Its input `image` is (N, H, W, C) uint8: a GPU is sent a
+        quarter of the bytes of float32. Outputs that are images are (N, C, H, W). Other outputs
+        keep their shape, with N as the first axis.
 
     Raises:
         ConversionError: an operator, an option or a type is not supported.
@@ -52,16 +56,17 @@ def convert(network: bytes, outputs: Mapping[int, str], name: str) -> bytes:
     graph = TfliteGraph(network)
     kept = {graph.outputs[index]: output for index, output in outputs.items()}
     writer = _Writer(graph, graph.needed_for(set(kept)))
+    writer.normalise("image", *tones)
     writer.write()
     for tensor, output in kept.items():
         writer.nodes.append(onnx_file.node("Identity", [writer.name(tensor)], [output]))
-    shape = _onnx_shape(graph.shape(graph.inputs[0]))
+    _, channels, *sides = _onnx_shape(graph.shape(graph.inputs[0]))
     whole = onnx_file.graph(
         name,
         writer.nodes,
         [onnx_file.tensor(given, value) for given, value in writer.constants.items()],
-        [onnx_file.float_tensor("image", shape)],
-        [onnx_file.float_tensor(out, _onnx_shape(graph.shape(i))) for i, out in kept.items()],
+        [onnx_file.declaration("image", ["N", *sides, channels], "uint8")],
+        [onnx_file.declaration(out, _onnx_shape(graph.shape(i))) for i, out in kept.items()],
     )
     return onnx_file.model(whole, OPSET, IR_VERSION, "emf_ros")
 
@@ -106,9 +111,28 @@ class _Writer:
                 raise ConversionError(f"the operator {operator.kind} is not supported")
             writer(operator)
 
+    def normalise(self, image: str, black: float, white: float) -> None:
+        """Write the normalisation of the network's input.
+
+        Args:
+            image: name of the image (N, H, W, C) uint8.
+            black, white: values of the tones 0 and 255.
+        """
+        given = self.name(self._graph.inputs[0])
+        scale = self._constant("tone_scale", np.float32((white - black) / 255))
+        low = self._constant("black", np.float32(black))
+        # TensorRT takes uint8 only into a Cast.
+        kind = onnx_file.TENSOR_TYPES["float32"]
+        self.nodes += [
+            onnx_file.node("Cast", [image], ["tones"], to=kind),
+            onnx_file.node("Mul", ["tones", scale], ["scaled"]),
+            onnx_file.node("Add", ["scaled", low], ["normalised"]),
+            onnx_file.node("Transpose", ["normalised"], [given], perm=TO_NCHW),
+        ]
+
     def name(self, tensor: int) -> str:
         """Name of a tensor in the ONNX graph."""
-        return "image" if tensor == self._graph.inputs[0] else f"t{tensor}"
+        return f"t{tensor}"
 
     # -------------------------------------------------------------------------- operators
 

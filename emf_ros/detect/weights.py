@@ -26,8 +26,12 @@ DETECTION_OUTPUTS = {0: "boxes", 1: "scores"}
 #: Names of the outputs of the landmark network, by their index. The third, a segmentation, is not
 #: used.
 LANDMARK_OUTPUTS = {0: "landmarks", 1: "presence", 3: "heatmap", 4: "world"}
-#: Version of the conversion to ONNX: files of another version are converted again.
-CONVERSION_VERSION = 3
+#: Values that the person detection network takes for the tones 0 and 255.
+DETECTION_TONES = (-1.0, 1.0)
+#: Values that the landmark network takes for the tones 0 and 255.
+LANDMARK_TONES = (0.0, 1.0)
+#: Version of the conversion to ONNX. It is in the file's name: releases may share the cache.
+CONVERSION_VERSION = 4
 
 
 def landmark_network(variant: str) -> str:
@@ -76,13 +80,13 @@ def ensure_tflite(name: str) -> Path:
 def ensure_onnx(variant: str | None = None) -> Path:
     """Path of one of BlazePose's networks as ONNX; it is downloaded and converted when needed.
 
-    The person detection network takes `image` (N, 3, 224, 224), RGB, -1..1, and gives
+    The person detection network takes `image` (N, 224, 224, 3) uint8, RGB, and gives
 
         boxes   (N, 2254, 12), px of the input, relative to each anchor: the centre, the size and
                 four points, x before y
         scores  (N, 2254, 1), logits.
 
-    The landmark network takes `image` (N, 3, 256, 256), RGB, 0..1, and gives
+    The landmark network takes `image` (N, 256, 256, 3) uint8, RGB, and gives
 
         landmarks  (N, 195) of 39 points: x, y, z in px of the input, visibility and presence as
                    logits
@@ -100,6 +104,7 @@ def ensure_onnx(variant: str | None = None) -> Path:
     """
     name = DETECTION_NETWORK if variant is None else landmark_network(variant)
     outputs = DETECTION_OUTPUTS if variant is None else LANDMARK_OUTPUTS
+    tones = DETECTION_TONES if variant is None else LANDMARK_TONES
     sha256, stem = network_sha256(name), Path(name).stem
 
     def build() -> bytes:
@@ -108,13 +113,13 @@ def ensure_onnx(variant: str | None = None) -> Path:
 
         network = ensure_tflite(name).read_bytes()
         try:
-            return convert(network, outputs, stem)
+            return convert(network, outputs, stem, tones)
         except ConversionError as error:
             raise DownloadError(f"{name} cannot be converted to ONNX: {error}") from error
 
     recipe = {"recipe": CONVERSION_VERSION, "sources": {"network": sha256}}
-    path = cache_folder() / BLAZEPOSE_FOLDER / f"{stem}_{sha256[:12]}.onnx"
-    return ensure_built(path, recipe, build)
+    file = f"{stem}_{sha256[:12]}_{CONVERSION_VERSION}.onnx"
+    return ensure_built(cache_folder() / BLAZEPOSE_FOLDER / file, recipe, build)
 
 
 __getattr__ = former_names(__name__)

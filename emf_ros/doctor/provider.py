@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..detect.onnx_file import float_tensor, graph, model, node
+from ..detect.onnx_file import declaration, graph, model, node
 from ..runtime.device import BackendUnavailable
 from ..runtime.onnx import make_session
 from ..runtime.onnx_gpu import load_libraries
@@ -30,8 +30,8 @@ def tiny_network() -> bytes:
         "tiny",
         [node("Add", ["x", "x"], ["y"])],
         [],
-        [float_tensor("x", shape)],
-        [float_tensor("y", shape)],
+        [declaration("x", shape)],
+        [declaration("y", shape)],
     )
     return model(whole, OPSET, IR_VERSION, "emf_ros")
 

@@ -39,7 +39,7 @@ from .diversity_config import DiversityConfig
 from .draws import choose, minimum_jerk, other_windows, rand, random_index, smooth_noise, uniform
 from .key_poses import key_poses
 from .possible_poses import valid_limbs, valid_poses
-from .vectors import cross, dot, rotate_about, slerp, unit
+from .vectors import constant, cross, dot, index_of, rotate_about, slerp, unit
 
 
 def _move_limbs(motion: Tensor, bones: Tensor, rate_hz: float) -> Tensor:
@@ -70,7 +70,8 @@ def recombine_limbs(
     batch = len(motion)
     frames = limb_frames(*trunk_frames(motion))
     bones = limb_bones(motion, frames)
-    mirrored = bones[..., list(MIRRORED_LIMB), :, :] * motion.new_tensor([1.0, -1.0, 1.0])
+    mirrored = bones[..., index_of(MIRRORED_LIMB, motion.device), :, :]
+    mirrored = mirrored * constant((1.0, -1.0, 1.0), motion)
     donors = torch.stack([bones, mirrored]).movedim(3, 0)
     limb = torch.arange(len(LIMBS), device=motion.device)
     donor = other_windows(batch, generator, len(LIMBS))
@@ -93,7 +94,7 @@ def recombine_halves(
     taken = unit(taken) * offsets.norm(dim=-1, keepdim=True)
     body = body_of(motion.device)
     above = ~body.lower
-    above[0] = False
+    above[:1].zero_()
     changed = assemble(torch.where(above[:, None], taken, offsets))
     changed = follow_height(changed, lowest_height(motion), rate_hz)
     return choose(motion, changed, config.halves, generator)
@@ -159,7 +160,7 @@ def random_rotations(
         (batch, len(LIMBS), 5), count, rate_hz, config.frequency_hz, generator
     ).permute(0, 3, 1, 2)
     spread = torch.deg2rad(
-        motion.new_tensor([config.swing_deg] * 3 + [config.flexion_deg, config.twist_deg])
+        constant((*[config.swing_deg] * 3, config.flexion_deg, config.twist_deg), motion)
     )
     swing, bend, roll = (noise * spread).split([3, 1, 1], dim=-1)
     limits = _ranges(motion.device)
@@ -207,16 +208,17 @@ def change_bone_lengths(
     groups = sorted(set(_GROUPS.values()))
     names = [j.removeprefix("left_").removeprefix("right_") for j in H36M17.joints]
     bones = sorted(_GROUPS)
-    largest = motion.new_tensor([getattr(config, g) for g in groups])
+    largest = constant(tuple(getattr(config, g) for g in groups), motion)
     common = largest * uniform(-1, 1, generator, batch, len(groups))
     single = config.bone_length * uniform(-1, 1, generator, batch, len(bones))
-    of_group = [groups.index(_GROUPS[bone]) for bone in bones]
+    of_group = index_of(tuple(groups.index(_GROUPS[bone]) for bone in bones), motion.device)
     factor = (1 + common[:, of_group]) * (1 + single)
     offsets = bone_offsets(motion)
     begin = offsets[:, :1, :1]
     pace = 1 + common[:, groups.index("leg_length")]
     root = begin + (offsets[:, :, :1] - begin) * pace[:, None, None, None]
-    factor = factor[:, [bones.index(n) for n in names[1:]]]
+    of_bone = index_of(tuple(bones.index(name) for name in names[1:]), motion.device)
+    factor = factor[:, of_bone]
     changed = torch.cat([root, offsets[:, :, 1:] * factor[:, None, :, None]], 2)
     changed = follow_height(assemble(changed), lowest_height(motion), rate_hz)
     return choose(motion, changed, config.lengths, generator)

@@ -74,7 +74,7 @@ def _put_together(pose: PoseParts, lengths: Tensor) -> Tensor:
     bones[..., body.limbs[:, 2], :] = bend_hinge(upper, pose.flexion, pose.twist)
     frames = joint_frames(pose.pelvis, pose.pelvis @ pose.thorax)
     offsets = out_of_frame(frames, bones) * lengths
-    offsets[..., 0, :] = 0.0
+    offsets[..., 0, :].zero_()
     return assemble(offsets)
 
 

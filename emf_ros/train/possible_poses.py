@@ -20,7 +20,10 @@ from .articulated_body import (
     limb_frames,
     trunk_frames,
 )
-from .vectors import EPS, dot, unit
+from .vectors import EPS, constant, dot, index_of, unit
+
+#: Joints of the trunk, from the bottom up.
+_TRUNK = tuple(H36M17.index(joint) for joint in ("pelvis", "spine", "thorax"))
 
 # 99.8 % of the recorded frames keep clear of the trunk and the head, 99.9 % of the other leg.
 
@@ -59,9 +62,9 @@ def trunk_clearance(motion: Tensor) -> Tensor:
     body = body_of(motion.device)
     points = body.probes @ motion
     pelvis, thorax = trunk_frames(motion)
-    joints = motion[..., [H36M17.index(j) for j in ("pelvis", "spine", "thorax")], :]
+    joints = motion[..., index_of(_TRUNK, motion.device), :]
     width = joint_of(motion, "left_shoulder") - joint_of(motion, "right_shoulder")
-    share = motion.new_tensor([TRUNK_FRONT, TRUNK_SIDE, TRUNK_FRONT])
+    share = constant((TRUNK_FRONT, TRUNK_SIDE, TRUNK_FRONT), motion)
     halves = (width.norm(dim=-1, keepdim=True).clamp(min=EPS) * share)[..., None, :]
     ratios = []
     for number, frame in enumerate((pelvis, thorax)):

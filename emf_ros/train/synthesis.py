@@ -16,6 +16,7 @@ from ..geometry.canonical_window import canonical_window
 from ..skeletons import H36M17
 from .detector_errors import DetectorErrors
 from .detector_model import NEAREST_M, DetectorModel
+from .vectors import constant
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Synthesizer:
             half its height (B,) on the plane z = 1.
         """
         c, batch = self.cameras, motion.shape[0]
-        mirrored = motion[:, :, self.mirror] * motion.new_tensor([-1.0, 1.0, 1.0])
+        mirrored = motion[:, :, self.mirror] * constant((-1.0, 1.0, 1.0), motion)
         flip = self.rand(batch) < c.mirror
         motion = torch.where(flip[:, None, None, None], mirrored, motion)
         motion = motion * self.uniform(c.body_scale, batch)[:, None, None, None]

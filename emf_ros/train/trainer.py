@@ -36,8 +36,17 @@ from .synthesis import Synthesizer
 from .training_log import TrainingError, TrainingLog
 
 
+#: Number of steps whose clips are made at once on a GPU: the 2800 launches of a synthesis take
+#: longer than their arithmetic.
+SYNTHESIZED_STEPS = 8
+
+
 class Trainer:
     """One run: new or from its state file, trained in slices of time.
+
+    Attributes:
+        synthesized_steps: number of steps whose clips are made at once.
+        agreed_steps: number of steps after which several processes agree on time and end.
 
     Raises:
         MocapError, WeightsError: a file cannot be read.
@@ -71,6 +80,10 @@ class Trainer:
         self.out = Path(config.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.step, self.trained_s, self.clips = 0, 0.0, 0
+        on_gpu = self.device.type == "cuda"
+        self.synthesized_steps = SYNTHESIZED_STEPS if on_gpu else 1
+        self.agreed_steps = TrainingLog.EVERY if on_gpu and self.processes.count > 1 else 1
+        self._ahead: list[tuple[Tensor, Tensor]] = []
         if self.state_path.exists():
             self.load_state()
         if self.device.type == "cpu" and uses_bfloat16(config.precision):
@@ -222,10 +235,14 @@ class Trainer:
         frames, clips = self.lifter.config.frames, c.batch
         if self.progress() < c.short_share:
             frames, clips = max(3, frames // 3), 3 * clips
-        generator = self.synthesizer.generator
-        motion = self.sampler.draw(clips, frames, generator, c.cameras.speed)
-        batch = self.synthesizer.batch(self.diversity(motion))
-        return batch.keypoints, batch.targets
+        if not self._ahead or self._ahead[0][0].shape[:2] != (clips, frames):
+            generator = self.synthesizer.generator
+            drawn = self.synthesized_steps * clips
+            motion = self.sampler.draw(drawn, frames, generator, c.cameras.speed)
+            batch = self.synthesizer.batch(self.diversity(motion))
+            parts = batch.keypoints.split(clips), batch.targets.split(clips)
+            self._ahead = list(zip(*parts, strict=True))
+        return self._ahead.pop()
 
     def train_step(self) -> dict[str, Tensor]:
         """One step on a new batch; returns the loss terms, on the device."""
@@ -296,12 +313,13 @@ class Trainer:
         log = TrainingLog(self)
         next_validation = self.trained_s + 60 * c.validate_minutes
         next_save = self.trained_s + 60 * c.save_minutes
+        begin = self.clock()
         while self.progress() < 1 and self.trained_s < end_s:
-            begin = self.clock()
             terms = self.train_step()
             log.step(terms)
-            spent = self.processes.agree(self.clock() - begin, self.device)
-            self.trained_s += spent
+            if self.step % self.agreed_steps and not (c.steps and self.step >= c.steps):
+                continue
+            self.trained_s += self.processes.agree(self.clock() - begin, self.device)
             stopped = bool(self.processes.agree(float(stopping()), self.device))
             last = self.progress() >= 1 or self.trained_s >= end_s
             if self.trained_s >= next_save or last or stopped:
@@ -313,6 +331,7 @@ class Trainer:
                 next_validation = self.trained_s + 60 * c.validate_minutes
                 if self.processes.first:
                     log.validation(self.validate())
+            begin = self.clock()
         log.close()
         return self.progress() >= 1
 

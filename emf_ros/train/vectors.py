@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 #: Minimum length that a vector is divided by.
 EPS = 1e-6
+
+
+def constant(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """A constant (N,) of the type and on the device of another tensor; it must not be changed."""
+    return _kept(values, like.dtype, like.device)
+
+
+def index_of(values: tuple[int, ...], device: torch.device) -> Tensor:
+    """An index (N,) on a device; it must not be changed."""
+    return _kept(values, torch.int64, device)
+
+
+@lru_cache(maxsize=256)
+def _kept(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A constant that is sent to the device once: the copy waits for all that a GPU has to do."""
+    # A tensor of the inference mode could not be used in training.
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -31,8 +51,8 @@ def axes_from(left: Tensor, up: Tensor) -> Tensor:
     rotation is arbitrary but valid.
     """
     # The shifts are far below a body's measurement errors, and not parallel to each other.
-    left = left + left.new_tensor([1e-5, 2e-5, -1e-5])
-    up = up + up.new_tensor([2e-5, -1e-5, 3e-5])
+    left = left + constant((1e-5, 2e-5, -1e-5), left)
+    up = up + constant((2e-5, -1e-5, 3e-5), up)
     y = unit(left)
     z = unit(up - dot(up, y) * y)
     return torch.stack([cross(y, z), y, z], -1)
@@ -49,7 +69,7 @@ def slerp(first: Tensor, second: Tensor, part: Tensor) -> Tensor:
     normal = cross(first, second)
     sin = normal.norm(dim=-1, keepdim=True)
     # Opposite directions are on many great circles; any of them is right.
-    some = cross(first, first.roll(1, -1) * first.new_tensor([1.0, -1.0, 1.0]))
+    some = cross(first, first.roll(1, -1) * constant((1.0, -1.0, 1.0), first))
     axis = unit(torch.where(sin > 1e-4, normal, some))
     return rotate_about(first, axis, part * torch.atan2(sin, dot(first, second)))
 

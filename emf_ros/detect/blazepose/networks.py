@@ -53,7 +53,7 @@ class Job:
     Attributes:
         network: `DETECTION_NETWORK` or `LANDMARK_NETWORK`.
         outputs: names of the outputs, see `weights.ensure_onnx`.
-        make_input: makes the input (N, 3, H, W) float32 of N ROIs, see `inputs`. Other threads may
+        make_input: makes the input (N, H, W, 3) uint8 of N ROIs, see `inputs`. Other threads may
             call it at the same time.
         rois: regions of the crops, at least one.
     """
@@ -217,7 +217,7 @@ def _on_cpu(paths: tuple[Path, Path], threads: int, version: str) -> Sessions:
 @cache
 def _time_ratio(path: Path, threads: int) -> float:
     """Time of a landmark inference on some threads over that on one; measured once a process."""
-    crop = np.zeros((1, 3, LANDMARK_INPUT_PX, LANDMARK_INPUT_PX), dtype=np.float32)
+    crop = np.zeros((1, LANDMARK_INPUT_PX, LANDMARK_INPUT_PX, 3), dtype=np.uint8)
     return time_ratio(make_session(path, threads), make_session(path, 1), {"image": crop})
 
 
@@ -230,7 +230,7 @@ def _gpu_sessions(
             provider,
             path,
             threads,
-            BatchInput("image", (3, side, side), "float32", GPU_BATCH_SIZES),
+            BatchInput("image", (side, side, 3), "uint8", GPU_BATCH_SIZES),
             say,
         )
         for path, side in zip(paths, (DETECTION_INPUT_PX, LANDMARK_INPUT_PX), strict=True)
