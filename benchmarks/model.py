@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def clips(batch: int, config: LifterConfig) -> Tensor:
 # ------------------------------------------------------------------------------ engines
 
 
-def torch_run(model: nn.Module, x: Tensor) -> Run:
+def torch_run(model: Callable[..., object], x: Tensor) -> Run:
     def run() -> object:
         with torch.inference_mode():
             return model(x)
@@ -96,30 +97,26 @@ def cuda_engines(
     config: LifterConfig, compiled: bool
 ) -> Iterator[tuple[str, Callable[[int], Run]]]:
     lifter = Lifter(config).eval()
-    exact = FusedLifter(lifter)
     modules: dict[str, nn.Module] = {
         "as written": lifter,
-        "fused": exact,
+        "fused": FusedLifter(copy.deepcopy(lifter)),
         # As the engine has it.
-        "fused, half inside": half_inside(exact),
+        "fused, half inside": half_inside(FusedLifter(copy.deepcopy(lifter))),
     }
+
+    def plain(module: Callable[..., object], batch: int) -> Run:
+        return torch_run(module, clips(batch, config).cuda())
+
+    def captured(module: nn.Module, batch: int) -> Run:
+        return graph_run(module, clips(batch, config).cuda())
+
     for how, module in modules.items():
-        module = copy.deepcopy(module).cuda()
-        yield (
-            f"CUDA, {how}",
-            lambda batch, module=module: torch_run(module, clips(batch, config).cuda()),
-        )
+        module.cuda()
+        yield f"CUDA, {how}", partial(plain, module)
         if how != "as written":
-            yield (
-                f"CUDA, {how}, graph",
-                lambda batch, module=module: graph_run(module, clips(batch, config).cuda()),
-            )
-        if how != "as written" and compiled:
-            module = torch.compile(module)
-            yield (
-                f"CUDA, {how}, compiled",
-                lambda batch, module=module: torch_run(module, clips(batch, config).cuda()),
-            )
+            yield f"CUDA, {how}, graph", partial(captured, module)
+            if compiled:
+                yield f"CUDA, {how}, compiled", partial(plain, torch.compile(module))
 
 
 # ------------------------------------------------------------------------------ measuring

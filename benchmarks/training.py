@@ -22,8 +22,11 @@ from emf_ros.train.settings import TrainConfig
 from emf_ros.train.trainer import Trainer
 
 
-def seconds(work: Callable[[], object], cuda: bool, budget_s: float) -> float:
-    """Median time of a call, of as many as fit, three at least."""
+def seconds(work: Callable[[], object], several: int, cuda: bool, budget_s: float) -> float:
+    """Median time of a call, as the mean of several in a row, as clips are made for several steps.
+
+    As many as fit, three times at least.
+    """
     work()
     times: list[float] = []
     end = time.perf_counter() + budget_s
@@ -31,17 +34,12 @@ def seconds(work: Callable[[], object], cuda: bool, budget_s: float) -> float:
         if cuda:
             torch.cuda.synchronize()
         begin = time.perf_counter()
-        work()
+        for _ in range(several):
+            work()
         if cuda:
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
+        times.append((time.perf_counter() - begin) / several)
     return float(np.median(times))
-
-
-def repeat(work: Callable[[], object], times: int) -> None:
-    """Call as often as clips are made for at once."""
-    for _ in range(times):
-        work()
 
 
 def memory_mb(cuda: bool) -> float:
@@ -60,9 +58,8 @@ def rows(preset: str, mocap: str, device: str, batch: int, budget_s: float) -> N
             if cuda:
                 torch.cuda.reset_peak_memory_stats()
             several = trainer.synthesized_steps
-            step = seconds(lambda: repeat(trainer.train_step, several), cuda, budget_s) / several
-            made = seconds(lambda: repeat(trainer.synthesize, several), cuda, budget_s / 4)
-            synthesis = made / several
+            step = seconds(trainer.train_step, several, cuda, budget_s)
+            synthesis = seconds(trainer.synthesize, several, cuda, budget_s / 4)
             frames = trainer.lifter.config.frames
             clips, length = (3 * batch, frames // 3) if short else (batch, frames)
             print(

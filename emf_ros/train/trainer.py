@@ -35,7 +35,6 @@ from .settings import TrainConfig, resized
 from .synthesis import Synthesizer
 from .training_log import TrainingError, TrainingLog
 
-
 #: Number of steps whose clips are made at once on a GPU: the 2800 launches of a synthesis take
 #: longer than their arithmetic.
 SYNTHESIZED_STEPS = 8
