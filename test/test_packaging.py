@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from documentation import tracked
 
 from emf_ros.downloads.manifest import PACKAGES
 
@@ -148,6 +149,20 @@ def test_the_licences_of_all_downloads_and_packages_are_stated() -> None:
     packages = set(re.findall(r'"([\w-]+)[><]=', text))
     assert {"torch", "tqdm", "viser"} < packages
     assert stated == packages | {package.requirement for package in PACKAGES}
+
+
+def test_the_sdist_has_all_of_the_repository_but_the_state_of_the_training(tmp_path: Path) -> None:
+    """Others build the package, its documentation and its tests from it."""
+    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=600)
+    packed = set((tmp_path / "emf_ros.egg-info" / "SOURCES.txt").read_text("utf-8").splitlines())
+    left_out = [
+        name
+        for name in (str(path.relative_to(ROOT)) for path in tracked("*"))
+        if name not in packed
+    ]
+    outside = re.compile(r"training/lite\.|\.ci/|\.git|\.dockerignore")
+    assert [name for name in left_out if not outside.match(name)] == []
 
 
 def test_the_citation_names_this_version() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import webbrowser
 from typing import Any
 
 from . import arguments
 from .console import CommandError, say
-from .interrupt import stop_request
 from .video import add_rate, open_video
 
 #: The port that is tried first.
@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> None:
         playback = Playback(viewer, recording, open_again)
         if args.open:
             webbrowser.open(viewer.address)
-        with stop_request("image") as stopping:
-            playback.run(stopping)
+        with contextlib.suppress(KeyboardInterrupt):
+            playback.run(lambda: False)
     finally:
         viewer.close()
 
