@@ -73,3 +73,35 @@ def test_the_shell_completes(line: str, expected: set[str], tmp_path: Path) -> N
         timeout=120,
     )
     assert set(answer.read_text().split("\n")) == expected
+
+
+def test_without_torch_a_command_that_needs_it_says_so_in_one_line(tmp_path: Path) -> None:
+    code = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('torch', 'onnx', 'safetensors'):
+            raise ModuleNotFoundError('No module named ' + name, name=name)
+sys.meta_path.insert(0, Absent())
+from emf_ros.cli.main import main
+for line in sys.argv[1:]:
+    assert main(line.split()) == 1, line
+"""
+    lines = [
+        "train --mocap mocap --out run",
+        "eval",
+        "export --preset lite --format onnx",
+        "import-published best.pth.tr --out init.safetensors",
+        "models",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *lines],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.splitlines()
+    assert [line.split()[1] for line in said] == [line.split()[0] for line in lines]
+    assert all("pip install torch onnx safetensors" in line for line in said)

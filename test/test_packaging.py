@@ -151,6 +151,25 @@ def test_the_licences_of_all_downloads_and_packages_are_stated() -> None:
     assert stated == packages | {package.requirement for package in PACKAGES}
 
 
+def test_bloom_reads_the_manifests_and_the_changelog() -> None:
+    from catkin_pkg.changelog import Changelog, populate_changelog_from_rst
+    from catkin_pkg.package import parse_package
+
+    for folder in (ROOT, MESSAGES):
+        warnings: list[str] = []
+        parse_package(str(folder), warnings=warnings).validate(warnings=warnings)
+        assert warnings == []
+    # A release gives the entries under "Forthcoming" its version and date: CONTRIBUTING.md.
+    text = (ROOT / "CHANGELOG.rst").read_text("utf-8")
+    released = text.replace(
+        "Forthcoming\n-----------\n", "0.1.0 (2026-12-01)\n------------------\n"
+    )
+    changes = Changelog("emf_ros")
+    populate_changelog_from_rst(changes, released)
+    ((version, _, content),) = changes.foreach_version()
+    assert version == "0.1.0" and content and released != text
+
+
 def test_the_sdist_has_all_of_the_repository_but_the_state_of_the_training(tmp_path: Path) -> None:
     """Others build the package, its documentation and its tests from it."""
     command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]

@@ -93,7 +93,7 @@ def _lift_one(args: argparse.Namespace) -> None:
         lifted = lift_source(source, settings, engine, say, stopping=stop)
     for reason, number in sorted(lifted.counts.items()):
         if number:
-            say(f"{reason}: {number}, {reason.explanation.meaning}")
+            say(f"{reason}: {number}. {reason.explanation.meaning}")
     # They come last, since the progress would hide them.
     for sentence in lifted.sentences:
         say(sentence)

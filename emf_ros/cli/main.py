@@ -15,6 +15,9 @@ from .arguments import OneLineParser
 from .console import CommandError, Interrupted, say, signal_of
 from .interrupt import signals_as_interrupts
 
+#: Modules of the training and of the files of weights, which the nodes and most commands do not need.
+_TRAINING_MODULES = ("torch", "onnx", "safetensors")
+
 #: Exit status of a process whose reader closed the pipe (128 + SIGPIPE).
 _BROKEN_PIPE_STATUS = 141
 
@@ -64,6 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(args.run(args) or 0)
     except (CommandError, FormatError, OutputError) as error:
         say(f"emf-ros: {error}")
+        return 1
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _TRAINING_MODULES:
+            raise
+        say(
+            f"emf-ros: {args.command} needs {error.name}, which is not installed; "
+            f"pip install {' '.join(_TRAINING_MODULES)}"
+        )
         return 1
     except Interrupted as interrupt:
         say(f"emf-ros: {interrupt}")
