@@ -15,7 +15,7 @@ from .arguments import OneLineParser
 from .console import CommandError, Interrupted, say, signal_of
 from .interrupt import signals_as_interrupts
 
-#: Modules of the training and of the files of weights, which the nodes and most commands do not need.
+#: Modules for training and for files of weights. Other commands and the nodes do without.
 _TRAINING_MODULES = ("torch", "onnx", "safetensors")
 
 #: Exit status of a process whose reader closed the pipe (128 + SIGPIPE).
