@@ -24,6 +24,8 @@ class Reason(str, enum.Enum):
 
     # All nodes.
     INCOMPATIBLE_QOS = "incompatible_qos"
+    MESSAGE_TOO_LARGE = "message_too_large"
+    MESSAGE_FAILED = "message_failed"
 
     # Sources of images.
     SOURCE_NOT_OPEN = "source_not_open"
@@ -138,6 +140,18 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "No messages pass between this node and another one on a topic.",
         "The subscriber asks for a stronger quality of service than the publisher offers.",
         "Set the QoS that the log line names.",
+    ),
+    Reason.MESSAGE_TOO_LARGE: Explanation(
+        (DETECTOR, LIFTER, VIEWER),
+        "A message was refused before it was read: it has over 4 MB, 1000 people or 256 bodies.",
+        "A publisher is broken or hostile.",
+        "Stop the publisher; the log line names the topic.",
+    ),
+    Reason.MESSAGE_FAILED: Explanation(
+        (DETECTOR, LIFTER, VIEWER),
+        "A message was dropped because its content led to an error.",
+        "Fields of the message contradict each other.",
+        "Read the log line; report it if the publisher is one of this package.",
     ),
     Reason.SOURCE_NOT_OPEN: Explanation(
         (SOURCE,),

@@ -22,8 +22,12 @@ from test_plausibility import standing
 from emf_ros.lift.engine import make_engine
 from emf_ros.lift.pipeline import LiftPipeline
 from emf_ros.nodes.adapters import (
+    MAX_BODIES,
+    MAX_MESSAGE_PEOPLE,
     BodyCollector,
+    ThirdPartyKeypoints,
     hri_person,
+    is_body_name,
     message_type,
     track_number,
     vision_frame,
@@ -287,6 +291,50 @@ def test_hri_bodies_are_collected_by_image():
     assert add(bodies, "aa", 300) == [(300, 2)]
     bodies.track({"aa"})
     assert add(bodies, "aa", 400) == [(400, 1)]
+
+
+def test_only_names_that_fit_a_topic_are_followed():
+    assert all(is_body_name(name) for name in ("aa", "a_1", "7", "x" * 100))
+    odd = ("", "a__b", "_a", "a_", "ñ", "²", "a/b", "a b", "a\n", "x" * 101, "~", "{a}")
+    assert not any(is_body_name(name) for name in odd)
+
+
+class Hearing:
+    """What the adapter needs of a node."""
+
+    def __init__(self):
+        self.heard, self.refused = [], []
+
+    def listen_to(self, kind, topic, callback, qos, **more):
+        self.heard.append(topic)
+        return topic
+
+    def forget(self, topic):
+        self.heard.remove(topic)
+
+    def resolve_topic_name(self, topic):
+        return f"/{topic}"
+
+    def refuse_message(self, reason, detail):
+        self.refused.append(reason)
+
+
+def test_a_crowd_of_bodies_and_of_detections_is_limited_and_counted(monkeypatch):
+    monkeypatch.setattr("emf_ros.nodes.adapters.message_type", lambda *name: object)
+    node, frames = Hearing(), []
+    given = (str, lambda: SIZE, frames.append, lambda *refused: None)
+    bodies = ThirdPartyKeypoints(node, "hri_msgs", *given)
+    bodies.subscribe(None)
+    bodies._follow(SimpleNamespace(ids=[f"z{n}" for n in range(10)] + ["a__b"]))
+    bodies._follow(SimpleNamespace(ids=[f"a{n}" for n in range(5000)] + ["z3"]))
+    # Who is followed already stays so.
+    assert len(node.heard) == 1 + MAX_BODIES and "/humans/bodies/z3/skeleton2d" in node.heard
+    assert node.refused == ["message_too_large"]
+
+    detections = ThirdPartyKeypoints(node, "yolo_msgs", *given)
+    for count in (MAX_MESSAGE_PEOPLE, MAX_MESSAGE_PEOPLE + 1):
+        detections._take_array(yolo(0, [yolo_detection(person(), "")] * count))
+    assert len(frames) == 1 and node.refused == 2 * ["message_too_large"]
 
 
 @pytest.mark.parametrize("tracked", [set(), {"aa"}])

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from damage import damage, read_or_refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import write_clip
-from test_reader_properties import damage, npz_bytes, read_or_refused
+from test_reader_properties import npz_bytes
 
 from emf_ros.detect.tflite_graph import ConversionError, TfliteGraph
 from emf_ros.detect.weights import ensure_tflite

@@ -61,6 +61,13 @@ def test_people_with_bad_keypoints_get_no_pose(
     assert not any(states(lifter, i) for i in ids)
 
 
+def test_a_message_of_a_thousand_people_and_one_is_refused(lifter: Lifter) -> None:
+    message = lifter.make(lifter.new_ids())
+    message.skeletons = message.skeletons[:1] * 1001
+    lifter.send_refused(message, "message_too_large")
+    lifter.assert_goes_on()
+
+
 def test_scores_over_one_are_taken_as_one_and_counted(lifter: Lifter) -> None:
     ids = lifter.new_ids()
     message = lifter.make(ids)

@@ -214,7 +214,7 @@ def test_rivals_of_emf_read_what_their_names_say():
         ({"position": "none"}, "position must be one of"),
         ({"normalization": "pixels"}, "normalization must be one of"),
         ({"frame_stride": 2}, "frames 9 is no multiple of the frame_stride 2"),
-        ({"frame_stride": 0}, "frame_stride must be a whole number from 1 up"),
+        ({"frame_stride": 0}, "frame_stride must be a whole number in 1..10000"),
         ({"frame_stride": 9}, "9 frames with a frame_stride of 9 are 1 tokens; TCPFormer needs 3"),
     ],
 )

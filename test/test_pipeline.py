@@ -7,13 +7,15 @@ import pytest
 from test_swaps import exchange, walker
 
 from emf_ros.geometry.camera import Camera
+from emf_ros.lift.acceptance import most_important
 from emf_ros.lift.bones import bone_lengths
 from emf_ros.lift.config import PipelineConfig
 from emf_ros.lift.engine import make_engine
 from emf_ros.lift.pipeline import LiftPipeline
 from emf_ros.lift.together import lift_together
+from emf_ros.lift.track_ids import MIN_TRACKED_PEOPLE
 from emf_ros.lift.window import NANOSECONDS
-from emf_ros.types import Frame2D, Pose2D, TrackState
+from emf_ros.types import UNTRACKED, Frame2D, Pose2D, TrackState
 
 CAMERA = Camera.from_fov(1280, 720, 70.0)
 
@@ -310,6 +312,18 @@ class TestWhoIsWho:
             result = pipeline.update(frame_of(crowd, STEP * (t + 30), range(5)))
             assert set(by_id(result)) == {1, 2, 3}
         assert pipeline.counts["over_max_people"] == 16
+
+    def test_of_a_crowd_without_ids_the_important_ones_are_tracked(self, engine):
+        rng = np.random.default_rng(1)
+        pipeline = LiftPipeline(engine, PipelineConfig(max_people=3))
+        points = rng.uniform(0, 1, (400, 17, 3)) * (20, 40, 1) + (0, 0, 0.5)
+        points[..., :2] *= np.linspace(1, 9, 400)[:, None, None]
+        people = [Pose2D(np.clip(each, 0, [1280, 720, 1]), 0.9, UNTRACKED) for each in points]
+        pipeline.observe(Frame2D(0, "camera", "h36m17", (1280, 720), people))
+        assert pipeline.counts["over_max_people"] >= 400 - MIN_TRACKED_PEOPLE
+        kept = most_important(people, MIN_TRACKED_PEOPLE)
+        assert len(kept) == MIN_TRACKED_PEOPLE
+        assert np.mean([np.ptp(p.keypoints[:, 0]) for p in kept]) > 100
 
     def test_two_hundred_people(self, engine):
         pipeline, rays = pipeline_of(engine, max_people=200), walker(3)

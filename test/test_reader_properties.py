@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from damage import damage, read_or_refused
 from hypothesis import given
 from hypothesis import strategies as st
 from test_calibration import READ as CALIBRATIONS
@@ -24,55 +23,6 @@ from emf_ros.io.recordings import RecordingError, load_recording
 from emf_ros.model.presets import PRESETS, LifterConfig
 from emf_ros.train.evaluate import EvaluationError
 from emf_ros.train.truth import Truth
-
-#: What hand-edited, cut or damaged text files contain.
-ODD_WORDS = [
-    *("nan", "inf", "-", "1e999", "-1", "0", "9" * 400, ".inf", "null", "~", "true"),
-    *("[", "]", "{", "}", "- ", ":", "#", "'", '"', "&a", "*a", "<<: *a", "!!python/object:os.x"),
-    *("\0", "\t", "\n", "\r", "\ufeff", "\ud7ff", "---\n", "%YAML:1.0", "!!binary |", "|", ">"),
-]
-
-
-@st.composite
-def damage(draw: st.DrawFn, data: bytes) -> bytes:
-    """A file's bytes after a few changes of bytes, words and lines."""
-    for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.integers(0, max(len(data) - 1, 0)))
-        kind = draw(st.sampled_from(["cut", "byte", "insert", "delete", "repeat a line", "bytes"]))
-        if kind == "cut":
-            data = data[:at]
-        elif kind == "byte":
-            data = data[:at] + bytes([draw(st.integers(0, 255))]) + data[at + 1 :]
-        elif kind == "insert":
-            word = draw(st.sampled_from(ODD_WORDS)).encode("utf-8", "surrogatepass")
-            data = data[:at] + word + data[at:]
-        elif kind == "delete":
-            data = data[:at] + data[at + draw(st.integers(1, 60)) :]
-        elif kind == "repeat a line":
-            lines = data.split(b"\n")
-            lines.insert(at % len(lines), lines[draw(st.integers(0, len(lines) - 1))])
-            data = b"\n".join(lines)
-        else:
-            data = data[:at] + draw(st.binary(max_size=20)) + data[at:]
-    return data
-
-
-def read_or_refused(
-    read: Callable[[Path], Any], data: bytes, error: type[Exception], name: str
-) -> Any:
-    """What is read of a file of these bytes; None after one line of an error that names the file.
-
-    Any other exception fails the test.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(data)
-        try:
-            return read(path)
-        except error as refusal:
-            message = str(refusal)
-            assert path.stem in message and len(message.splitlines()) == 1, message
-            return None
 
 
 @given(st.data(), st.sampled_from(sorted(CALIBRATIONS)))

@@ -22,6 +22,7 @@ NODES_OF = {
     "nodes/keypoint_detector.py": {DETECTOR},
     "nodes/skeleton_viewer.py": {VIEWER},
     "nodes/base.py": {SOURCE, DETECTOR, LIFTER},
+    "nodes/taking.py": {DETECTOR, LIFTER, VIEWER},
     "nodes": {LIFTER},
     "detect": {DETECTOR},
     "lift": {LIFTER},

@@ -196,7 +196,7 @@ def test_an_array_that_does_not_fit_is_named(changes, what, tmp_path):
         {"layout": np.array(b"h36m17")},
         {"image_size": np.array([1280.0, 720.0])},
         {"camera_matrix": CAMERA.matrix.ravel()},
-        {"root_valid": np.ones(IMAGES, int)},
+        {"root_valid": np.ones(IMAGES, int), "root": np.ones((IMAGES, 3))},
     ],
 )
 def test_arrays_of_other_types_are_read(changes, tmp_path):

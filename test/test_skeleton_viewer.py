@@ -168,6 +168,26 @@ def test_a_browser_gets_people_image_and_diagnostics(node: NodeProcess, robot: R
     browser.close()
 
 
+def test_skeletons_that_contradict_themselves_are_dropped_and_counted(
+    node: NodeProcess, robot: Robot, diagnostics: Any
+) -> None:
+    from emf_ros_msgs.msg import Joint3D, Skeleton3D, Skeleton3DArray
+
+    browser, told = Browser(port_of(node)), diagnostics(node.topic("skeleton_viewer"))
+    wait_for(robot.skeletons.get_subscription_count, "a subscription")
+
+    def counted() -> bool:
+        for state, joints in ((9, 17), (1, 3)):
+            person = Skeleton3D(tracking_state=state, joints=[Joint3D() for _ in range(joints)])
+            robot.skeletons.publish(Skeleton3DArray(layout="h36m17", skeletons=[person]))
+        return told.count("message_failed") >= 2
+
+    wait_for(counted, "the count")
+    joints = Body().seen(root=(0.3, 0.0, 4.0))
+    wait_for(lambda: robot.publish_person(joints) or len(browser.labels()), "a person")
+    browser.close()
+
+
 def test_in_a_fixed_frame_up_is_z(node: NodeProcess, robot: Robot) -> None:
     browser = Browser(port_of(node))
     optical = Body().seen(root=(0.0, 0.0, 4.0))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emf_ros.body.rotations import quaternions
-from emf_ros.geometry.transform_tree import FORGET_S, MAX_FRAMES, TransformTree
+from emf_ros.geometry.transform_tree import FORGET_S, MAX_FRAMES, MAX_RATE_HZ, TransformTree
 from emf_ros.geometry.transforms import Transform, between, rotations
 
 SECOND = 1_000_000_000
@@ -174,6 +174,16 @@ def test_the_number_of_frames_is_limited() -> None:
     with pytest.raises(ValueError, match="frames"):
         tree.add("root", "one_more", 0, (0, 0, 0), about_z(0))
     tree.add("root", "frame_7", SECOND, (0, 0, 0), about_z(0))
+
+
+def test_the_names_of_frames_and_the_number_of_samples_are_limited() -> None:
+    tree = TransformTree(keep_s=1.0)
+    with pytest.raises(ValueError, match="over 256 characters"):
+        tree.add("root", "x" * 257, 0, (0, 0, 0), about_z(0))
+    for number in range(5000):
+        tree.add("root", "base", number, (number, 0, 0), about_z(0))
+    assert len(tree._edges["base"]._stamps) <= MAX_RATE_HZ
+    assert tree.lookup("root", "base", np.array([4999])).translation[0, 0] == 4999
 
 
 def test_a_waiter_gets_the_next_sample_and_does_not_wait_for_a_frame_without_any(tree) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..io.bags import is_bag
 from ..io.frame_source import VideoError
+from ..io.paths import from_home
 from ..io.video import IMAGE_SUFFIXES, natural_order
 
 #: Endings of the videos that are looked for in folders.
@@ -53,7 +54,7 @@ def find_sources(paths: list[str], results: str = "") -> dict[str, Path]:
         found[name] = path
 
     for text in paths:
-        path = Path(text).expanduser()
+        path = from_home(text)
         if not path.exists():
             raise VideoError(f"there is no file or folder {text}")
         if own and os.path.realpath(path) == own:

@@ -33,6 +33,12 @@ FORGET_S = 60.0
 #: Maximum number of frames.
 MAX_FRAMES = 4096
 
+#: Maximum length of the name of a frame, characters.
+MAX_NAME_LENGTH = 256
+
+#: Maximum mean rate of a transform, Hz; of a faster one the oldest samples are forgotten.
+MAX_RATE_HZ = 1000
+
 
 class TransformTree:
     """Transforms by the name of the child frame. All methods may be called from any thread.
@@ -67,9 +73,11 @@ class TransformTree:
             static: whether it holds at any time.
 
         Raises:
-            ValueError: a number is not finite, the quaternion is 0, or a name is empty or the
-                same.
+            ValueError: a number is not finite, the quaternion is 0, or a name is empty, too long or
+                the same.
         """
+        if max(len(parent), len(child)) > MAX_NAME_LENGTH:
+            raise ValueError(f"the name of a frame has over {MAX_NAME_LENGTH} characters")
         length = math.sqrt(sum(value * value for value in quaternion))
         if not (all(map(math.isfinite, translation)) and 1e-3 < length < 1e3):
             raise ValueError(f"the transform from {child!r} to {parent!r} is no transform")
@@ -214,6 +222,8 @@ class _Edge:
         insort(self._stamps, stamp_ns)
         self._rows.insert(index, row)
         old = bisect_left(self._stamps, self._stamps[-1] - keep_ns)
+        if len(self._stamps) > MAX_RATE_HZ * keep_ns / NANOSECONDS:
+            old = max(old, len(self._stamps) // 4 + 1)
         # Removal from the front of a list moves all the rest.
         if old > len(self._stamps) // 4:
             del self._stamps[:old], self._rows[:old]

@@ -7,7 +7,19 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from .paths import share_folder
+from .bag_error import BagError
+from .bag_types import message_types, types_of
+from .one_line import one_line
+
+__all__ = [
+    "BAG_SUFFIXES",
+    "METADATA",
+    "BagError",
+    "BagReader",
+    "is_bag",
+    "message_types",
+    "stamp_ns",
+]
 
 #: Endings of the files of a bag.
 BAG_SUFFIXES = (".mcap", ".db3")
@@ -15,26 +27,10 @@ BAG_SUFFIXES = (".mcap", ".db3")
 METADATA = "metadata.yaml"
 
 
-class BagError(RuntimeError):
-    """A bag that cannot be read; one line with its name, the reason and the remedy."""
-
-
 def is_bag(path: str | Path) -> bool:
     """Whether a path is that of a bag: by the ending of a file, or by what a folder holds."""
     path = Path(path)
     return path.suffix.lower() in BAG_SUFFIXES or (path / METADATA).is_file()
-
-
-def message_types() -> Any:
-    """A store of the types of common messages and of ours (rosbags' Typestore)."""
-    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-
-    store = get_typestore(Stores.ROS2_HUMBLE)
-    types: dict[str, Any] = {}
-    for path in sorted(share_folder("emf_ros_msgs").glob("msg/*.msg")):
-        types.update(get_types_from_msg(path.read_text("utf-8"), f"emf_ros_msgs/msg/{path.stem}"))
-    store.register(types)
-    return store
 
 
 class BagReader:
@@ -59,14 +55,15 @@ class BagReader:
             )
         if not self._path.exists():
             raise BagError(f"there is no bag {path}")
-        from rosbags.highlevel import AnyReader
+        from rosbags.rosbag2 import Reader
 
         try:
-            self._reader = AnyReader([self._path], default_typestore=message_types())
+            self._reader = Reader(self._path)
             self._reader.open()
         except Exception as error:  # a damaged file leads to errors of any type
             raise BagError(self._why(error)) from None
         self._open = True
+        self._stores: dict[str, Any] = {}
         self.topics = {c.topic: str(c.msgtype) for c in self._reader.connections}
         self.counts = {name: int(info.msgcount) for name, info in self._reader.topics.items()}
 
@@ -114,11 +111,19 @@ class BagReader:
         if not connections:
             return
         try:
+            stores = {c.topic: self._store_of(c) for c in connections}
             for connection, time_ns, data in self._reader.messages(connections=connections):
-                message = self._reader.deserialize(data, connection.msgtype)
+                message = stores[connection.topic].deserialize_cdr(data, connection.msgtype)
                 yield connection.topic, time_ns, message
         except Exception as error:  # a damaged file leads to errors of any type
             raise BagError(self._why(error)) from None
+
+    def _store_of(self, connection: Any) -> Any:
+        """The types of the messages of a connection; made once for each type."""
+        kind = connection.msgtype
+        if kind not in self._stores:
+            self._stores[kind] = types_of(connection)
+        return self._stores[kind]
 
     def close(self) -> None:
         """Close the files."""
@@ -133,10 +138,12 @@ class BagReader:
         self.close()
 
     def _why(self, error: Exception) -> str:
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = f"cannot read the bag {self._path}: {one_line(error)}"
+        if isinstance(error, BagError):
+            return why
         return (
-            f"cannot read the bag {self._path}: {why}; where the recorder was killed, "
-            "`mcap recover` or `ros2 bag reindex` may repair it"
+            f"{why}; where the recorder was killed, `mcap recover` or `ros2 bag reindex` may "
+            "repair it"
         )
 
 

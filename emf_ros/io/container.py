@@ -20,6 +20,8 @@ GRID_TOLERANCE = 0.1
 ROUNDING_S = 0.0011
 #: Minimum number of steps at a constant rate for one that spans lost frames.
 STEPS_PER_GAP = 20
+#: Maximum number of boxes of an MP4, and of chunks of an AVI, that are listed.
+MAX_BOXES = 100_000
 #: Maximum length of the head of a file that is searched for its codec, bytes.
 HEAD_BYTES = 1 << 20
 
@@ -147,7 +149,7 @@ def why_unreadable(path: Path, codec: str = "") -> str:
                 "a repair tool such as untrunc may restore it"
             )
         # The handler of a track is before the description of its samples.
-        codec = codec or _found(rb"vide.*?stsd.{12}([ -~]{4})", moov)
+        codec = codec or _found(rb"stsd.{12}([ -~]{4})", _from_video_track(moov))
         sound = b"soun" in moov and b"vide" not in moov
     elif head.startswith(b"\x1a\x45\xdf\xa3"):
         codec = codec or _matroska_codec(head)
@@ -224,7 +226,7 @@ def _avi_frames(path: Path) -> _AviFrames | None:
                 movi = at
             elif name == b"idx1":
                 file.seek(at)
-                index = file.read(size)
+                index = file.read(min(size, end - at))
         entries = [
             entry
             for entry in struct.iter_unpack("<4sIII", index[: len(index) // 16 * 16])
@@ -248,8 +250,8 @@ def _avi_frames(path: Path) -> _AviFrames | None:
 
 def _riff_chunks(file: BinaryIO, at: int, end: int) -> list[tuple[bytes, bytes, int, int]]:
     """Of each chunk: name, kind of list, offset and length of the content, bytes."""
-    out = []
-    while at + 12 <= end:
+    out: list[tuple[bytes, bytes, int, int]] = []
+    while at + 12 <= end and len(out) < MAX_BOXES:
         file.seek(at)
         head = file.read(12)
         if not head[:4].isalnum():
@@ -270,8 +272,14 @@ def _is_empty(path: Path, head: bytes) -> bool:
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return len(head) < HEAD_BYTES and b"\x1f\x43\xb6\x75" not in head  # no cluster
     moov = _moov(path) or b""
-    match = re.search(rb"vide.*?stsz.{8}(.{4})", moov, re.DOTALL)
+    match = re.search(rb"stsz.{8}(.{4})", _from_video_track(moov), re.DOTALL)
     return b"mvex" not in moov and match is not None and match.group(1) == bytes(4)
+
+
+def _from_video_track(moov: bytes) -> bytes:
+    """The description of an MP4 or MOV from the handler of its first video track on."""
+    at = moov.find(b"vide")
+    return moov[at:] if at >= 0 else b""
 
 
 def _moov(path: Path) -> bytes | None:
@@ -279,7 +287,9 @@ def _moov(path: Path) -> bytes | None:
     length = path.stat().st_size
     with open(path, "rb") as file:
         at = 0
-        while at + 8 <= length:
+        for _ in range(MAX_BOXES):
+            if at + 8 > length:
+                break
             file.seek(at)
             head = file.read(16)
             size = int.from_bytes(head[:4], "big")
@@ -287,7 +297,7 @@ def _moov(path: Path) -> bytes | None:
                 size = int.from_bytes(head[8:16], "big")
             if head[4:8] == b"moov":
                 file.seek(at)
-                return file.read(size or length - at)
+                return file.read(min(size or length, length - at))
             if size < 8:
                 return None
             at += size

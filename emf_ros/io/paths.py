@@ -25,6 +25,14 @@ def share_folder(name: str) -> Path:
         return Path(sys.prefix) / "share" / "emf_ros" / name
 
 
+def from_home(text: str | Path) -> Path:
+    """A path with the home folder in place of ~ or ~USER; as it is where there is no such user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def cache_folder() -> Path:
     """The user's folder for files that are downloaded or built once; it may be missing.
 
@@ -32,7 +40,7 @@ def cache_folder() -> Path:
     """
     own = os.environ.get("EMF_ROS_CACHE")
     if own:
-        return Path(own).expanduser().absolute()
+        return from_home(own).absolute()
     try:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError:  # neither HOME nor an entry for this user

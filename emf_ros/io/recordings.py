@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,12 @@ _MAX_STAMP_S = 9.2e9
 
 #: Maximum width and height of an image, px.
 _MAX_IMAGE_SIDE = 1_000_000
+
+#: Maximum number of rows: five hours of eight people. A small file may hold billions.
+MAX_ROWS = 5_000_000
+
+#: Maximum size of a coordinate, px or m; a larger one is unknown.
+_MAX_COORDINATE = 1e7
 
 
 class RecordingError(ValueError):
@@ -237,6 +243,7 @@ def _checked(arrays: Mapping[str, np.ndarray], notes: list[str]) -> Recording:
         raise RecordingError(str(error)) from None
     if arrays["stamp"].ndim != 1:
         raise RecordingError(f"stamp is {arrays['stamp'].shape}, not (M,): one stamp a row")
+    refuse_too_many_rows(len(arrays["stamp"]))
     rows, joints = len(arrays["stamp"]), len(H36M17)
     shapes = {
         "stamp": (rows,),
@@ -261,9 +268,8 @@ def _checked(arrays: Mapping[str, np.ndarray], notes: list[str]) -> Recording:
         return _numbers(arrays[name], name).astype(np.float64)
 
     size = _whole(arrays["image_size"].reshape(-1), "image_size")
-    unknown = size.shape == (2,) and not size.any()
-    if not unknown and (size.shape != (2,) or (size < 1).any() or (size > _MAX_IMAGE_SIDE).any()):
-        raise RecordingError(f"image_size is {size.tolist()}, not a width and a height in px")
+    _refuse_odd_size(size.tolist())
+    unknown = not size.any()
     recording = Recording(
         _seconds(_numbers(arrays["stamp"], "stamp"), notes),
         _whole(arrays.get("frame", np.full(rows, -1)), "frame"),
@@ -280,6 +286,47 @@ def _checked(arrays: Mapping[str, np.ndarray], notes: list[str]) -> Recording:
         numbers("body") if body_names else np.zeros((rows, 0)),
         body_names,
     )
+    return checked(recording)
+
+
+def refuse_too_many_rows(count: int) -> None:
+    """Raise RecordingError where a file has more than `MAX_ROWS` rows."""
+    if count > MAX_ROWS:
+        raise RecordingError(f"it has {count} rows, and at most {MAX_ROWS} are read: split it")
+
+
+def _refuse_odd_size(size: Sequence[int]) -> None:
+    if len(size) != 2 or (any(size) and not all(1 <= side <= _MAX_IMAGE_SIDE for side in size)):
+        raise RecordingError(f"image_size is {list(size)}, not a width and a height in px")
+
+
+def checked(recording: Recording) -> Recording:
+    """A recording as it is read from any format: in order, and without impossible numbers.
+
+    Infinite and absurd coordinates are unknown, with a note.
+
+    Raises:
+        RecordingError: there are too many rows, or a stamp or the image size is impossible.
+    """
+    refuse_too_many_rows(len(recording))
+    _refuse_odd_size(recording.image_size)
+    stamp = recording.stamp
+    if not np.isfinite(stamp).all():
+        raise RecordingError("a stamp is not finite")
+    if (np.abs(stamp) > _MAX_STAMP_S).any():
+        raise RecordingError(f"a stamp of {np.abs(stamp).max():.4g} s is after the year 2261")
+    for name in ("keypoints_2d", "joints_3d", "joint_stddev", "root", "body"):
+        values = getattr(recording, name)
+        absurd = np.isinf(values) if name == "body" else np.abs(values) > _MAX_COORDINATE
+        if absurd.any():
+            setattr(recording, name, np.where(absurd, np.nan, values))
+            recording.notes.append(
+                f"{int(absurd.sum())} numbers of {name} are impossible: taken as unknown"
+            )
+    rootless = recording.root_valid & ~np.isfinite(recording.root).all(axis=1)
+    if rootless.any():
+        recording.root_valid = recording.root_valid & ~rootless
+        recording.notes.append(f"{int(rootless.sum())} rows say that they have a root, and lack it")
     return _in_order(recording)
 
 
@@ -344,14 +391,12 @@ def _seconds(stamp: np.ndarray, notes: list[str]) -> np.ndarray:
             f"stamp is in nanoseconds, as the step of {step:.4g} from image to image shows; "
             "converted to seconds"
         )
-        seconds, step, largest = seconds / 1e9, step / 1e9, largest / 1e9
+        seconds, step = seconds / 1e9, step / 1e9
     elif step >= _NO_SECOND_STEP or largest > _MAX_STAMP_S:
         raise RecordingError(
             f"stamp must be in seconds, or in nanoseconds: it reaches {largest:.4g}, with a median "
             f"step of {step:.4g} from image to image"
         )
-    if largest > _MAX_STAMP_S:
-        raise RecordingError(f"a stamp of {largest:.4g} s is after the year 2261")
     if step > _LONG_STEP_S:
         notes.append(
             f"images are {step:.3g} s apart, too far for motion to be seen; stamp must be in "

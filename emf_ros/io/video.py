@@ -21,6 +21,7 @@ from .frame_source import (
     header_rate_hz,
     pixel_aspect,
 )
+from .paths import from_home
 from .video_file import VideoFile
 
 #: Endings of the image files of a folder.
@@ -54,7 +55,7 @@ def open_source(
     if not path.exists():
         if text.strip().isdecimal():
             return _Webcam(int(text), rate_hz or DEFAULT_RATE_HZ)
-        path = path.expanduser()
+        path = from_home(path)
     try:
         if is_bag(path):
             return BagSource(path, topic, rectified)

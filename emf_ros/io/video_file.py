@@ -23,6 +23,7 @@ from .frame_source import (
     header_rate_hz,
     pixel_aspect,
 )
+from .images import MAX_PIXELS
 
 #: Maximum number of attempts at the next frame where the file's packets cannot be counted.
 MAX_BLIND_ATTEMPTS = 256
@@ -55,6 +56,14 @@ class VideoFile(SourceBase):
         try:
             if not self._capture.isOpened():
                 raise VideoError(f"cannot read the video {path}: {why_unreadable(self._path)}")
+            # Before decoding: a small file may ask for frames of any size.
+            sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+            width, height = (int(self._capture.get(side)) for side in sides)
+            if width * height > MAX_PIXELS:
+                raise VideoError(
+                    f"cannot read the video {path}: its frames have {width}x{height} pixels, and "
+                    f"at most {MAX_PIXELS} are read; scale it down"
+                )
             self._codec = codec_of(self._capture)
             self._restart()
             first = None

@@ -140,6 +140,13 @@ def select_people(
     return list(selected.values())
 
 
+def most_important(people: Sequence[Pose2D], count: int) -> list[Pose2D]:
+    """The most important people of one layout, in their order."""
+    importance = np.nan_to_num(_importance(people, ()))
+    rows = np.argsort(-importance, kind="stable")[:count]
+    return [people[row] for row in np.sort(rows).tolist()]
+
+
 def _importance(people: Sequence[Pose2D], tracked: Collection[int]) -> list[float]:
     """The score times the size in the image, px, of people of one layout."""
     if not people:

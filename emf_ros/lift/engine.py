@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ..io.paths import share_folder
+from ..io.paths import from_home, share_folder
 from ..model.presets import presets_with_weights
 from ..reasons import Reason
 from ..runtime.backends import Backend
@@ -118,7 +118,7 @@ def _weights_file(preset: str, weights: str | Path | None) -> Path:
         EngineError: it does not, or there is no such preset.
     """
     if weights:
-        path = Path(weights).expanduser()
+        path = from_home(weights)
     else:
         models = share_folder("models")
         path = models / f"{preset}.safetensors"

@@ -68,10 +68,11 @@ class OnnxEngine:
         self._session = _cpu_session(path, 1)
         self.config = _config(path, self._session)
         check_config(path, self.config)
-        taken = [(i.name, list(i.shape[1:])) for i in self._session.get_inputs()]
-        wanted = [("keypoints", list(clip_shape(self.config)))]
+        taken = [(i.name, i.type, list(i.shape[1:])) for i in self._session.get_inputs()]
+        wanted = [("keypoints", "tensor(float)", list(clip_shape(self.config)))]
         if taken != wanted:
             raise EngineError(f"the inputs of {path} are {taken}; its metadata say {wanted}")
+        _check_outputs(path, self._session, self.config)
         self._bound: dict[int, _Bound] = {}
         if provider != CPU:
             # The file is sound, so an error from here on is one of the GPU.
@@ -134,6 +135,25 @@ def _config(path: Path, session: Any) -> LifterConfig:
         raise EngineError(f"{path}: {error}") from None
 
 
+def _check_outputs(path: Path, session: Any, config: LifterConfig) -> None:
+    """Run the model once, of two people: what it gives is known only then.
+
+    Raises:
+        EngineError: it fails, or gives something else than positions and their scale.
+    """
+    shape = (2, *clip_shape(config))
+    try:
+        given = session.run(_OUTPUTS, {"keypoints": np.zeros(shape, dtype=np.float32)})
+    except Exception as error:  # onnxruntime's errors share no base of their own
+        raise EngineError(f"{path} fails on an input of {shape}: {first_line(error)}") from None
+    found = [(value.dtype.name, value.shape) for value in map(np.asarray, given)]
+    wanted = [("float32", shape), ("float32", shape[:-1])]
+    if found != wanted:
+        raise EngineError(f"{path} gives {found} for two people, not {wanted}")
+    if not all(np.isfinite(value).all() for value in given):
+        raise EngineError(f"{path} gives numbers that are not finite: its weights are damaged")
+
+
 def _cpu_session(path: Path, threads: int) -> Any:
     """A session on the CPU.
 
@@ -143,7 +163,7 @@ def _cpu_session(path: Path, threads: int) -> Any:
     try:
         return make_session(path, threads)
     except Exception as error:  # onnxruntime's errors share no base of their own
-        raise EngineError(f"{path} cannot be loaded: {error}") from None
+        raise EngineError(f"{path} cannot be loaded: {first_line(error)}") from None
 
 
 class _Bound:

@@ -223,7 +223,7 @@ class LiftPipeline:
         if camera is None:
             return False
         self._frame_id = frame.frame_id
-        people = self._track_ids.assign(frame, layout, self.stamps)
+        people = self._track_ids.assign(frame, layout, self.stamps, self.config.max_people)
         if self.watch is not None:
             self.watch(replace(frame, people=people))
         chosen = select_people(people, layout, self.config.max_people, self.active, self.counts)

@@ -12,10 +12,13 @@ from ..reasons import Reason
 from ..skeletons import Layout
 from ..stamps import StampFilter
 from ..types import UNTRACKED, Frame2D, Pose2D
-from .acceptance import MAX_REACH, body_score, has_shape, is_sane
+from .acceptance import MAX_REACH, body_score, has_shape, is_sane, most_important
 
 #: Largest id after which own ids count up: ids are 32-bit numbers in the messages.
 MAX_FIRST_ID = 2**31
+
+#: Minimum number of people without ids that are tracked, whatever the maximum number of people.
+MIN_TRACKED_PEOPLE = 100
 
 
 class TrackIds:
@@ -40,13 +43,17 @@ class TrackIds:
         if self._people is not None:
             self._people.restart()
 
-    def assign(self, frame: Frame2D, layout: Layout, stamps: StampFilter) -> list[Pose2D]:
+    def assign(
+        self, frame: Frame2D, layout: Layout, stamps: StampFilter, max_people: int
+    ) -> list[Pose2D]:
         """The people of an image with their ids.
 
         Args:
             frame: the image; its stamp is accepted.
             layout: of the keypoints.
             stamps: the rule that has accepted the stamp.
+            max_people: maximum number of people who are lifted. Of many more than these, the less
+                important ones are not tracked: tracking takes the square of their number.
 
         Returns:
             the people as they came where all bring an id. Otherwise the confirmed people, and those
@@ -60,6 +67,10 @@ class TrackIds:
             self._people = PeopleTracker(layout, counts=self._counts, first_id=first)
         self._people.stamps = stamps
         shaped = [person for person in frame.people if has_shape(person, layout)]
+        most = max(MIN_TRACKED_PEOPLE, 2 * max_people)
+        if len(shaped) > most:
+            self._counts[Reason.OVER_MAX_PEOPLE] += len(shaped) - most
+            shaped = most_important(shaped, most)
         replaced = sum(person.track_id != UNTRACKED for person in shaped)
         if replaced:
             self._counts[Reason.TRACK_ID_REPLACED] += replaced

@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from ..io.one_line import one_line
 from ..io.outputs import replacing
 from .lifter import Lifter
 from .presets import LifterConfig
@@ -38,7 +39,7 @@ def load_notes(path: str | Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no readable safetensors file: {error}") from None
+        raise WeightsError(f"{path} is no readable safetensors file: {one_line(error)}") from None
 
 
 def load_weights(path: str | Path, device: str = "cpu") -> Lifter:
@@ -55,15 +56,34 @@ def load_weights(path: str | Path, device: str = "cpu") -> Lifter:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(f"{path} is no readable safetensors file: {error}") from None
+        raise WeightsError(f"{path} is no readable safetensors file: {one_line(error)}") from None
     try:
-        lifter = Lifter(LifterConfig.from_metadata(metadata))
+        config = LifterConfig.from_metadata(metadata)
+        # Before it is built: a damaged configuration may ask for any amount of memory.
+        held, needed = sum(t.numel() for t in tensors.values()), _least_numbers(config)
+        if held < needed:
+            raise ValueError(f"it has {held} weights, and the lifter it describes over {needed}")
+        lifter = Lifter(config)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"{path}: {error}") from None
+        raise WeightsError(f"{path}: {one_line(error)}") from None
     try:
         lifter.load_state_dict(tensors)
     except RuntimeError as error:
-        raise WeightsError(f"{path} does not fit the lifter it describes: {error}") from None
+        why = one_line(error)
+        raise WeightsError(f"{path} does not fit the lifter it describes: {why}") from None
     if not all(bool(t.isfinite().all()) for t in tensors.values()):
         raise WeightsError(f"{path} holds values that are not finite")
     return lifter.to(device).eval()
+
+
+def _least_numbers(config: LifterConfig) -> int:
+    """A number of weights that a lifter of a configuration has at least: those of some matrices."""
+    motion = config.motion
+    taps = sum(min(scale + 1, motion.max_taps) for scale in motion.scales)
+    return max(
+        int(config.layers * config.dim**2 * max(1.0, config.mlp_ratio)),
+        config.dim * config.dim_rep,
+        config.dim * config.tokens,
+        motion.channels * motion.dim if config.features == "emf" else 0,
+        motion.channels * taps * max(1, motion.joint_kernels) if config.features == "emf" else 0,
+    )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .. import __version__
+from ..io.one_line import one_line
 from ..io.paths import share_folder
 from ..skeletons import get_layout
 
@@ -17,6 +18,24 @@ FORMAT = "emf_ros-lifter-2"
 ALIGNMENTS = ("paper", "causal")
 PADDINGS = ("replicate", "zero")
 COMBINATIONS = ("residual", "motion_only", "compressed")
+
+
+#: Maximum width of a layer. A network of weights of others is not built beyond it.
+MAX_WIDTH = 65_536
+#: Maximum number of layers, of taps or of scales.
+MAX_COUNT = 1000
+#: Maximum number of frames of a window: five minutes.
+MAX_FRAMES = 10_000
+#: Minimum and maximum rate of the frames, Hz.
+RATES_HZ = (1.0, 1000.0)
+
+
+def _check_whole(config: object, ranges: dict[str, tuple[int, int]]) -> None:
+    """Refuse settings that are no whole number in their range."""
+    for name, (least, most) in ranges.items():
+        value = getattr(config, name)
+        if not isinstance(value, int) or not least <= value <= most:
+            raise ValueError(f"{name} must be a whole number in {least}..{most}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -62,12 +81,23 @@ class MotionFlowConfig:
     def __post_init__(self) -> None:
         # JSON gives the scales as a list, which is not equal to a tuple.
         object.__setattr__(self, "scales", tuple(self.scales))
-        if not self.scales or any(s < 1 for s in self.scales):
-            raise ValueError(f"scales must be one or more numbers from 1 up, not {self.scales}")
-        if self.dim < 1 or self.dim % len(self.scales):
+        if not 1 <= len(self.scales) <= MAX_COUNT or any(
+            not isinstance(s, int) or not 1 <= s <= MAX_COUNT for s in self.scales
+        ):
+            raise ValueError(
+                f"scales must be one or more whole numbers in 1..{MAX_COUNT}, not {self.scales}"
+            )
+        _check_whole(
+            self,
+            {
+                "dim": (1, MAX_WIDTH),
+                "channels": (1, MAX_COUNT),
+                "max_taps": (2, MAX_COUNT),
+                "joint_kernels": (0, MAX_COUNT),
+            },
+        )
+        if self.dim % len(self.scales):
             raise ValueError(f"dim {self.dim} is no multiple of the {len(self.scales)} scales")
-        if self.max_taps < 2:
-            raise ValueError(f"max_taps must be 2 or more, not {self.max_taps}")
         for name, known in (
             ("alignment", ALIGNMENTS),
             ("padding", PADDINGS),
@@ -132,17 +162,17 @@ class LifterConfig:
 
     def __post_init__(self) -> None:
         get_layout(self.layout)
-        for name, least in (
-            ("frames", 3),
-            ("frame_stride", 1),
-            ("layers", 1),
-            ("dim", 1),
-            ("dim_rep", 1),
-            ("heads", 1),
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number from {least} up, not {value!r}")
+        _check_whole(
+            self,
+            {
+                "frames": (3, MAX_FRAMES),
+                "frame_stride": (1, MAX_FRAMES),
+                "layers": (1, MAX_COUNT),
+                "dim": (1, MAX_WIDTH),
+                "dim_rep": (1, MAX_WIDTH),
+                "heads": (1, MAX_WIDTH),
+            },
+        )
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} is no multiple of the {self.heads} heads")
         if self.frames % self.frame_stride:
@@ -154,8 +184,14 @@ class LifterConfig:
                 f"{self.frames} frames with a frame_stride of {self.frame_stride} are "
                 f"{self.tokens} tokens; TCPFormer needs 3 or more"
             )
-        if not self.rate_hz > 0:
-            raise ValueError(f"rate_hz must be positive, not {self.rate_hz!r}")
+        for name, (low, high) in (
+            ("rate_hz", RATES_HZ),
+            ("mlp_ratio", (0.0, float(MAX_COUNT))),
+            ("layer_scale", (-float(MAX_COUNT), float(MAX_COUNT))),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not low <= value <= high:
+                raise ValueError(f"{name} must be a number in {low:g}..{high:g}, not {value!r}")
         for name, known in (
             ("features", FEATURES),
             ("position", POSITIONS),
@@ -205,17 +241,17 @@ class LifterConfig:
                 contradicts the other entries.
         """
         if metadata.get("format") != FORMAT:
-            raise ValueError(
-                f"the format is {metadata.get('format')!r}; this version reads {FORMAT!r}"
-            )
+            found = one_line(repr(metadata.get("format")))
+            raise ValueError(f"the format is {found}; this version reads {FORMAT!r}")
         try:
             config = cls.from_dict(json.loads(metadata["config"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"it describes no lifter: {error}") from None
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise ValueError(f"it describes no lifter: {one_line(error)}") from None
         for key, value in config.metadata().items():
             if key not in ("version", "config") and metadata.get(key, value) != value:
                 raise ValueError(
-                    f"it says {key} {metadata[key]!r} and describes a lifter of {value!r}"
+                    f"it says {key} {one_line(repr(metadata[key]))} and describes a lifter of "
+                    f"{value!r}"
                 )
         return config
 
@@ -234,7 +270,7 @@ class LifterConfig:
         for given, kind in ((stored, cls), (motion, MotionFlowConfig)):
             unknown = set(given) - {f.name for f in fields(kind)}
             if unknown:
-                raise ValueError(f"unknown settings {sorted(unknown)}")
+                raise ValueError(f"unknown settings {sorted(map(str, unknown))}")
         return cls(**stored, motion=MotionFlowConfig(**motion))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,18 @@ _SOURCES = {
     "vision_msgs": "https://github.com/ros-perception/vision_msgs",
     "hri_msgs": "https://github.com/ros4hri/hri_msgs",
 }
+
+#: Maximum number of people, or of detections, of a message.
+MAX_MESSAGE_PEOPLE = 1000
+
+#: Maximum size of a third-party message, bytes: detections may bring masks.
+MAX_THIRD_PARTY_BYTES = 16_000_000
+
+#: Maximum number of bodies that are followed: the most that can be lifted.
+MAX_BODIES = 256
+
+#: Names of bodies that fit into the name of a topic.
+_BODY_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_]{0,98}[A-Za-z0-9])?", re.ASCII)
 
 #: Class names of a person; some detectors leave it empty.
 _PERSON_CLASSES = ("person", "")
@@ -67,6 +80,11 @@ def track_number(name: str) -> int:
         return int(name)
     # Ids that count up stay below these.
     return 1_000_000_000 + zlib.crc32(name.encode()) % 1_000_000_000
+
+
+def is_body_name(name: str) -> bool:
+    """Whether the id of a body of hri_msgs can be a part of a topic's name."""
+    return "__" not in name and _BODY_NAME.fullmatch(name) is not None
 
 
 def _missing(count: int) -> np.ndarray:
@@ -261,7 +279,11 @@ class ThirdPartyKeypoints:
             tracked = self._topic("humans/bodies/tracked")
             return self._node.listen_to(self._ids_type, tracked, self._follow, qos)
         return self._node.listen_to(
-            self._array_type, self._topic("keypoints"), self._take_array, qos
+            self._array_type,
+            self._topic("keypoints"),
+            self._take_array,
+            qos,
+            max_bytes=MAX_THIRD_PARTY_BYTES,
         )
 
     def unsubscribe(self) -> None:
@@ -282,6 +304,13 @@ class ThirdPartyKeypoints:
         return size
 
     def _take_array(self, message: Any) -> None:
+        if len(message.detections) > MAX_MESSAGE_PEOPLE:
+            self._node.refuse_message(
+                Reason.MESSAGE_TOO_LARGE,
+                f"{self._topic('keypoints')}: a message of {len(message.detections)} detections "
+                f"is refused; at most {MAX_MESSAGE_PEOPLE} are read",
+            )
+            return
         size = self._size()
         if size is not None:
             convert = yolo_frame if self._package == "yolo_msgs" else vision_frame
@@ -289,7 +318,15 @@ class ThirdPartyKeypoints:
 
     def _follow(self, message: Any) -> None:
         """Subscribe to the tracked bodies, and end the subscriptions to others."""
-        bodies = {body for body in message.ids if body.isidentifier()}
+        named = {body for body in message.ids if is_body_name(body)}
+        # Those that are followed already first: a subscription takes time to hear.
+        order = sorted(named, key=lambda body: (body not in self._skeletons, body))
+        if len(order) > MAX_BODIES:
+            self._node.refuse_message(
+                Reason.MESSAGE_TOO_LARGE,
+                f"{self._topic(self.topic)}: of {len(order)} bodies {MAX_BODIES} are followed",
+            )
+        bodies = set(order[:MAX_BODIES])
         self._bodies.track(bodies)
         for body in set(self._skeletons) - bodies:
             self._node.forget(self._skeletons.pop(body))

@@ -17,6 +17,7 @@ from rcl_interfaces.msg import (
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.parameter import Parameter
 
+from ..io.one_line import one_line
 from ..reasons import Reason
 from .counted_log import CountedLog
 from .diagnostics import Level, Task, diagnostics_msg
@@ -29,6 +30,9 @@ __all__ = ["BaseNode", "NodeError"]
 
 #: Minimum time between two warnings of one kind, s.
 WARNING_PERIOD_S = 5.0
+
+#: Maximum number of different warnings that are said once.
+MAX_WARNINGS = 1000
 
 #: Beginnings of the name that a middleware gives to the node of a publisher while it is not known.
 UNKNOWN_NODES = ("_NODE_NAME_UNKNOWN_", "_CREATED_BY_BARE_DDS_APP_")
@@ -155,6 +159,9 @@ class BaseNode(ManagedNode, CountedLog, Generic[P]):
 
     # ------------------------------------------------------------------ reasons and log
 
+    def refuse_message(self, reason: Reason, detail: str) -> None:
+        self.refuse(reason, detail)
+
     def refuse_qos(self, topic: str, policy: str, remedy: str) -> None:
         self.refuse(
             Reason.INCOMPATIBLE_QOS,
@@ -163,15 +170,16 @@ class BaseNode(ManagedNode, CountedLog, Generic[P]):
         )
 
     def warn_once(self, key: str, text: str) -> None:
-        if key not in self._warned:
+        # Keys hold names of others, such as those of frames.
+        if key not in self._warned and len(self._warned) < MAX_WARNINGS:
             self._warned.add(key)
-            self.get_logger().warning(text)
+            self.get_logger().warning(one_line(text))
 
     def warn_throttled(self, key: str, text: str) -> None:
         now = time.monotonic()
         if now - self._warned_at_s.get(key, -WARNING_PERIOD_S) >= WARNING_PERIOD_S:
             self._warned_at_s[key] = now
-            self.get_logger().warning(text)
+            self.get_logger().warning(one_line(text))
 
     @property
     def shutting_down(self) -> bool:

@@ -26,7 +26,7 @@ from ..geometry.camera import Camera
 from ..io.images import decode_depth, decode_image
 from ..io.render.palette import rgb_of
 from ..io.roi_crops import RoiCrop, RoiCropper
-from ..skeletons import Layout
+from ..skeletons import Layout, get_layout
 from ..stamps import NANOSECONDS
 from ..types import UNTRACKED, Frame2D, Frame3D, Pose2D, Pose3D, TrackState
 
@@ -233,7 +233,16 @@ def skeletons_from_msg(message: Skeleton3DArray) -> Frame3D:
 
     Returns:
         the poses, in the frame `message.header.frame_id`, of the image with this stamp.
+
+    Raises:
+        ValueError: the layout or a state is unknown, or a skeleton lacks joints of the layout.
     """
+    joints = len(get_layout(message.layout)) if message.skeletons else 0
+    for skeleton in message.skeletons:
+        if len(skeleton.joints) != joints:
+            raise ValueError(
+                f"a skeleton has {len(skeleton.joints)} joints, and {message.layout} {joints}"
+            )
     lag = message.lag
     return Frame3D(
         stamp_ns(message.header.stamp),

@@ -143,6 +143,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
                 self.submit,
                 EVERY_QOS if self.synchronous else IMAGE_QOS,
                 self._missed,
+                max_bytes=None,
                 callback_group=self._when_idle,
             )
         if not self.synchronous:

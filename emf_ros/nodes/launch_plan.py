@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from ..io.frame_source import VideoError
-from ..io.paths import share_folder
+from ..io.paths import from_home, share_folder
 from .launch_arguments import (
     LOG_LEVELS,
     given_parameters,
@@ -131,7 +131,7 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
         values = read_parameters(kind, full_name, files)
         for name in FILE_PARAMETERS:
             path = str(getattr(values, name, "")).partition("#")[0]
-            if path and not Path(path).expanduser().is_file():
+            if path and not from_home(path).is_file():
                 raise ParamError(f"parameter '{name}' of {kind.node}: there is no file {path}")
         return values
 

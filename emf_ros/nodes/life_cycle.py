@@ -16,8 +16,9 @@ from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from std_srvs.srv import SetBool, Trigger
 
+from ..reasons import Reason
 from ..runtime.heap import give_back_freed_memory
-from .missed_messages import HAS_NUMBERS, MissedMessages
+from .missed_messages import MissedMessages
 from .qos import (
     EVERY_BEST_EFFORT_QOS,
     EVERY_QOS,
@@ -25,6 +26,7 @@ from .qos import (
     SubscriptionEventCallbacks,
     policies_text,
 )
+from .taking import MAX_MESSAGE_BYTES, Taking
 
 
 class NodeError(RuntimeError):
@@ -113,6 +115,7 @@ class ManagedNode(LifecycleNode):
         callback: Callable[[Any], None],
         qos: QoSProfile,
         missed: MissedMessages | None = None,
+        max_bytes: int | None = MAX_MESSAGE_BYTES,
         **more: Any,
     ) -> Subscription:
         """A subscription that hears publishers of either reliability.
@@ -123,21 +126,28 @@ class ManagedNode(LifecycleNode):
         Args:
             kind, topic, callback, qos: as of `create_subscription`.
             missed: counts the messages that the callback never gets.
+            max_bytes: maximum size of a message; None of images, which have bounds of their own.
             more: arguments of `create_subscription`.
         """
         heard: list[Subscription] = []
 
-        def take(message: Any, info: Any) -> None:
-            assert missed is not None
-            missed.note(info)
-            callback(message)
-
-        taker = take if missed is not None and HAS_NUMBERS else callback
+        taking = Taking(
+            kind,
+            topic,
+            callback,
+            max_bytes,
+            missed,
+            self.refuse_message,
+            lambda: not self.context.ok(),
+        )
+        given = {"raw": taking.raw, **more}
 
         def hear_best_effort(event: Any) -> None:
             if not heard:
                 heard.append(
-                    self.create_subscription(kind, topic, taker, EVERY_BEST_EFFORT_QOS, **more)
+                    self.create_subscription(
+                        kind, topic, taking.callback, EVERY_BEST_EFFORT_QOS, **given
+                    )
                 )
                 self._mine.append(heard[0])
 
@@ -147,7 +157,7 @@ class ManagedNode(LifecycleNode):
             use_default_callbacks=False,
         )
         subscription = self.create_subscription(
-            kind, topic, taker, qos, event_callbacks=events, **more
+            kind, topic, taking.callback, qos, event_callbacks=events, **given
         )
         self._mine.append(subscription)
         return subscription
@@ -173,6 +183,10 @@ class ManagedNode(LifecycleNode):
         timer = self.create_timer(period_s, callback, clock=self._steady)
         self._mine.append(timer)
         return timer
+
+    def refuse_message(self, reason: Reason, detail: str) -> None:
+        """Say and count that a message is not used."""
+        raise NotImplementedError
 
     def refuse_qos(self, topic: str, policy: str, remedy: str) -> None:
         """Say and count that the QoS of another node does not match."""

@@ -22,7 +22,7 @@ from ..reasons import Reason
 from ..skeletons import Layout
 from ..types import Frame2D
 from . import body_messages, conversions
-from .adapters import ThirdPartyKeypoints
+from .adapters import MAX_MESSAGE_PEOPLE, ThirdPartyKeypoints
 from .base import BaseNode
 from .counted_log import CameraLog
 from .diagnostics import LATE_MS, Level, Task
@@ -195,7 +195,7 @@ class CameraTopics:
     def _subscribe_depth(self) -> None:
         if self._node.params.use_depth and self._depth is None:
             self._depth = self._node.listen_to(
-                Image, self.feed.topic("depth"), self._take_depth, self.input_qos
+                Image, self.feed.topic("depth"), self._take_depth, self.input_qos, max_bytes=None
             )
 
     def _subscribe_when_wanted(self) -> None:
@@ -222,6 +222,13 @@ class CameraTopics:
         self.log.counts[Reason.KEYPOINTS_MISSED] += messages
 
     def _take_keypoints(self, message: Skeleton2DArray) -> None:
+        if len(message.skeletons) > MAX_MESSAGE_PEOPLE:
+            self._node.refuse_message(
+                Reason.MESSAGE_TOO_LARGE,
+                f"{self.feed.topic('keypoints')}: a message of {len(message.skeletons)} people is "
+                f"refused; at most {MAX_MESSAGE_PEOPLE} are read",
+            )
+            return
         self._submit(conversions.keypoint_frame(message))
 
     def _submit(self, frame: Frame2D) -> None:

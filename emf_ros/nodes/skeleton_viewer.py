@@ -47,6 +47,9 @@ MAX_IMAGE_RATE_HZ = 10.0
 #: a message a second.
 SILENT_S = 3.0
 
+#: Maximum number of tasks whose diagnostics are shown.
+MAX_STATUSES = 200
+
 #: Time after which the diagnostics of a task that is silent are no longer shown, s.
 FORGET_DIAGNOSTICS_S = 10.0
 
@@ -146,9 +149,11 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
             return
         self._forget_images()
         if wanted == overlay:
-            self._images = self.listen_to(CompressedImage, overlay, self._take_overlay, IMAGE_QOS)
+            self._images = self.listen_to(
+                CompressedImage, overlay, self._take_overlay, IMAGE_QOS, max_bytes=None
+            )
         elif self.count_publishers(full):
-            self._images = self.listen_to(Image, image, self._take_image, IMAGE_QOS)
+            self._images = self.listen_to(Image, image, self._take_image, IMAGE_QOS, max_bytes=None)
 
     def _forget_images(self) -> None:
         if self._images is not None:
@@ -270,7 +275,8 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
             level = Level(status.level[0]).name if status.level[0] in iter(Level) else "?"
             values = [(value.key, value.value) for value in status.values]
             found = Status(status.name, level, status.message, values)
-            self._statuses[status.name] = (now, found)
+            if status.name in self._statuses or len(self._statuses) < MAX_STATUSES:
+                self._statuses[status.name] = (now, found)
 
     # ------------------------------------------------------------------ once a second
 

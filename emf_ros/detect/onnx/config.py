@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...io.paths import from_home
 from ...io.plain_yaml import PlainYamlError, read_plain_yaml
 from ...skeletons import LAYOUTS, Layout, get_layout
 from ..protocol import DetectorError
@@ -27,6 +28,8 @@ DEFAULT_SIZE = {
     "movenet_multi": (512, 288),
     **dict.fromkeys(("rtmo", "yolo_pose", "yolo_boxes", "yolox_boxes", "nms_boxes"), (640, 640)),
 }
+#: Maximum width and height of a model's input, px.
+MAX_SIDE = 8192
 #: Data types of a model's input.
 DTYPES = ("float32", "float16", "uint8", "int32")
 
@@ -175,7 +178,7 @@ def _three(value: Any, positive: bool = False) -> tuple[float, ...]:
 
 
 def _size(value: Any) -> tuple[int, int]:
-    whole = _whole(8, 8192)
+    whole = _whole(8, MAX_SIDE)
     if not isinstance(value, list) or len(value) != 2:
         raise _Wrong("[width, height], px")
     return whole(value[0]), whole(value[1])
@@ -299,7 +302,7 @@ def _read_boxes(boxes: Any, path: Path, where: str) -> NetworkConfig:
     file = boxes.get("model")
     if not isinstance(file, str) or not file:
         raise DetectorError(f"{where}: model must be the name of a .onnx file, not {file!r}")
-    model = path.parent / Path(file).expanduser()
+    model = path.parent / from_home(file)
     if "decode" not in boxes:
         boxes = {**(_preset(model.stem, _BOX_PRESETS) or {}), **boxes}
     return replace(_read(boxes, where, BOX_DECODES), model=model)

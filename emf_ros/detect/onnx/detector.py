@@ -10,6 +10,7 @@ import numpy as np
 
 from ...geometry.boxes import keypoint_boxes
 from ...geometry.crops import Placement, box_placement, letterbox
+from ...io.paths import from_home
 from ...reasons import Reason
 from ...runtime.device import DevicePolicy, to_stderr
 from ...track.duplicates import without_duplicates
@@ -61,7 +62,7 @@ class OnnxPoseDetector:
     ) -> None:
         if not str(model):
             raise DetectorError("the detector 'onnx' needs a model: the path of a .onnx file")
-        path = Path(model).expanduser()
+        path = from_home(model)
         if not path.is_file():
             raise DetectorError(f"there is no model file {path}")
         config = load_config(path)

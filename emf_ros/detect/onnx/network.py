@@ -20,7 +20,7 @@ from ...runtime.gpu_errors import first_line
 from ...runtime.onnx import default_threads, make_session
 from ...runtime.onnx_gpu import GPU_PROVIDERS, BatchInput, SizedSessions
 from ..protocol import DetectorError
-from .config import BOX_DECODES, DEFAULT_SIZE, TOP_DOWN, NetworkConfig
+from .config import BOX_DECODES, DEFAULT_SIZE, MAX_SIDE, TOP_DOWN, NetworkConfig
 from .decode import WrongShape, decode_boxes, decode_crops, decode_people, network_input
 
 #: Data types of `config.DTYPES`, by the names of onnxruntime.
@@ -158,6 +158,8 @@ class Network:
                     f"{self.path} takes any size; write size: [width, height] in its settings"
                 )
             size = (width, height)
+        if max(size) > MAX_SIDE:
+            raise DetectorError(f"{wrong}: at most {MAX_SIDE} px wide and high")
         if width not in (None, size[0]) or height not in (None, size[1]):
             raise DetectorError(
                 f"{self.path}: expected an input {size[0]} wide and {size[1]} high, "

@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 
 from ...geometry.camera import DEFAULT_FOV_DEG, Camera, CameraError
+from ..paths import from_home
 from .cameras import find_cameras
 from .intrinsics import make_camera
 from .text import FORMATS_READ, format_name, read_documents, read_text
@@ -86,9 +87,9 @@ def _file_and_name(path: str | Path) -> tuple[Path, str]:
     text = str(path)
     if text.startswith("file://"):
         text = text[len("file://") :]
-    file = Path(text).expanduser()
+    file = from_home(text)
     head, separator, name = text.rpartition("#")
-    if separator and not file.exists() and (shorter := Path(head).expanduser()).exists():
+    if separator and not file.exists() and (shorter := from_home(head)).exists():
         return shorter, name
     return file, ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from .trc import UNITS
 
 #: Millimetres per metre.
 _MM = 1000.0
+#: Maximum number of frames, which are counted in 16 bits. ezc3d reads no more, and does not say so.
+MAX_FRAMES = 65_535
 #: Length of a block of a C3D, bytes.
 _BLOCK = 512
 #: Group and parameter of the stamp of the first frame, s, as text: a number would be 32 bits.
@@ -36,6 +39,10 @@ def write(recording: Recording, path: Path) -> list[str]:
     import ezc3d
 
     motion = motion_of(recording)
+    if len(motion.joints) > MAX_FRAMES:
+        raise RecordingError(
+            f"C3D holds at most {MAX_FRAMES} frames, not {len(motion.joints)}: split the recording"
+        )
     known = np.isfinite(motion.joints).all(axis=2)
     points = np.ones((4, len(H36M17), len(motion.joints)))
     points[:3] = np.where(known[..., None], _MM * motion.joints, np.nan).transpose(2, 1, 0)
@@ -63,14 +70,17 @@ def read(path: Path) -> Recording:
         RecordingError: it cannot be read, or none of its points is known.
     """
     try:
-        if _is_cut(path):
+        claimed, held = _frames(path)
+        if held < claimed:
             raise ValueError("it ends before its last frame: it was cut")
         arrays = read_arrays(path)
         names, unit = arrays["labels"].tolist(), str(arrays["unit"])
         points, rate_hz = arrays["points"], float(arrays["rate_hz"])
+        if points.shape[2] == MAX_FRAMES and held >= MAX_FRAMES + 1:
+            raise ValueError(f"it has over {MAX_FRAMES} frames, and no more are read: split it")
         if unit not in UNITS:
             raise ValueError(f"its unit is {unit!r}; known: {', '.join(UNITS)}")
-        if not rate_hz > 0 or len(names) != points.shape[1]:
+        if not 0 < rate_hz < math.inf or len(names) != points.shape[1]:
             raise ValueError(f"it has {len(names)} names of {points.shape[1]} points, {rate_hz} Hz")
         start_s = float(str(arrays["start"]) or 0.0)
         metres = UNITS[unit] * np.where(arrays["residuals"] < 0, np.nan, points).transpose(2, 1, 0)
@@ -79,15 +89,19 @@ def read(path: Path) -> Recording:
         raise RecordingError(f"{path}: {error}") from None
 
 
-def _is_cut(path: Path) -> bool:
-    """Whether a file is shorter than its header says; ezc3d reads it as if it were whole."""
+def _frames(path: Path) -> tuple[int, float]:
+    """The number of frames that the header claims, and the number that the file has room for.
+
+    ezc3d reads a shorter file as if it were whole, and of a longer one the first `MAX_FRAMES`.
+    """
     with path.open("rb") as file:
         head = file.read(_BLOCK)
     if len(head) < _BLOCK:
-        return True
+        return 1, 0.0
     # Number of points, of analog samples a frame, first and last frame; scale; block of the data.
     points, samples, first, last = struct.unpack_from("<4H", head, 2)
     (scale,), (block,) = struct.unpack_from("<f", head, 12), struct.unpack_from("<H", head, 16)
     # A negative scale means floats.
-    size = (4 if scale < 0 else 2) * (4 * points + samples) * (last - first + 1)
-    return bool(path.stat().st_size < (block - 1) * _BLOCK + size)
+    frame = (4 if scale < 0 else 2) * (4 * points + samples)
+    room = path.stat().st_size - (block - 1) * _BLOCK
+    return last - first + 1, room / frame if frame else math.inf

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
-#: Maximum time for a file, s. ezc3d does not end for some damaged files.
+from ..one_line import one_line
+
+#: Maximum time of a core for a file: at least, s, and s for each MB. ezc3d does not end for some
+#: damaged files.
+_CPU_S, _CPU_S_PER_MB = 10, 1
+#: Maximum time for a file on a busy machine, s.
 _TIMEOUT_S = 300.0
+#: Maximum memory of the process: bytes, and bytes for each byte of the file. Counts in a damaged
+#: file may ask for any amount.
+_MEMORY, _MEMORY_PER_BYTE = 1_000_000_000, 100
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -38,7 +47,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if done.returncode:
         lines = done.stderr.decode(errors="replace").split("\n") if done.returncode > 0 else []
         why = next((line for line in reversed(lines) if line.strip()), "it is damaged")
-        raise ValueError(f"it is no readable C3D: {' '.join(why.split())}")
+        raise ValueError(f"it is no readable C3D: {one_line(why)}")
     with np.load(io.BytesIO(done.stdout), allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -46,6 +55,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 def _main(path: str) -> None:
     import ezc3d
 
+    size = os.path.getsize(path)
+    cpu_s, memory = _CPU_S + _CPU_S_PER_MB * size // 1_000_000, _MEMORY + _MEMORY_PER_BYTE * size
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     file = ezc3d.c3d(path)
     point = file["parameters"]["POINT"]
     # The group and the parameter of `c3d.write`.

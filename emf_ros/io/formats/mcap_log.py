@@ -20,7 +20,7 @@ from ..bags import BagError, BagReader, message_types, stamp_ns
 from ..camera_info import camera_from_info
 from ..outputs import replacing
 from ..recording_writer import RecordingWriter
-from ..recordings import Recording, RecordingError
+from ..recordings import Recording, RecordingError, checked, refuse_too_many_rows
 from ..render.palette import rgb_of
 
 #: Frame of the poses in the messages.
@@ -101,7 +101,7 @@ def _recording(bag: BagReader, topic: str) -> Recording:
         for one in bag.of_type(KEYPOINTS, CAMERA_INFO)
         if one.rpartition("/")[0] == space or len(bag.of_type(bag.topics[one])) == 1
     ]
-    skeletons: dict[tuple[int, int], Any] = {}
+    skeletons: dict[tuple[int, int], _Pose] = {}
     keypoints: dict[tuple[int, int], np.ndarray] = {}
     layout, size, camera, frames = H36M17, (0, 0), None, {}
     for name, _, message in bag.messages({chosen, *beside}):
@@ -111,15 +111,17 @@ def _recording(bag: BagReader, topic: str) -> Recording:
             continue
         frames[kind] = str(message.header.frame_id)
         if kind == KEYPOINTS:
+            if keypoints and message.layout != layout.name:
+                raise RecordingError(f"its layout changes from {layout.name} to {message.layout}")
             layout = _layout_of(message.layout)
             size = (int(message.image_width), int(message.image_height))
             for person in message.skeletons:
-                points = [(point.x, point.y, point.score) for point in person.keypoints]
-                keypoints[stamp, int(person.track_id)] = np.array(points).reshape(-1, 3)
+                keypoints[stamp, int(person.track_id)] = _keypoints_of(person, layout)
         else:
             for person in message.skeletons:
                 if person.tracking_state != _ENDED:
-                    skeletons[stamp, int(person.track_id)] = person
+                    skeletons[stamp, int(person.track_id)] = _pose(person)
+        refuse_too_many_rows(max(len(keypoints), len(skeletons)))
     if len(set(frames.values())) > 1:
         raise RecordingError(
             f"the poses are in the frame {frames[SKELETONS]!r}, and a recording needs that of the "
@@ -132,12 +134,11 @@ def _recording(bag: BagReader, topic: str) -> Recording:
     unseen = np.full((len(layout), 3), np.nan)
     unseen[:, 2] = 0.0
     for key in {**skeletons, **keypoints}:
-        writer.add(
-            key[0] / NANOSECONDS, -1, key[1], keypoints.get(key, unseen), *_pose(skeletons.get(key))
-        )
+        pose = skeletons.get(key, _NO_POSE)
+        writer.add(key[0] / NANOSECONDS, -1, key[1], keypoints.get(key, unseen), *pose)
     if not len(writer):
         raise RecordingError("it has no people")
-    return writer.recording()
+    return checked(writer.recording())
 
 
 def _layout_of(name: str) -> Layout:
@@ -147,11 +148,26 @@ def _layout_of(name: str) -> Layout:
         raise RecordingError(str(error)) from None
 
 
-def _pose(message: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
-    """Joints (17, 3) m, their standard deviation (17,) m, root (3,) m, and whether it is known."""
-    joints, stddev = np.full((len(H36M17), 3), np.nan), np.full(len(H36M17), np.nan)
-    if message is None:
-        return joints, stddev, np.full(3, np.nan), False
+def _keypoints_of(message: Any, layout: Layout) -> np.ndarray:
+    """(K, 3) px, px, score."""
+    points = [(point.x, point.y, point.score) for point in message.keypoints]
+    if len(points) != len(layout):
+        raise RecordingError(f"a person has {len(points)} keypoints, not {len(layout)}")
+    return np.array(points)
+
+
+#: Joints (17, 3) m, their standard deviation (17,) m, root (3,) m, and whether it is known.
+_Pose = tuple[np.ndarray, np.ndarray, np.ndarray, bool]
+_NO_POSE: _Pose = (
+    np.full((len(H36M17), 3), np.nan),
+    np.full(len(H36M17), np.nan),
+    np.full(3, np.nan),
+    False,
+)
+
+
+def _pose(message: Any) -> _Pose:
+    joints, stddev = _NO_POSE[0].copy(), _NO_POSE[1].copy()
     if len(message.joints) != len(H36M17):
         raise RecordingError(f"a skeleton has {len(message.joints)} joints, not {len(H36M17)}")
     for row, joint in enumerate(message.joints):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...skeletons import H36M17
 from ..mocap.joints import limbs_by_name
-from ..recordings import Recording, RecordingError
+from ..recordings import Recording, RecordingError, checked
 
 #: Maximum distance of a stamp from a constant rate's at which the pose is taken as it is, in
 #: periods. It is above the rounding of stamps to a millisecond.
@@ -110,7 +110,7 @@ def recording_of(
         notes: sentences on the reading so far.
 
     Raises:
-        RecordingError: no joint, or no pelvis, is among the names.
+        RecordingError: no joint, or no pelvis, is among the names; or a stamp is impossible.
     """
     notes = list(notes or [])
     joints = np.full((len(points), len(H36M17), 3), np.nan)
@@ -134,7 +134,7 @@ def recording_of(
     joints, rows = joints[known] * _ROOM, int(known.sum())
     keypoints = np.full((rows, len(H36M17), 3), np.nan)
     keypoints[..., 2] = 0.0
-    return Recording(
+    recording = Recording(
         time_s[known],
         np.full(rows, -1),
         np.ones(rows, dtype=np.int64),
@@ -147,6 +147,7 @@ def recording_of(
         (0, 0),
         notes=notes,
     )
+    return checked(recording)
 
 
 def _step_s(stamp: np.ndarray) -> float:

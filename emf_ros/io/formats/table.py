@@ -66,7 +66,8 @@ def recording_of(columns: Mapping[str, np.ndarray]) -> Recording:
     """
     if "stamp" not in columns or "layout" not in columns:
         raise RecordingError("it has no columns stamp and layout, which emf_ros writes")
-    if not len(columns["stamp"]):
+    rows = len(columns["stamp"])
+    if not rows:
         raise RecordingError("it has no rows, and so no layout and no image size")
     try:
         layout = get_layout(str(columns["layout"][0]))
@@ -83,8 +84,12 @@ def recording_of(columns: Mapping[str, np.ndarray]) -> Recording:
     def numbers(names: Iterable[str]) -> np.ndarray:
         taken = []
         for name in names:
+            values = take(name)
             try:
-                taken.append(np.asarray(take(name), dtype=np.float64))
+                # Texts and dates have numbers, too, which mean something else.
+                if values.dtype.kind not in "iufbO":
+                    raise ValueError
+                taken.append(np.asarray(values, dtype=np.float64))
             except (TypeError, ValueError):
                 raise RecordingError(f"the column {name} holds no numbers") from None
         return np.stack(taken, axis=1)
@@ -93,7 +98,6 @@ def recording_of(columns: Mapping[str, np.ndarray]) -> Recording:
         value = take(name)[0]
         return "" if value is None or value != value else str(value)
 
-    rows = len(columns["stamp"])
     body_names = [name.removeprefix(_BODY) for name in columns if name.startswith(_BODY)]
     arrays: dict[str, Any] = {
         name: np.asarray(take(name)) for name in ("stamp", "frame", "track_id", "root_valid")

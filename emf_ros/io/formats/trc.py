@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,9 @@ from .motion import motion_of, recording_of
 
 #: Metres per unit of length.
 UNITS = {"m": 1.0, "meters": 1.0, "cm": 0.01, "mm": 0.001, "millimeters": 0.001}
+#: Maximum number of points of a file, over all frames: an hour of 83 markers at 100 Hz. A short
+#: line stands for as many points as the file names.
+MAX_POINTS = 30_000_000
 
 _HEAD = (
     "DataRate",
@@ -89,26 +94,37 @@ def read_points(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
         csv.Error, UnicodeDecodeError: it is no text.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file, delimiter="\t"))
-    if len(rows) < 6 or not rows[0] or not rows[0][0].startswith("PathFileType"):
+        return _read_points(csv.reader(file, delimiter="\t"))
+
+
+def _read_points(rows: Iterator[list[str]]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """As `read_points`, of the lines of a file."""
+    begin = list(islice(rows, 4))
+    if len(begin) < 4:
+        begin = [[]] * 4
+    title, keys, values_of, columns = begin
+    if not title or not title[0].startswith("PathFileType"):
         raise RecordingError("it does not begin as a TRC file does, with PathFileType")
-    head = dict(zip((cell.strip() for cell in rows[1]), rows[2], strict=False))
+    head = dict(zip((cell.strip() for cell in keys), values_of, strict=False))
     unit = head.get("Units", "").strip().lower()
     if unit not in UNITS:
         raise RecordingError(f"its unit is {unit!r}; known: {', '.join(UNITS)}")
-    names = [cell.strip() for cell in rows[3][2:] if cell.strip()]
-    stamps, points = [], []
-    for number, row in enumerate(rows[4:], start=5):
+    names = [cell.strip() for cell in columns[2:] if cell.strip()]
+    stamps: list[float] = []
+    points: list[np.ndarray] = []
+    for number, row in enumerate(rows, start=5):
         cells = [cell.strip() for cell in row]
         if not re.fullmatch(r"\d+", cells[0] if cells else ""):
             continue  # the names of the axes, or a blank line
+        if len(points) * len(names) > MAX_POINTS:
+            raise RecordingError(f"it has over {MAX_POINTS} points: split it")
         cells = (cells + [""] * (2 + 3 * len(names)))[: 2 + 3 * len(names)]
         try:
             values = [float(cell) if cell else np.nan for cell in cells[1:]]
         except ValueError as error:
             raise RecordingError(f"line {number}: {error}") from None
         stamps.append(values[0])
-        points.append(values[1:])
+        points.append(np.array(values[1:]))
     return (
         np.array(stamps),
         UNITS[unit] * np.array(points).reshape(len(points), len(names), 3),
