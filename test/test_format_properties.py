@@ -43,7 +43,7 @@ def one(recording: Recording) -> Recording:
 
 @functools.cache
 def written(suffix: str) -> bytes:
-    recording = one(short()) if suffix in (".trc", ".c3d") else short()
+    recording = one(short()) if suffix in (".trc", ".c3d", ".bvh") else short()
     with tempfile.TemporaryDirectory() as folder:
         (path,) = write_recording(recording, Path(folder) / f"in{suffix}")
         return path.read_bytes()
@@ -62,7 +62,7 @@ def read_checked(path: Path) -> Recording:
 
 
 @FEWER
-@given(st.data(), st.sampled_from([".csv", ".trc"]))
+@given(st.data(), st.sampled_from([".csv", ".trc", ".bvh"]))
 def test_a_damaged_text_of_other_programs_is_read_or_refused(data: Any, suffix: str) -> None:
     changed = data.draw(damage(written(suffix)))
     read_or_refused(read_checked, changed, RecordingError, f"in{suffix}")
@@ -172,6 +172,14 @@ def test_more_rows_than_memory_holds_are_refused(
     monkeypatch.setattr(recordings, "MAX_ROWS", 5)
     with pytest.raises(RecordingError, match="rows, and at most 5 are read: split it"):
         read_recording(path)
+
+
+def test_ids_that_a_message_cannot_hold_are_refused(tmp_path: Path) -> None:
+    for number in (-1, 2**32):
+        recording = short()
+        recording.track_id[:] = number
+        with pytest.raises(RecordingError, match="has ids in 0..4294967295"):
+            write_recording(recording, tmp_path / "out.mcap")
 
 
 # ------------------------------------------------------------------------------ parquet

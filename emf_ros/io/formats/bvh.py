@@ -201,10 +201,10 @@ def read(
             points = to_y_up(points, up)
             name = next(name for name, value in UNITS.items() if value == metres)
             notes.append(f"joints are found by their names; the unit is {name}, and {up} is up")
-    except FormatError as error:
+        time_s = np.arange(len(points)) / motion.rate_hz
+        return recording_of(time_s, points, list(H36M17.joints), notes)
+    except (FormatError, RecordingError) as error:
         raise RecordingError(f"{path} {error}") from None
-    time_s = np.arange(len(points)) / motion.rate_hz
-    return recording_of(time_s, points, list(H36M17.joints), notes)
 
 
 def _is_own(motion: FileMotion) -> bool:

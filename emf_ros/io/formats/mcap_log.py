@@ -53,6 +53,9 @@ def write(recording: Recording, path: Path) -> list[str]:
 
     if len(recording) and recording.stamp.min() < 0:
         raise RecordingError("MCAP has no times before 1970, such as -1 s")
+    ids = recording.track_id
+    if len(ids) and not 0 <= ids.min() <= ids.max() < 2**32:
+        raise RecordingError(f"MCAP has ids in 0..{2**32 - 1}, not {ids.min()} or {ids.max()}")
     made = _Messages(recording)
     with replacing(path) as part, open(part, "wb") as file:
         writer = Writer(file, compression=CompressionType.ZSTD)

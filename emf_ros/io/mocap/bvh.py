@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from . import FormatError
 from .rate import check_rate
-from .skeleton import Motion, Skeleton, euler_rotation
+from .skeleton import MAX_JOINTS, Motion, Skeleton, euler_rotation, refuse_too_large
 from .text import (
     Text,
     cut_within_number,
@@ -27,6 +28,9 @@ _AXES = {"x": 0, "y": 1, "z": 2}
 #: Number of lines within which Frames and Frame Time stand, blank lines not counted.
 _HEAD_LINES = 6
 
+#: Maximum number of channels of a joint: a position and a rotation are six.
+MAX_CHANNELS = 12
+
 
 @dataclass
 class _Hierarchy:
@@ -39,9 +43,12 @@ class _Hierarchy:
     channels: list[tuple[int, str, int]] = field(default_factory=list)
 
     def add(self, name: str, parent: int) -> int:
+        refuse_too_large([name])
         self.names.append(name)
         self.parents.append(parent)
         self.offsets.append([np.nan] * 3)
+        if len(self.names) > MAX_JOINTS:
+            raise FormatError(f"has over {MAX_JOINTS} joints")
         return len(self.names) - 1
 
     def of(self, joint: int, kind: str) -> tuple[list[int], list[int]]:
@@ -94,7 +101,7 @@ class _Words:
 
     def __init__(self, text: Text) -> None:
         self._lines = text.lines
-        self._left: list[str] = []
+        self._left: deque[str] = deque()
         self.line = 0
 
     def next(self, wanted: str) -> str:
@@ -106,19 +113,20 @@ class _Words:
         while not self._left:
             if self.line == len(self._lines):
                 raise FormatError(f"ends on line {self.line} before its {wanted}: it was cut")
-            self._left = re.findall(r"[{}]|[^\s{}]+", self._lines[self.line])
+            self._left = deque(re.findall(r"[{}]|[^\s{}]+", self._lines[self.line]))
             self.line += 1
-        return self._left.pop(0)
+        return self._left.popleft()
 
     def rest_of_line(self) -> str:
         """The words up to the next brace or the end of the line, with one blank between."""
-        end = next((i for i, word in enumerate(self._left) if word in "{}"), len(self._left))
-        rest, self._left = self._left[:end], self._left[end:]
+        rest = []
+        while self._left and self._left[0] not in "{}":
+            rest.append(self._left.popleft())
         return " ".join(rest)
 
     def following(self) -> Iterator[tuple[int, list[str]]]:
         """The number and the words of what is left of this line and of each line after it."""
-        yield self.line, self._left
+        yield self.line, list(self._left)
         for number, line in enumerate(self._lines[self.line :], self.line + 1):
             yield number, line.split()
 
@@ -177,6 +185,10 @@ def _add_channels(tree: _Hierarchy, joint: int, words: _Words) -> None:
     count = words.next(f"CHANNELS of {name}")
     if not re.fullmatch(r"\d{1,3}", count):
         raise FormatError(f"CHANNELS of {name} has {quote(count)} on line {words.line}: no count")
+    if int(count) > MAX_CHANNELS:
+        raise FormatError(
+            f"CHANNELS of {name} on line {words.line} are {count}, over {MAX_CHANNELS}"
+        )
     for _ in range(int(count)):
         word = words.next(f"CHANNELS of {name}")
         match = re.fullmatch(r"([xyz])(position|rotation)", word.lower())
@@ -271,6 +283,7 @@ def _motion(tree: _Hierarchy, values: np.ndarray, rate_hz: float, notes: tuple[s
     if not values[0, is_rotation].any() and values[1:2, is_rotation].any():
         values = values[1:]
     frames, joints = len(values), len(tree.names)
+    refuse_too_large(tree.names, frames)
     rotations = np.broadcast_to(np.eye(3), (frames, joints, 3, 3)).copy()
     translations = np.broadcast_to(skeleton.offsets, (frames, joints, 3)).copy()
     for joint in range(joints):

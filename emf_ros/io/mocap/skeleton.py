@@ -14,6 +14,30 @@ from . import FormatError
 #: point where it ends (Acclaim), or a joint of h36m17 itself.
 Naming = Literal["joints", "bone ends", "h36m17"]
 
+#: Maximum number of joints. Rigs with fingers and face have a few hundred.
+MAX_JOINTS = 1000
+
+#: Maximum length of the name of a joint, characters.
+MAX_NAME_LENGTH = 200
+
+#: Maximum number of frames times joints: an hour of 60 joints at 120 Hz. A short line of a file may
+#: stand for a frame of all joints.
+MAX_POSES = 30_000_000
+
+
+def refuse_too_large(names: Sequence[str], frames: int = 1) -> None:
+    """Refuse joints, or frames of them, that would fill the memory.
+
+    Raises:
+        FormatError: there are too many, or a name is too long.
+    """
+    if len(names) > MAX_JOINTS:
+        raise FormatError(f"has over {MAX_JOINTS} joints")
+    if max(map(len, names), default=0) > MAX_NAME_LENGTH:
+        raise FormatError(f"has a joint whose name is over {MAX_NAME_LENGTH} characters long")
+    if frames * len(names) > MAX_POSES:
+        raise FormatError(f"has {frames} frames of {len(names)} joints, too many: split it")
+
 
 def axis_rotation(axis: int, angle: np.ndarray) -> np.ndarray:
     """Rotations about a coordinate axis.

@@ -82,6 +82,10 @@ class Text:
                 yield number, words
 
 
+#: Maximum size of a text file, bytes: an hour of 60 joints at 120 Hz.
+MAX_BYTES = 1_000_000_000
+
+
 def describe_content(data: bytes) -> str:
     """What a file is by its first bytes, such as 'a PNG image'; empty where unknown."""
     start = data[:_SNIFFED_BYTES].removeprefix(codecs.BOM_UTF8).lstrip()
@@ -112,9 +116,12 @@ def read_text(path: str | Path) -> Text:
         FormatError: the file cannot be read, is empty or is no text.
     """
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise FormatError(f"cannot be read: {error.strerror or error}") from None
+    if len(data) > MAX_BYTES:
+        raise FormatError(f"is larger than {MAX_BYTES / 1e9:g} GB: split it")
     # Programs pad files with zeros, or end them with the DOS end-of-file character.
     text = _decode(data).rstrip("\0\x1a")
     if not text.strip():

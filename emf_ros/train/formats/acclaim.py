@@ -10,7 +10,7 @@ import numpy as np
 
 from ...io.mocap import FormatError
 from ...io.mocap.rate import check_rate
-from ...io.mocap.skeleton import Motion, Skeleton
+from ...io.mocap.skeleton import Motion, Skeleton, refuse_too_large
 from ...io.mocap.text import (
     Text,
     cut_within_number,
@@ -89,6 +89,7 @@ def _read_amc(text: Text, asf: Figure) -> _Amc:
     _check_end(frames, cut_line, text, last_words, notes)
     frames = _rising(frames, notes)
     _note_missing(frames, widths, notes)
+    refuse_too_large(list(widths), len(frames))
     if len(frames) < 2:
         raise FormatError("; ".join([f"has {len(frames)} frames, no motion", *notes]))
     values = {
@@ -251,6 +252,8 @@ def read_amc(
         amc.notes.append(f"AMC does not say its rate: {DEFAULT_RATE_HZ:g} Hz is assumed")
     rate_hz = rate_hz or amc.rate_hz or DEFAULT_RATE_HZ
     frames = _spread_over_time(amc, rate_hz)
+    # Each bone has two joints.
+    refuse_too_large(list(figure.bones), 2 * frames)
     values = amc.values
     # Each bone turns about its start: a joint at the parent's end with the bone's rotation, and
     # one at its own end without any.

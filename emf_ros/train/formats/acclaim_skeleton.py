@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...io.mocap import FormatError
-from ...io.mocap.skeleton import euler_rotation
+from ...io.mocap.skeleton import euler_rotation, refuse_too_large
 from ...io.mocap.text import describe_content, joined, quote, read_number, read_text
 
 
@@ -139,6 +139,7 @@ def read_asf(path: Path) -> Figure:
             asf.degrees = not entry[0][0].lower().startswith("rad")
             asf.says_angle = True
     _read_root(asf, _entries(sections["root"]))
+    refuse_too_large([words[0] for _, words in sections["bonedata"] if words[0].lower() == "end"])
     blocks: dict[str, Bone] = {}
     block: list[_Line] = []
     for number, words in sections["bonedata"]:
@@ -146,6 +147,7 @@ def read_asf(path: Path) -> Figure:
             block = []
         elif words[0].lower() == "end":
             bone = _read_bone(block, asf.degrees, number)
+            refuse_too_large([bone.name])
             blocks[bone.name] = bone
         else:
             block.append((number, words))

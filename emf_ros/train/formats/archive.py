@@ -11,7 +11,7 @@ from ...io.mocap import FormatError
 from ...io.mocap.rate import check_rate
 from ...io.outputs import replacing
 from ...skeletons import H36M17
-from .npz import array_names, checked_numbers, load_arrays
+from .npz import MAX_NUMBERS, array_names, checked_numbers, load_arrays
 
 
 @dataclass
@@ -171,10 +171,13 @@ def read_arrays(path: str | Path) -> RawArchive:
     if set(numbers.values()) != {count}:
         having = ", ".join(f"{number} {name}" for name, number in numbers.items())
         raise FormatError(f"has {having}, which must be of one length")
-    if count and (
-        starts.min() < 0 or lengths.min() < 0 or (starts + lengths).max() > len(positions)
-    ):
+    # Python's own numbers do not overflow.
+    ends = [start + length for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)]
+    if count and (starts.min() < 0 or lengths.min() < 0 or max(ends) > len(positions)):
         raise FormatError(f"has a clip outside of its {len(positions)} frames")
+    frames = sum(lengths.tolist())
+    if frames > max(len(positions), MAX_NUMBERS // (3 * len(H36M17))):
+        raise FormatError(f"has clips of {frames} frames that overlap in {len(positions)} frames")
     return RawArchive(
         positions,
         starts,

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...io.mocap import FormatError
 from ...io.mocap.rate import check_rate
-from ...io.mocap.skeleton import Motion, Skeleton, rotation_vectors
+from ...io.mocap.skeleton import Motion, Skeleton, refuse_too_large, rotation_vectors
 from ...skeletons import H36M17
 from .npz import UNREADABLE, array_names, checked_numbers, load_arrays
 
@@ -136,6 +136,7 @@ def read_smpl(path: str | Path, model: BodyModel | None) -> Motion:
     )
     extra = (f"joint_{i}" for i in range(len(BODY_JOINTS), joints))
     skeleton = Skeleton((*BODY_JOINTS, *extra), model.parents, offsets)
+    refuse_too_large(skeleton.names, len(poses))
     vectors = np.zeros((len(poses), joints, 3))
     vectors[:, : len(BODY_JOINTS)] = poses[:, : len(BODY_JOINTS)]
     translations = np.broadcast_to(offsets, (len(poses), joints, 3)).copy()
