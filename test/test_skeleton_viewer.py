@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 import pytest
 from bodies import Body
-from inputs import set_stamp
+from inputs import image_message, set_stamp
 from ros_session import NodeProcess, wait_for
 from viewer_client import Browser
 
 from emf_ros.geometry.camera import Camera
 from emf_ros.io.recordings import load_recording
 from emf_ros.skeletons import H36M17
-from emf_ros.types import Frame3D, Pose3D, TrackState
+from emf_ros.types import Frame2D, Frame3D, Pose2D, Pose3D, TrackState
 
 CAMERA = Camera.from_fov(640, 480, 60.0)
 SECOND = 1_000_000_000
@@ -271,6 +271,45 @@ def test_in_a_fixed_frame_the_camera_stands_where_it_was_at_the_time_of_its_imag
     found = r"\b[34]\.\d m\b"
     wait_for(lambda: re.search(found, browser.texts) or publish(), "the distance from the camera")
     browser.close()
+
+
+def test_keypoints_of_another_detector_are_drawn_on_the_image_of_their_time(ros: Any) -> None:
+    """A launch with lifter_only: nobody publishes the overlay of our detector."""
+    from sensor_msgs.msg import Image
+
+    from emf_ros.nodes.conversions import keypoints_msg
+    from emf_ros_msgs.msg import Skeleton2DArray
+
+    node = start()
+    images = ros.publisher(Image, node.topic("image"))
+    keypoints = ros.publisher(Skeleton2DArray, node.topic("keypoints"))
+    browser = Browser(port_of(node))
+    gray = np.full((90, 120, 3), 128, np.uint8)
+    last_ns = 0
+
+    def drawn_at() -> np.ndarray | None:
+        """(2,) px, the middle of what is drawn on the image; None before it is drawn."""
+        nonlocal last_ns
+        stamp_ns = int(ros.node.get_clock().now().nanoseconds) // STEP_NS * STEP_NS
+        if stamp_ns != last_ns:
+            last_ns = stamp_ns
+            images.publish(image_message(gray, stamp_ns))
+            # In an image of twice the size, and they come later.
+            person = Pose2D(np.tile([160.0, 60.0, 0.9], (17, 1)), track_id=3)
+            found = Frame2D(stamp_ns, "camera", "coco17", (240, 180), [person])
+            keypoints.publish(keypoints_msg(found))
+        data = browser.nodes.get("/camera/image", {}).get("_data")
+        if data is None:
+            return None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        rows, columns = np.nonzero(np.abs(image.astype(int) - 128).max(axis=2) > 40)
+        return np.array([columns.mean(), rows.mean()]) if len(rows) else None
+
+    # The label with the id is above the keypoints.
+    x, y = wait_for(lambda: None if (at := drawn_at()) is None else tuple(at), "the keypoints")
+    assert x == pytest.approx(80, abs=8) and 10 < y < 40
+    browser.close()
+    node.stop()
 
 
 def test_people_of_a_lifter_that_ended_are_not_shown_and_the_page_says_why(

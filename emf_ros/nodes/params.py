@@ -49,6 +49,9 @@ _DEVICE = (
     "Run the model on this device; auto prefers a GPU and falls back to the CPU, cuda never does."
 )
 _MAX_PEOPLE = "Limit the number of people of each camera."
+_KEYPOINTS_TYPE = (
+    "Subscribe to keypoint messages of this package: emf_ros, or third-party messages."
+)
 _RECTIFIED = "Use P instead of K, without distortion: the images are rectified (image_rect)."
 _SYNCHRONOUS = "Process every message in order, whatever the delay: for bags and tests."
 
@@ -232,7 +235,7 @@ class SkeletonLifterParams(NodeParams):
     )
     keypoints_type: str = param(
         "emf_ros",
-        "Subscribe to keypoint messages of this package: emf_ros, or third-party messages.",
+        _KEYPOINTS_TYPE,
         choices=KEYPOINTS_TYPES,
         launch=True,
     )
@@ -428,6 +431,12 @@ class SkeletonViewerParams(NodeParams):
         high=65535,
     )
     rectified: bool = param(False, _RECTIFIED, launch=True)
+    keypoints_type: str = param(
+        "emf_ros",
+        _KEYPOINTS_TYPE,
+        choices=KEYPOINTS_TYPES,
+        launch=True,
+    )
 
 
 #: All dataclasses of parameters, in the order of the flow.

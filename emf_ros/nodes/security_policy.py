@@ -122,7 +122,9 @@ def access(process: Process) -> list[NodeAccess]:
         heard += ["/tf", "/tf_static"] if lifter.uses_tf else []
         found.append(node(SkeletonLifterParams.node, published, heard, ["~/set_person_height"]))
     if process.executable == SkeletonViewerParams.node:
-        heard = ["skeletons", "keypoints", "camera_info", "image", "overlay/compressed"]
+        viewer = parameters_of(SkeletonViewerParams)
+        heard = ["skeletons", "camera_info", "image", "overlay/compressed"]
+        heard += _keypoint_topics(viewer.keypoints_type)
         # Where skeletons are in a fixed frame, it places the camera by /tf.
         heard += ["/diagnostics", "/tf", "/tf_static"]
         found.append(node(SkeletonViewerParams.node, [], heard))

@@ -5,6 +5,8 @@ It subscribes to nothing while no browser is connected. So detector and lifter c
 
 from __future__ import annotations
 
+import contextlib
+import math
 import sys
 import time
 from typing import Any
@@ -21,14 +23,18 @@ from ..geometry.camera import Camera, CameraError
 from ..geometry.transforms import Transform
 from ..io.camera_info import camera_from_info
 from ..io.images import ImageError, decode_compressed
+from ..io.render.overlay import small_overlay
 from ..lift.feed import MAX_AGE_MS
 from ..reasons import Reason
-from ..types import Frame3D, TrackState
+from ..skeletons import get_layout
+from ..types import Frame2D, Frame3D, TrackState
+from ..viewer.frustum import MAX_IMAGE_SIDE_PX
 from ..viewer.history import History
 from ..viewer.panel import Status
 from ..viewer.server import ViewerError
 from ..viewer.viewer import Viewer
 from . import conversions
+from .adapters import ThirdPartyKeypoints
 from .base import BaseNode, NodeError
 from .camera_place import CameraPlace
 from .diagnostics import Level, Task
@@ -50,6 +56,12 @@ SILENT_S = 3.0
 #: Maximum number of tasks whose diagnostics are shown.
 MAX_STATUSES = 200
 
+#: Time since the last keypoints in which images wait for theirs, s.
+KEYPOINTS_S = 1.0
+
+#: Maximum number of images that wait for their keypoints: 1 s at the rate above.
+MAX_RAW_IMAGES = 10
+
 #: Time after which the diagnostics of a task that is silent are no longer shown, s.
 FORGET_DIAGNOSTICS_S = 10.0
 
@@ -70,6 +82,11 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
         #: The frames of people and camera where they differ, and what places the camera then.
         self._frames: tuple[str, str] | None = None
         self._place: CameraPlace | None = None
+        #: Keypoints of third-party messages; None with those of emf_ros.
+        self._third_party: ThirdPartyKeypoints | None = None
+        #: Time of the last keypoints, s, monotonic, and the images whose keypoints may come.
+        self._keypoints_s = -math.inf
+        self._raw: dict[int, tuple[Header, np.ndarray]] = {}
         #: Why the camera is not shown; empty where it is.
         self._camera_trouble = ""
         #: Time of the last skeletons, s, monotonic.
@@ -81,10 +98,22 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
     # ------------------------------------------------------------------ life cycle
 
     def load(self) -> None:
+        self._third_party = None
+        if self.params.keypoints_type != "emf_ros":
+            self._third_party = ThirdPartyKeypoints(
+                self,
+                self.params.keypoints_type,
+                lambda topic: topic,
+                lambda: None if self._info is None else (self._info.width, self._info.height),
+                self._take_keypoints,
+                self.refuse,
+            )
         if not self._is_mine:
             return
+        # Each camera of a robot has a page of its own.
+        title = f"emf_ros {self.get_namespace().strip('/')}".strip()
         try:
-            self._viewer = Viewer(self.params.host, self.params.port)
+            self._viewer = Viewer(self.params.host, self.params.port, title)
         except ViewerError as error:
             raise NodeError(str(error)) from None
         if self.params.port not in (0, self._viewer.port):
@@ -127,13 +156,26 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
             self._heard_s = time.monotonic()
             self._heard = [
                 self.listen_to(Skeleton3DArray, "skeletons", self._take_skeletons, SENSOR_QOS),
-                self.listen_to(Skeleton2DArray, "keypoints", self._take_keypoints, SENSOR_QOS),
                 self.listen_to(CameraInfo, "camera_info", self._take_info, SENSOR_QOS),
                 self.listen_to(
                     DiagnosticArray, "/diagnostics", self._take_diagnostics, RELIABLE_QOS
                 ),
             ]
+            self._listen_to_keypoints()
         self._follow_images()
+
+    def _listen_to_keypoints(self) -> None:
+        if self._third_party is None:
+            self._heard.append(
+                self.listen_to(
+                    Skeleton2DArray,
+                    "keypoints",
+                    lambda message: self._take_keypoints(conversions.keypoint_frame(message)),
+                    SENSOR_QOS,
+                )
+            )
+        else:
+            self._heard.append(self._third_party.subscribe(SENSOR_QOS))
 
     def _follow_images(self) -> None:
         """Subscribe to the small overlay of our detector, or else to the camera's images."""
@@ -159,10 +201,13 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
         if self._images is not None:
             self.forget(self._images)
             self._images = None
+        self._raw.clear()
 
     def _unsubscribe(self) -> None:
         self._forget_images()
         self._leave_fixed_frame()
+        if self._third_party is not None:
+            self._third_party.unsubscribe()
         for subscription in self._heard:
             self.forget(subscription)
         self._heard = []
@@ -222,9 +267,25 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
         if camera is None and self._place is not None:
             self._camera_trouble = self._place.trouble(result.stamp_ns)
 
-    def _take_keypoints(self, message: Skeleton2DArray) -> None:
+    def _take_keypoints(self, frame: Frame2D) -> None:
+        """Record keypoints, and draw them on the image of their time where no detector does."""
+        self._keypoints_s = time.monotonic()
         if self.viewer.recording:
-            self.viewer.take_keypoints(conversions.keypoint_frame(message))
+            self.viewer.take_keypoints(frame)
+        if frame.stamp_ns not in self._raw:
+            return
+        header, image = self._raw[frame.stamp_ns]
+        self._raw = {stamp: raw for stamp, raw in self._raw.items() if stamp > frame.stamp_ns}
+        drawn = image
+        # The lifter refuses and counts keypoints that fit no layout.
+        with contextlib.suppress(ValueError):
+            layout = get_layout(frame.layout)
+            keypoints = np.array([person.keypoints for person in frame.people], np.float64)
+            keypoints = keypoints.reshape(-1, len(layout), 3)
+            keypoints[..., :2] *= np.array(image.shape[1::-1]) / np.maximum(frame.image_size, 1)
+            ids = np.array([person.track_id for person in frame.people], np.int64)
+            drawn = small_overlay(image, keypoints, ids, layout, MAX_IMAGE_SIDE_PX)
+        self._show_image(header, drawn)
 
     def _take_info(self, message: CameraInfo) -> None:
         before, self._info = self._info, message
@@ -267,7 +328,14 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
         except ImageError as error:
             self.refuse(Reason.BAD_IMAGE, f"image refused: {error}")
             return
-        self._show_image(message.header, np.ascontiguousarray(image[..., ::-1]))
+        image = np.ascontiguousarray(image[..., ::-1])
+        if time.monotonic() - self._keypoints_s > KEYPOINTS_S:
+            self._show_image(message.header, image)
+            return
+        # The keypoints of this image come later.
+        self._raw[conversions.stamp_ns(message.header.stamp)] = (message.header, image)
+        while len(self._raw) > MAX_RAW_IMAGES:
+            del self._raw[next(iter(self._raw))]
 
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         now = time.monotonic()

@@ -88,7 +88,8 @@ class Panel:
         self.follow = gui.add_dropdown("Follow", (NOBODY, EVERYONE), initial_value=NOBODY)
         view = gui.add_button_group("View", VIEWS)
         view.on_click(lambda event: actions.move_view(event.client, event.target.value))
-        with gui.add_folder("Show"):
+        # On the screen of a phone the table of people would be out of sight.
+        with gui.add_folder("Show", expand_by_default=False):
             self.switches = {
                 "image": gui.add_checkbox("Image", True),
                 "labels": gui.add_checkbox("Ids", True),
@@ -152,10 +153,11 @@ class Panel:
             dot = f'<span style="color:rgb({red},{green},{blue})">&#9679;</span>'
             distance = "&ndash;"
             if camera is not None and person.root_valid and np.isfinite(person.root).all():
-                distance = f"{np.linalg.norm(person.root - camera.translation):.1f} m"
+                distance = f"{np.linalg.norm(person.root - camera.translation):.1f}"
                 spread = np.sqrt(max(float(np.trace(person.root_covariance)), 0.0))
                 if math.isfinite(spread):
                     distance += f" &plusmn; {spread:.1f}"
+                distance += " m"
             state = person.state.name.lower().replace("_", " ")
             rows.append((f"{dot} {person.track_id}", state, distance))
         if len(people) > MAX_ROWS:

@@ -46,14 +46,15 @@ class Viewer:
     Args:
         host: address to listen on.
         port: the first port to try; 0 for any free one.
+        title: of the panel.
 
     Raises:
         ViewerError: it cannot start.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, title: str = "emf_ros") -> None:
         self._lock = threading.RLock()
-        self._server = open_server(host, port, "emf_ros")
+        self._server = open_server(host, port, title)
         self.scene = Scene(self._server)
         self.panel = Panel(
             self._server,
