@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import subprocess
@@ -25,7 +26,12 @@ from emf_ros.skeletons import H36M17, get_layout
 from emf_ros.types import Frame2D, Frame3D, Pose2D, Pose3D, TrackState
 from emf_ros.viewer import shapes
 from emf_ros.viewer.playback import Playback
-from emf_ros.viewer.viewer import Viewer
+from emf_ros.viewer.viewer import (
+    FIELD_OF_VIEW_ACROSS_RAD,
+    FIELD_OF_VIEW_RAD,
+    Viewer,
+    field_of_view_rad,
+)
 
 CAMERA = Camera.from_fov(640, 480, 60.0)
 
@@ -288,6 +294,21 @@ def test_a_followed_person_stays_in_the_middle(viewer: Viewer, browser: Browser)
     np.testing.assert_allclose(client.camera.look_at, (1.0, 0.0, 4.5), atol=1e-6)
     browser.set("Follow", "nobody")
     wait_for(lambda: viewer.panel.follow.value == "nobody", "the choice")
+
+
+def test_the_screen_of_a_phone_shows_as_much_to_the_sides() -> None:
+    assert field_of_view_rad(16 / 9) == field_of_view_rad(1.0) == FIELD_OF_VIEW_RAD
+    upright = field_of_view_rad(390 / 844)
+    across = 2 * math.atan(math.tan(upright / 2) * 390 / 844)
+    assert across == pytest.approx(FIELD_OF_VIEW_ACROSS_RAD)
+
+
+def test_a_page_opens_with_the_field_of_view_of_its_screen(
+    viewer: Viewer, browser: Browser
+) -> None:
+    client = next(iter(viewer._server.get_clients().values()))
+    expected = field_of_view_rad(client.camera.aspect)
+    wait_for(lambda: client.camera.fov == pytest.approx(expected), "the field of view")
 
 
 def test_texts_of_others_are_no_html(viewer: Viewer, browser: Browser) -> None:

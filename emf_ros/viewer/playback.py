@@ -107,7 +107,8 @@ class Playback:
         recording, rows = self._recording, self._rows_at(stamp)
         # The keypoints are in the recorded size, and the video may have another.
         keypoints = recording.keypoints_2d[rows].copy()
-        keypoints[..., :2] *= np.array(image.shape[1::-1]) / np.array(recording.image_size)
+        if recording.image_size != (0, 0):
+            keypoints[..., :2] *= np.array(image.shape[1::-1]) / np.array(recording.image_size)
         ids = recording.track_id[rows]
         self._viewer.draw_image(
             small_overlay(image, keypoints, ids, recording.layout, MAX_IMAGE_SIDE_PX)

@@ -28,8 +28,10 @@ FOLLOW_STEP_M = 0.03
 #: Minimum time between two updates of the table of people, s.
 TABLE_PERIOD_S = 0.5
 
-#: Vertical field of view in the browser, rad.
+#: Minimum vertical field of view in the browser, rad.
 FIELD_OF_VIEW_RAD = math.radians(50.0)
+#: Minimum horizontal field of view, rad; it decides on the upright screen of a phone.
+FIELD_OF_VIEW_ACROSS_RAD = math.radians(36.0)
 
 #: Where a view begins and where it looks, m, in the camera's optical frame. The panel covers the
 #: right side.
@@ -60,6 +62,7 @@ class Viewer:
             self._server,
             Actions(self._pause, self._press_record, self._move_view, self._switch),
         )
+        self._server.on_client_connect(_widen)
         self._camera: Camera | None = None
         self._people: list[Pose3D] = []
         self._followed: np.ndarray | None = None
@@ -209,7 +212,7 @@ class Viewer:
             self.scene.camera.put_image_behind(view == FROM_CAMERA and pose is not None)
         begin, at = self._home()
         up = np.array([0.0, -1.0, 0.0] if self._up == "-y" else [0.0, 0.0, 1.0])
-        fov_rad = FIELD_OF_VIEW_RAD
+        fov_rad = field_of_view_rad(client.camera.aspect)
         if view == FROM_CAMERA and pose is not None:
             begin, at = pose.translation, pose.points(np.array([0.0, 0.0, 3.0]))
             up, fov_rad = pose.vectors(np.array([0.0, -1.0, 0.0])), self.scene.camera.fov_rad
@@ -305,3 +308,17 @@ class Viewer:
             recording.save(path)
             name = time.strftime("skeletons_%Y-%m-%d_%H-%M-%S.npz")
             client.send_file_download(name, path.read_bytes(), save_immediately=True)
+
+
+def field_of_view_rad(aspect: float) -> float:
+    """The vertical field of view of a page, rad.
+
+    Args:
+        aspect: width over height of the page.
+    """
+    across = math.tan(FIELD_OF_VIEW_ACROSS_RAD / 2) / max(aspect, 0.1)
+    return max(FIELD_OF_VIEW_RAD, 2 * math.atan(across))
+
+
+def _widen(client: Any) -> None:
+    client.camera.fov = field_of_view_rad(client.camera.aspect)
