@@ -338,7 +338,8 @@ def _gestures(crowd: Crowd, kind: str) -> tuple[np.ndarray, np.ndarray]:
             placed = np.isfinite(crowd["root"][rows, 0])
             seen = crowd["state"][rows] == TrackState.TRACKED
         over = heights(joints, up)
-        found = tracker.update(stamp_ns, ids, joints, over, cross(front, up), placed, seen)
+        right = cross(front, up)
+        found = tracker.update(stamp_ns, ids, joints, over, front, right, placed, seen)
         chance[rows], active[rows] = found.probability, found.active
     return np.nan_to_num(chance), active
 

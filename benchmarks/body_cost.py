@@ -71,7 +71,7 @@ def main() -> None:
     ]
     header = Header(frame_id="camera_color_optical_frame")
     of_frames = {id(frames): answers for frames, answers in zip(groups, made, strict=True)}
-    roots = {id(f): {p.track_id: p.root for p in f.people} for frames in groups for f in frames}
+    poses = {id(f): {p.track_id: p for p in f.people} for frames in groups for f in frames}
 
     def answers(frames: list[Frame3D]) -> None:
         tracker = BodyTracker(up, 1.0)
@@ -85,7 +85,7 @@ def main() -> None:
     def markers(frames: list[Frame3D]) -> None:
         shown = BodyMarkers()
         for frame, found in zip(frames, of_frames[id(frames)], strict=True):
-            shown.update(found, roots[id(frame)], up, header)
+            shown.update(found, poses[id(frame)], up, header)
 
     print("| eight people, an image | ms of CPU |\n|---|---|")
     for name, work in (

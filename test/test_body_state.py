@@ -234,6 +234,21 @@ def test_a_forearm_that_swings_waves_at_any_rate(rate_hz: int) -> None:
     assert not any(name == "wave" for name, _ in names(state))
 
 
+def test_a_forearm_that_beckons_does_not_wave() -> None:
+    tracker = known_floor()
+    for tick in range(90):
+        swing = 30 * math.sin(2 * math.pi * 1.3 * tick / 30)
+        # The arm is raised forward and a little outward. The forearm swings to the person.
+        turns = (("left_elbow", "z", 75 + swing), ("left_shoulder", "z", 60))
+        arm = with_arm(*turns, ("left_shoulder", "y", 30))
+        state = tracker.update(Frame3D(tick * TICK_NS, 0, [pose(arm)], math.nan))[0]
+        assert not any(name == "wave" for name, _ in names(state)), tick
+
+
+def test_an_arm_beside_the_body_of_a_person_who_lies_does_not_point() -> None:
+    assert names(after(known_floor(), [pose(lying())] * 40)) == set()
+
+
 def test_an_arm_that_is_hidden_for_a_moment_does_not_end_the_gestures_of_the_other() -> None:
     tracker, raised = known_floor(), with_arm(("left_shoulder", "x", 150))
     half = raised.copy()

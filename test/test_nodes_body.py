@@ -57,3 +57,28 @@ def test_markers_show_where_people_face_and_their_posture(synchronous_lifter: Li
     length = np.linalg.norm([end.x - start.x, end.y - start.y, end.z - start.z])
     assert abs(length - 0.5) < 1e-6
     assert shown[Marker.TEXT_VIEW_FACING].text in ("standing", "walking")
+
+
+def test_the_words_are_over_the_head_or_over_a_hand_that_is_raised() -> None:
+    from bodies import Body, stddevs
+    from std_msgs.msg import Header
+    from visualization_msgs.msg import Marker
+
+    from emf_ros.body.tracker import BodyTracker
+    from emf_ros.nodes.body_messages import BodyMarkers
+    from emf_ros.types import Frame3D, Pose3D, TrackState
+
+    up = np.array([0.0, -1.0, 0.0])
+    for body in (Body(), Body().bend("left_shoulder", "z", 165), Body().bend_trunk("z", -80)):
+        pose = Pose3D.unknown(1, TrackState.TRACKED)
+        pose.joints, pose.stddev = body.seen(0.0, (0.0, 0.0, 4.0)), stddevs()[0]
+        # One joint is not known.
+        pose.joints[1] = np.nan
+        pose.root, pose.root_valid, pose.velocity = pose.joints[0].copy(), True, np.zeros(3)
+        tracker = BodyTracker(up, 0.9)
+        for tick in range(30):
+            states = tracker.update(Frame3D(tick * 33_000_000, 0, [pose], 0.0))
+        made = BodyMarkers().update(states, {1: pose}, up, Header())
+        (text,) = (marker for marker in made if marker.type == Marker.TEXT_VIEW_FACING)
+        over = np.nanmin(pose.joints[:, 1]) - text.pose.position.y
+        assert 0.5 * text.scale.z < over < 0.4, (text.text, over)

@@ -43,7 +43,7 @@ SPEED_S = 0.2
 STILL_SPEED = 1.5
 #: Minimum distance from shoulder to wrist of a stretched arm, as a share of the arm's length.
 STRETCHED = 0.83
-#: Minimum angle of a stretched arm from hanging down, degrees.
+#: Minimum angle of a stretched arm from hanging down, and from lying beside the trunk, degrees.
 POINTS_DEG = 42.0
 #: Angle between a stretched arm and the direction to the camera under which it is a stop, degrees.
 STOP_DEG = 25.0
@@ -119,6 +119,7 @@ class GestureTracker:
         ids: Sequence[int],
         joints: np.ndarray,
         over: np.ndarray,
+        forward: np.ndarray,
         right: np.ndarray,
         placed: np.ndarray,
         measured: np.ndarray,
@@ -130,7 +131,7 @@ class GestureTracker:
             ids: of the people.
             joints: (P, 17, 3) m.
             over: (P, 17) m, see `upright.heights`.
-            right: (P, 3) to the right of the trunk, of length 1.
+            forward, right: (P, 3) where the trunk faces, and to its right, of length 1.
             placed: (P,) whether the joints are in the camera's frame.
             measured: (P,) whether the joints are measured in this image. Those of other people
                 are not evidence: their gestures do not begin.
@@ -149,13 +150,18 @@ class GestureTracker:
         shoulder, rise = joints.take(_SHOULDER_ROWS, 1), over.take(_ENDS, 1)
         rise -= over.take(_STARTS, 1)
         lift, above_shoulder = rise[:, 2:] / bones_m[:, 2:], (rise[:, :2] + rise[:, 2:]) / arm_m
-        aside = dot(bones[:, 2:], right[:, None]) / bones_m[:, 2:]
-        swings = self._forearms.update(stamp_ns, ids, aside, lift, above_shoulder, seen)
+        level = np.empty((len(joints), 4))
+        level[:, :2] = dot(bones[:, 2:], right[:, None]) / bones_m[:, 2:]
+        level[:, 2:] = dot(bones[:, 2:], forward[:, None]) / bones_m[:, 2:]
+        swings = self._forearms.update(stamp_ns, ids, level, lift, above_shoulder, seen)
 
         thorax, top = over[:, THORAX, None], over[:, HEAD_TOP, None]
         length = np.sqrt(dot(reach, reach))
         cosines = np.empty((len(joints), 2, 2))
-        cosines[..., 0] = -above_shoulder / length
+        # Off hanging down, and off lying beside the trunk.
+        trunk = joints[:, 0] - joints[:, THORAX]
+        beside = dot(reach, trunk[:, None]) / np.sqrt(dot(trunk, trunk))[:, None]
+        cosines[..., 0] = np.fmax(-above_shoulder, beside) / length
         distance = np.where(placed[:, None], np.sqrt(dot(shoulder, shoulder)), np.nan)
         cosines[..., 1] = -dot(reach, shoulder) / (length * distance)
         values = np.empty((len(joints), 2, len(_LIMITS)))

@@ -129,7 +129,9 @@ class BodyTracker:
             floor_stddev = np.where(told, spread, np.nan)
             raised = _raised(over, stddev)
             right = cross(front.direction, up)
-            signs = self._gestures.update(stamp_ns, ids, joints, over, right, placed, seen)
+            signs = self._gestures.update(
+                stamp_ns, ids, joints, over, front.direction, right, placed, seen
+            )
             faces = _faces(people, joints, placed, scene)
             turned = self._orientations.update(stamp_ns, ids, joints, stddev, faces)
             angles = joint_angles(joints, stddev, turned)

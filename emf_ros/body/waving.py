@@ -47,10 +47,10 @@ _BLANK = np.array([0.0, 0.0, np.nan, np.nan, np.nan, np.nan])
 
 @dataclass
 class _Memory(Memory):
-    BLANK = {"numbers": ((2, 6), _BLANK), "stamps": ((2, 3), 0)}
+    BLANK = {"numbers": ((4, 6), _BLANK), "stamps": ((4, 3), 0)}
 
-    numbers: np.ndarray  # (P, 2, 6)
-    stamps: np.ndarray  # (P, 2, 3)
+    numbers: np.ndarray  # (P, 4, 6)
+    stamps: np.ndarray  # (P, 4, 3)
 
 
 class SwingCounter:
@@ -67,18 +67,20 @@ class SwingCounter:
         self,
         stamp_ns: int,
         ids: Sequence[int],
-        aside: np.ndarray,
+        level: np.ndarray,
         lift: np.ndarray,
         above_shoulder: np.ndarray,
         seen: np.ndarray,
     ) -> np.ndarray:
-        """(P, 2) number of swings that are alike and go on.
+        """(P, 2) number of swings from side to side that are alike and go on, of the left and right
+        forearm; 0 for one that swings further forward and back, as people who beckon do.
 
         Args:
             stamp_ns: of the image, ns.
             ids: of the people.
-            aside, lift: (P, 2) share of the way from the elbow to the wrist that goes to the right
-                of the trunk, and up, of the left and right side.
+            level: (P, 4) share of the way from the elbow to the wrist that goes to the right of the
+                trunk, of the left and right side, and then that which goes forward.
+            lift: (P, 2) that which goes up.
             above_shoulder: (P, 2) height of the wrist over the shoulder, in lengths of the arm.
             seen: (P, 2) whether the forearm is measured in this image.
         """
@@ -86,8 +88,9 @@ class SwingCounter:
         numbers, stamps = last.numbers.copy(), last.stamps.copy()
         swings, direction, start, extreme, size, time_s = (numbers[..., i] for i in range(6))
         start_ns, extreme_ns, stood_ns = (stamps[..., i] for i in range(3))
-        angle = np.arctan2(aside, lift)
-        stands = seen & np.isfinite(angle) & (above_shoulder > WAVES_OVER) & (lift > STANDS)
+        stands = seen & (above_shoulder > WAVES_OVER) & (lift > STANDS)
+        angle = np.arctan2(level, np.concatenate([lift, lift], axis=1))
+        stands = np.concatenate([stands, stands], axis=1) & np.isfinite(angle)
         new = np.isnan(extreme) | (stamp_ns - stood_ns > AWAY_S * NANOSECONDS)
         np.copyto(numbers, _BLANK, where=new[..., None])
         begins, moves = stands & new, stands & ~new
@@ -123,7 +126,7 @@ class SwingCounter:
         np.copyto(time_s, np.nan, where=over)
         np.copyto(stood_ns, stamp_ns, where=stands)
         self._last = _Memory(stamp_ns, list(ids), numbers, stamps)
-        return swings
+        return np.where(size[:, 2:] > size[:, :2], 0.0, swings[:, :2])
 
 
 def _turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:

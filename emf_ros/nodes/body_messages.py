@@ -18,6 +18,7 @@ from ..body.posture import POSTURES
 from ..body.state import BodyState
 from ..io.render.palette import rgb_of
 from ..stamps import NANOSECONDS
+from ..types import Pose3D
 from .conversions import MARKER_LIFETIME
 
 #: Ids of the markers in the namespace of a person, after those of joints and bones.
@@ -29,6 +30,8 @@ ARROW_M = 0.5
 RAY_M = 3.0
 #: Height of the letters, m.
 TEXT_M = 0.15
+#: Height of the middle of the letters over the highest joint, m.
+OVER_M = 0.25
 
 
 def _duration(seconds: float) -> Duration:
@@ -117,7 +120,7 @@ class BodyMarkers:
     def update(
         self,
         states: list[BodyState],
-        roots: Mapping[int, np.ndarray],
+        people: Mapping[int, Pose3D],
         up: np.ndarray | None,
         header: Header,
     ) -> list[Marker]:
@@ -125,16 +128,15 @@ class BodyMarkers:
 
         Args:
             states: of the people.
-            roots: (3,) m, the pelvis by the person's id; people without one, or with NaN, are not
-                shown.
+            people: the poses by id; people without one, or without a root, are not shown.
             up: (3,) the vertical; None where there are no states.
             header: of the skeletons.
         """
         made = [
             marker
             for state in states
-            if np.isfinite(roots.get(state.track_id, np.nan)).all()
-            for marker in _markers(state, roots[state.track_id], up, header)
+            if state.track_id in people and people[state.track_id].root_valid
+            for marker in _markers(state, people[state.track_id], up, header)
         ]
         now = {(int(marker.ns.removeprefix("person_")), marker.id) for marker in made}
         gone = sorted(self._shown - now)
@@ -146,9 +148,10 @@ class BodyMarkers:
 
 
 def _markers(
-    state: BodyState, root: np.ndarray, up: np.ndarray | None, header: Header
+    state: BodyState, person: Pose3D, up: np.ndarray | None, header: Header
 ) -> Iterator[Marker]:
     """The markers of one person that have something to show."""
+    root = person.root
     red, green, blue = rgb_of(state.track_id)
 
     def marker(marker_id: int, kind: int) -> Marker:
@@ -177,7 +180,11 @@ def _markers(
     if words:
         text = marker(TEXT, Marker.TEXT_VIEW_FACING)
         text.text = ", ".join(words)
-        # Over the pelvis: the head's place is not always known.
-        text.pose.position = _point(root if up is None else root + up)
+        text.pose.position = _point(root if up is None else root + _top_m(person, up) * up)
         text.scale.z = TEXT_M
         yield text
+
+
+def _top_m(person: Pose3D, up: np.ndarray) -> float:
+    """Height of the words over the pelvis, m: over the head, or over a hand that is raised."""
+    return float(np.nanmax((person.joints - person.root) @ up, initial=0.0)) + OVER_M

@@ -327,8 +327,8 @@ class CameraTopics:
             self._body_states.publish(body_messages.body_states_msg(bodies, header))
         if shows:
             markers = conversions.markers_msg(result.people, header, self._layout, self._shown)
-            roots = {person.track_id: person.root for person in result.people}
-            markers.markers += self._body_markers.update(bodies, roots, up, header)
+            people = {person.track_id: person for person in result.people}
+            markers.markers += self._body_markers.update(bodies, people, up, header)
             if markers.markers:
                 self._markers.publish(markers)
         self._standard.publish(result.people, bodies, up, header)
