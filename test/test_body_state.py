@@ -284,12 +284,51 @@ def test_without_legs_there_is_no_posture_but_facing_and_gestures() -> None:
 
 
 def test_without_intrinsics_metres_are_unknown_and_angles_known() -> None:
+    raised = with_arm(("left_shoulder", "z", 165), ("right_elbow", "z", 60)) - PLACE
+    state = after(BodyTracker(), [pose(raised, placed=False)] * 40)
+    assert names(state) == {("raise_hand", "left")} and state.hand_raised[0] > 0.95
+    assert state.angle("right_elbow_flexion") == pytest.approx(math.radians(60), abs=0.01)
     state = after(BodyTracker(), [pose(standing(30) - PLACE, placed=False)] * 10)
     assert np.isnan(state.velocity).all() and math.isnan(state.speed)
     assert math.isnan(state.closest_s) and math.isnan(state.closest_m)
     assert math.isnan(state.facing_camera_rad) and math.isnan(state.looking_at_camera)
     assert np.isfinite(state.facing).all() and state.posture == "standing"
     assert np.isfinite(state.orientation).all()
+
+
+def at_5_hz(tracker: BodyTracker, poses: list[Pose3D], first: int = 0) -> BodyState:
+    for tick, one in enumerate(poses, start=first):
+        states = tracker.update(Frame3D(tick * 200_000_000, 0, [one], math.nan))
+    return states[0]
+
+
+def test_postures_falls_and_held_gestures_are_known_at_5_hz() -> None:
+    tracker = known_floor()
+    state = at_5_hz(tracker, [pose(with_arm(("left_shoulder", "x", 60)))] * 8)
+    assert names(state) == {("point", "left")} and state.posture == "standing"
+    at_5_hz(tracker, [pose(sitting())] * 8, first=8)
+    assert at_5_hz(tracker, [pose(sitting())], first=16).posture == "sitting"
+    tracker = known_floor()
+    at_5_hz(tracker, [pose(standing())] * 8)
+    # A fall of 0.8 s.
+    ways = [pose(standing() + (lying() - standing()) * share) for share in (0.1, 0.4, 0.8)]
+    state = at_5_hz(tracker, ways + [pose(lying())] * 4, first=8)
+    assert state.posture == "lying" and state.fallen > 0.5
+
+
+def test_a_base_that_moves_without_a_transform_meets_people_in_time() -> None:
+    # The robot drives at 0.8 m/s to a person who stands: in its camera the person comes.
+    tracker = known_floor()
+    poses = [
+        pose(standing(0, PLACE - [0.3, 0.0, 0.8 * tick / 30]), (0.0, 0.0, -0.8))
+        for tick in range(45)
+    ]
+    state = after(tracker, poses)
+    assert state.closest_s == pytest.approx((4.0 - 0.8 * 44 / 30) / 0.8, abs=0.01)
+    assert state.closest_m == pytest.approx(0.3, abs=0.01)
+    # The velocity is that in the camera's frame, so it has the robot's own.
+    np.testing.assert_allclose(state.velocity, [0.0, 0.0, -0.8], atol=1e-9)
+    assert np.isfinite(state.facing).all() and state.head_height_m == pytest.approx(1.68, abs=0.02)
 
 
 def test_a_person_of_whom_nothing_is_known_has_nothing() -> None:
