@@ -379,7 +379,8 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
     def diagnose(self) -> list[Task]:
         viewer = self.viewer
         count = viewer.watchers
-        text = f"{count} browsers at {viewer.address}" if count else f"rests: {viewer.address}"
+        browsers = "1 browser" if count == 1 else f"{count} browsers"
+        text = f"{browsers} at {viewer.address}" if count else f"rests: {viewer.address}"
         return [Task("viewer", text=text, values={"browsers": str(count)})]
 
 
