@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import shutil
 from pathlib import Path
@@ -50,9 +51,9 @@ def test_the_profile_is_used_where_there_is_enough_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage(monkeypatch, 64)
-    for distribution, name in (("humble", "FASTRTPS"), ("jazzy", "FASTDDS"), ("", "FASTDDS")):
-        variables: dict[str, Any] = {"ROS_DISTRO": distribution}
-        assert use_large_shared_memory(variables, tmp_path) == ""
+    variables: dict[str, Any] = {}
+    assert use_large_shared_memory(variables, tmp_path) == ""
+    for name in ("FASTRTPS", "FASTDDS"):
         assert variables[f"{name}_DEFAULT_PROFILES_FILE"].endswith("config/fastdds.xml")
 
 
@@ -84,3 +85,15 @@ def test_a_segment_of_fast_dds_has_such_a_name_and_lock(ros: Any) -> None:
     # The test's own participant lives.
     own = [p for p in shared_memory.SHM.glob("*_el") if shared_memory._SEGMENT.match(p.name)]
     assert own
+
+
+def test_fast_dds_reads_the_profile(ros: Any, not_run: Any) -> None:
+    named = {os.environ.get(name, "") for name in shared_memory.PROFILE_VARIABLES}
+    if not any(name.endswith("config/fastdds.xml") for name in named):
+        not_run("large shared memory of Fast DDS: /dev/shm is too small, or another profile is set")
+        pytest.skip("no profile")
+    # This process keeps the locks of its own segments open.
+    opened = [os.readlink(path) for path in glob.glob("/proc/self/fd/*") if os.path.islink(path)]
+    own = [Path(name.removesuffix("_el")) for name in opened if name.endswith("_el")]
+    sizes = [path.stat().st_size for path in own if shared_memory._SEGMENT.fullmatch(path.name)]
+    assert max(sizes) >= shared_memory.SEGMENT_SIZE

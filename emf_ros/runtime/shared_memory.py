@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..io.paths import share_folder
 
-#: Variables that name a profile of Fast DDS: since Jazzy, and up to Humble.
+#: Variables that name a profile of Fast DDS: of version 3 (Kilted), and of version 2 (up to Jazzy).
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 #: Folder of shared memory.
@@ -97,6 +97,5 @@ def use_large_shared_memory(
             f"{folder} has {free // 2**20} MB free: large images go through UDP, which is slower "
             f"and loses some; {needed} MB are needed (Docker: --shm-size=256m, or --ipc=host)"
         )
-    name = PROFILE_VARIABLES[environment.get("ROS_DISTRO") == "humble"]
-    environment[name] = str(profile)
+    environment.update(dict.fromkeys(PROFILE_VARIABLES, str(profile)))
     return ""
