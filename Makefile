@@ -26,7 +26,9 @@ env:
 # make demo   the whole graph on a video of two people, live in a web browser; VIDEO=my.mp4 takes
 #             your own, VIEW=0 opens no viewer
 # make test   every test, on the machine's cores, at most four
+# make test-system    every test with the numpy and OpenCV of Ubuntu 24.04, in $(VENV)-system
 # make test-browser   the web viewer in headless Chromium, which must be installed
+# make test-wire      topics with corrupted, lost, delayed, reordered and repeated messages, for a minute
 # make golden  accuracy, ids, recall and false positives, each within its range; a minute
 # make bench  the benchmarks' tables
 # make soak   the real graph with outages: growth, drift, lost frames; MINUTES=30
@@ -45,13 +47,22 @@ VIEW    ?= 1
 # The shell reads it from the environment: a name may hold quotes.
 export VIDEO
 
-.PHONY: demo test test-browser golden bench soak lint generated fuzz
+.PHONY: demo test test-browser test-system test-wire golden bench soak lint generated fuzz
 
 demo: env
 	@$(PY) -m emf_ros.nodes.demo $${VIDEO:+--video "$$VIDEO"} $(if $(filter 0,$(VIEW)),--no-view) $(DEMO)
 
 test-browser: env
 	@$(PY) -m pytest test/browser_viewer.py
+
+test-system:
+	@$(MAKE) env VENV=$(VENV)-system
+	@$(VENV)-system/bin/python -m pip uninstall --quiet --yes opencv-python-headless
+	@$(VENV)-system/bin/python -m pip install --quiet --no-deps -r requirements/ubuntu.txt
+	@$(VENV)-system/bin/python -m pytest -n $(WORKERS) --dist loadfile
+
+test-wire: env
+	@EMF_ROS_WIRE_S=60 $(PY) -m pytest test/test_disturbed_topics.py -k bad_wire
 
 test: env
 	@$(PY) -m pytest -n $(WORKERS) --dist loadfile

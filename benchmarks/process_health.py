@@ -1,4 +1,4 @@
-"""Memory, file handles and threads of processes over time, and whether they grow."""
+"""Handles and threads of processes over time, and whether these, or other figures, grow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from graph import resident_mib
 
 #: Minimum number of readings on which a line is fitted.
 MIN_READINGS = 6
@@ -19,13 +18,11 @@ class Reading:
 
     Attributes:
         at_s: when it was read, monotonic, s.
-        mib: resident memory, MiB.
         handles: number of open files and sockets.
         threads: number of threads.
     """
 
     at_s: float
-    mib: float
     handles: int
     threads: int
 
@@ -37,7 +34,7 @@ def read(pid: int, at_s: float) -> Reading:
         OSError: it has ended.
     """
     handles = len(os.listdir(f"/proc/{pid}/fd"))
-    return Reading(at_s, resident_mib(pid), handles, len(os.listdir(Path(f"/proc/{pid}/task"))))
+    return Reading(at_s, handles, len(os.listdir(Path(f"/proc/{pid}/task"))))
 
 
 @dataclass(frozen=True)
