@@ -51,9 +51,9 @@ def test_the_profile_is_used_where_there_is_enough_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage(monkeypatch, 64)
-    variables: dict[str, Any] = {}
-    assert use_large_shared_memory(variables, tmp_path) == ""
-    for name in ("FASTRTPS", "FASTDDS"):
+    for distribution, name in (("humble", "FASTRTPS"), ("jazzy", "FASTRTPS"), ("", "FASTDDS")):
+        variables: dict[str, Any] = {"ROS_DISTRO": distribution}
+        assert use_large_shared_memory(variables, tmp_path) == ""
         assert variables[f"{name}_DEFAULT_PROFILES_FILE"].endswith("config/fastdds.xml")
 
 

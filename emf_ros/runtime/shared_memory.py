@@ -97,5 +97,6 @@ def use_large_shared_memory(
             f"{folder} has {free // 2**20} MB free: large images go through UDP, which is slower "
             f"and loses some; {needed} MB are needed (Docker: --shm-size=256m, or --ipc=host)"
         )
-    environment.update(dict.fromkeys(PROFILE_VARIABLES, str(profile)))
+    name = PROFILE_VARIABLES[environment.get("ROS_DISTRO") in ("humble", "iron", "jazzy")]
+    environment[name] = str(profile)
     return ""
