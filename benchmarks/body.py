@@ -6,7 +6,7 @@ The truth is motion capture, and postures and gestures that are built on the bod
 All are seen by simulated cameras and a simulated detector, and lifted by the shipped lifter. The
 lifted sequences are written to the cache, and read from there the next time. Half of the people
 (by a hash of their names) are fitted on; the tables are of the others. --fit writes
-emf_ros/body/posture_table.py anew.
+emf_ros/body/posture_table.py and gesture_table.py anew.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from built_motion import GESTURES as BUILT_GESTURES
 from built_motion import Skeleton, gesture_motion, posture_motion
 from crowd import Crowd
+from gesture_fit import fit_gestures, shows
 from posture_fit import fit_postures
 from posture_truth import FALLING
 from simulated_people import MAX_FRAMES, Lifted, Motion, at_rate, lifted_sequences, load, save
@@ -52,6 +53,8 @@ from emf_ros.types import TrackState
 EVERY = 3
 #: Number of sequences of built postures, and of built gestures.
 BUILT = 72
+#: Lower ends of the ranges of a gesture's probability.
+SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
 #: Standard deviation with which the true joints are taken, m.
 EXACT_M = 0.02
 
@@ -304,7 +307,7 @@ def gesture_tables(crowd: Crowd) -> Iterator[str]:
             shown = np.isin(crowd["label"], [BUILT_GESTURES.index(n) for n in ("point", "stop")])
         shown &= np.array([s.source == "gestures" for s in crowd.sequences])[crowd.sequence]
         columns = [GESTURES.index(n) for n in ("point", "stop")] if stretched else [number]
-        active = seen[1][:, columns].any(axis=1)
+        active = seen[2][:, columns].any(axis=1)
         events = crowd.events(shown)
         first = [np.flatnonzero(active[a : e + 3]) for a, e in events]
         delays = [
@@ -312,8 +315,8 @@ def gesture_tables(crowd: Crowd) -> Iterator[str]:
             for (a, _), f in zip(events, first, strict=True)
             if len(f)
         ]
-        possible = crowd.near(true[1][:, number] | (true[0][:, number] > ENDS), 0.5)
-        begun = [a for a, _ in crowd.events(seen[1][:, number])]
+        possible = crowd.near(true[2][:, number] | (true[0][:, number] > ENDS), 0.5)
+        begun = [a for a, _ in crowd.events(seen[2][:, number])]
         own = [
             a
             for a in begun
@@ -326,10 +329,26 @@ def gesture_tables(crowd: Crowd) -> Iterator[str]:
         yield row(name, len(events), share, delay, len(right) / max(1, len(own)), len(false))
 
 
-def _gestures(crowd: Crowd, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """(N, G) probabilities and whether they go on, of the lifted or the true joints."""
+def gesture_shares(crowd: Crowd) -> Iterator[str]:
+    """How many images with a probability show the gesture, of people who were not fitted on."""
+    (_, chance, _), (true, _, _) = (_gestures(crowd, kind) for kind in ("joints", "truth"))
+    shown, sure = shows(crowd, true)
+    sure &= ~crowd.fits
+    yield from table("probability", *GESTURES)
+    for low in SHARES:
+        cells: list[object] = []
+        for number in range(len(GESTURES)):
+            inside = sure & (chance[:, number] >= low) & (chance[:, number] < low + 0.2)
+            cells.append(
+                f"{shown[inside, number].mean():.2f} of {inside.sum()}" if inside.any() else ""
+            )
+        yield row(f"{low} to {low + 0.2:.1f}", *cells)
+
+
+def _gestures(crowd: Crowd, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N, G) evidence, probabilities and whether they go on, of the lifted or the true joints."""
     tracker, shape = GestureTracker(), (len(crowd), len(GESTURES))
-    chance, active = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+    evidence, chance, active = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool)
     for stamp_ns, ids, rows in crowd.moments():
         joints, up = crowd[kind][rows], crowd.up[rows]
         front = facing(joints, crowd["stddev"][rows], up).direction
@@ -340,8 +359,9 @@ def _gestures(crowd: Crowd, kind: str) -> tuple[np.ndarray, np.ndarray]:
         over = heights(joints, up)
         right = cross(front, up)
         found = tracker.update(stamp_ns, ids, joints, over, front, right, placed, seen)
-        chance[rows], active[rows] = found.probability, found.active
-    return np.nan_to_num(chance), active
+        evidence[rows], chance[rows] = found.evidence, found.probability
+        active[rows] = found.active
+    return np.nan_to_num(evidence), np.nan_to_num(chance), active
 
 
 def main() -> None:
@@ -359,12 +379,17 @@ def main() -> None:
     tracked = crowd["state"] == TrackState.TRACKED
     if args.fit:
         fit_postures(features, labels, tracked & crowd.fits)
+        made = Crowd(kinds["gestures"])
+        shown, sure = shows(made, _gestures(made, "truth")[0])
+        used = sure & made.fits
+        fit_gestures(_gestures(made, "joints")[0][used], shown[used])
         return
     used = tracked & ~crowd.fits
     print(*upright_table(crowd, used & ~crowd.built), sep="\n")
     print(*orientation_tables(crowd, used & ~crowd.built), sep="\n")
     print(*posture_tables(crowd, features, labels, used), sep="\n")
     print(*gesture_tables(Crowd([*kinds["recorded"], *kinds["gestures"]])), sep="\n")
+    print(*gesture_shares(Crowd(kinds["gestures"])), sep="\n")
 
 
 if __name__ == "__main__":

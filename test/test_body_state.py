@@ -9,6 +9,8 @@ import pytest
 from bodies import Body, stddevs
 
 from emf_ros.body.columns import COLUMNS, row_of
+from emf_ros.body.gesture_table import PROBABILITY
+from emf_ros.body.gestures import GESTURES
 from emf_ros.body.posture import POSTURES
 from emf_ros.body.state import BodyState
 from emf_ros.body.tracker import BodyTracker
@@ -216,6 +218,26 @@ def test_hands_are_raised_alone_and_together() -> None:
     assert names(after(known_floor(), [pose(both)] * 40)) == {("hands_up", "both")}
     resting = after(known_floor(), [pose(standing())] * 40)
     assert names(resting) == set() and resting.pointing is None
+
+
+@pytest.mark.parametrize(
+    ("turns", "name"),
+    [
+        ([("left_shoulder", "x", 60)], "point"),
+        ([("right_shoulder", "z", 85)], "stop"),
+        ([("left_shoulder", "z", 165)], "raise_hand"),
+        ([("left_shoulder", "z", 165), ("right_shoulder", "z", 165)], "hands_up"),
+    ],
+)
+def test_a_gesture_says_how_often_people_with_its_evidence_are_right(
+    turns: list[tuple[str, str, float]], name: str
+) -> None:
+    state = after(known_floor(), [pose(with_arm(*turns))] * 90)
+    # A pose that is held for 3 s has all of its evidence.
+    measured = PROBABILITY[GESTURES.index(name)][-1]
+    assert state.probability(name) == pytest.approx(measured, abs=0.02)
+    assert [g.probability for g in state.gestures] == [state.probability(name)]
+    assert all(np.diff(chances).min() >= 0 for chances in PROBABILITY)
 
 
 @pytest.mark.parametrize("rate_hz", [10, 30])

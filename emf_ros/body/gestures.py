@@ -1,8 +1,9 @@
 """Gestures of the arms, each with a probability, its beginning and its end.
 
 Each gesture is a pose of the arms that is held, or a movement that repeats. Limits are in physical
-units, and times in seconds, so that the rate of the images does not matter. A gesture begins when
-its probability is over `BEGINS`, and ends when it is under `ENDS`.
+units, and times in seconds, so that the rate of the images does not matter. What passes the limits
+is evidence, 0 to 1. A gesture begins when its evidence is over `BEGINS`, and ends when it is under
+`ENDS`. Its probability is how often people with this evidence were right, by a measured table.
 
 17 joints have no hand: the palm of a "stop" is not seen. An arm that is stretched towards the
 camera is `stop`, and one that is stretched elsewhere is `point`.
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..skeletons import H36M17
+from .gesture_table import EVIDENCE, PROBABILITY
 from .memory import Memory
 from .rotations import clipped, dot
 from .upright import HEAD_TOP, THORAX
@@ -26,14 +28,14 @@ from .waving import SwingCounter
 GESTURES = ("wave", "point", "stop", "raise_hand", "hands_up")
 WAVE, POINT, STOP, RAISE_HAND, HANDS_UP = range(len(GESTURES))
 
-#: Probability over which a gesture begins.
+#: Evidence over which a gesture begins.
 BEGINS = 0.6
-#: Probability under which a gesture ends.
+#: Evidence under which a gesture ends.
 ENDS = 0.35
 #: Time without poses after which everything begins anew, s.
 FORGET_S = 0.6
 
-#: Time for which the pose of each gesture is held before it is half as likely as it can be, s.
+#: Time for which the pose of each gesture is held before it has half of its evidence, s.
 HOLD_S = (0.0, 0.45, 0.45, 0.35, 0.35)
 #: Time in which a pose that is no longer seen is forgotten, s.
 RELEASE_S = 0.25
@@ -52,7 +54,7 @@ STOP_DEG = 25.0
 RAISED = 0.35
 #: Minimum height of both wrists over the shoulders for hands up, as a share of the arm's length.
 HIGH = 0.18
-#: Number of swings that are alike after which a wave is as likely as not.
+#: Number of swings that are alike after which a wave has half of its evidence.
 SWINGS = 2.5
 
 _SIDES = ("left", "right")
@@ -68,8 +70,12 @@ _STILL, _RAISED, _STRETCHED, _OFF_DOWN, _TO_CAMERA, _UP, _SWINGS = range(7)
 #: Limits of the signs, each in its unit, and the widths in which they are unsure.
 _LIMITS = np.array([-STILL_SPEED, RAISED, STRETCHED, POINTS_DEG, -STOP_DEG, HIGH, SWINGS])
 _WIDTHS = np.array([0.15 * STILL_SPEED, 0.1, 0.03, 4.0, 4.0, 0.06, 0.25])
-#: Time constants with which the poses become likely, s; of a wave there is no pose.
+#: Time constants with which the evidence of the poses grows, s; of a wave there is no pose.
 _HOLD_S = np.maximum(np.array(HOLD_S) / np.log(2.0), 1e-3)
+#: Evidence is looked up for all gestures at once: each has a range of its own.
+_RANGE = 2.0 * np.arange(len(GESTURES))
+_AT = (np.array(EVIDENCE) + _RANGE[:, None]).ravel()
+_PROBABILITY = np.array(PROBABILITY).ravel()
 
 
 @dataclass
@@ -77,12 +83,15 @@ class Gestures:
     """Gestures of people.
 
     Attributes:
-        probability: (P, G) in the order of `GESTURES`; NaN where the arms are not seen.
+        evidence: (P, G) 0..1 in the order of `GESTURES`; NaN where the arms are not seen.
+        probability: (P, G) share of the people with this evidence who show the gesture; NaN where
+            there is no evidence.
         active: (P, G) whether the gesture goes on.
         since_ns: (P, G) stamp of the image in which it began, ns; 0 where it does not go on.
         arm: (P, G) 0 for the left arm, 1 for the right one.
     """
 
+    evidence: np.ndarray
     probability: np.ndarray
     active: np.ndarray
     since_ns: np.ndarray
@@ -190,9 +199,9 @@ class GestureTracker:
         rises = 1.0 - np.exp(-waited_s / _HOLD_S)
         falls = 1.0 - math.exp(-waited_s / RELEASE_S)
         held = last.held + np.where(now > last.held, rises, falls) * (now - last.held)
-        probability = held.copy()
-        probability[..., WAVE] = waves
-        left, right_arm = probability[:, 0], probability[:, 1]
+        arms = held.copy()
+        arms[..., WAVE] = waves
+        left, right_arm = arms[:, 0], arms[:, 1]
         best = np.maximum(left, right_arm)
         # A hand that waves is also raised, and may be stretched for a moment.
         best[:, POINT:HANDS_UP] *= 1.0 - best[:, WAVE, None]
@@ -201,8 +210,9 @@ class GestureTracker:
         active = np.where(last.active, best > ENDS, known & (best > BEGINS))
         since = np.where(active, np.where(last.active, last.since_ns, stamp_ns), 0)
         self._last = _Memory(stamp_ns, list(ids), reach, speed, held, active, since)
-        shown = np.where(known | active, best, np.nan)
-        return Gestures(shown, active, since, (right_arm > left).astype(np.intp))
+        evidence = np.where(known | active, best, np.nan)
+        probability = np.interp(evidence + _RANGE, _AT, _PROBABILITY)
+        return Gestures(evidence, probability, active, since, (right_arm > left).astype(np.intp))
 
     def _speed(self, last: _Memory, reach: np.ndarray, waited_s: float) -> np.ndarray:
         """(P, 2) lengths of the arm/s of the wrists against the shoulders, smoothed."""

@@ -19,7 +19,7 @@ class Gesture:
     Attributes:
         name: one of `gestures.GESTURES`.
         arm: 'left', 'right' or 'both'.
-        probability: 0..1.
+        probability: share of such moments in which people show it, 0..1.
         duration_s: time since it began, s.
     """
 
@@ -78,7 +78,7 @@ class BodyState:
         head_stddev_rad: (2,) of yaw and pitch.
         looking_at_camera: probability that the head is turned to the camera.
         gestures: those that go on.
-        gesture_probability: (5,) in the order of `gestures.GESTURES`.
+        gesture_probability: (5,) share of right ones, in the order of `gestures.GESTURES`.
         pointing: where the person points; None for a person who does not.
         orientation: (11, 4) quaternions x, y, z, w in the order of `segments.NAMES`.
         orientation_stddev_rad: (11, 3) about the segment's x, y and z; NaN for a continuation.
