@@ -19,7 +19,7 @@ from emf_ros.train.precision import autocast_blocks
 from emf_ros.train.processes import Processes
 from emf_ros.train.settings import TrainConfig
 from emf_ros.train.synthesis import Synthesizer
-from emf_ros.train.trainer import Trainer
+from emf_ros.train.trainer import Trainer, steps_at_once
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -113,25 +113,36 @@ def without_a_generator(monkeypatch):
         )
 
 
-@pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_a_synthesis_sends_a_gpu_nothing_and_reads_nothing_from_it(device, monkeypatch):
-    """Each constant from the host, and each value that is read, waits for the GPU.
-
-    On the CPU one sees the constants; with `meta`, reading a value fails, and so does an index of
-    truth values.
-    """
-    if device == "meta":
-        without_a_generator(monkeypatch)
+def calls_of_a_second_synthesis(device):
+    """The names of the operators; the first synthesis sends the constants."""
     synthesizer = Synthesizer(torch.device(device), 0, errors=DetectorErrors())
     diversity = Diversity(DiversityConfig(), 30.0, synthesizer.generator)
     motion = torch.randn(4, 27, 17, 3, device=device)
-    # The first one sends the constants.
     for _ in range(2):
         with Calls() as calls:
             batch = synthesizer.batch(diversity(motion))
     assert batch.keypoints.device.type == device
-    waits = {"aten::lift_fresh", "to another device", "aten::_local_scalar_dense"}
-    assert not waits & set(calls.names)
+    return set(calls.names)
+
+
+def test_a_synthesis_makes_no_constant():
+    """A GPU would wait for each of them."""
+    names = calls_of_a_second_synthesis("cpu")
+    assert "aten::add.Tensor" in names and "aten::lift_fresh" not in names
+
+
+def test_a_synthesis_takes_nothing_from_another_device_and_reads_no_value(monkeypatch):
+    """On the device `meta` reading a value fails, and so does an index of truth values."""
+    without_a_generator(monkeypatch)
+    names = calls_of_a_second_synthesis("meta")
+    assert "aten::add.Tensor" in names and "to another device" not in names
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "ahead"), [("cuda", 1, (8, 1)), ("cuda", 4, (8, 20)), ("cpu", 4, (1, 1))]
+)
+def test_on_a_gpu_clips_are_made_ahead_and_processes_agree_seldom(device, processes, ahead):
+    assert steps_at_once(torch.device(device), processes) == ahead
 
 
 def test_clips_of_several_steps_are_made_at_once(tmp_path):
@@ -140,6 +151,7 @@ def test_clips_of_several_steps_are_made_at_once(tmp_path):
         "lite", str(mocap), str(tmp_path / "run"), batch=2, steps=10, short_share=0.5
     )
     trainer = Trainer(config, "cpu")
+    assert (trainer.synthesized_steps, trainer.agreed_steps) == (1, 1)
     made, synthesize = [], trainer.synthesizer.batch
 
     def counted(motion):

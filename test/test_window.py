@@ -166,13 +166,16 @@ def test_windows_of_several_people_are_those_of_each_alone():
         history([0.0]),
         history([0.0, 0.1, 0.2], [[0.9, 0.0, 0.5], [0.9, 0.4, 0.0], [0.9, 0.4, 0.5]]),
         history([0.05, 0.5]),
+        history([0.0, 0.4], gap=0.4),
         history([0.1, 0.13, 0.2]),
     ]
     times = ns(np.arange(-0.1, 0.3, 0.033))
     observations = Observations.of(people)
     points = observations.resample(times)
-    assert points.shape == (4, len(times), JOINTS, 3)
+    assert points.shape == (5, len(times), JOINTS, 3)
     for person, own in zip(people, points, strict=True):
         rays, scores = person.resample(times)
         assert np.array_equal(own[..., :2], rays) and np.array_equal(own[..., 2], scores)
     assert (points[1, -1:, 0, 2] == 0).all() and (points[2, :, :, 2] > 0).any()
+    # Only one may be bridged.
+    assert (points[2, 8, :, 2] == 0).all() and (points[3, 8, :, 2] > 0).all()

@@ -132,13 +132,11 @@ class Observations:
     """What the histories of P people remember, N observations at most, in one table.
 
     Attributes:
-        counts: (P,) number of observations.
         stamps_ns: (P, N), ns, rising; later than any image after a person's last observation.
-        points: (P, N, J, 3) rays and scores.
+        points: (P, N, J, 3) rays and scores, 0 after a person's last observation.
         max_gap_ns: (P, 1) maximum time between two observations that are interpolated, ns.
     """
 
-    counts: np.ndarray
     stamps_ns: np.ndarray
     points: np.ndarray
     max_gap_ns: np.ndarray
@@ -147,15 +145,14 @@ class Observations:
     def of(cls, histories: Sequence[KeypointHistory]) -> Observations:
         """Those of some people, at least one, each with an observation."""
         remembered = [history.remembered for history in histories]
-        counts = np.array([len(stamps) for stamps, _ in remembered])
-        shape = len(counts), int(counts.max())
+        shape = len(remembered), max(len(stamps) for stamps, _ in remembered)
         stamps_ns = np.full(shape, np.iinfo(np.int64).max)
         points = np.zeros((*shape, *remembered[0][1].shape[1:]))
         for row, (own_stamps, own_points) in enumerate(remembered):
             used = slice(len(own_stamps))
             stamps_ns[row, used], points[row, used] = own_stamps, own_points
         gaps = np.array([history.max_gap_ns for history in histories])
-        return cls(counts, stamps_ns, points, gaps[:, None])
+        return cls(stamps_ns, points, gaps[:, None])
 
     def resample(self, times_ns: np.ndarray) -> np.ndarray:
         """The keypoints at other times, see `KeypointHistory.resample`.
@@ -169,7 +166,7 @@ class Observations:
         people, most = self.stamps_ns.shape
         times = np.maximum(np.asarray(times_ns, dtype=np.int64), self.stamps_ns[:, :1])
         after = (self.stamps_ns[:, None] < times[..., None]).sum(axis=-1)
-        after = np.minimum(after, self.counts[:, None] - 1)
+        after = np.minimum(after, most - 1)
         first, stamps_ns = most * np.arange(people)[:, None], self.stamps_ns.ravel()
         later_ns = stamps_ns.take(first + after)
         exact = later_ns == times

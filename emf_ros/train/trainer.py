@@ -79,9 +79,9 @@ class Trainer:
         self.out = Path(config.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.step, self.trained_s, self.clips = 0, 0.0, 0
-        on_gpu = self.device.type == "cuda"
-        self.synthesized_steps = SYNTHESIZED_STEPS if on_gpu else 1
-        self.agreed_steps = TrainingLog.EVERY if on_gpu and self.processes.count > 1 else 1
+        self.synthesized_steps, self.agreed_steps = steps_at_once(
+            self.device, self.processes.count
+        )
         self._ahead: list[tuple[Tensor, Tensor]] = []
         if self.state_path.exists():
             self.load_state()
@@ -344,6 +344,13 @@ class Trainer:
             if last:
                 raise TrainingError(f"{error}; the state before it is kept") from None
             say(f"{error}; going on, and trying again later")
+
+
+def steps_at_once(device: torch.device, processes: int) -> tuple[int, int]:
+    """`Trainer.synthesized_steps` and `Trainer.agreed_steps`, for some processes that train."""
+    if device.type != "cuda":
+        return 1, 1
+    return SYNTHESIZED_STEPS, TrainingLog.EVERY if processes > 1 else 1
 
 
 def _mean_weights(paths: list[str]) -> Lifter:
