@@ -139,7 +139,8 @@ def test_a_synthesis_takes_nothing_from_another_device_and_reads_no_value(monkey
 
 
 @pytest.mark.parametrize(
-    ("device", "processes", "ahead"), [("cuda", 1, (8, 1)), ("cuda", 4, (8, 20)), ("cpu", 4, (1, 1))]
+    ("device", "processes", "ahead"),
+    [("cuda", 1, (8, 1)), ("cuda", 4, (8, 20)), ("cpu", 4, (1, 1))],
 )
 def test_on_a_gpu_clips_are_made_ahead_and_processes_agree_seldom(device, processes, ahead):
     assert steps_at_once(torch.device(device), processes) == ahead
