@@ -79,9 +79,7 @@ class Trainer:
         self.out = Path(config.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.step, self.trained_s, self.clips = 0, 0.0, 0
-        self.synthesized_steps, self.agreed_steps = steps_at_once(
-            self.device, self.processes.count
-        )
+        self.synthesized_steps, self.agreed_steps = steps_at_once(self.device, self.processes.count)
         self._ahead: list[tuple[Tensor, Tensor]] = []
         if self.state_path.exists():
             self.load_state()
