@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +18,8 @@ import pytest
 from bodies import Body
 from inputs import write_clip
 from ros_session import TIMEOUT_S, wait_for
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 #: Time, id, state, root and nose.
@@ -69,7 +71,13 @@ def example(name: str) -> ModuleType:
 
 
 def people_of(bodies: list[Body], places: list[np.ndarray]) -> Iterator[list[Any]]:
-    """Recorded keypoints of a person, an image each at 30 Hz, lifted by the real lifter."""
+    """A body at places in the camera's frame, lifted."""
+    joints = [body.seen(0.0, tuple(place)) for body, place in zip(bodies, places, strict=True)]
+    return lifted(joints)
+
+
+def lifted(images: Iterable[np.ndarray]) -> Iterator[list[Any]]:
+    """The keypoints of a person, an image each at 30 Hz, lifted by the real lifter."""
     from emf_ros import Camera, SkeletonTracker
     from emf_ros.lift.config import PipelineConfig
     from emf_ros.lift.ground import GroundPlane
@@ -77,9 +85,9 @@ def people_of(bodies: list[Body], places: list[np.ndarray]) -> Iterator[list[Any
     camera = Camera.from_fov(1280, 960, 60)
     config = PipelineConfig(ground=GroundPlane(0.9, 0.0))
     with SkeletonTracker(camera, config=config) as tracker:
-        for tick, (body, place) in enumerate(zip(bodies, places, strict=True)):
+        for tick, joints in enumerate(images):
             keypoints = np.ones((17, 3))
-            keypoints[:, :2] = camera.project(body.seen(0.0, tuple(place)))
+            keypoints[:, :2] = camera.project(joints)
             yield tracker.from_keypoints([keypoints], 1 + tick / 30, "h36m17", (1280, 960), ids=[1])
 
 
@@ -91,6 +99,31 @@ def test_the_robot_stops_for_a_person_who_comes_here() -> None:
     assert said[10] == "go" and said[-1].startswith("stop: person 1 is here in")
     away = [command(people) for people in people_of([Body()] * 100, places[::-1])]
     assert not any(text.startswith("stop") for text in away[30:])
+
+
+def lies_down(seconds: float, falls: bool) -> np.ndarray:
+    """(N, 17, 3) m in the camera's frame: a built person stands, lies down and stays there."""
+    from built_motion import Course, Skeleton, posture
+
+    rng = np.random.default_rng(1)
+    x, y, z = Body().seen().T
+    course = Course(rng, posture("standing", rng))
+    course.stay(1.5, 0)
+    course.go(posture("lying", rng), seconds, 0, falls)
+    course.stay(1.0, 0)
+    skeleton = Skeleton.of(np.array([np.stack([-z, x, -y], axis=-1)]))
+    ahead, right, up = course.motion(skeleton, "built", "", "").joints.T
+    # The camera is 0.9 m over the floor, and the person stands 4.5 m before it.
+    return np.stack([right, 0.9 - up, 4.5 - ahead]).T
+
+
+def test_the_robot_stops_for_a_person_who_falls_not_for_one_who_lies_down() -> None:
+    command = example("stop_for_people").command
+    said = [command(people) for people in lifted(lies_down(0.6, falls=True))]
+    # Standing, and on the way down, nobody has fallen.
+    assert said[-1] == "stop: person 1 has fallen" and "fallen" not in " ".join(said[:50])
+    slow = [command(people) for people in lifted(lies_down(3.0, falls=False))]
+    assert not any("fallen" in text for text in slow)
 
 
 def test_the_robot_turns_to_a_person_who_waves() -> None:

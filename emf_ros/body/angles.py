@@ -162,7 +162,8 @@ def z_x_y(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     turns[..., 0] = np.arctan2(-relative[..., 0, 1], relative[..., 1, 1])
     turns[..., 1] = second
     turns[..., 2] = np.arctan2(-relative[..., 2, 0], relative[..., 2, 2])
-    fixed = np.ones_like(turns)
+    fixed = np.empty_like(turns)
+    fixed[..., 1] = 1.0
     fixed[..., ::2] = ((1.0 - sine * sine) * (np.abs(second) < MAX_SECOND_RAD))[..., None]
     return turns, fixed
 

@@ -47,8 +47,8 @@ MAX_AWAY = 0.5
 _NOSE = np.array([NOSE_FORWARD, NOSE_UP, 0.0])
 #: (2, 3) from the left and from the right ear to the nose, in the head's axes.
 _LINES = np.array([_NOSE + (0.0, 0.0, side * 0.5 * EARS_APART) for side in (1.0, -1.0)])
-#: (3, 4) these lines, and how they move with a turn about y.
-_BASIS = np.concatenate([_LINES, np.cross((0.0, 1.0, 0.0), _LINES)]).T
+#: (4, 3) these lines, and how they move with a turn about y; by shares of the x, y and -z axis.
+_BASIS = np.concatenate([_LINES, np.cross((0.0, 1.0, 0.0), _LINES)]) * (1.0, 1.0, -1.0)
 #: (4, 2, 2) inverse covariances of the lines along an axis of the image, in trunks: of neither ear,
 #: the left one, the right one, and both. The nose is an end of both lines.
 _WEIGHTS = np.zeros((4, 2, 2))
@@ -91,19 +91,19 @@ def turned_heads(
         not seen.
     """
     people, left = len(up), cross(up, forward)
-    axes = np.empty((people, 3, 3))
-    axes[..., 0], axes[..., 1], axes[..., 2] = forward, up, -left
     rays, seen = faces.points[..., :2], faces.points[..., 2] >= MIN_SCORE
     ears = seen[:, 1:] & seen[:, :1]
-    scale = (faces.depth_m / faces.trunk_m)[:, None, None]
-    axes = faces.camera.T @ axes
-    away = axes[:, 2, 0] + (axes[:, 0, 0] * rays[:, 0, 0] + axes[:, 1, 0] * rays[:, 0, 1])
-    lines = axes @ _BASIS
-    # (P, 2, 4) in the image, in trunks: the lines of the lifted head, and their change.
-    shown = lines[:, :2] - rays[:, 0, :, None] * lines[:, 2:]
-    found = (rays[:, :1] - rays[:, 1:]).swapaxes(1, 2) * scale
-    rest = np.where(ears[:, None], found - shown[..., :2], 0.0)
-    change = shown[..., 2:]
+    # (3, P, 3) x, y and -z axis in the optical frame.
+    axes = np.concatenate([forward, up, left]).dot(faces.camera).reshape(3, people, 3)
+    nose = rays[:, 0]
+    away = axes[0, :, 2] + axes[0, :, 0] * nose[:, 0] + axes[0, :, 1] * nose[:, 1]
+    # (4, P, 2) in the image, in trunks: the lines of the lifted head, and their change.
+    lines = _BASIS.dot(axes.reshape(3, 3 * people)).reshape(4, people, 3)
+    shown = lines[..., :2] - nose * lines[..., 2:]
+    found = (nose - rays[:, 1:].swapaxes(0, 1)) * (faces.depth_m / faces.trunk_m)[:, None]
+    # (P, 2, 2) a row for each axis of the image, a column for each ear.
+    rest = np.where(ears.T[..., None], found - shown[:2], 0.0).transpose(1, 2, 0)
+    change = shown[2:].transpose(1, 2, 0)
     weights = _WEIGHTS.take(ears.dot(_EARS), 0)
     weighted = (change @ weights).reshape(people, 4)
     gained = (weighted * change.reshape(people, 4)).dot(_FOUR)
@@ -113,7 +113,7 @@ def turned_heads(
     off = rest - turn[:, None, None] * change
     misfit = ((off @ weights) * off).reshape(people, 4).dot(_FOUR)
     known = (gained > 0.0) & (misfit < MAX_MISFIT) & (away < MAX_AWAY)
-    known &= np.isfinite(turn) & np.isfinite(twist_rad)
+    known &= np.isfinite(turn + twist_rad)
     # A turn about y is one to the left.
     turn = np.where(known, turn, 0.0)[:, None]
     return forward * np.cos(turn) + left * np.sin(turn), np.where(

@@ -185,11 +185,10 @@ class GestureTracker:
         still, raised, stretched, off_down, stops, high, waves = (
             sure[..., i] for i in range(len(_LIMITS))
         )
-        stops = np.where(np.isnan(stops), 0.0, stops)
+        stops = np.fmax(stops, 0.0)
         points = stretched * off_down * still * (1.0 - raised)
         both = np.minimum(high, still)
-        up_both = np.minimum(both[:, 0], both[:, 1])
-        up_both = np.where(np.isnan(up_both), 0.0, up_both)[:, None]
+        up_both = np.fmax(np.minimum(both[:, :1], both[:, 1:]), 0.0)
         now = np.zeros(last.held.shape)
         now[..., POINT], now[..., STOP] = points * (1.0 - stops), points * stops
         now[..., RAISE_HAND], now[..., HANDS_UP] = raised * still * (1.0 - up_both), up_both

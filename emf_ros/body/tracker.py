@@ -67,8 +67,8 @@ class BodyTracker:
     """
 
     def __init__(self, up: np.ndarray | None = None, camera_height_m: float = math.nan) -> None:
-        self.up = level_up() if up is None else np.asarray(up, dtype=np.float64)
-        self.camera_height_m = camera_height_m
+        up = level_up() if up is None else np.asarray(up, dtype=np.float64)
+        self._scene = Scene(Transform.identity(), up, camera_height_m)
         self._features = PostureFeatures()
         self._postures = PostureTracker()
         self._gestures = GestureTracker()
@@ -86,7 +86,7 @@ class BodyTracker:
         know the vertical.
         """
         people = [pose for pose in frame.people if pose.state != TrackState.ENDED]
-        scene = frame.scene or Scene(Transform.identity(), self.up, self.camera_height_m)
+        scene = frame.scene or self._scene
         if not people or scene.up is None:
             return []
         return self._states(

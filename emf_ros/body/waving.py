@@ -94,9 +94,10 @@ class SwingCounter:
         new = np.isnan(extreme) | (stamp_ns - stood_ns > AWAY_S * NANOSECONDS)
         np.copyto(numbers, _BLANK, where=new[..., None])
         begins, moves = stands & new, stands & ~new
-        for of_angle, of_stamp in ((start, start_ns), (extreme, extreme_ns)):
-            np.copyto(of_angle, angle, where=begins)
-            np.copyto(of_stamp, stamp_ns, where=begins)
+        if np.count_nonzero(begins):
+            for of_angle, of_stamp in ((start, start_ns), (extreme, extreme_ns)):
+                np.copyto(of_angle, angle, where=begins)
+                np.copyto(of_stamp, stamp_ns, where=begins)
 
         way = _turn(extreme, angle)
         ahead = way * direction
@@ -113,11 +114,12 @@ class SwingCounter:
             np.copyto(swings, count, where=ends)
             np.copyto(size, np.where(fits, ended, np.nan), where=ends)
             np.copyto(time_s, np.where(fits, ended_s, np.nan), where=ends)
-        np.copyto(start, extreme, where=turns)
-        np.copyto(start_ns, extreme_ns, where=turns)
+        if np.count_nonzero(turns):
+            np.copyto(start, extreme, where=turns)
+            np.copyto(start_ns, extreme_ns, where=turns)
+            np.copyto(direction, np.sign(way), where=turns)
         waits = stamp_ns - extreme_ns > MAX_SWING_S * NANOSECONDS
         moved = turns | (moves & ((ahead > 0) | (waits & (direction == 0))))
-        np.copyto(direction, np.sign(way), where=turns)
         np.copyto(extreme, angle, where=moved)
         np.copyto(extreme_ns, stamp_ns, where=moved)
         over = waits & ~moved
