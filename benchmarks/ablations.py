@@ -24,6 +24,8 @@ from emf_ros.train.evaluate import evaluate, lags_of
 from emf_ros.train.settings import TrainConfig
 from emf_ros.train.trainer import Trainer
 
+#: What the weights that ship have besides their size.
+SHIPPED = ["lifter.temporal_position=true", "lifter.motion.dropout=0"]
 VARIANTS: dict[str, list[str]] = {
     "keypoints alone": ["lifter.features=none"],
     "with x[t] - x[t-1]": ["lifter.features=difference"],
@@ -35,6 +37,10 @@ VARIANTS: dict[str, list[str]] = {
     "with EMF, temporal embedding": ["lifter.temporal_position=true"],
     "with EMF, MPJPE + velocity": ["loss.acceleration=0", "loss.smoothness=0"],
     "with EMF, MPJPE": ["loss.velocity=0", "loss.acceleration=0", "loss.smoothness=0"],
+    # As the weights that ship are trained: with a temporal embedding and without dropout.
+    "keypoints alone, as shipped": ["lifter.features=none", *SHIPPED],
+    "with x[t] - x[t-1], as shipped": ["lifter.features=difference", *SHIPPED],
+    "with EMF, as shipped": SHIPPED,
     "with EMF, no dropout": ["lifter.motion.dropout=0"],
     "with EMF, AdamW": ["optimizer=adamw"],
     "with EMF, layer scale 0.1": ["lifter.layer_scale=0.1"],
