@@ -208,6 +208,8 @@ def test_an_arm_that_is_stretched_points_and_one_towards_the_camera_stops() -> N
     unplaced = after(BodyTracker(), [pose(towards - PLACE, placed=False)] * 40)
     assert names(unplaced) == {("point", "right")}
     assert unplaced.pointing is not None and np.isnan(unplaced.pointing.target).all()
+    # Nor where the joints happen to be away from the origin.
+    assert names(after(BodyTracker(), [pose(towards, placed=False)] * 40)) == {("point", "right")}
 
 
 def test_hands_are_raised_alone_and_together() -> None:

@@ -14,10 +14,12 @@ from inputs import write_clip
 from matroska import jpegs, write_matroska
 
 from emf_ros.cli.main import main
+from emf_ros.io import video_file
+from emf_ros.io.container import FrameIndex
 from emf_ros.io.frame_source import VideoError
 from emf_ros.io.recordings import load_recording
 from emf_ros.io.render.video import playback_rate_hz, render_recording
-from emf_ros.io.video import frames_of, losses, open_source
+from emf_ros.io.video import frames_of, losses, open_source, times_of
 
 COUNT = 40
 RATE_HZ = 20.0
@@ -97,6 +99,19 @@ def test_times_are_the_containers(tmp_path: Path, steps_ms: list[int]) -> None:
     list(frames_of(source))
     assert source.rewind()
     assert np.allclose([t for _, t, _ in frames_of(source)], expected, atol=1e-6)
+
+
+def test_frames_have_times_where_opencv_does_not_list_them(tmp_path: Path, monkeypatch) -> None:
+    """OpenCV before 4.10 gives packets without times, and an index without times comes of it."""
+    times_ms = list(accumulate([33, 100, 33, 50, 33]))
+    path = write_matroska(tmp_path / "v.mkv", jpegs(frames(len(times_ms))), times_ms)
+    listed = times_of(open_source(path))
+    none = np.zeros(0)
+    index = FrameIndex(none, none.astype(np.int64), none, len(times_ms))
+    monkeypatch.setattr(video_file, "read_index", lambda path: index)
+    assert open_source(path).times() is None
+    assert np.allclose(times_of(open_source(path)), listed, atol=1e-6)
+    assert np.allclose(times_of(open_source(path), 2), listed[:2], atol=1e-6)
 
 
 @pytest.mark.parametrize("rate_hz", [0.5, 29.97, 300.0, 1000.0])

@@ -82,6 +82,30 @@ def frames_of(source: FrameSource) -> Iterator[tuple[int, float, np.ndarray]]:
             yield (*grabbed, frame)
 
 
+def times_of(source: FrameSource, count: int | None = None) -> np.ndarray | None:
+    """Times (N,) of the first frames by number, s, rising; None where no frame can be read.
+
+    Where the source cannot list them, as with OpenCV before 4.10, it is read up to the last of
+    these frames. So a source that is to be played from its beginning is opened again.
+
+    Args:
+        source: a file, a folder or a bag; not a webcam, which has no end.
+        count: maximum number of frames; None for all.
+    """
+    times = source.times()
+    if times is not None:
+        return times[:count]
+    read: dict[int, float] = {}
+    while (count is None or len(read) < count) and (grabbed := source.grab()) is not None:
+        read[grabbed[0]] = grabbed[1]
+    if not read:
+        return None
+    # A frame that cannot be read lies between its neighbours.
+    wanted = np.arange(max(read) + 1)[:count]
+    out: np.ndarray = np.interp(wanted, list(read), list(read.values()))
+    return out
+
+
 def losses(source: FrameSource) -> list[str]:
     """Sentences on the frames that were left out so far; empty where none was."""
     total = f" of {source.count}" if source.count else ""

@@ -29,6 +29,7 @@ from ..downloads.videos import ensure_demo_video
 from ..geometry.camera import CameraError
 from ..io.frame_source import VideoError
 from ..io.outputs import OutputError, check_folder
+from ..io.video import times_of
 from .composed import CAMERA
 from .demo_listener import Listener
 from .demo_report import FILES, percentile, report, tell
@@ -80,7 +81,7 @@ def play(args: argparse.Namespace) -> int:
     for network in (None, args.variant):
         ensure_onnx(network)
     source = open_video(str(video), args, tell)
-    size, rate_hz, count, times_s = source.size, source.rate_hz, source.count, source.times()
+    size, rate_hz, count, times_s = source.size, source.rate_hz, source.count, times_of(source)
     source.close()
     camera = camera_of(size, source.pixel_aspect, args, tell)
     # The source takes the same intrinsics. A guess is said here, and not once more by the source.

@@ -13,6 +13,7 @@ import numpy as np
 from ..io.frame_source import FrameSource
 from ..io.recordings import Recording
 from ..io.render.overlay import small_overlay
+from ..io.video import times_of
 from ..skeletons import H36M17, convert_keypoints
 from ..types import Frame3D, Pose3D, TrackState
 from .frustum import MAX_IMAGE_SIDE_PX
@@ -128,13 +129,17 @@ class _Video:
         self._source = open_video()
         self._image: np.ndarray | None = None
         self._time_s = self._next_s = -1.0
-        times = self._source.times()
         #: Stamp of the first image, s: 0 of a lifted video, the time of a clock in live recordings.
         self._first_s = 0.0
         known = np.flatnonzero(recording.frame >= 0)
-        if times is not None and len(known) and recording.frame[known[0]] < len(times):
+        if len(known):
             first = known[0]
-            self._first_s = float(recording.stamp[first] - times[recording.frame[first]])
+            number = int(recording.frame[first])
+            listed = open_video()
+            times = times_of(listed, number + 1)
+            listed.close()
+            if times is not None and number < len(times):
+                self._first_s = float(recording.stamp[first] - times[number])
 
     def at(self, stamp: float) -> np.ndarray | None:
         """(H, W, 3) uint8 BGR, the image at a stamp, s; None without one."""
