@@ -63,8 +63,8 @@ def changed_arrays(draw: st.DrawFn, arrays: dict[str, Any]) -> dict[str, Any]:
             try:
                 with np.errstate(all="ignore"):
                     arrays[name] = array.astype(draw(st.sampled_from(types)))
-            except (ValueError, TypeError, RuntimeError):
-                # Numbers that are no dates, for example.
+            except (ValueError, TypeError, RuntimeError, OverflowError):
+                # Numbers that are no dates, or objects that no byte can hold, for example.
                 continue
         elif kind == "scalar":
             arrays[name] = np.array(draw(st.sampled_from([number, "x", None, b"", 1j])))
