@@ -41,6 +41,7 @@ VARIANTS: dict[str, list[str]] = {
     "keypoints alone, as shipped": ["lifter.features=none", *SHIPPED],
     "with x[t] - x[t-1], as shipped": ["lifter.features=difference", *SHIPPED],
     "with EMF, as shipped": SHIPPED,
+    "with EMF, as shipped, without the last ReLUs": [*SHIPPED, "lifter.motion.final_relu=false"],
     "with EMF, no dropout": ["lifter.motion.dropout=0"],
     "with EMF, AdamW": ["optimizer=adamw"],
     "with EMF, layer scale 0.1": ["lifter.layer_scale=0.1"],
