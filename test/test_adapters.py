@@ -23,7 +23,6 @@ from emf_ros.lift.engine import make_engine
 from emf_ros.lift.pipeline import LiftPipeline
 from emf_ros.nodes.adapters import (
     MAX_BODIES,
-    MAX_MESSAGE_PEOPLE,
     BodyCollector,
     ThirdPartyKeypoints,
     hri_person,
@@ -35,6 +34,7 @@ from emf_ros.nodes.adapters import (
 )
 from emf_ros.nodes.base import NodeError
 from emf_ros.nodes.params import KEYPOINTS_TYPES
+from emf_ros.nodes.taking import MAX_MESSAGE_PEOPLE
 from emf_ros.skeletons import BLAZEPOSE33, COCO17, H36M17, HRI18, convert_keypoints
 from emf_ros.types import UNTRACKED
 

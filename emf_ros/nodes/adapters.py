@@ -23,6 +23,7 @@ from ..types import UNTRACKED, Frame2D, Pose2D
 from .base import NodeError
 from .conversions import stamp_ns
 from .qos import SENSOR_QOS
+from .taking import is_refused_crowd
 
 if TYPE_CHECKING:
     from .base import BaseNode
@@ -33,9 +34,6 @@ _SOURCES = {
     "vision_msgs": "https://github.com/ros-perception/vision_msgs",
     "hri_msgs": "https://github.com/ros4hri/hri_msgs",
 }
-
-#: Maximum number of people, or of detections, of a message.
-MAX_MESSAGE_PEOPLE = 1000
 
 #: Maximum size of a third-party message, bytes: detections may bring masks.
 MAX_THIRD_PARTY_BYTES = 16_000_000
@@ -304,12 +302,8 @@ class ThirdPartyKeypoints:
         return size
 
     def _take_array(self, message: Any) -> None:
-        if len(message.detections) > MAX_MESSAGE_PEOPLE:
-            self._node.refuse_message(
-                Reason.MESSAGE_TOO_LARGE,
-                f"{self._topic('keypoints')}: a message of {len(message.detections)} detections "
-                f"is refused; at most {MAX_MESSAGE_PEOPLE} are read",
-            )
+        topic = self._topic("keypoints")
+        if is_refused_crowd(len(message.detections), topic, self._node.refuse_message):
             return
         size = self._size()
         if size is not None:

@@ -22,7 +22,7 @@ from ..reasons import Reason
 from ..skeletons import Layout
 from ..types import Frame2D
 from . import body_messages, conversions
-from .adapters import MAX_MESSAGE_PEOPLE, ThirdPartyKeypoints
+from .adapters import ThirdPartyKeypoints
 from .base import BaseNode
 from .counted_log import CameraLog
 from .diagnostics import LATE_MS, Level, Task
@@ -33,6 +33,7 @@ from .params import SkeletonLifterParams
 from .qos import EVERY_QOS, RELIABLE_QOS, SENSOR_QOS
 from .rate import RateMeter
 from .standard_topics import StandardTopics
+from .taking import is_refused_crowd
 
 #: Period of the check for subscribers, s.
 SUBSCRIBERS_PERIOD_S = 0.2
@@ -222,12 +223,8 @@ class CameraTopics:
         self.log.counts[Reason.KEYPOINTS_MISSED] += messages
 
     def _take_keypoints(self, message: Skeleton2DArray) -> None:
-        if len(message.skeletons) > MAX_MESSAGE_PEOPLE:
-            self._node.refuse_message(
-                Reason.MESSAGE_TOO_LARGE,
-                f"{self.feed.topic('keypoints')}: a message of {len(message.skeletons)} people is "
-                f"refused; at most {MAX_MESSAGE_PEOPLE} are read",
-            )
+        topic = self.feed.topic("keypoints")
+        if is_refused_crowd(len(message.skeletons), topic, self._node.refuse_message):
             return
         self._submit(conversions.keypoint_frame(message))
 

@@ -14,6 +14,25 @@ from .missed_messages import HAS_NUMBERS, MissedMessages
 #: Maximum size of a message that holds no image, bytes: 1000 people with the joints of any layout.
 #: A message of 100,000 people would keep a node busy for seconds before its callback sees it.
 MAX_MESSAGE_BYTES = 4_000_000
+#: Maximum number of people or detections in a message. Each becomes arrays of its own.
+MAX_MESSAGE_PEOPLE = 1000
+
+
+def is_refused_crowd(people: int, topic: str, refuse: Callable[[Reason, str], None]) -> bool:
+    """Whether a message has too many people to be read; it is then counted and said.
+
+    Args:
+        people: number of people or detections in the message.
+        topic: in the log.
+        refuse: counts and says what is refused.
+    """
+    if people <= MAX_MESSAGE_PEOPLE:
+        return False
+    refuse(
+        Reason.MESSAGE_TOO_LARGE,
+        f"{topic}: a message of {people} people is refused; at most {MAX_MESSAGE_PEOPLE} are read",
+    )
+    return True
 
 
 class Taking:
