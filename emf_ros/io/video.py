@@ -86,7 +86,7 @@ def times_of(source: FrameSource, count: int | None = None) -> np.ndarray | None
     """Times (N,) of the first frames by number, s, rising; None where no frame can be read.
 
     Where the source cannot list them, as with OpenCV before 4.10, it is read up to the last of
-    these frames. So a source that is to be played from its beginning is opened again.
+    these frames. So a source that is to be played from its beginning is rewound.
 
     Args:
         source: a file, a folder or a bag; not a webcam, which has no end.

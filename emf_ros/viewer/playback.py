@@ -135,9 +135,8 @@ class _Video:
         if len(known):
             first = known[0]
             number = int(recording.frame[first])
-            listed = open_video()
-            times = times_of(listed, number + 1)
-            listed.close()
+            times = times_of(self._source, number + 1)
+            self._source.rewind()
             if times is not None and number < len(times):
                 self._first_s = float(recording.stamp[first] - times[number])
 
