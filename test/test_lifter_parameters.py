@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -64,6 +66,27 @@ def test_an_interrupt_while_starting_is_a_clean_end(start_node) -> None:
     process = start_node("skeleton_lifter")
     # As soon as others see the node: it may still be loading its model.
     process.stop()
+
+
+def test_an_interrupt_while_an_error_is_handled_is_a_clean_end() -> None:
+    # ROS shuts down at once, which makes errors. Python raises KeyboardInterrupt a moment later.
+    script = """
+import sys
+import rclpy
+from emf_ros.nodes.running import run
+
+def interrupted():
+    raise KeyboardInterrupt
+
+def build():
+    rclpy.shutdown()
+    rclpy.ok = interrupted
+    raise RuntimeError("the context is invalid")
+
+sys.exit(run(build))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_parameters_are_described_with_range_and_whether_they_change_live(

@@ -212,7 +212,10 @@ def test_poses_wait_for_a_connection_and_are_refused_without(lifter_with) -> Non
     assert "no transform has the frame 'map'" in text
     assert lifter.process.log.count("tf2_echo map camera_optical") == 1
     # Subscribers hear that nothing is known.
-    assert any(not m.images_arrive for m in lifter.skeletons.messages)
+    wait_for(
+        lambda: refused() and any(not m.images_arrive for m in lifter.skeletons.messages),
+        "no images",
+    )
     assert all(m.header.frame_id == "map" for m in lifter.skeletons.messages)
     # The connection appears.
     lifter.tell_static(("map", "odom", Transform(np.eye(3), np.array([10.0, 0.0, 0.0]))))

@@ -15,6 +15,8 @@ from inputs import FRAME_SIZE, camera_info_message, set_stamp
 from lifter_process import SECOND, Lifter, assert_plausible, by_id, joints
 from ros_session import poll, stamp_ns, wait_for
 
+from emf_ros.lift.dispatch import SILENCE_S
+
 HOURS = 3600 * SECOND
 
 
@@ -50,41 +52,46 @@ def test_cameras_share_a_lifter_and_no_tracks(start_lifter) -> None:
     front.connect()
     rear.connect(info=False)
     ids = front.new_ids()
+    fed_s = []
+
+    def feed_front() -> Any:
+        fed_s.append(time.monotonic())
+        return front.feed(ids)
+
     for _ in range(8):
-        here = front.feed(ids)
+        here = feed_front()
         there = rear.feed(ids)
     for track_id in ids:
         assert_plausible(by_id(here)[track_id])
         assert not by_id(there)[track_id].root_valid
     wait_for(
-        lambda: (
-            front.feed(ids) and rear.feed(ids) and front.diagnostics.value("rear.people") == "2"
-        ),
+        lambda: feed_front() and rear.feed(ids) and front.diagnostics.value("rear.people") == "2",
         "two people at the rear",
     )
     assert "front.latency_ms_p50" in {v.key for v in front.diagnostics.last().values}
     wait_for(
         lambda: (
-            front.feed(ids)
-            and rear.feed(ids)
-            and front.diagnostics.level("rear camera_info") == b"\3"
+            feed_front() and rear.feed(ids) and front.diagnostics.level("rear camera_info") == b"\3"
         ),
         "no intrinsics at the rear",
     )
     # One falls silent: its people end, the other's stay.
     wait_for(
-        lambda: front.feed(ids) and front.diagnostics.value("rear.people") == "0",
+        lambda: feed_front() and front.diagnostics.value("rear.people") == "0",
         "the rear's people have ended",
     )
     ended = [
         s.track_id for m in rear.skeletons.messages for s in m.skeletons if s.tracking_state == 3
     ]
     assert set(ids) <= set(ended)
-    assert not any(
+    # On a busy machine the front may have been silent for a second, too.
+    was_silent = np.diff(fed_s).max() > SILENCE_S / 2
+    assert was_silent or not any(
         s.track_id in ids and s.tracking_state == 3
         for m in front.skeletons.messages
         for s in m.skeletons
     )
+    assert set(ids) <= by_id(feed_front()).keys()
 
 
 def test_a_single_camera_needs_no_name(start_lifter) -> None:

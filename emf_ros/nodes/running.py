@@ -36,6 +36,19 @@ def run(
     Returns:
         exit code of the process.
     """
+    try:
+        return _run(build, args, sends_images)
+    except KeyboardInterrupt:
+        # It came before ROS was started, or while an error was handled that the shutdown caused.
+        return 0
+    finally:
+        rclpy.try_shutdown()
+
+
+def _run(
+    build: Callable[[], Sequence[BaseNode]], args: list[str] | None, sends_images: bool
+) -> int:
+    """See `run`; an interrupt may leave it as KeyboardInterrupt."""
     keep_freed_memory()
     small_memory = use_large_shared_memory() if sends_images else ""
     # Modules and classes stay. The collector need not visit them again and again.
@@ -74,5 +87,4 @@ def run(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for node in nodes:
             node.destroy_node()
-        rclpy.try_shutdown()
     return code
