@@ -357,6 +357,29 @@ def test_a_recording_is_played_from_where_the_slider_is(viewer: Viewer, browser:
         player.join()
 
 
+def test_a_move_of_the_slider_while_people_are_drawn_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The panel of the shared viewer keeps the sliders of other recordings.
+    viewer = Viewer("127.0.0.1", 0)
+    playback = Playback(viewer, recording_of(20), None)
+    browser = Browser(viewer.port)
+    draw, drawn = viewer.draw, []
+
+    def slow_draw(frame: Frame3D) -> None:
+        draw(frame)
+        drawn.append(frame.stamp_ns)
+        if len(drawn) == 1:
+            browser.set("Time, s", 1.5)
+            wait_for(lambda: playback._slider.value == 1.5, "the move")
+
+    monkeypatch.setattr(viewer, "draw", slow_draw)
+    playback.run(lambda: len(drawn) == 2)
+    browser.close()
+    viewer.close()
+    assert drawn[1] == pytest.approx(1.5e9, abs=1e7)
+
+
 def command(*words: object) -> subprocess.CompletedProcess[str]:
     call = [sys.executable, "-m", "emf_ros.cli", "view", *map(str, words)]
     return subprocess.run(call, capture_output=True, text=True, timeout=300)

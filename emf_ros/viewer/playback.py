@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -43,21 +42,25 @@ class Playback:
         self._times = np.unique(recording.stamp)
         self._begin, self._end = float(self._times[0]), float(self._times[-1])
         self._video = _Video(open_video, recording) if open_video else None
-        self._asked: float | None = None
-        self._lock = threading.Lock()
+        # Where this program has put the slider, s. Elsewhere it was moved in a browser.
+        self._placed_s = 0.0
         gui: Any = viewer.gui
         with gui.add_folder("Recording"):
             length = max(self._end - self._begin, 0.01)
             self._slider = gui.add_slider("Time, s", 0.0, round(length, 2), 0.01, initial_value=0.0)
             self._speed = gui.add_dropdown("Speed", SPEEDS, initial_value="1")
-        self._slider.on_update(self._ask)
         viewer.set_camera(recording.camera)
 
-    def _ask(self, event: Any) -> None:
-        # Only a browser has an id; this program moves the slider, too.
-        if event.client_id is not None:
-            with self._lock:
-                self._asked = float(self._slider.value)
+    @property
+    def _is_moved(self) -> bool:
+        """Whether a browser has moved the slider."""
+        return abs(self._slider.value - self._placed_s) > 1e-6
+
+    def _place_slider(self, at_s: float) -> None:
+        """Put the slider to a time, s, unless a browser has just moved it."""
+        if not self._is_moved:
+            self._placed_s = min(round(at_s, 2), self._slider.max)
+            self._slider.value = self._placed_s
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Play until `stopping` is true. Nothing is played while no browser is connected."""
@@ -70,10 +73,9 @@ class Playback:
             if not self._viewer.watchers:
                 shown = None
                 continue
-            with self._lock:
-                asked, self._asked = self._asked, None
-            if asked is not None:
-                at_s = asked
+            moved = self._is_moved
+            if moved:
+                at_s = self._placed_s = float(self._slider.value)
             elif not self._viewer.paused:
                 at_s += step_s * float(self._speed.value)
                 if at_s > self._end - self._begin + HOLD_S:
@@ -83,8 +85,8 @@ class Playback:
                 continue
             shown = (round(at_s, 3), frame.stamp_ns)
             self._viewer.draw(frame)
-            if asked is None:
-                self._slider.value = min(round(at_s, 2), self._slider.max)
+            if not moved:
+                self._place_slider(at_s)
             self._show_image(self._begin + at_s)
 
     def _rows_at(self, stamp: float) -> np.ndarray:
