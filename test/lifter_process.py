@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from inputs import FRAME_NS, FRAME_SIZE, camera_info_message, set_stamp
-from ros_session import points, poll, stamp_ns, wait_for
+from ros_session import REPEAT_S, points, poll, stamp_ns, wait_for
 
 SECOND = 1_000_000_000
 FRAME_ID = "head_camera_optical_frame"
@@ -49,8 +49,8 @@ def recorded_message(recorded: list, index: int, ids: tuple[int, ...], stamp_ns:
 class Lifter:
     """A lifter process, what it publishes, and a hand that feeds it frame after frame.
 
-    Frames go one at a time, the next when the last one's skeletons are there: nothing is lost or
-    merged, however slow the machine.
+    Frames go one at a time, the next when the last one's skeletons are there: nothing is merged,
+    however slow the machine. What best effort loses is published again.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Lifter:
         self.markers = ros.listen(MarkerArray, process.topic(f"{prefix}markers"))
         self._keypoints = ros.publisher(Skeleton2DArray, process.topic(f"{prefix}keypoints"))
         self._info = ros.publisher(CameraInfo, process.topic(f"{prefix}camera_info"))
+        self._live = not process.parameters.get("synchronous")
         self.now = time.time_ns() // SECOND * SECOND
         self.index = 0
         self._ids = iter(range(100, 1_000_000, 10))
@@ -109,10 +110,12 @@ class Lifter:
 
     def with_known_camera(self) -> Lifter:
         """Feed until the right intrinsics are in use, whatever was sent before."""
-        self.send_info(camera_info_message())
         ids = self.new_ids()
         self.feed_until(
-            ids, lambda a: ids[0] in by_id(a) and by_id(a)[ids[0]].root_valid, "a known camera"
+            ids,
+            lambda a: ids[0] in by_id(a) and by_id(a)[ids[0]].root_valid,
+            "a known camera",
+            camera_info_message(),
         )
         return self
 
@@ -132,7 +135,21 @@ class Lifter:
         return message
 
     def send(self, message: Any) -> Any:
-        """Publish keypoints that must be answered; the answer to them."""
+        """Publish keypoints that must be answered; the answer to them.
+
+        Where they or their answer got lost, they are published again, as those of the next image.
+        """
+
+        def asked() -> Any:
+            self._keypoints.publish(message)
+            answer = poll(lambda: self.answer_to(message), REPEAT_S)
+            if answer is None:
+                self.now += FRAME_NS
+                set_stamp(message, self.now)
+            return answer
+
+        if self._live:
+            return wait_for(asked, "an answer to keypoints")
         self._keypoints.publish(message)
         return wait_for(lambda: self.answer_to(message), "an answer to keypoints")
 
@@ -140,7 +157,8 @@ class Lifter:
         """The skeletons whose newest keypoints are these, or None."""
         for answer in self.skeletons.messages[:-200:-1]:
             lag = answer.lag.sec * SECOND + answer.lag.nanosec
-            if stamp_ns(answer) + lag == stamp_ns(message):
+            # A second without images is told with the stamp of the last one.
+            if answer.images_arrive and stamp_ns(answer) + lag == stamp_ns(message):
                 return answer
         return None
 
@@ -148,8 +166,12 @@ class Lifter:
         """Publish keypoints that must be counted."""
         wait_for(self.diagnostics.last, "diagnostics")
         before = self.diagnostics.count(counter)
-        self._keypoints.publish(message)
-        wait_for(lambda: self.diagnostics.count(counter) >= before + times, f"count of {counter}")
+
+        def counted() -> Any:
+            self._keypoints.publish(message)
+            return poll(lambda: self.diagnostics.count(counter) >= before + times, REPEAT_S)
+
+        wait_for(counted, f"count of {counter}")
 
     def feed(self, ids: tuple[int, ...], frames: int = 1) -> Any:
         """Answer to the last of some good frames."""
@@ -158,9 +180,13 @@ class Lifter:
             answer = self.send(self.make(ids))
         return answer
 
-    def feed_until(self, ids: tuple[int, ...], condition: Callable[[Any], Any], what: str) -> Any:
-        """Good frames until an answer meets the condition; that answer."""
+    def feed_until(
+        self, ids: tuple[int, ...], condition: Callable[[Any], Any], what: str, info: Any = None
+    ) -> Any:
+        """Good frames, each after the intrinsics, until an answer meets the condition; it."""
         for _ in range(300):
+            if info is not None:
+                self.send_info(info)
             answer = self.feed(ids)
             if condition(answer):
                 return answer

@@ -21,6 +21,10 @@ import pytest
 #: machine takes.
 TIMEOUT_S = 150.0
 
+#: Time after which a message is published again, s. Best effort loses what is published while the
+#: other process gets no core for seconds.
+REPEAT_S = 5.0
+
 
 def claim_domain() -> tuple[int, Any]:
     """A domain id that no other test session on this machine holds, and the lock that says so."""
@@ -250,11 +254,20 @@ class Diagnostics:
         """The newest summary, or None."""
         return self.all[-1][1] if self.all else None
 
-    def wait_for_next(self) -> None:
-        """Wait for diagnostics that tell of all that the node had done before this call."""
-        heard = len(self.all)
-        # The first that comes may have been on its way.
-        wait_for(lambda: len(self.all) >= heard + 2, "new diagnostics")
+    def wait_for_next(self, simulated: bool = False) -> None:
+        """Wait for diagnostics that tell of all that the node had done before this call.
+
+        Args:
+            simulated: whether the node has simulated time.
+        """
+        asked_ns, heard = time.time_ns(), len(self.all)
+
+        def told() -> list[Any]:
+            # Where this process got no core for seconds, several are on their way.
+            return [m for m, _ in self.all[heard:] if simulated or stamp_ns(m) > asked_ns]
+
+        # What the first one tells may be older than its stamp.
+        wait_for(lambda: len(told()) >= 2, "new diagnostics")
 
     def level(self, task: str) -> bytes | None:
         """The level of a task; None before its first status."""
@@ -280,6 +293,9 @@ class NodeProcess:
         params_file: YAML file of parameters.
         remappings: of topics, as FROM:=TO.
         parameters: by name.
+
+    Attributes:
+        namespace, parameters: as given.
     """
 
     def __init__(
@@ -291,7 +307,7 @@ class NodeProcess:
         options: tuple[str, ...] = (),
         **parameters: Any,
     ) -> None:
-        self.namespace = namespace
+        self.namespace, self.parameters = namespace, parameters
         program = [module] if module.endswith(".py") else ["-m", f"emf_ros.nodes.{module}"]
         command = [sys.executable, *program, *options, "--ros-args", "-r", f"__ns:={namespace}"]
         for remapping in remappings:

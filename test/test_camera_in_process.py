@@ -39,10 +39,15 @@ def shades(tmp_path) -> Path:
 
 def assert_whole(images: list[Any], rate_hz: float) -> None:
     """Each image has the pixels of its own stamp, and no others."""
-    first_ns = stamp_ns(images[0]) - round(images[0].data[0] / 10 * 1e9 / rate_hz)
+    first_ns, before = 0, 256
     for image in images:
-        number = round((stamp_ns(image) - first_ns) * rate_hz / 1e9)
-        assert set(image.data) == {10 * (number % 20)}
+        (shade,) = set(image.data)
+        begin_ns = stamp_ns(image) - round(shade / 10 * 1e9 / rate_hz)
+        if shade <= before:
+            # The folder begins anew, at a time of its own.
+            first_ns = begin_ns
+        assert abs(begin_ns - first_ns) * rate_hz / 1e9 < 0.5
+        before = shade
 
 
 def parameters_file(folder: Path, name: str = "parameters.yaml", **nodes: dict[str, Any]) -> Path:
@@ -58,7 +63,7 @@ def test_subscribers_get_whole_images_though_their_memory_is_used_again(
     from sensor_msgs.msg import Image
 
     process = start_node(
-        "video_source", source=shades, rate_hz=20.0, loop=False, start_when_subscribed=True
+        "video_source", source=shades, rate_hz=20.0, loop=True, start_when_subscribed=True
     )
     first, second = (ros.listen(Image, process.topic("image")) for _ in range(2))
     for images in (first, second):
@@ -81,18 +86,23 @@ def test_an_image_in_the_hands_of_the_detector_is_not_overwritten(ros, start_nod
 
 
 def test_each_frame_is_taken_by_the_detector_or_counted(start_node, diagnostics, shades) -> None:
-    process = start_node(
-        PROGRAMS, expect=False, options=("keeps",), source=shades, rate_hz=20.0, loop=False
-    )
-    said = diagnostics(process.topic("video_source"))
+    def some_of_each() -> bool:
+        process = start_node(
+            PROGRAMS, expect=False, options=("keeps",), source=shades, rate_hz=20.0, loop=False
+        )
+        said = diagnostics(process.topic("video_source"))
 
-    def fates() -> list[int]:
-        counters = said.count("detector_busy"), said.count("late_frame_skipped")
-        return [process.log.count("intact"), *counters]
+        def fates() -> list[int]:
+            counters = said.count("detector_busy"), said.count("late_frame_skipped")
+            return [process.log.count("intact"), *counters]
 
-    wait_for(lambda: "has ended" in process.log and sum(fates()) == 20, "each frame's fate")
-    taken, busy, _ = fates()
-    assert taken and busy
+        wait_for(lambda: "has ended" in process.log and sum(fates()) == 20, "each frame's fate")
+        taken, busy, _ = fates()
+        process.stop()
+        # A source that gets no core for a second skips the rest of this short video.
+        return bool(taken and busy)
+
+    wait_for(some_of_each, "frames that were taken, and others that found the detector busy")
 
 
 def test_a_camera_that_is_unplugged_is_opened_again(ros, start_node, diagnostics) -> None:
@@ -158,21 +168,22 @@ def test_all_nodes_in_one_process_give_the_skeletons_of_separate_ones(
         wait_for(lambda: (s := said.last()) and s.message == "the video has ended", "the end")
         return said
 
-    def separate() -> dict[int, dict[int, np.ndarray]]:
-        # A machine that stands still for longer than a period skips an image of the video.
-        for _ in range(5):
-            lifter = start_node("skeleton_lifter", params_file=path)
-            space = {"namespace": lifter.namespace, "params_file": path}
-            skeletons, infos = listen(lifter)
-            start_node("keypoint_detector", **space)
-            ros.connect(lifter.topic("skeleton_lifter"))
-            said = ended(start_node("video_source", **space))
-            said.wait_for_next()
-            if said.count("late_frame_skipped"):
-                continue
-            wait_for(lambda s=skeletons: len(s) >= COUNT, "every skeleton")
-            return people(skeletons.messages, stamp_ns(infos.messages[0]))
-        pytest.fail("in each of 5 attempts an image was skipped")
+    def separate() -> dict[int, dict[int, np.ndarray]] | None:
+        """Skeletons of separate nodes; None where a busy machine has skipped an image."""
+        lifter = start_node("skeleton_lifter", params_file=path)
+        space = {"namespace": lifter.namespace, "params_file": path}
+        skeletons, infos = listen(lifter)
+        nodes = [lifter, start_node("keypoint_detector", **space)]
+        ros.connect(lifter.topic("skeleton_lifter"))
+        nodes.append(start_node("video_source", **space))
+        said = ended(nodes[-1])
+        said.wait_for_next()
+        if said.count("late_frame_skipped"):
+            for node in nodes:
+                node.stop()
+            return None
+        wait_for(lambda: len(skeletons) >= COUNT, "every skeleton")
+        return people(skeletons.messages, stamp_ns(infos.messages[0]))
 
     waiting = parameters_file(
         tmp_path,
@@ -192,7 +203,7 @@ def test_all_nodes_in_one_process_give_the_skeletons_of_separate_ones(
     assert change(ros, node, "activate")
     ended(composed)
     wait_for(lambda: skeletons.messages, "skeletons")
-    expected = separate()
+    expected = wait_for(separate, "a run without a skipped image")
     assert max(map(len, expected.values())) == 2
     last_ns = stamp_ns(skeletons.messages[-1])
     found = people(skeletons.messages, last_ns - max(expected) * 1_000_000)
@@ -217,7 +228,7 @@ def test_the_process_ends_after_the_video_with_all_its_skeletons(
     skeletons = ros.listen(Skeleton3DArray, process.topic("skeletons"))
     assert process.wait() == 0
     assert "Traceback" not in process.log
-    assert skeletons.messages
+    wait_for(lambda: skeletons.messages, "skeletons")
 
 
 def test_an_unknown_option_ends_the_process(start_node) -> None:

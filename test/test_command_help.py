@@ -70,7 +70,7 @@ def test_the_shell_completes(line: str, expected: set[str], tmp_path: Path) -> N
         env={**os.environ, **asked, "PYTHONPATH": paths},
         cwd=tmp_path,
         check=True,
-        timeout=120,
+        timeout=800,
     )
     assert set(answer.read_text().split("\n")) == expected
 

@@ -144,9 +144,9 @@ def test_the_mcap_reader_finds_our_messages_and_markers(tmp_path: Path) -> None:
 def test_rerun_reads_the_rrd(tmp_path: Path) -> None:
     (path,) = write_recording(two_people(), tmp_path / "two.rrd")
     rerun = [sys.executable, "-m", "rerun", "rrd"]
-    subprocess.run([*rerun, "verify", str(path)], check=True, capture_output=True, timeout=120)
+    subprocess.run([*rerun, "verify", str(path)], check=True, capture_output=True, timeout=800)
     words = [*rerun, "print", str(path)]
-    printed = subprocess.run(words, check=True, capture_output=True, text=True, timeout=120).stdout
+    printed = subprocess.run(words, check=True, capture_output=True, text=True, timeout=800).stdout
     for entity in ("/camera/people/1/joints", "/camera/people/2/bones", "/camera/image/people/1"):
         assert entity in printed
 

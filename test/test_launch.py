@@ -205,7 +205,7 @@ def test_a_node_that_cannot_start_ends_the_launch_with_one_line(launched: Any) -
 def test_a_killed_node_is_started_again(ros: Any, launched: Any) -> None:
     one = launched(LIFT, namespace="killed", lifter_only="true", device="cpu")
     wait_for(lambda: ros.has_node("/killed/skeleton_lifter"), "the lifter")
-    (first,) = one.started("skeleton_lifter")
+    (first,) = wait_for(lambda: one.started("skeleton_lifter"), "its line in the log")
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: len(one.started("skeleton_lifter")) == 2, "another lifter")
     assert parameters_of(ros, "/killed/skeleton_lifter", ["device"]) == ["cpu"]
@@ -216,7 +216,7 @@ def test_a_killed_node_is_started_again(ros: Any, launched: Any) -> None:
 def test_without_respawn_a_killed_node_ends_the_launch(ros: Any, launched: Any) -> None:
     one = launched(LIFT, namespace="once", lifter_only="true", respawn="false")
     wait_for(lambda: ros.has_node("/once/skeleton_lifter"), "the lifter")
-    (pid,) = one.started("skeleton_lifter")
+    (pid,) = wait_for(lambda: one.started("skeleton_lifter"), "its line in the log")
     os.kill(pid, signal.SIGKILL)
     assert one.wait() != 0
     assert "skeleton_lifter has failed with code -9" in one.log

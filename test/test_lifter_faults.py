@@ -84,7 +84,7 @@ def test_an_engine_out_of_memory_is_counted_and_recovers(hurt: HurtLifter) -> No
     try:
         for _ in range(5):
             hurt.send_refused(hurt.make(ids), "lifter_failed")
-        hurt.diagnostics.wait_for_next()
+        hurt.diagnostics.wait_for_next(simulated=True)
         assert hurt.diagnostics.level("keypoints") in (b"\2", b"\3")
     finally:
         hurt.fault.unlink()
@@ -112,7 +112,7 @@ def test_a_subscriber_that_never_reads_holds_nobody_up(hurt: HurtLifter, ros) ->
         for _ in range(UNREAD):
             answer = hurt.feed(ids)
         assert set(by_id(answer)) >= set(ids)
-        hurt.diagnostics.wait_for_next()
+        hurt.diagnostics.wait_for_next(simulated=True)
         assert hurt.diagnostics.count("keypoints_overrun") == 0
     finally:
         lazy.destroy_node()

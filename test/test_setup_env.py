@@ -24,7 +24,7 @@ def checkout(tmp_path) -> Path:
 def set_up(checkout: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(checkout / "tools" / "setup_env.py"), *options]
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(checkout), **variables}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=800)
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:

@@ -10,12 +10,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from bodies import Body
-from ros_session import wait_for
+from ros_session import TIMEOUT_S, wait_for
 from viewer_client import Browser
 
 from emf_ros.geometry.camera import Camera
@@ -191,8 +192,10 @@ def test_the_image_stands_where_the_rays_of_its_pixels_pass(
     matrix = np.array([[500.0, 0, 300.0], [0, 400.0, 250.0], [0, 0, 1]])
     viewer.set_camera(Camera(matrix, (640, 480)))
     viewer.show_image(np.full((480, 640, 3), (10, 20, 200), np.uint8))
-    node = wait_for(lambda: browser.nodes.get("/camera/image"), "the image")
-    wait_for(lambda: browser.nodes["/camera/image"].get("position", (0, 0, 0))[2], "its position")
+    wait_for(lambda: browser.property_of("/camera/image", "position"), "the image, placed")
+    node = wait_for(
+        lambda: (n := browser.nodes["/camera/image"])["position"][2] and n, "its distance"
+    )
     x, y, z = node["position"]
     assert z == node["scale"] == 1.0
     left, top = x - node["render_width"] / 2, y - node["render_height"] / 2
@@ -206,8 +209,13 @@ def test_the_image_stands_where_the_rays_of_its_pixels_pass(
 def test_an_image_without_intrinsics_has_its_own_shape(viewer: Viewer, browser: Browser) -> None:
     viewer.set_camera(None)
     viewer.show_image(np.zeros((640, 360, 3), np.uint8))
-    node = wait_for(lambda: browser.nodes.get("/camera/image"), "the image")
-    assert node["render_width"] / node["render_height"] == pytest.approx(360 / 640)
+
+    def shape() -> Any:
+        node = browser.nodes.get("/camera/image")
+        return node and node["render_width"] / node["render_height"]
+
+    # The image of an earlier test may come first.
+    wait_for(lambda: shape() == pytest.approx(360 / 640), "the shape of the image")
 
 
 def test_pause_stops_the_scene_and_go_on_moves_it(viewer: Viewer, browser: Browser) -> None:
@@ -223,6 +231,8 @@ def test_pause_stops_the_scene_and_go_on_moves_it(viewer: Viewer, browser: Brows
     browser.press("Go on")
     wait_for(lambda: not viewer.paused, "the end of the pause")
     pelvis = H36M17.index("pelvis")
+    # What the server has sent may be on its way.
+    wait_for(lambda: len(browser.instances("joints")), "the joints")
     assert browser.instances("joints")[pelvis, 2] == pytest.approx(3.0, abs=0.01)
     viewer.show(frame(person(at=(0.0, 0.0, 6.0)), stamp_s=0.2))
     wait_for(lambda: browser.instances("joints")[pelvis, 2] > 5.9, "the newest position")
@@ -244,14 +254,18 @@ def test_switches_hide_what_they_name(viewer: Viewer, browser: Browser) -> None:
 def test_people_leave_trails_on_the_floor(viewer: Viewer, browser: Browser) -> None:
     for step in range(6):
         viewer.show(frame(person(at=(0.2 * step, 0.0, 4.0)), stamp_s=0.2 * step))
-    node = wait_for(lambda: browser.nodes.get("/trails"), "the trails")
 
-    def lengths() -> np.ndarray:
-        lines = browser.nodes["/trails"]["points"].reshape(-1, 2, 3)
-        return np.linalg.norm(lines[:, 1] - lines[:, 0], axis=1)
+    def five_steps() -> Any:
+        """(P, 2, 3) m, the lines when five of them have a length; None before."""
+        points = browser.property_of("/trails", "points")
+        if points is None:
+            return None
+        lines = points.reshape(-1, 2, 3)
+        lengths = np.linalg.norm(lines[:, 1] - lines[:, 0], axis=1)
+        return (lines,) if (lengths > 0.1).sum() == 5 else None
 
-    wait_for(lambda: (lengths() > 0.1).sum() == 5, "five steps")
-    assert node["points"].reshape(-1, 3)[:10, 1].min() > 0.5
+    (lines,) = wait_for(five_steps, "five steps")
+    assert lines.reshape(-1, 3)[:10, 1].min() > 0.5
 
 
 def test_a_browser_records_and_gets_a_file_that_the_tools_read(
@@ -345,13 +359,16 @@ def test_a_recording_is_played_from_where_the_slider_is(viewer: Viewer, browser:
         browser.set("Time, s", 1.5)
         wait_for(
             lambda: (
-                len(browser.instances("joints"))
-                and browser.instances("joints")[pelvis, 0] == pytest.approx(1.5, abs=0.01)
+                (found := browser.instances("joints")).size
+                and found[pelvis, 0] == pytest.approx(1.5, abs=0.01)
             ),
             "the person at 1.5 s",
         )
         browser.press("Go on")
-        wait_for(lambda: browser.instances("joints")[pelvis, 0] > 1.7, "the person later")
+        wait_for(
+            lambda: (found := browser.instances("joints")).size and found[pelvis, 0] > 1.7,
+            "the person later",
+        )
     finally:
         stop.set()
         player.join()
@@ -422,5 +439,5 @@ def test_the_command_says_the_free_port_it_takes(tmp_path: Path) -> None:
         wait_for(lambda: len(browser.instances("joints")) == len(H36M17), "the recording")
         browser.close()
         process.terminate()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=TIMEOUT_S) == 0
         assert f"port {port} is taken" in process.stderr.read()

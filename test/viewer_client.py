@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import viser
 import zstandard
-from ros_session import wait_for
+from ros_session import TIMEOUT_S, wait_for
 from viser import _messages
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -34,11 +34,14 @@ class Browser:
         self.gui: dict[str, dict[str, Any]] = {}
         self.files: dict[str, bytes] = {}
         self._names: dict[str, str] = {}
+        # Held while a packet is taken: what the server changes at once comes in one.
+        self._taking = threading.Lock()
         self._socket = connect(
             f"ws://127.0.0.1:{port}",
             subprotocols=[f"viser-v{viser.__version__}"],
             compression=None,
             max_size=None,
+            open_timeout=TIMEOUT_S,
         )
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -69,10 +72,15 @@ class Browser:
 
     def instances(self, name: str) -> np.ndarray:
         """(N, 3) m, positions of the visible instances of a node; none before it exists."""
-        node = self.nodes.get(f"/people/{name}")
-        if node is None:
-            return np.zeros((0, 3))
-        return node["batched_positions"].reshape(-1, 3)[node["batched_opacities"] > 0]
+        with self._taking:
+            node = self.nodes.get(f"/people/{name}")
+            if node is None:
+                return np.zeros((0, 3))
+            return node["batched_positions"].reshape(-1, 3)[node["batched_opacities"] > 0]
+
+    def property_of(self, name: str, key: str) -> Any:
+        """A property of a node; None before it is known."""
+        return self.nodes.get(name, {}).get(key)
 
     def labels(self) -> set[str]:
         return {
@@ -100,7 +108,11 @@ class Browser:
     # ------------------------------------------------------------------ what is pressed
 
     def press(self, label: str) -> None:
-        self._send(_messages.GuiUpdateMessage(self.control(label), {"value": True}))
+        self.press_control(self.control(label))
+
+    def press_control(self, control: str) -> None:
+        """Press a button by its id, which stays when its label changes."""
+        self._send(_messages.GuiUpdateMessage(control, {"value": True}))
 
     def set(self, label: str, value: Any) -> None:
         self._send(_messages.GuiUpdateMessage(self.control(label), {"value": value}))
@@ -114,8 +126,9 @@ class Browser:
         try:
             for data in self._socket:
                 assert isinstance(data, bytes)
-                for message in _decoded(data):
-                    self._take(message)
+                with self._taking:
+                    for message in _decoded(data):
+                        self._take(message)
         except (ConnectionClosed, OSError):
             pass
 
