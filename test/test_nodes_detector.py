@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from detector_process import Detector, assert_sane
 from inputs import FRAME_NS, FRAME_SIZE, image_message
-from ros_session import REPEAT_S, poll, stamp_ns, wait_for
+from ros_session import REPEAT_S, TIMEOUT_S, poll, stamp_ns, wait_for
 from test_verification import shapes
 
 from emf_ros.detect.factory import make_detector
@@ -344,3 +346,39 @@ def test_blazepose_does_not_run_on_a_cpu_when_a_gpu_is_asked_for(start_node) -> 
     process = start_node("keypoint_detector", expect=False, detector="blazepose", device="cuda")
     assert process.wait() != 0
     assert "a GPU is required" in process.log
+
+
+# ------------------------------------------------------------------------------ a slow end
+
+
+def test_an_image_at_work_over_a_restart_leaves_no_second_thread(ros, monkeypatch) -> None:
+    """A machine that is busy for seconds."""
+    from emf_ros.nodes import keypoint_detector
+
+    held, release = threading.Event(), threading.Event()
+    workers: list[threading.Thread] = []
+
+    def hold(image: Any) -> None:
+        workers.append(threading.current_thread())
+        held.set()
+        assert release.wait(TIMEOUT_S)
+
+    monkeypatch.setattr(keypoint_detector, "STOP_TIMEOUT_S", 0.1)
+    node: Any = keypoint_detector.KeypointDetector()
+    monkeypatch.setattr(node, "_process", hold)
+    try:
+        node.trigger_configure()
+        node.trigger_activate()
+        node.submit(image_message(np.zeros((48, 64, 3), np.uint8), 1))
+        assert held.wait(TIMEOUT_S)
+        node.trigger_deactivate()
+        node.trigger_activate()
+        release.set()
+        wait_for(lambda: not workers[0].is_alive(), "the end of the old thread")
+        node.submit(image_message(np.zeros((48, 64, 3), np.uint8), 2))
+        wait_for(lambda: len(workers) == 2, "the new thread's image")
+        assert workers[1] is not workers[0]
+    finally:
+        release.set()
+        node.destroy_node()
+        gc.unfreeze()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from camera_in_process import Camera
 from inputs import camera_yaml, write_clip, write_y4m
 from matroska import jpegs, write_matroska
-from ros_session import REPEAT_S, poll, stamp_ns, wait_for
+from ros_session import REPEAT_S, TIMEOUT_S, poll, stamp_ns, wait_for
 
 RATE_HZ = 10.0
 SIZE = (320, 180)
@@ -355,3 +358,38 @@ def test_exit_at_end_ends_the_process_without_a_video(start_node, tmp_path) -> N
     process.wait()
     assert "none.mp4" in process.log
     assert "Traceback" not in process.log
+
+
+def test_a_camera_that_holds_its_thread_over_a_restart_is_played_once(ros, monkeypatch) -> None:
+    """An unplugged camera does so for ten seconds; the new thread must be the only one."""
+    from emf_ros.nodes import video_source
+
+    grabbing: list[threading.Thread] = []
+    held, release = threading.Event(), threading.Event()
+
+    class Holding(Camera):
+        def grab(self) -> tuple[int, float] | None:
+            grabbing.append(threading.current_thread())
+            if grabbing[-1] is grabbing[0] and len(grabbing) > 2:
+                held.set()
+                assert release.wait(TIMEOUT_S)
+            return super().grab()
+
+    monkeypatch.setattr(video_source, "open_source", lambda *given: Holding("0", None))
+    monkeypatch.setattr(video_source, "STOP_TIMEOUT_S", 0.1)
+    node: Any = video_source.VideoSource()
+    try:
+        node.trigger_configure()
+        node.trigger_activate()
+        assert held.wait(TIMEOUT_S)
+        node.trigger_deactivate()
+        node.trigger_activate()
+        wait_for(lambda: grabbing[-1] is not grabbing[0], "the new thread")
+        release.set()
+        wait_for(lambda: not grabbing[0].is_alive(), "the end of the old thread")
+        more = len(grabbing) + 3
+        wait_for(lambda: len(grabbing) > more, "more frames of the new one")
+    finally:
+        release.set()
+        node.destroy_node()
+        gc.unfreeze()

@@ -39,6 +39,9 @@ from .rate import RateLimiter, RateMeter
 from .running import run
 from .when_idle import WhenIdle
 
+#: Maximum time that the end of a run waits for the image at work, s.
+STOP_TIMEOUT_S = 5.0
+
 #: Maximum width and height of the small overlay, px.
 SMALL_OVERLAY_PX = 720
 
@@ -155,7 +158,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             with self._arrived:
                 self._stopping = True
                 self._arrived.notify_all()
-            self._worker.join(timeout=5.0)
+            self._worker.join(timeout=STOP_TIMEOUT_S)
             self._worker = None
         self._people_count = 0
 
@@ -248,12 +251,15 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         while True:
             with self._arrived:
                 self._arrived.wait_for(lambda: self._newest is not None or self._stopping)
-                if self._stopping:
+                # A thread that was too late for the end of the last run must not go on.
+                if self._stopping or self._worker is not threading.current_thread():
                     return
                 message, self._newest = self._newest, None
             assert message is not None
             self._process(message)
             with self._arrived:
+                if self._worker is not threading.current_thread():
+                    return
                 self._when_idle.busy = False
                 self._arrived.notify_all()
             if self._subscribes and self.executor is not None:

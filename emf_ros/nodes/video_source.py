@@ -28,6 +28,10 @@ from .running import run
 #: Time between two attempts to open a missing source, s.
 RETRY_S = 2.0
 
+#: Maximum time that the end of a run waits for its thread, s. A camera that has been unplugged can
+#: hold it for longer.
+STOP_TIMEOUT_S = 5.0
+
 #: Maximum time for which all frames of a file are skipped because they are late, s. On a machine
 #: that decodes more slowly than the video plays, no frame would ever be in time.
 MAX_SKIP_S = 1.0
@@ -115,17 +119,20 @@ class VideoSource(BaseNode[VideoSourceParams]):
         self._info = self.publish_on(CameraInfo, "camera_info", RELIABLE_QOS)
 
     def start(self) -> None:
-        self._stopping.clear()
+        # A new one: a thread that was too late for the end of the last run must not go on.
+        self._stopping = threading.Event()
         self._finished_s, self._state, self._fault = None, "starting", ""
         if self.params.exit_at_end:
             self.every(0.2, self._exit_when_finished)
-        self._worker = threading.Thread(target=self._work, name="play", daemon=True)
+        self._worker = threading.Thread(
+            target=self._work, args=(self._stopping,), name="play", daemon=True
+        )
         self._worker.start()
 
     def stop(self) -> None:
         if self._worker is not None:
             self._stopping.set()
-            self._worker.join(timeout=5.0)
+            self._worker.join(timeout=STOP_TIMEOUT_S)
             self._worker = None
 
     # ------------------------------------------------------------------ images
@@ -135,8 +142,8 @@ class VideoSource(BaseNode[VideoSourceParams]):
         if self._finished_s is not None and time.monotonic() >= self._finished_s + linger_s:
             self.context.try_shutdown()
 
-    def _work(self) -> None:
-        while not self._stopping.is_set():
+    def _work(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
             try:
                 source = open_source(self.params.source, self.params.rate_hz or None)
             except VideoError as error:
@@ -146,12 +153,12 @@ class VideoSource(BaseNode[VideoSourceParams]):
                     self._finished_s = time.monotonic()
                     return
                 # A webcam may be plugged in later; a file may appear later.
-                self._stopping.wait(RETRY_S)
+                stopping.wait(RETRY_S)
                 continue
             try:
-                ended = self._play(source)
+                ended = self._play(source, stopping)
             except Exception as error:
-                if self._stopping.is_set() or self.shutting_down:
+                if stopping.is_set() or self.shutting_down:
                     return
                 self._fault = f"the source failed: {error!r}"
                 self.refuse(Reason.SOURCE_FAILED, self._fault)
@@ -165,7 +172,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
                     self.get_logger().warning(f"{self.params.source}: {sentence}")
                 self._finished_s = time.monotonic()
                 return
-            self._stopping.wait(RETRY_S)
+            stopping.wait(RETRY_S)
 
     def _camera(self, source: FrameSource) -> Camera | None:
         if not self._file and self._fov_deg == 0:
@@ -187,7 +194,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
                 self.get_logger().warning(note)
         return camera
 
-    def _play(self, source: FrameSource) -> bool:
+    def _play(self, source: FrameSource, stopping: threading.Event) -> bool:
         """Publish all frames; True at the end, False when stopped or when the camera failed."""
         camera = self._camera(source)
         self.get_logger().info(
@@ -198,7 +205,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
         self._prepare(source, camera)
         while self.params.start_when_subscribed and not self._has_taker():
             self._state = "waiting for a subscriber"
-            if self._stopping.wait(0.05):
+            if stopping.wait(0.05):
                 return False
         self._state = self._fault = ""
         period_s, times_s = 1.0 / source.rate_hz, source.times()
@@ -207,12 +214,14 @@ class VideoSource(BaseNode[VideoSourceParams]):
         first_ns = self.get_clock().now().nanoseconds
         delivered_s = begin
         counted = (0, 0)
-        while not self._stopping.is_set():
+        while not stopping.is_set():
             grabbed = source.grab()
+            if stopping.is_set():
+                return False
             # The last frame lasts for one period.
             due = grabbed[1] if grabbed is not None else due + period_s
             late = time.monotonic() - (begin + due)
-            if not source.live and late < 0 and self._stopping.wait(-late):
+            if not source.live and late < 0 and stopping.wait(-late):
                 return False
             if grabbed is not None and self._wanted():
                 # Without skipping, a slow machine would play the file in slow motion.
