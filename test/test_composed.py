@@ -70,9 +70,9 @@ def test_composed_turns_images_into_skeletons(ros, start_node, diagnostics, demo
     said = [diagnostics(process.topic(n)) for n in ("keypoint_detector", "skeleton_lifter")]
 
     def well() -> bool:
-        # Images of now: results of older ones are late, and an end of the images is said, too.
+        # Rarely: results are late where the machine is busy. That images end is said after 3 s.
         show(next(indices), time.time_ns())
-        return poll(lambda: all(s.last() and s.last().level == b"\0" for s in said), 0.1)
+        return poll(lambda: all(s.last() and s.last().level == b"\0" for s in said), 2.5)
 
     wait_for(well, "both nodes are well")
 
