@@ -11,6 +11,8 @@ import pytest
 from inputs import FRAME_NS, FRAME_SIZE, camera_info_message, set_stamp
 from ros_session import REPEAT_S, points, poll, stamp_ns, wait_for
 
+from emf_ros.lift.dispatch import SILENCE_S
+
 SECOND = 1_000_000_000
 FRAME_ID = "head_camera_optical_frame"
 
@@ -51,6 +53,10 @@ class Lifter:
 
     Frames go one at a time, the next when the last one's skeletons are there: nothing is merged,
     however slow the machine. What best effort loses is published again.
+
+    Attributes:
+        slowest_s: longest time from a frame that was sent to the answer to the next, s; a test may
+            reset it. In a shorter time no lifter takes the images for ended.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class Lifter:
         self._live = not process.parameters.get("synchronous")
         self.now = time.time_ns() // SECOND * SECOND
         self.index = 0
+        self.slowest_s, self._sent_s = 0.0, time.monotonic()
         self._ids = iter(range(100, 1_000_000, 10))
         ros.connect(process.topic("skeleton_lifter"))
 
@@ -148,10 +155,15 @@ class Lifter:
                 set_stamp(message, self.now)
             return answer
 
+        begin_s, before_s = time.monotonic(), self._sent_s
         if self._live:
-            return wait_for(asked, "an answer to keypoints")
-        self._keypoints.publish(message)
-        return wait_for(lambda: self.answer_to(message), "an answer to keypoints")
+            answer = wait_for(asked, "an answer to keypoints")
+        else:
+            self._keypoints.publish(message)
+            answer = wait_for(lambda: self.answer_to(message), "an answer to keypoints")
+        self._sent_s = begin_s
+        self.slowest_s = max(self.slowest_s, time.monotonic() - before_s)
+        return answer
 
     def answer_to(self, message: Any) -> Any:
         """The skeletons whose newest keypoints are these, or None."""
@@ -228,6 +240,19 @@ def states(lifter: Lifter, track_id: int) -> list[int]:
         for s in message.skeletons
         if s.track_id == track_id
     ]
+
+
+def assert_ended(lifter: Lifter, track_id: int) -> None:
+    """An id has ended, once for each time that it began: once, unless the machine stood still.
+
+    Args:
+        lifter: its `slowest_s` was reset when the id was new.
+        track_id: the id.
+    """
+    seen, ended = states(lifter, track_id), tracking_state("ENDED")
+    times = seen.count(ended)
+    assert times and all(seen[i + 1] != ended for i, s in enumerate(seen[:-1]) if s == ended), seen
+    assert times == 1 or lifter.slowest_s > SILENCE_S, seen
 
 
 def assert_plausible(skeleton: Any) -> None:

@@ -67,11 +67,29 @@ def points(messages: Any) -> np.ndarray:
 
 
 class Collector:
-    """Everything that arrives on a topic, in order."""
+    """Everything that arrives on a topic, in order.
+
+    Attributes:
+        topic: full name.
+        messages: as they arrive.
+        missed: number of messages that were replaced by newer ones or lost; 0 up to Humble.
+    """
 
     def __init__(self, topic: str) -> None:
+        from emf_ros.nodes.missed_messages import HAS_NUMBERS, MissedMessages
+
         self.topic = topic
         self.messages: list[Any] = []
+        self.missed = 0
+        self._watch = MissedMessages(self._miss)
+        self.callback = self._take_numbered if HAS_NUMBERS else self.messages.append
+
+    def _miss(self, count: int) -> None:
+        self.missed += count
+
+    def _take_numbered(self, message: Any, info: Any) -> None:
+        self._watch.note(info)
+        self.messages.append(message)
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -136,7 +154,7 @@ class Ros:
             profile.durability = DurabilityPolicy.TRANSIENT_LOCAL
         collector = Collector(topic)
         collector.subscription = self.node.create_subscription(
-            kind, topic, collector.messages.append, profile
+            kind, topic, collector.callback, profile
         )
         return collector
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from bodies import Body
 from inputs import write_clip
-from ros_session import TIMEOUT_S, wait_for
+from ros_session import REPEAT_S, TIMEOUT_S, poll, wait_for
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
@@ -208,6 +208,7 @@ def test_the_subscriber_prints_what_a_lifter_publishes(ros, tmp_path: Path) -> N
     seen.joints[H36M17.index("left_wrist")] = (1.5, -0.25, 2.5)
     result = Frame3D(5, 0, [seen, Pose3D.unknown(8, TrackState.ENDED)], 1.0)
     message = conversions.skeletons_msg(result, "camera", "h36m17", 1.0, 1.0, 1.0)
+    others = itertools.count(100)
     publisher = ros.publisher(Skeleton3DArray, "/test_subscriber_example/skeletons")
     out = tmp_path / "out.txt"
     with open(out, "w") as file:
@@ -223,15 +224,16 @@ def test_the_subscriber_prints_what_a_lifter_publishes(ros, tmp_path: Path) -> N
         publisher.publish(message)
         return len(out.read_text().splitlines()) >= 2
 
-    def is_quiet() -> bool:
-        before = out.read_text()
-        time.sleep(1.0)
-        return out.read_text() == before
+    def last_is_printed() -> bool:
+        number = next(others)
+        last = Frame3D(5, 0, [Pose3D.unknown(number, TrackState.TRACKED)], 1.0)
+        publisher.publish(conversions.skeletons_msg(last, "camera", "h36m17", 1.0, 1.0, 1.0))
+        return bool(poll(lambda: f"\n{number} TRACKED" in out.read_text(), REPEAT_S))
 
     try:
         wait_for(printed, "the subscriber's lines")
         # A signal in the middle of rclpy's take of a message is an error of its own.
-        wait_for(is_quiet, "the end of the lines")
+        wait_for(last_is_printed, "the line of the last message")
         process.send_signal(signal.SIGINT)
         assert process.wait(TIMEOUT_S) == 0, out.read_text()
     finally:

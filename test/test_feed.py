@@ -10,9 +10,11 @@ from test_pipeline import CAMERA, STEP, by_id, engine, frame_of, pipeline_of  # 
 from test_swaps import walker
 
 from emf_ros.geometry.camera import Camera
+from emf_ros.geometry.transform_tree import TransformTree
 from emf_ros.lift.dispatch import INTRINSICS_WAIT_NS, IntrinsicsWait, LiftEvery, LiftNewest
 from emf_ros.lift.feed import MAX_AGE_MS, MAX_QUEUE, CameraReport, Feed, Received
 from emf_ros.lift.lag import AutoLag
+from emf_ros.lift.reference_frames import ReferenceFrames
 from emf_ros.reasons import Reason
 from emf_ros.types import TrackState
 
@@ -261,6 +263,31 @@ class TestLiftEvery:
         dispatcher.submit(feed, frame_of(people, count * 1e9))
         assert dispatcher.waiting(feed) == 0 and len(outputs.all) == count + 1
         assert "lifted without a position" in log.lines[said]
+
+    def test_a_replay_has_no_more_transforms_after_three_seconds_in_which_others_were_read(
+        self,
+        engine,  # noqa: F811
+    ):
+        dispatcher, feed, log, outputs = self.run(engine, lambda: False)
+        tree = TransformTree()
+        feed.pipeline.frames = ReferenceFrames(tree, "odom", "", "", log)
+        image = frames(1)[0]
+        dispatcher.submit(feed, image)
+        # However long they take: a process that stands still has one tick.
+        for _ in range(2):
+            dispatcher.tick()
+            dispatcher.tick()
+            dispatcher.transforms_came()
+        assert dispatcher.waiting(feed) == 1 and not log.counts
+        for stamp_ns in (0, image.stamp_ns):
+            tree.add("odom", "camera", stamp_ns, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+        dispatcher.transforms_came()
+        assert len(outputs.all) == 1
+        dispatcher.submit(feed, frames(2)[1])
+        for _ in range(3):
+            assert not log.counts
+            dispatcher.tick()
+        assert dispatcher.waiting(feed) == 0 and log.counts[Reason.TRANSFORM_MISSING] == 1
 
     def test_a_step_of_an_odd_stamp_is_no_waiting_time(self):
         waiting = IntrinsicsWait()

@@ -24,12 +24,11 @@ def task_of(said: Any, name: str) -> Any:
 def wait_for_task(said: Any, name: str, level: bytes, words: str) -> Any:
     """Wait until a task has a level and its message has some words; its status."""
 
-    def found() -> bool:
+    def found() -> Any:
         status = task_of(said, name)
-        return status is not None and status.level == level and words in status.message
+        return status is not None and status.level == level and words in status.message and status
 
-    wait_for(found, f"{name} {level!r} {words!r}, last {task_of(said, name)}")
-    return task_of(said, name)
+    return wait_for(found, f"{name} {level!r} {words!r}, last {task_of(said, name)}")
 
 
 def test_names_are_of_the_form_node_colon_task_and_the_hardware_is_the_camera(

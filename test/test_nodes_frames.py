@@ -190,15 +190,15 @@ def test_poses_wait_for_a_connection_and_are_refused_without(lifter_with) -> Non
     person = lifter.new_ids()[:1]
     wait_for(lambda: lifter._keypoints.get_subscription_count() == 1, "the lifter listens")
 
-    def step() -> Any:
-        """The answer to the next image, None where it is refused."""
+    def step(patience_s: float = 0.3) -> Any:
+        """The answer to the next image, None where it is refused, or not answered in time."""
         lifter.send_info()
         lifter.tell()
         message = lifter.make(person)
         lifter._keypoints.publish(message)
         lifter.now += 1
         lifter.tell()
-        return poll(lambda: lifter.answer_to(message), 0.3)
+        return poll(lambda: lifter.answer_to(message), patience_s)
 
     def refused() -> bool:
         answer = step()
@@ -222,13 +222,13 @@ def test_poses_wait_for_a_connection_and_are_refused_without(lifter_with) -> Non
     found = []
 
     def placed() -> bool:
-        answer = step()
+        answer = step(2.0)
         found[:] = [s for s in answer.skeletons if s.root_valid] if answer else []
         return bool(found)
 
     wait_for(placed, "a skeleton on the map")
     assert abs(root(found[0])[0] - PERSON[0] - 10.0) < 0.3
-    wait_for(lambda: step() and lifter.diagnostics.level("transforms") == b"\0", "no fault")
+    wait_for(lambda: step(2.0) and lifter.diagnostics.level("transforms") == b"\0", "no fault")
     wait_for(
         lambda: any(
             t.child_frame_id == f"robot1/person_{person[0]}" and t.header.frame_id == "map"

@@ -11,6 +11,7 @@ from inputs import FRAME_NS, FRAME_SIZE
 from lifter_process import (
     FRAME_ID,
     Lifter,
+    assert_ended,
     assert_plausible,
     by_id,
     joints,
@@ -46,11 +47,12 @@ def test_two_people_warm_up_and_are_tracked(synchronous_lifter: Lifter) -> None:
     assert np.linalg.norm(root(by_id(done)[ids[0]]) - root(by_id(done)[ids[1]])) > 0.5
 
 
-def test_skeletons_project_onto_the_keypoints(lifter: Lifter) -> None:
+def test_skeletons_project_onto_the_keypoints(synchronous_lifter: Lifter) -> None:
     from emf_ros.geometry.camera import Camera
     from emf_ros.skeletons import convert_keypoints, get_layout
 
-    ids = lifter.new_ids()
+    lifter = synchronous_lifter
+    ids, lifter.index = lifter.new_ids(), 0
     lifter.feed(ids, 8)
     sent = lifter.make(ids)
     answer = lifter.send(sent)
@@ -70,7 +72,7 @@ def test_stamps_are_those_of_the_input(lifter: Lifter) -> None:
     for _ in range(5):
         sent.append(lifter.make(ids))
         lifter.send(sent[-1])
-    answered = [stamp_ns(m) for m in lifter.skeletons.messages[before:]]
+    answered = [stamp_ns(m) for m in lifter.skeletons.messages[before:] if m.images_arrive]
     assert set(map(stamp_ns, sent)) <= set(answered)
     assert len(answered) == len(set(answered))
 
@@ -98,11 +100,14 @@ def test_a_person_who_leaves_ends_once(synchronous_lifter: Lifter) -> None:
 
 def test_all_tracks_end_once_when_keypoints_stop(lifter: Lifter) -> None:
     ids = lifter.new_ids()
-    lifter.feed(ids, 3)
+    lifter.feed(ids)
+    lifter.slowest_s = 0.0
+    lifter.feed(ids, 2)
     ended = tracking_state("ENDED")
-    wait_for(lambda: all(ended in states(lifter, i) for i in ids), "both have ended")
+    wait_for(lambda: all(states(lifter, i)[-1] == ended for i in ids), "both have ended")
     lifter.diagnostics.wait_for_next()
-    assert [states(lifter, i).count(ended) for i in ids] == [1, 1]
+    for track_id in ids:
+        assert_ended(lifter, track_id)
     assert lifter.diagnostics.value("people") == "0"
     lifter.assert_goes_on()
 
@@ -165,11 +170,12 @@ def test_a_late_subscriber_gets_the_lifters_layout(ros, lifter: Lifter) -> None:
 
 
 def test_diagnostics_come_once_a_second(lifter: Lifter) -> None:
-    wait_for(lambda: len(lifter.diagnostics.all) >= 4, "four diagnostics")
+    wait_for(lambda: len(lifter.diagnostics.all) >= 5, "five diagnostics")
     stamps = [stamp_ns(message) for message, _ in lifter.diagnostics.all]
     apart = np.diff(stamps) / 1e9
-    # Only the lower bound is the node's doing; a busy machine can stretch a second.
-    assert 0.9 < np.median(apart)
+    # Only the lower bound is the node's doing; a busy machine can stretch a second. After a message
+    # that is late, the next comes in time: at most every other distance is too short.
+    assert 0.9 < np.percentile(apart, 75)
     lifter.feed(lifter.new_ids(), 3)
     status = lifter.diagnostics.last()
     values = {v.key: v.value for v in status.values}

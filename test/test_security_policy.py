@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from inputs import write_clip
-from ros_session import NodeProcess, poll, wait_for
+from ros_session import TIMEOUT_S, NodeProcess, poll, wait_for
 
 from emf_ros.nodes.launch_plan import Process, plan
 from emf_ros.nodes.param_specs import ParamError
@@ -120,8 +120,14 @@ def test_the_policy_allows_what_running_nodes_open_and_no_more(ros: Any, tmp_pat
                     "serves": set(node.serves),
                     "calls": set(),
                 }
-                poll(lambda n=node, a=allowed: opened(ros, n.name, n.namespace) == a, 60.0)
-                assert opened(ros, node.name, node.namespace) == allowed, started.log
+                found: dict[str, set[str]] = {}
+
+                def is_as_allowed(n: Any = node, a: Any = allowed, f: Any = found) -> bool:
+                    f.update(opened(ros, n.name, n.namespace))
+                    return bool(f == a)
+
+                poll(is_as_allowed, TIMEOUT_S)
+                assert found == allowed, started.log
             # DDS has UDP and shared memory only.
             assert listening_ports(started.pid) == []
     finally:

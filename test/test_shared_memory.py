@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import glob
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +17,27 @@ from emf_ros.runtime import shared_memory
 from emf_ros.runtime.shared_memory import MIN_AGE_S, remove_dead_segments, use_large_shared_memory
 
 
-def segment(folder: Path, name: str, age_s: float = 2 * MIN_AGE_S) -> Path:
-    """A segment of 1000 bytes and its lock file."""
+def segment(folder: Path, name: str, now_s: float, age_s: float = MIN_AGE_S + 1) -> Path:
+    """A segment of 1000 bytes and its lock file, of an age at a time, s."""
     path = folder / name
     path.write_bytes(b"\0" * 1000)
     lock = folder / f"{name}_el"
     lock.touch()
-    then = lock.stat().st_mtime - age_s
-    os.utime(lock, (then, then))
+    os.utime(lock, (now_s - age_s, now_s - age_s))
     return path
 
 
 @pytest.mark.parametrize("kind", ["fastdds", "fastrtps"])
 def test_segments_of_dead_processes_are_removed_and_those_of_the_living_stay(
-    tmp_path: Path, kind: str
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead = segment(tmp_path, f"{kind}_0123456789abcdef")
-    living = segment(tmp_path, f"{kind}_fedcba9876543210")
-    young = segment(tmp_path, f"{kind}_1111111111111111", age_s=0.0)
-    other = segment(tmp_path, f"{kind}_port7411")
+    # The young one must not age where the machine is busy.
+    now = time.time()
+    monkeypatch.setattr(shared_memory.time, "time", lambda: now)
+    dead = segment(tmp_path, f"{kind}_0123456789abcdef", now)
+    living = segment(tmp_path, f"{kind}_fedcba9876543210", now)
+    young = segment(tmp_path, f"{kind}_1111111111111111", now, age_s=MIN_AGE_S - 1)
+    other = segment(tmp_path, f"{kind}_port7411", now)
     with open(f"{living}_el") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert remove_dead_segments(tmp_path) == 1000
@@ -93,7 +97,10 @@ def test_fast_dds_reads_the_profile(ros: Any, not_run: Any) -> None:
         not_run("large shared memory of Fast DDS: /dev/shm is too small, or another profile is set")
         pytest.skip("no profile")
     # This process keeps the locks of its own segments open.
-    opened = [os.readlink(path) for path in glob.glob("/proc/self/fd/*") if os.path.islink(path)]
+    opened = []
+    for path in glob.glob("/proc/self/fd/*"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            opened.append(os.readlink(path))
     own = [Path(name.removesuffix("_el")) for name in opened if name.endswith("_el")]
     sizes = [path.stat().st_size for path in own if shared_memory._SEGMENT.fullmatch(path.name)]
     assert max(sizes) >= shared_memory.SEGMENT_SIZE

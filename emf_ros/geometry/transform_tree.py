@@ -52,7 +52,7 @@ class TransformTree:
         self._edges: dict[str, _Edge] = {}
         # Guards the edges; waiters are told of new ones.
         self._changed = threading.Condition()
-        self._heard_s = self._swept_s = time.monotonic()
+        self._swept_s = time.monotonic()
 
     def add(
         self,
@@ -86,7 +86,7 @@ class TransformTree:
             raise ValueError(f"a transform from {child!r} to {parent!r} has no meaning")
         row = (*map(float, translation), *(value / length for value in quaternion))
         with self._changed:
-            now_s = self._heard_s = time.monotonic()
+            now_s = time.monotonic()
             edge = self._edges.get(child)
             if edge is None or edge.parent != parent or edge.static != static:
                 if len(self._edges) >= MAX_FRAMES and edge is None:
@@ -103,11 +103,6 @@ class TransformTree:
         for child, edge in list(self._edges.items()):
             if not edge.static and now_s - edge.heard_s > FORGET_S:
                 del self._edges[child]
-
-    @property
-    def quiet_s(self) -> float:
-        """Time since the last transform came, s."""
-        return time.monotonic() - self._heard_s
 
     def lookup(self, target: str, source: str, stamps_ns: np.ndarray) -> Transform:
         """The transforms from one frame to another.

@@ -32,8 +32,9 @@ INTRINSICS_WAIT_NS = 10_000_000_000
 #: s, wall time.
 DISCOVERY_S = 5.0
 
-#: Time without a transform after which a replay has no more of them, s, wall time.
-NO_TRANSFORMS_S = 2.0
+#: Number of ticks in a row without a transform after which a replay has no more of them. The time
+#: does not tell it: where the process has stood still, transforms wait to be read.
+TICKS_WITHOUT_TRANSFORMS = 3
 
 #: Maximum time that `LiftNewest.stop` waits for its thread, s.
 STOP_TIMEOUT_S = 5.0
@@ -188,6 +189,8 @@ class LiftEvery(Dispatcher):
     ) -> None:
         super().__init__(feeds, log, publish)
         self._waiting = {feed.name: IntrinsicsWait(discovery_s) for feed in feeds}
+        # Number of ticks since the last transform.
+        self._ticks = 0
 
     def waiting(self, feed: Feed) -> int:
         return len(self._waiting[feed.name].queue)
@@ -205,17 +208,30 @@ class LiftEvery(Dispatcher):
         self.look_again()
 
     def look_again(self) -> None:
-        """Lift what need not wait any more: transforms came, or it has waited in vain."""
+        """Lift what need not wait any more."""
         with self._lock:
             for feed in self.feeds:
                 self._lift_waiting(feed)
+
+    def transforms_came(self) -> None:
+        """Lift what has waited for transforms."""
+        self._ticks = 0
+        self.look_again()
+
+    def tick(self) -> None:
+        """Lift what has waited in vain.
+
+        Call it every `SILENCE_S`, in the thread that reads the messages.
+        """
+        self._ticks += 1
+        self.look_again()
 
     def _lift_waiting(self, feed: Feed) -> None:
         waiting = self._waiting[feed.name]
         while (
             waiting.queue
             and not waiting.goes_on(feed.report is not None, feed.announced)
-            and not _transforms_come(feed, waiting.queue)
+            and not self._transforms_come(feed, waiting.queue)
         ):
             self._safely(partial(self._process, [(feed, [waiting.queue.popleft()])]))
         if waiting.timed_out:
@@ -230,14 +246,13 @@ class LiftEvery(Dispatcher):
                 f"keypoints wait for {feed.topic('camera_info')}",
             )
 
-
-def _transforms_come(feed: Feed, queue: deque[Received]) -> bool:
-    """Whether the transforms of the oldest keypoints are not there, and may still come."""
-    frames, frame = feed.pipeline.frames, queue[0].frame
-    if frames is None or frames.known(frame.frame_id, frame.stamp_ns):
-        return False
-    waited_ns = queue[-1].frame.stamp_ns - frame.stamp_ns
-    return waited_ns <= INTRINSICS_WAIT_NS and frames.quiet_s < NO_TRANSFORMS_S
+    def _transforms_come(self, feed: Feed, queue: deque[Received]) -> bool:
+        """Whether the transforms of the oldest keypoints are not there, and may still come."""
+        frames, frame = feed.pipeline.frames, queue[0].frame
+        if frames is None or frames.known(frame.frame_id, frame.stamp_ns):
+            return False
+        waited_ns = queue[-1].frame.stamp_ns - frame.stamp_ns
+        return waited_ns <= INTRINSICS_WAIT_NS and self._ticks < TICKS_WITHOUT_TRANSFORMS
 
 
 class IntrinsicsWait:

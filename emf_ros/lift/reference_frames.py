@@ -190,11 +190,6 @@ class ReferenceFrames:
         for pair in self._pairs(camera):
             self._tree.wait(*pair, stamp_ns, timeout_s)
 
-    @property
-    def quiet_s(self) -> float:
-        """Time since the last transform came, s."""
-        return self._tree.quiet_s
-
     def _pairs(self, camera: str) -> list[tuple[str, str]]:
         others = dict.fromkeys((self.target, self._ground, self._base))
         return [(other, camera) for other in others if other]

@@ -36,8 +36,8 @@ from .demo_report import FILES, percentile, report, tell
 from .demo_view import DemoView
 from .params import KeypointDetectorParams, VideoSourceParams
 
-#: Maximum time until the nodes are ready, s.
-READY_TIMEOUT_S = 90.0
+#: Maximum time until the nodes are ready, s: far more than a busy machine takes.
+READY_TIMEOUT_S = 180.0
 
 #: Time after the end of the nodes in which messages still arrive, s.
 DRAIN_S = 0.5

@@ -13,9 +13,10 @@ from visualization_msgs.msg import MarkerArray
 from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
 
 from ..geometry.camera import Camera
+from ..io.recordings import Recording
 from ..lift.offline import PoseCollector
 from ..skeletons import get_layout
-from ..types import TrackState
+from ..types import Frame3D, Pose2D, TrackState
 from . import conversions
 from .qos import RELIABLE_QOS, SENSOR_QOS
 
@@ -49,6 +50,9 @@ class Listener(Node):
         self.stages_ms: list[tuple[float, float, float]] = []
         self.messages = self.keypoint_messages = self.marker_messages = 0
         self._stamps_ns: set[int] = set()
+        # Of the images whose keypoints have come, and the poses that wait for theirs, by stamp.
+        self._known_ns: set[int] = set()
+        self._waiting: dict[int, Frame3D] = {}
         self.people = 0
         self.frames_of_id: Counter[int] = Counter()
         self.first_at = self.last_at = 0.0
@@ -68,8 +72,21 @@ class Listener(Node):
     def _on_keypoints(self, message: Skeleton2DArray) -> None:
         self.keypoint_messages += 1
         frame = conversions.keypoint_frame(message)
-        number = self._number_at(self._since_first(frame.stamp_ns) / 1e9)
-        self.collector.keypoints(frame.stamp_ns, number, frame.people)
+        self._take_people(frame.stamp_ns, frame.people)
+
+    def _take_people(self, stamp_ns: int, people: list[Pose2D]) -> None:
+        """Take the people of an image, and the poses that have come before them."""
+        number = self._number_at(self._since_first(stamp_ns) / 1e9)
+        self.collector.keypoints(stamp_ns, number, people)
+        self._known_ns.add(stamp_ns)
+        if stamp_ns in self._waiting:
+            self.collector.poses(self._waiting.pop(stamp_ns))
+
+    def recording(self) -> Recording:
+        """All poses that have come; those whose keypoints were lost are without them."""
+        for stamp_ns in list(self._waiting):
+            self._take_people(stamp_ns, [])
+        return self.collector.writer.recording()
 
     def _number_at(self, time_s: float) -> int:
         """Number of the video's frame nearest to a time; -1 where the times are not known."""
@@ -100,7 +117,11 @@ class Listener(Node):
         ids = [person.track_id for person in result.people if person.state != TrackState.ENDED]
         self.people = len(ids)
         self.frames_of_id.update(ids)
-        self.collector.poses(result)
+        if result.stamp_ns in self._known_ns:
+            self.collector.poses(result)
+        else:
+            # Its keypoints were published in another thread, and come on another topic.
+            self._waiting[result.stamp_ns] = result
 
     def _on_markers(self, message: MarkerArray) -> None:
         self.marker_messages += 1

@@ -125,7 +125,7 @@ def report(
     Returns:
         exit code of the demo.
     """
-    recording = listener.collector.writer.recording()
+    recording = listener.recording()
     recording.save(out / "skeletons.npz")
     summary = summarise(args, listener, recording, video, count)
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")

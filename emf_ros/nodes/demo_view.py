@@ -80,12 +80,11 @@ class DemoView:
             open_video: opens the video of the demo.
             command: shows the recording later.
         """
-        seen = False
+        # A page may be closed again before this thread has seen it.
+        visits = self._viewer.visits - self._viewer.watchers
 
         def closed() -> bool:
-            nonlocal seen
-            seen = seen or bool(self._viewer.watchers)
-            return seen and not self._viewer.watchers
+            return self._viewer.visits > visits and not self._viewer.watchers
 
         try:
             recording = load_recording(path)

@@ -103,11 +103,12 @@ class InputWatch:
         """Note that the newest message was used, or left out on purpose."""
         self._refused = 0
 
-    def read(self, wanted: bool = True) -> Task:
+    def read(self, wanted: bool = True, needed: bool = True) -> Task:
         """How the topic stands since the last reading.
 
         Args:
             wanted: whether messages would be taken.
+            needed: whether a publisher that sends none is a fault.
         """
         now_s = self._clock_s()
         rate_hz = self.rate_hz = self._arrivals / max(now_s - self._read_s, 1e-6)
@@ -138,7 +139,7 @@ class InputWatch:
             task.worsen(Level.OK, "at rest: no subscriber wants the results")
             return task
         silent_s = now_s - max(self._arrived_s, self._wanted_s)
-        if silent_s > max(SILENT_S, SILENT_INTERVALS * self._interval_s):
+        if needed and silent_s > max(SILENT_S, SILENT_INTERVALS * self._interval_s):
             task.worsen(
                 Level.STALE,
                 f"nothing on {self.topic} for {silent_s:.0f} s, though it has a publisher: check "

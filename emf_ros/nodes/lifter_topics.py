@@ -15,7 +15,7 @@ from ..body.tracker import BodyTracker
 from ..geometry.camera import CameraError
 from ..io.camera_info import camera_from_info, delivered_size
 from ..io.images import ImageError
-from ..lift.dispatch import SILENCE_S, Dispatcher, LiftEvery
+from ..lift.dispatch import SILENCE_S, Dispatcher
 from ..lift.feed import CameraReport, Feed, Output, topic_of
 from ..lift.reference_frames import ReferenceFrames
 from ..reasons import Reason
@@ -379,14 +379,14 @@ class CameraTopics:
 
     def _info_task(self, watch: InputWatch) -> Task:
         """The state of camera_info: needed once, and welcome later."""
-        fault = self.feed.fault if self.feed.report is not None else ""
-        task = watch.read()
-        if self.feed.report is not None and task.level is Level.STALE:
-            # Some drivers send their intrinsics once.
-            task.level, task.text = Level.OK, "intrinsics are known"
-        task.worsen(Level.ERROR, fault)
-        if self.feed.report is None and task.level is Level.STALE:
+        known = self.feed.report is not None
+        # Some drivers send their intrinsics once.
+        task = watch.read(needed=not known)
+        if not known and task.level is Level.STALE:
             task.text += ": poses have no position"
+        if known and (task.level is Level.STALE or (task.level is Level.OK and not watch.rate_hz)):
+            task.level, task.text = Level.OK, "intrinsics are known"
+        task.worsen(Level.ERROR, self.feed.fault if known else "")
         return task
 
     def _transforms_task(self, frames: ReferenceFrames) -> Task:
@@ -431,11 +431,6 @@ class ReplayTopics(CameraTopics):
     output_qos = EVERY_QOS
     # A replay may send its intrinsics only once.
     input_qos = EVERY_QOS
-
-    def start(self, feed: Feed, dispatcher: Dispatcher, keypoints: bool, camera_info: bool) -> None:
-        super().start(feed, dispatcher, keypoints, camera_info)
-        assert isinstance(dispatcher, LiftEvery)
-        self._node.every(SILENCE_S, dispatcher.look_again)
 
     def _subscribe_to_keypoints(self) -> None:
         self._subscribe()

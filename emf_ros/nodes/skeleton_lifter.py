@@ -109,8 +109,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
             # In composed mode keypoints come by `submit`; depth images have no other way than
             # their topic.
             camera.start(feed, self._dispatcher, self._subscribes, self._subscribes_info)
-        if not self.params.synchronous:
-            self.every(SILENCE_S, self._tell_silence)
+        self.every(SILENCE_S, self._tick)
         self._dispatcher.start()
         if not self.params.rectified:
             self._hint = RectifiedHint(self, list(self._cameras))
@@ -272,11 +271,11 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         if not self.params.uses_tf:
             return None
         every = self.params.synchronous
-        return TransformListener(self, self.params.uses_tf, every, self._look_again).tree
+        return TransformListener(self, self.params.uses_tf, every, self._transforms_came).tree
 
-    def _look_again(self) -> None:
+    def _transforms_came(self) -> None:
         if isinstance(self._dispatcher, LiftEvery):
-            self._dispatcher.look_again()
+            self._dispatcher.transforms_came()
 
     def _has_publisher(self, topic: str) -> Callable[[], bool]:
         return lambda: self.count_publishers(topic) > 0
@@ -311,8 +310,14 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         if self.active:
             self._cameras[0].take_info(message)
 
-    def _tell_silence(self) -> None:
-        """Tell the subscribers once a second that this node lives, and no images arrive."""
+    def _tick(self) -> None:
+        """Tell the subscribers once a second that this node lives, and no images arrive.
+
+        A replay has no such seconds. What has waited in vain there is lifted.
+        """
+        if isinstance(self._dispatcher, LiftEvery):
+            self._dispatcher.tick()
+            return
         for camera in self._cameras:
             if camera.is_silent():
                 camera.publish(camera.feed.silence())

@@ -62,7 +62,9 @@ class Viewer:
             self._server,
             Actions(self._pause, self._press_record, self._move_view, self._switch),
         )
-        self._server.on_client_connect(_widen)
+        #: Number of browsers that have ever been connected.
+        self.visits = 0
+        self._server.on_client_connect(self._welcome)
         self._camera: Camera | None = None
         self._people: list[Pose3D] = []
         self._followed: np.ndarray | None = None
@@ -196,6 +198,11 @@ class Viewer:
 
     # ------------------------------------------------------------------ controls
 
+    def _welcome(self, client: Any) -> None:
+        with self._lock:
+            self.visits += 1
+        client.camera.fov = field_of_view_rad(client.camera.aspect)
+
     def _pause(self, paused: bool) -> None:
         """A live scene goes on with the next frame."""
 
@@ -318,7 +325,3 @@ def field_of_view_rad(aspect: float) -> float:
     """
     across = math.tan(FIELD_OF_VIEW_ACROSS_RAD / 2) / max(aspect, 0.1)
     return max(FIELD_OF_VIEW_RAD, 2 * math.atan(across))
-
-
-def _widen(client: Any) -> None:
-    client.camera.fov = field_of_view_rad(client.camera.aspect)
