@@ -113,7 +113,16 @@ def test_muon_optimises_the_matrices_between_features(mocap, tmp_path):
     adamw, muon = trainer.optimizers
     theirs = {id(p) for group in muon.param_groups for p in group["params"]}
     names = {name for name, p in trainer.lifter.named_parameters() if id(p) in theirs}
-    assert names and all("blocks." in n and n.endswith(".weight") for n in names)
+    assert all(n.endswith(".weight") for n in names)
+    # EMF's first layers take keypoints; all its others, and W_embed behind it, take features.
+    emf = {n for n in names if "blocks." not in n}
+    assert emf == {
+        "trunk.embed.weight",
+        "motion_flow.original.3.weight",
+        "motion_flow.enhance.0.weight",
+        "motion_flow.enhance.3.weight",
+        *(f"motion_flow.encoders.{scale}.3.weight" for scale in range(3)),
+    }
     assert not any("norm" in n or "fusion" in n for n in names)
     assert any(".qkv." in n for n in names) and any(".fc1." in n for n in names)
     rest = [p for group in adamw.param_groups for p in group["params"]]
@@ -130,6 +139,16 @@ def test_muon_optimises_the_matrices_between_features(mocap, tmp_path):
             # longer side). AdamW's largest would be several times that.
             change = torch.linalg.svdvals(p - before[name]) / (0.2 * rate * max(p.shape) ** 0.5)
             assert 0.6 < change.max() < 1.4, name
+
+
+def test_a_state_whose_optimizers_had_other_parameters_is_refused(mocap, tmp_path):
+    trainer = Trainer(config(mocap, tmp_path / "run", optimizer="muon"), "cpu")
+    trainer.save_state()
+    state = torch.load(trainer.state_path, weights_only=True)
+    state["optimizers"][1]["param_groups"][0]["params"].pop()
+    torch.save(state, trainer.state_path)
+    with pytest.raises(ValueError, match=r"of a version .*--init .*lite\.safetensors"):
+        Trainer(config(mocap, tmp_path / "run", optimizer="muon"), "cpu")
 
 
 def test_an_unknown_optimizer_is_refused(mocap, tmp_path):

@@ -23,12 +23,11 @@ def make_optimizers(lifter: Lifter, config: TrainConfig) -> list[torch.optim.Opt
         for module in lifter.modules()
         if isinstance(module, nn.Linear | StackedLinear)
     }
-    # Muon suits matrices that map features to features. 'fusion' gives two weights.
     hidden = {
         id(p)
-        for name, p in lifter.trunk.named_parameters()
-        if "blocks." in name and ".fusion." not in name and p.ndim == 2
-    } & matrices
+        for name, p in lifter.named_parameters()
+        if id(p) in matrices and p.ndim == 2 and _maps_features(name, p, lifter)
+    }
     trained = [p for p in lifter.parameters() if p.requires_grad]
     by_muon = [p for p in trained if id(p) in hidden] if config.optimizer == "muon" else []
     rest = [p for p in trained if config.optimizer != "muon" or id(p) not in hidden]
@@ -53,3 +52,17 @@ def make_optimizers(lifter: Lifter, config: TrainConfig) -> list[torch.optim.Opt
             )
         )
     return optimizers
+
+
+def _maps_features(name: str, matrix: nn.Parameter, lifter: Lifter) -> bool:
+    """Whether a matrix maps features to features, as Muon needs.
+
+    That excludes EMF's first layers, whose input is keypoints, and the heads. EMF's inner layers
+    and W_embed learn more slowly with AdamW (docs/experiments/network.md).
+    """
+    if name.startswith("trunk.") and "blocks." in name:
+        return ".fusion." not in name  # it gives two weights
+    if lifter.motion_flow is None:
+        return False
+    inner = name.startswith("motion_flow.") and matrix.shape[1] != lifter.config.motion.channels
+    return inner or name == "trunk.embed.weight"

@@ -38,9 +38,9 @@ class TrainConfig:
         short_share: share of the budget, at its beginning, with windows a third as long and three
             times as many clips per step. The network does not depend on the window's length, and
             early on the number of different cameras and poses decides.
-        optimizer: 'adamw' for all parameters, or 'muon' for the matrices inside the trunk's blocks
-            (Jordan et al. 2024) and AdamW for all others. The updates of both have the same size
-            (Liu et al. 2025), so that one learning rate serves both.
+        optimizer: 'adamw' for all parameters, or 'muon' (Jordan et al. 2024) for the matrices that
+            map features to features, and AdamW for all others. The updates of both have the same
+            size (Liu et al. 2025), so that one learning rate serves both.
         learning_rate: maximum learning rate, held between warm-up and cool-down.
         warmup: share of the budget in which the learning rate rises to the peak.
         cooldown: share of the budget, at its end, in which the learning rate falls to a hundredth.

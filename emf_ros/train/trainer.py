@@ -170,7 +170,7 @@ class Trainer:
         """Continue from the state file.
 
         Raises:
-            ValueError: it is damaged, or was made with other settings.
+            ValueError: it is damaged, or was made with other settings or by another version.
         """
         try:
             state = torch.load(self.state_path, map_location=self.device, weights_only=True)
@@ -190,8 +190,14 @@ class Trainer:
             )
         self.lifter.load_state_dict(state["lifter"])
         self.averaged.load_state_dict(state["averaged"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        try:
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+        except ValueError:
+            raise ValueError(
+                f"{self.state_path} is of a version in which the optimisers trained other "
+                f"parameters; begin a new run with --init {self.weights_path}"
+            ) from None
         self.step, self.trained_s, self.clips = state["step"], state["trained_s"], state["clips"]
         rank = self.processes.rank
         if len(state["generators"]) == self.processes.count:
