@@ -54,9 +54,18 @@ def _run(
     # Modules and classes stay. The collector need not visit them again and again.
     gc.freeze()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    code, running = 0, False
+
+    def interrupt(number: int, frame: object) -> None:
+        # ROS has a handler of its own beside this one, and it ends `spin`. KeyboardInterrupt would
+        # come anywhere in it, also in a destructor, where Python prints and forgets it.
+        if not running:
+            raise KeyboardInterrupt
+
+    # ROS keeps the handler that it finds.
+    signal.signal(signal.SIGINT, interrupt)
     rclpy.init(args=args)
     nodes: Sequence[BaseNode] = ()
-    code, running = 0, False
     try:
         nodes = build()
         if small_memory:
