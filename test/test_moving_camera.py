@@ -137,19 +137,25 @@ def test_a_still_person_stands_still_in_the_room(engine, of_still, robot: Robot)
 
 
 def test_velocity_is_the_person_s_own_and_not_the_camera_s(engine) -> None:  # noqa: F811
-    log, tree = Log(), tree_of(TURNS)
-    pipeline = LiftPipeline(engine, PipelineConfig(), log.counts)
-    pipeline.set_camera(LENS)
-    pipeline.frames = ReferenceFrames(tree, "odom", "", "", log)
-    found = []
-    for index in range(60):
-        t = 0.5 + index / 30
-        joints = seen(TURNS, t, standing() + (0.0, 0.8 * t - 1.2, 0.0))
-        rays = (joints[:, :2] / joints[:, 2:])[None]
-        found.append(pipeline.update(frame_of(rays, t * SECOND, frame_id=CAMERA)).people[0])
-    velocity = np.array([pose.velocity for pose in found[-30:]])
-    assert np.abs(velocity - (0.0, 0.8, 0.0)).max() < 0.25
-    assert np.abs(velocity.mean(axis=0) - (0.0, 0.8, 0.0)).max() < 0.1
+    def velocities(robot: Robot) -> np.ndarray:
+        """(30, 3) m/s, of a person who moves sideways at 0.8 m/s."""
+        log, tree = Log(), tree_of(robot)
+        pipeline = LiftPipeline(engine, PipelineConfig(), log.counts)
+        pipeline.set_camera(LENS)
+        pipeline.frames = ReferenceFrames(tree, "odom", "", "", log)
+        found = []
+        for index in range(60):
+            t = 0.5 + index / 30
+            joints = seen(robot, t, standing() + (0.0, 0.8 * t - 1.2, 0.0))
+            rays = (joints[:, :2] / joints[:, 2:])[None]
+            found.append(pipeline.update(frame_of(rays, t * SECOND, frame_id=CAMERA)).people[0])
+        return np.array([pose.velocity for pose in found[-30:]])
+
+    turning, still = velocities(TURNS), velocities(STILL)
+    assert np.abs(turning - (0.0, 0.8, 0.0)).max() < 0.25
+    # Across the camera's axis. Along it the network's own error counts, of a camera at rest, too.
+    assert np.abs(turning.mean(axis=0) - (0.0, 0.8, 0.0))[1:].max() < 0.1
+    assert np.abs(turning - still).max() < 0.02
 
 
 def test_a_person_who_is_lost_stays_at_the_last_place_in_the_room(engine) -> None:  # noqa: F811
