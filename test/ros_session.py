@@ -292,6 +292,12 @@ class Diagnostics:
         last = self.last()
         return last.tasks[task].level if last and task in last.tasks else None
 
+    def has_error(self, task: str, words: str) -> bool:
+        """Whether a task is at ERROR, and its message has these words."""
+        last = self.last()
+        status = last and last.tasks.get(task)
+        return bool(status) and status.level == b"\2" and words in status.message
+
     def value(self, key: str) -> str | None:
         last = self.last()
         return {v.key: v.value for v in last.values}.get(key) if last else None
