@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from moving_people import MODEL_RATE_HZ, mocap_folder, windows, write_mocap
-from ros_session import TIMEOUT_S
+from ros_session import TIMEOUT_S, wait_for
 
 from emf_ros.cli.main import main
 from emf_ros.io import outputs
@@ -473,6 +473,28 @@ def test_a_run_that_is_stopped_has_saved_its_last_step(mocap, tmp_path, monkeypa
     monkeypatch.setattr(Trainer, "train_step", step)
     again = Trainer(small_run(mocap, out).changed(["save_minutes=1000.0"]), "cpu")
     assert again.step == 5
+
+
+def test_a_second_run_in_the_same_folder_is_refused(mocap, tmp_path):
+    """It would overwrite the state of the first with an older one."""
+    out = tmp_path / "run"
+    # No step ends it before the second has asked.
+    endless = ("--steps", "1000000")
+    words = command(mocap, out, *endless)
+    first = subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        wait_for((out / "lite.state.pt").exists, "the state of the first run")
+        second = subprocess.run(
+            words, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+        assert second.returncode == 1
+        assert f"another run is training in {out}" in second.stderr.splitlines()[-1]
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.wait(TIMEOUT_S)
+    # A killed run holds nothing.
+    assert main(command(mocap, out, *endless, "--minutes", "0.0001")[3:]) == 0
 
 
 def test_a_broken_state_is_refused_by_name(mocap, tmp_path):

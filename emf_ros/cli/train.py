@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import ExitStack
 from typing import Any
 
 from ..io.outputs import check_folder
@@ -23,12 +24,14 @@ def run(args: argparse.Namespace) -> None:
     from ..model.checkpoint import WeightsError
     from ..train.card import finish
     from ..train.mocap import MocapError
+    from ..train.processes import only_run_in
     from ..train.trainer import TrainConfig, Trainer, TrainingError
 
     inits = [path.strip() for path in args.init.split(",") if path.strip()]
     names = [f"{args.preset}{ending}" for ending in Trainer.ENDINGS]
     check_folder(args.out, names, [args.mocap, *inits])
     finishing = False
+    exclusive = ExitStack()
     try:
         config = TrainConfig(
             preset=args.preset,
@@ -40,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
             init=args.init,
             seed=args.seed,
         ).changed(args.set)
+        exclusive.enter_context(only_run_in(args.out))
         trainer = Trainer(config, args.device, args.threads)
         first = trainer.processes.first
         if first:
@@ -73,6 +77,8 @@ def run(args: argparse.Namespace) -> None:
         else:
             kept = f"what was saved in {args.out} before is kept; run the same command to go on"
         raise Interrupted(f"interrupted: {kept}", signal_of(interrupt)) from None
+    finally:
+        exclusive.close()
 
 
 def add_parser(commands: Any) -> None:

@@ -1,14 +1,50 @@
-"""The processes that train together."""
+"""The processes that train together, and the one run that a folder holds."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from ..io.progress import say
+
+
+@contextmanager
+def only_run_in(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold a folder for this run: a second one would overwrite its state with an older one.
+
+    The folder is created. The system releases it when the process ends, however it ends. Of the
+    processes that `torchrun` started, the first holds it for all.
+
+    Raises:
+        ValueError: another run holds it.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    if int(os.environ.get("RANK", "0")):
+        yield
+        return
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise ValueError(
+            f"another run is training in {folder}; wait for it or give --out another folder"
+        ) from None
+    except OSError as error:  # some network file systems lock no folders
+        say(f"nothing keeps a second run out of {folder}: {error.strerror}")
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 @dataclass(frozen=True)

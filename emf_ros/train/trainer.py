@@ -91,7 +91,10 @@ class Trainer:
         # It shares the lifter's parameters, so state, average and optimisers use the lifter.
         self._parallel: nn.Module = self.lifter
         if self.processes.count > 1:
-            self._parallel = DistributedDataParallel(self.lifter)
+            # No buffer changes in training, so none is sent before each pass.
+            self._parallel = DistributedDataParallel(
+                self.lifter, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
 
     def _new_lifter(self) -> Lifter:
         config = self.config.network()
