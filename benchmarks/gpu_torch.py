@@ -17,6 +17,7 @@ from emf_ros.model.lifter import Lifter
 from emf_ros.model.presets import PRESETS, LifterConfig
 from emf_ros.runtime.gpu_errors import first_line
 from emf_ros.train.settings import TrainConfig
+from emf_ros.train.supply import STEPS_AT_ONCE
 from emf_ros.train.trainer import Trainer
 
 #: A network for rehearsals.
@@ -134,5 +135,5 @@ def position(trainer: Any) -> float:
 
 def mean_ms(checks: Checks, run: Callable[[], Any], trainer: Any) -> float:
     """Mean time of a call, ms, of several in a row: clips are made for several steps at once."""
-    several = trainer.synthesized_steps
+    several = STEPS_AT_ONCE
     return checks.median_ms(lambda: [run() for _ in range(several)]) / several

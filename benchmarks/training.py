@@ -19,6 +19,7 @@ from emf_ros.model.presets import PRESETS
 from emf_ros.runtime.gpu_errors import free_gpu_memory, is_out_of_memory
 from emf_ros.runtime.machine import load, machine
 from emf_ros.train.settings import TrainConfig
+from emf_ros.train.supply import STEPS_AT_ONCE
 from emf_ros.train.trainer import Trainer
 
 
@@ -57,7 +58,7 @@ def rows(preset: str, mocap: str, device: str, batch: int, budget_s: float) -> N
             trainer = Trainer(config, device)
             if cuda:
                 torch.cuda.reset_peak_memory_stats()
-            several = trainer.synthesized_steps
+            several = STEPS_AT_ONCE
             step = seconds(trainer.train_step, several, cuda, budget_s)
             synthesis = seconds(trainer.synthesize, several, cuda, budget_s / 4)
             frames = trainer.lifter.config.frames

@@ -19,7 +19,8 @@ from emf_ros.train.precision import autocast_blocks
 from emf_ros.train.processes import Processes
 from emf_ros.train.settings import TrainConfig
 from emf_ros.train.synthesis import Synthesizer
-from emf_ros.train.trainer import Trainer, steps_at_once
+from emf_ros.train.supply import STEPS_AT_ONCE
+from emf_ros.train.trainer import Trainer, agreed_steps
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -139,20 +140,18 @@ def test_a_synthesis_takes_nothing_from_another_device_and_reads_no_value(monkey
 
 
 @pytest.mark.parametrize(
-    ("device", "processes", "ahead"),
-    [("cuda", 1, (8, 1)), ("cuda", 4, (8, 20)), ("cpu", 4, (1, 1))],
+    ("device", "processes", "steps"), [("cuda", 1, 1), ("cuda", 4, 20), ("cpu", 4, 1)]
 )
-def test_on_a_gpu_clips_are_made_ahead_and_processes_agree_seldom(device, processes, ahead):
-    assert steps_at_once(torch.device(device), processes) == ahead
+def test_processes_on_gpus_agree_seldom(device, processes, steps):
+    assert agreed_steps(torch.device(device), processes) == steps
 
 
 def test_clips_of_several_steps_are_made_at_once(tmp_path):
     mocap = mocap_folder(tmp_path / "mocap")
     config = TrainConfig(
-        "lite", str(mocap), str(tmp_path / "run"), batch=2, steps=10, short_share=0.5
+        "lite", str(mocap), str(tmp_path / "run"), batch=2, steps=20, short_share=0.5
     )
     trainer = Trainer(config, "cpu")
-    assert (trainer.synthesized_steps, trainer.agreed_steps) == (1, 1)
     made, synthesize = [], trainer.synthesizer.batch
 
     def counted(motion):
@@ -160,16 +159,15 @@ def test_clips_of_several_steps_are_made_at_once(tmp_path):
         return synthesize(motion)
 
     trainer.synthesizer.batch = counted
-    trainer.synthesized_steps = 3
     shapes, batches = [], []
-    for trainer.step in range(10):
+    for trainer.step in range(20):
         keypoints, targets = trainer.synthesize()
         assert keypoints.shape == targets.shape
         shapes.append(tuple(keypoints.shape[:2]))
         batches.append(keypoints)
-    assert shapes == 5 * [(6, 9)] + 5 * [(2, 27)]
+    assert shapes == 10 * [(6, 9)] + 10 * [(2, 27)]
     # What is left of the short clips is not used.
-    assert made == 2 * [(18, 9)] + 2 * [(6, 27)]
+    assert made == 2 * [(6 * STEPS_AT_ONCE, 9)] + 2 * [(2 * STEPS_AT_ONCE, 27)]
     assert all(not torch.equal(a, b) for a, b in zip(batches, batches[1:], strict=False))
 
 

@@ -141,13 +141,22 @@ def test_muon_optimises_the_matrices_between_features(mocap, tmp_path):
             assert 0.6 < change.max() < 1.4, name
 
 
-def test_a_state_whose_optimizers_had_other_parameters_is_refused(mocap, tmp_path):
+def fewer_parameters(state):
+    state["optimizers"][1]["param_groups"][0]["params"].pop()
+
+
+def no_clips_ahead(state):
+    del state["clips_left"]
+
+
+@pytest.mark.parametrize("older", [fewer_parameters, no_clips_ahead])
+def test_a_state_of_another_version_is_refused(mocap, tmp_path, older):
     trainer = Trainer(config(mocap, tmp_path / "run", optimizer="muon"), "cpu")
     trainer.save_state()
     state = torch.load(trainer.state_path, weights_only=True)
-    state["optimizers"][1]["param_groups"][0]["params"].pop()
+    older(state)
     torch.save(state, trainer.state_path)
-    with pytest.raises(ValueError, match=r"of a version .*--init .*lite\.safetensors"):
+    with pytest.raises(ValueError, match=r"of another version .*--init .*lite\.safetensors"):
         Trainer(config(mocap, tmp_path / "run", optimizer="muon"), "cpu")
 
 
@@ -412,18 +421,21 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(mocap, tmp_path):
     assert (weights_of(second.averaged) - weights_of(whole.averaged)).abs().max() < 1e-6
 
 
-def test_a_resumed_run_goes_on_bit_by_bit(mocap, tmp_path):
+@pytest.mark.parametrize("stopped_at", [3, 8, 11])
+def test_a_resumed_run_goes_on_bit_by_bit(mocap, tmp_path, stopped_at):
+    """Whether clips that were made ahead are left or not."""
     # One after the other: dropout draws from torch's own generator, which is the process's.
     whole = Trainer(small_run(mocap, tmp_path / "whole"), "cpu")
-    for _ in range(4):
+    for _ in range(stopped_at + 2):
         whole.train_step()
     first = Trainer(small_run(mocap, tmp_path / "parts"), "cpu")
-    for _ in range(3):
+    for _ in range(stopped_at):
         first.train_step()
     first.save_state()
     second = Trainer(small_run(mocap, tmp_path / "parts"), "cpu")
-    assert (second.step, second.clips) == (3, first.clips)
-    second.train_step()
+    assert (second.step, second.clips) == (stopped_at, first.clips)
+    for _ in range(2):
+        second.train_step()
     assert torch.equal(weights_of(whole.lifter), weights_of(second.lifter))
     assert torch.equal(weights_of(whole.averaged), weights_of(second.averaged))
 

@@ -1,6 +1,7 @@
-"""Muon for a GPU: the matrices of one shape are orthogonalised together.
+"""Muon that orthogonalises the matrices of one shape together.
 
-One by one, 576 matrices are 13,800 launches a step, which take longer than their arithmetic.
+One by one, the 576 matrices of `base` are 13,800 launches a step on a GPU, which take longer than
+their arithmetic. On a CPU the 79 of `lite` take 28 ms together, and 56 ms one by one.
 """
 
 from __future__ import annotations

@@ -40,17 +40,8 @@ def make_optimizers(lifter: Lifter, config: TrainConfig) -> list[torch.optim.Opt
             groups, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
         )
     ]
-    if by_muon and by_muon[0].device.type == "cuda":
+    if by_muon:
         optimizers.append(BatchedMuon(by_muon, config.learning_rate, config.weight_decay))
-    elif by_muon:
-        optimizers.append(
-            torch.optim.Muon(
-                by_muon,
-                lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            )
-        )
     return optimizers
 
 

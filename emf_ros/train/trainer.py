@@ -32,19 +32,15 @@ from .optimizers import make_optimizers
 from .precision import autocast_blocks, multiply_in_bfloat16, uses_bfloat16
 from .processes import Processes
 from .settings import TrainConfig, resized
+from .supply import ClipSupply
 from .synthesis import Synthesizer
 from .training_log import TrainingError, TrainingLog
-
-#: Number of steps whose clips are made at once on a GPU: the 2800 launches of a synthesis take
-#: longer than their arithmetic.
-SYNTHESIZED_STEPS = 8
 
 
 class Trainer:
     """One run: new or from its state file, trained in slices of time.
 
     Attributes:
-        synthesized_steps: number of steps whose clips are made at once.
         agreed_steps: number of steps after which several processes agree on time and end.
 
     Raises:
@@ -76,11 +72,13 @@ class Trainer:
         self.diversity = Diversity(
             config.diversity, self.lifter.config.rate_hz, self.synthesizer.generator
         )
+        self.supply = ClipSupply(
+            self.sampler, self.diversity, self.synthesizer, config.cameras.speed
+        )
         self.out = Path(config.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.step, self.trained_s, self.clips = 0, 0.0, 0
-        self.synthesized_steps, self.agreed_steps = steps_at_once(self.device, self.processes.count)
-        self._ahead: list[tuple[Tensor, Tensor]] = []
+        self.agreed_steps = agreed_steps(self.device, self.processes.count)
         if self.state_path.exists():
             self.load_state()
         if self.device.type == "cpu" and uses_bfloat16(config.precision):
@@ -151,7 +149,9 @@ class Trainer:
         Raises:
             OutputError: it cannot be written; the last saved state is kept.
         """
-        generators = self.processes.gather(self.synthesizer.generator.get_state())
+        generator, left = self.supply.state()
+        generators = self.processes.gather(generator)
+        clips_left = self.processes.gather(left)
         dropout = self.processes.gather(_dropout_state(self.device))
         if not self.processes.first:
             return
@@ -161,6 +161,7 @@ class Trainer:
             "averaged": self.averaged.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "generators": generators,
+            "clips_left": clips_left,
             "dropout": dropout,
             "step": self.step,
             "trained_s": self.trained_s,
@@ -196,15 +197,16 @@ class Trainer:
         try:
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
-        except ValueError:
+            left = state["clips_left"]
+        except (KeyError, ValueError):
             raise ValueError(
-                f"{self.state_path} is of a version in which the optimisers trained other "
-                f"parameters; begin a new run with --init {self.weights_path}"
+                f"{self.state_path} is of another version of the trainer; "
+                f"begin a new run with --init {self.weights_path}"
             ) from None
         self.step, self.trained_s, self.clips = state["step"], state["trained_s"], state["clips"]
         rank = self.processes.rank
         if len(state["generators"]) == self.processes.count:
-            self.synthesizer.generator.set_state(state["generators"][rank].cpu())
+            self.supply.restore(state["generators"][rank], left[rank])
             _set_dropout_state(self.device, state["dropout"][rank].cpu())
         else:
             # The number of processes differs: new random numbers that were not used before.
@@ -241,14 +243,7 @@ class Trainer:
         frames, clips = self.lifter.config.frames, c.batch
         if self.progress() < c.short_share:
             frames, clips = max(3, frames // 3), 3 * clips
-        if not self._ahead or self._ahead[0][0].shape[:2] != (clips, frames):
-            generator = self.synthesizer.generator
-            drawn = self.synthesized_steps * clips
-            motion = self.sampler.draw(drawn, frames, generator, c.cameras.speed)
-            batch = self.synthesizer.batch(self.diversity(motion))
-            parts = batch.keypoints.split(clips), batch.targets.split(clips)
-            self._ahead = list(zip(*parts, strict=True))
-        return self._ahead.pop()
+        return self.supply.take(clips, frames)
 
     def train_step(self) -> dict[str, Tensor]:
         """One step on a new batch; returns the loss terms, on the device."""
@@ -353,11 +348,9 @@ class Trainer:
             say(f"{error}; going on, and trying again later")
 
 
-def steps_at_once(device: torch.device, processes: int) -> tuple[int, int]:
-    """`Trainer.synthesized_steps` and `Trainer.agreed_steps`, for some processes that train."""
-    if device.type != "cuda":
-        return 1, 1
-    return SYNTHESIZED_STEPS, TrainingLog.EVERY if processes > 1 else 1
+def agreed_steps(device: torch.device, processes: int) -> int:
+    """`Trainer.agreed_steps`. A GPU would wait for each agreement."""
+    return TrainingLog.EVERY if device.type == "cuda" and processes > 1 else 1
 
 
 def _mean_weights(paths: list[str]) -> Lifter:
