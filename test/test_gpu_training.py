@@ -18,8 +18,8 @@ from emf_ros.train.muon import BatchedMuon
 from emf_ros.train.precision import autocast_blocks
 from emf_ros.train.processes import Processes
 from emf_ros.train.settings import TrainConfig
-from emf_ros.train.synthesis import Synthesizer
 from emf_ros.train.supply import STEPS_AT_ONCE
+from emf_ros.train.synthesis import Synthesizer
 from emf_ros.train.trainer import Trainer, agreed_steps
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
