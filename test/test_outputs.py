@@ -287,7 +287,7 @@ def save_video(path):
     from emf_ros.io.render.video import render_recording
 
     noise = np.random.default_rng(0).integers(0, 255, (180, 320, 3), np.uint8)
-    frames = [(i / 10, noise) for i in range(10)]
+    frames = [(i, i / 10, noise) for i in range(10)]
     render_recording(recording(), frames, path, 10, 180)
 
 

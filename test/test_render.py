@@ -17,7 +17,7 @@ from emf_ros.io.render.floor import ANKLE_HEIGHT_M
 from emf_ros.io.render.overlay import draw_keypoints
 from emf_ros.io.render.palette import color_of, rgb_of
 from emf_ros.io.render.scene import SceneView
-from emf_ros.io.render.video import RenderError, render_recording
+from emf_ros.io.render.video import MAX_HOLD_S, RenderError, hold_s_of, render_recording
 from emf_ros.skeletons import BLAZEPOSE33, H36M17
 
 CAMERA = Camera.from_fov(320, 180, 60.0)
@@ -284,7 +284,7 @@ def read_video(path: Path) -> list[np.ndarray]:
 def test_video_shows_every_frame_at_its_time(tmp_path: Path) -> None:
     path = tmp_path / "new" / "out.mp4"
     # The first four have rows, up to 40 ms off; the fifth is half a second after the last row.
-    frames = [(5.0 + i / 10 + 0.04 * (i % 2), blank()) for i in range(4)] + [(5.8, blank())]
+    frames = [(i, 5.0 + i / 10 + 0.04 * (i % 2), blank()) for i in range(4)] + [(8, 5.8, blank())]
     render_recording(recording(), iter(frames), path, 10, 180)
     images = read_video(path)
     # The fourth stays in view until the fifth's time, 0.8 s after the first.
@@ -298,21 +298,84 @@ def test_video_shows_every_frame_at_its_time(tmp_path: Path) -> None:
         assert (np.abs(patch - 128).max() > 50) == (i < 8)
 
 
+def drawn(path: Path) -> list[bool]:
+    """Whether each frame of a video shows the person of the recording above."""
+    chest = CAMERA.project(person()[H36M17.index("spine")]).round().astype(int)
+    patches = [
+        i[chest[1] - 8 : chest[1] + 8, chest[0] - 20 : chest[0] + 30] for i in read_video(path)
+    ]
+    return [bool(np.abs(patch.astype(int) - 128).max() > 50) for patch in patches]
+
+
 def test_people_are_held_between_rows(tmp_path: Path) -> None:
     """Frames between rows show the last people for `hold_s`, and no longer."""
     path = tmp_path / "out.mp4"
-    frames = [(5.3 + i / 10, blank()) for i in range(5)]
+    frames = [(3 + i, 5.3 + i / 10, blank()) for i in range(5)]
     render_recording(recording(), frames, path, 10, 180, hold_s=0.25)
-    chest = CAMERA.project(person()[H36M17.index("spine")]).round().astype(int)
-    drawn = []
-    for image in read_video(path):
-        patch = image[chest[1] - 8 : chest[1] + 8, chest[0] - 20 : chest[0] + 30].astype(int)
-        drawn.append(bool(np.abs(patch - 128).max() > 50))
-    assert drawn == [True, True, True, False, False]
+    assert drawn(path) == [True, True, True, False, False]
+
+
+def test_a_recording_with_stamps_of_a_clock_is_shown_on_the_frames_of_its_numbers(
+    tmp_path: Path,
+) -> None:
+    """As `make demo` records a video: stamps since 1970, and the times of the video from 0."""
+    path, live = tmp_path / "out.mp4", recording()
+    live.stamp += 1.796e9
+    frames = [(i, (i - 2) / 10, blank()) for i in range(2, 6)]
+    assert render_recording(live, frames, path, 10, 180) == 2
+    assert drawn(path) == [True, True, False, False]
+
+
+def test_people_of_a_live_recording_that_left_out_images_do_not_flicker() -> None:
+    every = recording(40)
+    assert hold_s_of(every, 10) == 0.0
+    assert (
+        hold_s_of(every.rows(np.array([0])), 10) == hold_s_of(every.rows(np.zeros(0, int)), 10) == 0
+    )
+    # A person who leaves once goes at once.
+    assert hold_s_of(every.rows(np.r_[0:20, 30:40]), 10) == 0.0
+    # Up to two of three images are left out.
+    assert 0.2 < hold_s_of(every.rows(np.r_[0:20:2, 20:40:3]), 10) < 0.3
+    assert hold_s_of(every.rows(np.r_[0:40:9]), 10) == MAX_HOLD_S
+
+
+def test_rows_without_a_number_are_shown_at_their_stamps(tmp_path: Path) -> None:
+    path, unnumbered = tmp_path / "out.mp4", recording()
+    unnumbered.frame[:] = -1
+    frames = [(i, 5.3 + i / 10, blank()) for i in range(3)]
+    assert render_recording(unnumbered, frames, path, 10, 180) == 1
+    assert drawn(path) == [True, False, False]
+
+
+def test_a_recording_of_which_no_pose_is_of_the_video_is_refused(tmp_path: Path) -> None:
+    path, unnumbered = tmp_path / "out.mp4", recording()
+    with pytest.raises(RenderError, match="none of the 4 poses .* images 0 to 3. Give the video"):
+        render_recording(recording(), [(4, 5.4, blank())], path, 10, 180)
+    unnumbered.frame[:] = -1
+    with pytest.raises(RenderError, match=r"5.00 to 5.30 s; the video ends at 0.30 s. Give"):
+        render_recording(unnumbered, [(i, i / 10, blank()) for i in range(4)], path, 10, 180)
+    assert not path.exists()
+    # Without people nothing is missing.
+    nobody = unnumbered.rows(np.zeros(0, int))
+    assert render_recording(nobody, [(0, 0.0, blank())], path, 10, 180) == 0
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_recording_of_another_rate_than_the_video_is_refused(
+    factor: float, tmp_path: Path
+) -> None:
+    path, frames = tmp_path / "out.mp4", [(i, 1 + i / 10, blank()) for i in range(20)]
+    assert render_recording(recording(20), frames, path, 10, 180) == 20
+    path.unlink()
+    other = recording(20)
+    other.stamp *= factor
+    with pytest.raises(RenderError, match="images 0 and .* apart in the video, .* same --rate"):
+        render_recording(other, frames, path, 10, 180)
+    assert not path.exists()
 
 
 def test_video_of_odd_height_opens(tmp_path: Path) -> None:
-    frames = [(5.0, blank()), (5.1, blank())]
+    frames = [(0, 5.0, blank()), (1, 5.1, blank())]
     render_recording(recording(), frames, tmp_path / "out.mp4", 10, 161)  # an odd height
     images = read_video(tmp_path / "out.mp4")
     assert len(images) == 2
@@ -321,8 +384,8 @@ def test_video_of_odd_height_opens(tmp_path: Path) -> None:
 
 def test_frames_of_another_resolution_are_scaled(tmp_path: Path) -> None:
     large = cv2.resize(blank(), (640, 360))
-    render_recording(recording(), [(5.0, large)], tmp_path / "a.mp4", 10, 180)
-    render_recording(recording(), [(5.0, blank())], tmp_path / "b.mp4", 10, 180)
+    render_recording(recording(), [(0, 5.0, large)], tmp_path / "a.mp4", 10, 180)
+    render_recording(recording(), [(0, 5.0, blank())], tmp_path / "b.mp4", 10, 180)
     a, b = read_video(tmp_path / "a.mp4")[0], read_video(tmp_path / "b.mp4")[0]
     assert a.shape == b.shape and np.abs(a.astype(int) - b).mean() < 1
 
@@ -330,7 +393,7 @@ def test_frames_of_another_resolution_are_scaled(tmp_path: Path) -> None:
 def test_video_errors_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out.mp4"
     path.write_bytes(b"an older video")
-    good = [(5.0, blank())]
+    good = [(0, 5.0, blank())]
 
     def broken():
         yield from good
@@ -342,7 +405,7 @@ def test_video_errors_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
         patch.setattr(video, "CODEC", "zzzz")
         render_recording(recording(), good, path, 10, 180)
     with pytest.raises(RenderError, match="100x180"):
-        render_recording(recording(), [(5.0, blank()[:, :100])], path, 10, 180)
+        render_recording(recording(), [(0, 5.0, blank()[:, :100])], path, 10, 180)
     with pytest.raises(OSError, match="pulled out"):
         render_recording(recording(), broken(), path, 10, 180)
     with pytest.raises(RenderError, match="mp4"):

@@ -17,7 +17,7 @@ from ..io.frame_source import FrameSource, VideoError
 from ..io.outputs import check_file
 from ..io.progress import track
 from ..io.recordings import Recording, RecordingError
-from ..io.render.video import playback_rate_hz, render_recording
+from ..io.render.video import hold_s_of, playback_rate_hz, render_recording
 from ..io.video import IMAGE_SUFFIXES, frames_of, losses, open_source
 from ..lift.engine import Engine, make_engine
 from ..lift.offline import lift_recording, lift_video
@@ -259,7 +259,7 @@ def render_source(
     """Write a video of a recording and the images that it was made of.
 
     Returns:
-        sentences on the frames that were left out.
+        sentences on the frames and poses that were left out.
 
     Raises:
         OutputError, RenderError, VideoError: the video cannot be read or written.
@@ -272,8 +272,15 @@ def render_source(
         recording = replace(recording, image_size=video.size)
     try:
         shown = track(frames_of(video), "rendering", video.count or None, shown=progress)
-        frames = ((video.start_s + time_s, image) for _, time_s, image in shown)
-        render_recording(recording, frames, path, playback_rate_hz(video))
+        frames = ((number, video.start_s + time_s, image) for number, time_s, image in shown)
+        fps = playback_rate_hz(video)
+        hold_s = hold_s_of(recording, fps)
+        rows = render_recording(recording, frames, path, fps, hold_s=hold_s)
     finally:
         video.close()
-    return losses(video)
+    left_out = losses(video)
+    if rows < len(recording):
+        left_out.append(
+            f"{len(recording) - rows} of {len(recording)} poses are of no image of this video"
+        )
+    return left_out

@@ -6,7 +6,6 @@ import argparse
 import json
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,13 @@ import numpy as np
 from ..io.outputs import OutputError, write_text
 from ..io.progress import track
 from ..io.recordings import Recording
-from ..io.render.video import RenderError, playback_rate_hz, render_recording
+from ..io.render.video import MAX_HOLD_S, RenderError, playback_rate_hz, render_recording
 from ..io.video import frames_of, losses, open_source
 from ..runtime.machine import machine
 from .demo_listener import Listener
 
 #: Names of the files that a run writes.
 FILES = ("skeletons.npz", "overlay.mp4", "summary.json")
-
-#: Time for which a person stays in the overlay after the last message, s.
-HOLD_S = 0.4
 
 
 def percentile(values: list[float], q: float) -> float:
@@ -88,7 +84,7 @@ def render_overlay(recording: Recording, video: Path, rate_hz: float | None, pat
     """Write the overlay video.
 
     Args:
-        recording: the poses; stamps are s since the beginning of the video.
+        recording: the poses, with the numbers of their frames.
         video: the file, or a folder of images.
         rate_hz: mean rate of the frames, Hz; None for that of the file.
         path: of the overlay.
@@ -97,10 +93,9 @@ def render_overlay(recording: Recording, video: Path, rate_hz: float | None, pat
         RenderError, OutputError: it cannot be written.
     """
     source = open_source(video, rate_hz)
-    shown = track(frames_of(source), f"rendering {path.name}", source.count or None)
-    frames = ((stamp, image) for _, stamp, image in shown)
+    frames = track(frames_of(source), f"rendering {path.name}", source.count or None)
     try:
-        render_recording(recording, frames, path, playback_rate_hz(source), hold_s=HOLD_S)
+        render_recording(recording, frames, path, playback_rate_hz(source), hold_s=MAX_HOLD_S)
         for sentence in losses(source):
             tell(sentence)
     finally:
@@ -138,14 +133,8 @@ def report(
     for track_id, entry in summary["people"].items():
         print(f"person {track_id}: in {entry['messages']} messages ({100 * entry['share']:.0f} %)")
     if not args.no_render:
-        first_s = (listener.first_ns or 0) / 1e9
         try:
-            render_overlay(
-                replace(recording, stamp=recording.stamp - first_s),
-                video,
-                args.rate,
-                out / "overlay.mp4",
-            )
+            render_overlay(recording, video, args.rate, out / "overlay.mp4")
         except (RenderError, OutputError) as error:
             tell(f"no overlay: {error}")
             return 1

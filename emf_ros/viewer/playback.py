@@ -131,8 +131,9 @@ class _Video:
         self._source = open_video()
         self._image: np.ndarray | None = None
         self._time_s = self._next_s = -1.0
-        #: Stamp of the first image, s: 0 of a lifted video, the time of a clock in live recordings.
-        self._first_s = 0.0
+        #: Stamp of the first image, s: 0 of a lifted video, the time of a clock in live recordings
+        #: and bags.
+        self._first_s = self._source.start_s
         known = np.flatnonzero(recording.frame >= 0)
         if len(known):
             first = known[0]

@@ -31,6 +31,14 @@ MAX_PLAYBACK_HZ = 1000.0
 HEIGHT_RANGE_PX = (160, 4320)
 #: Maximum relative difference between an image's aspect ratio and the recording's.
 MAX_ASPECT_DIFFERENCE = 0.02
+#: Percentile of the steps between images with people for which people stay in view.
+HOLD_PERCENTILE = 95.0
+#: Maximum time for which people of a sparse recording stay in view, s.
+MAX_HOLD_S = 0.4
+#: Maximum difference between the stamps of poses and the times of their images, s.
+MAX_TIME_DIFFERENCE_S = 0.2
+#: Maximum further difference, as a share of the time since the first image with poses.
+MAX_TIME_DIFFERENCE_SHARE = 0.05
 
 
 class RenderError(RuntimeError):
@@ -39,26 +47,27 @@ class RenderError(RuntimeError):
 
 def render_recording(
     recording: Recording,
-    frames: Iterable[tuple[float, np.ndarray]],
+    frames: Iterable[tuple[int, float, np.ndarray]],
     path: str | Path,
     fps: float,
     height: int = 720,
     progress: Callable[[int], None] | None = None,
     hold_s: float = 0.0,
-) -> None:
+) -> int:
     """Write a video: the image with its keypoints on the left, the 3D view on the right.
 
     The video's rate is constant. Each frame is shown from its own time after the first frame. A
     frame is repeated until the time of the next one. Of several frames within one period the last
     is shown.
 
-    Rows belong to the frame with the nearest stamp, if it is within half a period. A frame without
-    rows shows the newest rows before it, for at most `hold_s`. After that it shows the image and an
-    empty scene.
+    Rows belong to the frame of their number. Rows without a number belong to the frame with the
+    nearest stamp, if it is within half a period. A frame without rows shows the newest rows before
+    it, for at most `hold_s`. After that it shows the image and an empty scene.
 
     Args:
         recording: the people.
-        frames: stamp (s) and image (H, W, 3) uint8 BGR, with rising stamps.
+        frames: number, stamp (s) and image (H, W, 3) uint8 BGR, with rising stamps. The stamps need
+            the clock of the recording only for rows without a number.
         path: of the video, ending in .mp4; an existing file is replaced when the new one is
             complete.
         fps: frames per second of the video; `playback_rate_hz` gives one that suits `frames`.
@@ -67,9 +76,12 @@ def render_recording(
         hold_s: time for which people stay in view after their row, s. It is for recordings with
             fewer rows than the video has frames.
 
+    Returns:
+        number of rows whose frame was shown.
+
     Raises:
-        RenderError: there are no frames, a frame has not the recording's aspect ratio, or OpenCV
-            cannot write the video.
+        RenderError: there are no frames, the recording was not made of them, a frame has not the
+            recording's aspect ratio, or OpenCV cannot write the video.
         OutputError: the file cannot be written.
         ValueError: fps or height are out of range, or a frame is no image.
     """
@@ -90,9 +102,10 @@ def render_recording(
     taken, written = 0, 0
     first_s, composed = 0.0, np.zeros(0, np.uint8)
     shown, shown_at = np.zeros(0, dtype=np.int64), -math.inf
+    rows_of = _RowsOfFrames(recording, 0.5 / fps)
     with replacing(path) as part, ExitStack() as at_end:
         writer: cv2.VideoWriter | None = None
-        for stamp, image in frames:
+        for number, stamp, image in frames:
             stamp = float(stamp)
             if writer is None:
                 writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*CODEC), fps, size)
@@ -106,7 +119,7 @@ def render_recording(
             for _ in range(round((stamp - first_s) * fps) - written):
                 writer.write(composed)
                 written += 1
-            rows = _rows_at(recording.stamp, stamp, 0.5 / fps)
+            rows = rows_of.at(number, stamp)
             if len(rows):
                 shown, shown_at = rows, stamp
             elif 0 <= stamp - shown_at <= hold_s:
@@ -124,6 +137,7 @@ def render_recording(
                 progress(taken)
         if writer is None:
             raise RenderError("there are no frames to render")
+        rows_of.check_any_shown(stamp)
         writer.write(composed)
         written += 1
         writer.release()
@@ -134,6 +148,7 @@ def render_recording(
                 f"{path} was written with {written} frames of {size[0]}x{size[1]} but reads as "
                 f"{count} of {read_size[0]}x{read_size[1]}"
             )
+    return rows_of.shown
 
 
 def playback_rate_hz(source: FrameSource) -> float:
@@ -151,13 +166,104 @@ def playback_rate_hz(source: FrameSource) -> float:
     return min(1 / max(dense_s, 1e-6), MAX_PLAYBACK_HZ)
 
 
-def _rows_at(stamps: np.ndarray, stamp: float, reach_s: float) -> np.ndarray:
-    """Indices of the rows with the stamp nearest to this one, if it is within reach."""
-    away = np.abs(stamps - stamp)
-    # Exactly half a period is within reach, in spite of rounding.
-    if len(away) == 0 or away.min() > reach_s + 1e-6:
-        return np.zeros(0, dtype=np.int64)
-    return np.flatnonzero(stamps == stamps[away.argmin()])
+def hold_s_of(recording: Recording, fps: float) -> float:
+    """Time for which people stay in view after their row, s, see `render_recording`.
+
+    Live nodes leave out images, and people would flicker. Where each image was lifted, it is 0.
+
+    Args:
+        fps: frames per second of the video.
+    """
+    steps_s = np.diff(np.unique(recording.stamp))
+    if not len(steps_s):
+        return 0.0
+    held_s = float(np.percentile(steps_s, HOLD_PERCENTILE)) - 1 / fps
+    # In spite of rounding.
+    return 0.0 if held_s < 0.5 / fps else min(held_s + 0.5 / fps, MAX_HOLD_S)
+
+
+class _RowsOfFrames:
+    """The rows of a recording by the frames of its video.
+
+    The stamps of live recordings are of another clock than the times of a video. So numbers go
+    first.
+
+    Args:
+        recording: the rows.
+        reach_s: maximum time between a frame and rows without a number, s.
+    """
+
+    def __init__(self, recording: Recording, reach_s: float) -> None:
+        self._stamps, self._numbers, self._reach_s = recording.stamp, recording.frame, reach_s
+        self._unnumbered = np.flatnonzero(recording.frame < 0)
+        self._was_shown = np.zeros(len(recording), dtype=bool)
+        # The first frame with numbered rows: its number, its stamp and that of its rows, s.
+        self._first: tuple[int, float, float] | None = None
+
+    @property
+    def shown(self) -> int:
+        """Number of rows whose frame has come."""
+        return int(self._was_shown.sum())
+
+    def at(self, number: int, stamp: float) -> np.ndarray:
+        """Indices of the rows of a frame.
+
+        Raises:
+            RenderError: the stamps of the rows are far from the times of the frames.
+        """
+        rows = np.flatnonzero(self._numbers == number)
+        if len(rows):
+            self._check_time(number, stamp, self._stamps[rows])
+        else:
+            rows = self._nearest(stamp)
+        self._was_shown[rows] = True
+        return rows
+
+    def _nearest(self, stamp: float) -> np.ndarray:
+        """Indices of the rows without a number whose stamp is nearest, if it is within reach."""
+        stamps = self._stamps[self._unnumbered]
+        away = np.abs(stamps - stamp)
+        # Exactly half a period is within reach, in spite of rounding.
+        if len(away) == 0 or away.min() > self._reach_s + 1e-6:
+            return np.zeros(0, dtype=np.int64)
+        return self._unnumbered[stamps == stamps[away.argmin()]]
+
+    def _check_time(self, number: int, stamp: float, stamps: np.ndarray) -> None:
+        """Refuse poses of another video, or of another rate: they would be on wrong images."""
+        if self._first is None:
+            self._first = number, stamp, float(stamps[0])
+        first, first_s, recorded_s = self._first
+        passed_s = stamp - first_s
+        recorded = stamps - recorded_s
+        farthest = recorded[np.abs(recorded - passed_s).argmax()]
+        allowed_s = MAX_TIME_DIFFERENCE_S + MAX_TIME_DIFFERENCE_SHARE * abs(passed_s)
+        if abs(farthest - passed_s) > allowed_s:
+            raise RenderError(
+                f"the images {first} and {number} are {passed_s:.2f} s apart in the video, and "
+                f"{farthest:.2f} s in the recording: give the video that was lifted, and the same "
+                "--rate"
+            )
+
+    def check_any_shown(self, last_s: float) -> None:
+        """Refuse a video none of whose frames has rows, though there are some.
+
+        Args:
+            last_s: stamp of the last frame, s.
+        """
+        if not len(self._stamps) or self._was_shown.any():
+            return
+        if len(self._unnumbered) < len(self._numbers):
+            numbers = self._numbers[self._numbers >= 0]
+            why = f"they are of the images {numbers.min()} to {numbers.max()}"
+        else:
+            why = (
+                f"they name no images, and their times are {self._stamps.min():.2f} to "
+                f"{self._stamps.max():.2f} s; the video ends at {last_s:.2f} s"
+            )
+        raise RenderError(
+            f"none of the {len(self._stamps)} poses is of an image of this video: {why}. Give the "
+            "video or bag that was lifted"
+        )
 
 
 def _overlay(
