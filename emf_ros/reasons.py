@@ -161,7 +161,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.SOURCE_FAILED: Explanation(
         (SOURCE,),
-        "The source failed while it was read; the node opens it again.",
+        "The source failed while it was read; a camera is opened again, a file only with loop.",
         "A webcam was unplugged, or a file changed while it was read.",
         "Check the cable, the camera or the file.",
     ),

@@ -321,6 +321,19 @@ def test_keypoints_of_another_detector_are_drawn_on_the_image_of_their_time(ros:
     # The label with the id is above the keypoints.
     x, y = wait_for(lambda: None if (at := drawn_at()) is None else tuple(at), "the keypoints")
     assert x == pytest.approx(80, abs=8) and 10 < y < 40
+
+    # A bag that is played in a loop begins again, here without keypoints.
+    earlier_ns = last_ns - 3600 * SECOND
+    dark = np.full((90, 120, 3), 20, np.uint8)
+
+    def shade() -> float:
+        nonlocal earlier_ns
+        earlier_ns += STEP_NS
+        images.publish(image_message(dark, earlier_ns))
+        data = np.frombuffer(browser.nodes["/camera/image"]["_data"], np.uint8)
+        return float(cv2.imdecode(data, cv2.IMREAD_COLOR).mean())
+
+    wait_for(lambda: shade() < 30, "an image after the step back")
     browser.close()
     node.stop()
 

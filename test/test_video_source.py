@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import shutil
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from camera_in_process import Camera
 from inputs import camera_yaml, write_clip, write_y4m
 from matroska import jpegs, write_matroska
 from ros_session import REPEAT_S, TIMEOUT_S, poll, stamp_ns, wait_for
+from test_bags import write_bag
+
+from emf_ros.nodes.exit_codes import FAILED
 
 RATE_HZ = 10.0
 SIZE = (320, 180)
@@ -355,9 +360,39 @@ def test_exit_at_end_ends_the_process_without_a_video(start_node, tmp_path) -> N
     process = start_node(
         "video_source", expect=False, source=tmp_path / "none.mp4", exit_at_end=True
     )
-    process.wait()
-    assert "none.mp4" in process.log
+    assert process.wait() == FAILED
+    assert "none.mp4" in process.log and "trying again" not in process.log
     assert "Traceback" not in process.log
+
+
+@pytest.fixture(scope="module")
+def damaged_bag(tmp_path_factory) -> Path:
+    """A bag of five images, of which the fourth is damaged."""
+    bag = write_bag(tmp_path_factory.mktemp("damaged") / "bag")
+    (file,) = bag.glob("*.db3")
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        image = "SELECT id FROM topics WHERE name LIKE '%/image'"
+        number = f"SELECT id FROM messages WHERE topic_id = ({image}) LIMIT 1 OFFSET 3"
+        changed = database.execute(f"UPDATE messages SET data = x'0001' WHERE id = ({number})")
+        assert changed.rowcount == 1
+    return bag
+
+
+def test_a_source_that_fails_midway_ends_and_is_not_played_again(play, damaged_bag) -> None:
+    source = play(source=damaged_bag)
+    wait_for(lambda: "has ended" in source.process.log, "the end")
+    # It does not come back, so the fault stays.
+    source.diagnostics.wait_for_next()
+    told = source.diagnostics.last()
+    assert told.level == b"\2" and "the source failed" in told.message
+    assert str(damaged_bag) in told.message and "Error(" not in told.message
+    assert source.process.alive and source.diagnostics.count("source_failed") == 1
+
+
+def test_exit_at_end_tells_by_the_exit_code_that_the_source_failed(play, damaged_bag) -> None:
+    source = play(source=damaged_bag, exit_at_end=True, loop=True)
+    assert source.process.wait() == FAILED
+    assert "Traceback" not in source.process.log
 
 
 def test_a_camera_that_holds_its_thread_over_a_restart_is_played_once(ros, monkeypatch) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import re
 import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from emf_ros.skeletons import H36M17, get_layout
 from emf_ros.types import Frame2D, Frame3D, Pose2D, Pose3D, TrackState
 from emf_ros.viewer import shapes
 from emf_ros.viewer.playback import Playback
+from emf_ros.viewer.recorder import Recorder
 from emf_ros.viewer.viewer import (
     FIELD_OF_VIEW_ACROSS_RAD,
     FIELD_OF_VIEW_RAD,
@@ -291,6 +294,33 @@ def test_a_browser_records_and_gets_a_file_that_the_tools_read(
     assert len(recording) == 3 and recording.layout.name == "blazepose33"
     np.testing.assert_allclose(recording.root[:, 0], [0.0, 0.1, 0.2], atol=1e-6)
     assert np.isfinite(recording.keypoints_2d).all() and data is not None
+
+
+def test_a_recorder_forgets_keypoints_for_which_no_poses_come() -> None:
+    """As while /tf does not place the camera, or the lifter has ended."""
+    recorder, taken = Recorder(), []
+
+    def take(step: int) -> None:
+        seen = [Pose2D(np.ones((33, 3)), track_id=1)]
+        found = Frame2D(step * 10**8, "", "blazepose33", (640, 480), seen)
+        taken.append(weakref.ref(found))
+        recorder.add_keypoints(found)
+
+    for step in range(1000):
+        take(step)
+    gc.collect()
+    assert 10 <= sum(ref() is not None for ref in taken) <= 110
+    assert len(recorder.recording(CAMERA)) == 0
+    # Poses come later than their keypoints, or a little earlier.
+    recorder.add(frame(person(), stamp_s=99.0))
+    recorder.add(frame(person(), stamp_s=100.1))
+    take(1001)
+    # With poses they are kept.
+    for step in range(1002, 1202):
+        take(step)
+    recording = recorder.recording(CAMERA)
+    np.testing.assert_allclose(recording.stamp, [99.0, 100.1])
+    assert np.isfinite(recording.keypoints_2d).all()
 
 
 def test_a_followed_person_stays_in_the_middle(viewer: Viewer, browser: Browser) -> None:

@@ -76,6 +76,7 @@ class BaseNode(ManagedNode, CountedLog, Generic[P]):
     Attributes:
         params: values of the parameters. Those that are not live are read by `configure`.
         counts: number of events by reason. Only grows.
+        exit_code: of the process, where a node ends it.
 
     Raises:
         NodeError: a parameter is unknown or its value is refused; the message names it.
@@ -83,6 +84,7 @@ class BaseNode(ManagedNode, CountedLog, Generic[P]):
 
     def __init__(self, kind: type[P], **kwargs: Any) -> None:
         CountedLog.__init__(self)
+        self.exit_code = 0
         # When /clock was there, or not needed, monotonic, s.
         self._clock_s = time.monotonic()
         self._warned_at_s: dict[str, float] = {}

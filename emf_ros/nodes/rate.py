@@ -34,7 +34,7 @@ class RateMeter:
 
 
 class RateLimiter:
-    """Selects images by their stamps so that their rate stays under a limit.
+    """Selects images by their times so that their rate stays under a limit.
 
     Args:
         max_rate_hz: maximum rate, Hz; 0: no limit.
@@ -49,7 +49,11 @@ class RateLimiter:
         self._due_ns = None
 
     def is_due(self, stamp_ns: int) -> bool:
-        """Whether the image of this stamp, ns, is used."""
+        """Whether the image of this time, ns, is used.
+
+        Args:
+            stamp_ns: the stamp or the arrival. Where it may step back, the caller restarts.
+        """
         if not self._period_ns:
             return True
         due_ns = stamp_ns if self._due_ns is None else self._due_ns

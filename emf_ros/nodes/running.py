@@ -96,4 +96,4 @@ def _run(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for node in nodes:
             node.destroy_node()
-    return code
+    return code or max((node.exit_code for node in nodes), default=0)

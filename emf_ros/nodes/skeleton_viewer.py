@@ -321,7 +321,8 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
         self._place.put(conversions.stamp_ns(header.stamp), show)
 
     def _take_image(self, message: Image) -> None:
-        if not self._limiter.is_due(conversions.stamp_ns(message.header.stamp)):
+        # By the time of arrival: stamps may step back, as in a bag that is played in a loop.
+        if not self._limiter.is_due(time.monotonic_ns()):
             return
         try:
             image = conversions.image_to_rgb(message)

@@ -20,6 +20,7 @@ from ..reasons import Reason
 from . import conversions
 from .base import BaseNode, NodeError
 from .diagnostics import Level, Task
+from .exit_codes import FAILED
 from .params import VideoSourceParams
 from .qos import RELIABLE_QOS
 from .rate import RateMeter
@@ -140,6 +141,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
     def _exit_when_finished(self) -> None:
         linger_s = 0.0 if self._detector is None else LINGER_S
         if self._finished_s is not None and time.monotonic() >= self._finished_s + linger_s:
+            self.exit_code = FAILED if self._fault else 0
             self.context.try_shutdown()
 
     def _work(self, stopping: threading.Event) -> None:
@@ -148,7 +150,8 @@ class VideoSource(BaseNode[VideoSourceParams]):
                 source = open_source(self.params.source, self.params.rate_hz or None)
             except VideoError as error:
                 self._fault = str(error)
-                self.refuse(Reason.SOURCE_NOT_OPEN, f"{error}; trying again")
+                again = "" if self.params.exit_at_end else "; trying again"
+                self.refuse(Reason.SOURCE_NOT_OPEN, f"{error}{again}")
                 if self.params.exit_at_end:
                     self._finished_s = time.monotonic()
                     return
@@ -160,9 +163,11 @@ class VideoSource(BaseNode[VideoSourceParams]):
             except Exception as error:
                 if stopping.is_set() or self.shutting_down:
                     return
-                self._fault = f"the source failed: {error!r}"
+                why = str(error) if isinstance(error, VideoError) else repr(error)
+                self._fault = f"the source failed: {why}"
                 self.refuse(Reason.SOURCE_FAILED, self._fault)
-                ended = False
+                # Opened again, a file would begin again: only a loop does that.
+                ended = self.params.exit_at_end or not self.params.loop
             finally:
                 source.close()
             if ended and not source.live:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 from ..geometry.camera import Camera
 from ..geometry.transforms import Transform
 from ..io.recordings import Recording
 from ..lift.offline import PoseCollector
 from ..skeletons import H36M17, get_layout
+from ..stamps import NANOSECONDS
 from ..types import Frame2D, Frame3D, Pose3D
 
 #: Maximum length of a recording, s.
 MAX_RECORDING_S = 900.0
+
+#: Maximum time that keypoints wait for their poses, ns. Poses are later by the lifter's lag.
+WAIT_FOR_POSES_NS = 10 * NANOSECONDS
 
 #: Size of the images, px, where neither intrinsics nor keypoints tell it.
 UNKNOWN_SIZE = (1, 1)
@@ -29,7 +34,10 @@ class Recorder:
     def __init__(self) -> None:
         self.seconds = 0.0
         self._frames: list[Frame3D] = []
+        # By stamp: the keypoints of images with poses, those that wait for poses, and all poses.
         self._keypoints: dict[int, Frame2D] = {}
+        self._waiting: dict[int, Frame2D] = {}
+        self._stamps_ns: set[int] = set()
 
     @property
     def full(self) -> bool:
@@ -49,12 +57,21 @@ class Recorder:
         if self._frames and frame.stamp_ns < self._frames[-1].stamp_ns:
             self._frames.clear()
             self._keypoints.clear()
+            self._stamps_ns.clear()
         self._frames.append(frame)
-        self.seconds = (frame.stamp_ns - self._frames[0].stamp_ns) / 1e9
+        self._stamps_ns.add(frame.stamp_ns)
+        if frame.stamp_ns in self._waiting:
+            self._keypoints[frame.stamp_ns] = self._waiting.pop(frame.stamp_ns)
+        self.seconds = (frame.stamp_ns - self._frames[0].stamp_ns) / NANOSECONDS
 
     def add_keypoints(self, frame: Frame2D) -> None:
-        """Take the keypoints of an image."""
-        self._keypoints[frame.stamp_ns] = frame
+        """Take the keypoints of an image. Without poses they are forgotten after some seconds."""
+        if frame.stamp_ns in self._stamps_ns:
+            self._keypoints[frame.stamp_ns] = frame
+            return
+        self._waiting[frame.stamp_ns] = frame
+        while abs(frame.stamp_ns - (oldest := next(iter(self._waiting)))) > WAIT_FOR_POSES_NS:
+            del self._waiting[oldest]
 
     def recording(self, camera: Camera | None) -> Recording:
         """All that was taken so far.
@@ -62,7 +79,7 @@ class Recorder:
         Args:
             camera: the intrinsics; None where they are not known.
         """
-        first = next(iter(self._keypoints.values()), None)
+        first = next(chain(self._keypoints.values(), self._waiting.values()), None)
         layout = get_layout(H36M17.name if first is None else first.layout)
         size = UNKNOWN_SIZE if first is None else first.image_size
         collector = PoseCollector(layout, camera.size if camera else size, camera)
