@@ -5,7 +5,8 @@ python benchmarks/ablations.py --mocap DIR --out DIR
 Trains every variant from random weights, over some seeds, and evaluates it on the subjects held
 back. A seed fixes the windows, cameras and detector errors that all its variants see, step by step.
 Runs that are there already are not repeated, and one that was interrupted goes on, so that the
-command may be stopped at any time; --variants and --seeds choose a part.
+command may be stopped at any time; --variants and --seeds choose a part. Runs of another preset or
+number of steps have folders of their own. Another DIR of motion capture needs another --out.
 """
 
 from __future__ import annotations
@@ -63,11 +64,13 @@ BASE = [
 
 def run(args: argparse.Namespace, name: str, settings: list[str], seed: int) -> dict[str, Any]:
     """The report of `evaluate` of one variant and seed, trained if need be."""
-    folder = Path(args.out) / f"{name.replace('/', ' ')}, seed {seed}"
+    # A run of another length or size is another run: it goes on from its own state alone.
+    kind = f"{args.preset}, {args.steps} steps, seed {seed}"
+    folder = Path(args.out) / f"{name.replace('/', ' ')}, {kind}"
     done = folder / "report.json"
     if done.is_file():
         report: dict[str, Any] = json.loads(done.read_text())
-        if report["steps"] == args.steps and report["windows"] >= args.windows:
+        if report["windows"] >= args.windows:
             return report
     config = TrainConfig(
         args.preset,

@@ -314,7 +314,7 @@ def get_layout(name: str) -> Layout:
     """
     try:
         return LAYOUTS[name]
-    except KeyError:
+    except (KeyError, TypeError):  # a list has no hash
         raise ValueError(f"unknown joint layout {name!r}; known: {', '.join(LAYOUTS)}") from None
 
 

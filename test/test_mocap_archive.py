@@ -13,7 +13,7 @@ from emf_ros.skeletons import H36M17
 from emf_ros.train.formats.archive import Archive, read_archive, write_archive
 from emf_ros.train.formats.clips import resample
 from emf_ros.train.formats.importer import ImportOptions, import_mocap
-from emf_ros.train.formats.plot import facing, side_on
+from emf_ros.train.formats.plot import facing, plot_clips, side_on
 from emf_ros.train.mocap import load_mocap, to_anatomical_centres
 
 # ---------------------------------------------------------------------------------- the npz itself
@@ -185,6 +185,17 @@ def test_the_commands_import_and_show(bvh, tmp_path, capsys):
     with pytest.raises(SystemExit):
         command("mocap", "show", out, "--limit", "0", "--out", pictures)
     assert "from 1, not '0'" in capsys.readouterr().err
+
+
+def test_every_clip_has_an_image_whatever_its_name(tmp_path, recwarn):
+    names = ["歩く", "走る", "s1/walk", "s1_walk", "s1 walk", "$\\no$ $formula$", "\udce4", ""]
+    long = ["x" * 300, "日" * 150 + "1", "日" * 150 + "2"]
+    clips = [clip_of(person(2), name) for name in (*names, *long)]
+    paths = list(plot_clips(clips, 30.0, tmp_path))
+    assert sorted(tmp_path.iterdir()) == sorted(paths) and len(set(paths)) == len(clips)
+    shown = ["歩く", "走る", "s1_walk", "s1_walk~2", "s1_walk~3", "_no_formula_", "_", "_~2"]
+    assert [p.stem for p in paths[: len(names)]] == shown
+    assert not [w for w in recwarn if "Glyph" in str(w.message)]
 
 
 def test_images_show_the_person_from_where_they_say():

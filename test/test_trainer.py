@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +27,6 @@ from emf_ros.train.card import command_of
 from emf_ros.train.detector_errors import DetectorErrors
 from emf_ros.train.diversity_config import DiversityConfig
 from emf_ros.train.evaluate import evaluate
-from emf_ros.train.losses import LossWeights
 from emf_ros.train.precision import multiply_in_bfloat16
 from emf_ros.train.settings import TrainConfig
 from emf_ros.train.trainer import Trainer
@@ -249,6 +249,20 @@ def test_the_budget_of_a_run_may_be_changed_when_it_goes_on(mocap, tmp_path):
     assert longer.learning_rate() == short.learning_rate
 
 
+def test_a_copy_of_a_run_cools_down_in_full_length_with_the_budget_of_the_page(mocap, tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "use" / "training.md").read_text("utf-8")
+    times = float(re.search(r"that is ([0-9.]+) times", page)[1])
+    long = config(mocap, tmp_path / "run", budget_minutes=1000.0)
+    trainer = Trainer(long, "cpu")
+    trainer.trained_s = 3600.0
+    trainer.save_state()
+    copied = Trainer(replace(long, budget_minutes=60 * times), "cpu")
+    rates = []
+    for copied.trained_s in (3600.0, 3660.0, 3600.0 * times):
+        rates.append(copied.learning_rate() / long.learning_rate)
+    assert rates[0] == 1 and 0.8 < rates[1] < 1 and rates[2] == 0.01
+
+
 def test_every_validation_adds_a_row_to_the_curve(mocap, tmp_path):
     run = config(mocap, tmp_path / "run", budget_minutes=1.0, validate_windows=64)
     for _ in range(2):
@@ -316,58 +330,6 @@ def test_a_spent_budget_is_reported_and_not_overrun(mocap, tmp_path):
     trainer = Trainer(config(mocap, tmp_path / "run", budget_minutes=1.0), "cpu")
     trainer.trained_s = 60.0
     assert trainer.train(5) and trainer.step == 0
-
-
-# ------------------------------------------------------------------------------ settings
-
-
-def test_settings_are_changed_by_name():
-    plain = TrainConfig("lite", "m", "o")
-    changed = plain.changed(
-        [
-            "learning_rate=1e-3",
-            "batch=4",
-            "loss.distance=squared",
-            "cameras.distance_m=[1, 2]",
-            "lifter.features=none",
-            "lifter.motion.dropout=0.2",
-            "lifter.layers=3",
-            "errors.bias=0",
-        ]
-    )
-    assert changed == replace(
-        plain,
-        learning_rate=1e-3,
-        batch=4,
-        loss=LossWeights(distance="squared"),
-        cameras=replace(plain.cameras, distance_m=(1, 2)),
-        lifter={"features": "none", "motion": {"dropout": 0.2}, "layers": 3},
-        errors=replace(plain.errors, bias=0.0),
-    )
-    network = changed.network()
-    assert (network.features, network.layers) == ("none", 3)
-    assert network.motion == replace(plain.network().motion, dropout=0.2)
-    assert dict(changed.differences())["lifter.features"] == '"none"'
-    assert plain.differences() == []
-    again = plain.changed([f"{name}={value}" for name, value in changed.differences()])
-    assert again == changed
-
-
-@pytest.mark.parametrize(
-    ("assignment", "message"),
-    [
-        ("batch", "'batch' is not SETTING=VALUE"),
-        ("bach=3", "no setting 'bach'; known here: preset, "),
-        ("loss.speed=3", "no setting 'loss.speed'; known here: velocity"),
-        ("batch.size=3", "batch has no settings"),
-        ("batch=many", "batch is a int, as 8 is; 'many' is not"),
-        ("batch=2.5", "batch is a int"),
-        ("batch=0", "batch must be 1 or more"),
-    ],
-)
-def test_settings_that_do_not_exist_or_fit_are_refused(assignment, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        TrainConfig("lite", "m", "o").changed([assignment])
 
 
 def test_impossible_network_settings_are_refused(mocap, tmp_path):

@@ -82,6 +82,34 @@ def test_a_source_with_anatomical_joints_stays_as_it_is(tmp_path):
     assert load_mocap(tmp_path).positions == pytest.approx(smooth_motion(20, 3), abs=6e-4)
 
 
+def test_clips_that_overlap_have_their_joints_moved_once(tmp_path):
+    """Windows of a long recording, as a user may cut it."""
+    motion = smooth_motion(90, 3)
+    path = tmp_path / "mine.npz"
+    write_mocap(path, [("a", motion), ("b", smooth_motion(40, 4))])
+    starts, lengths = [0, 30, 0, 50, 90], [60, 60, 90, 2, 40]
+    subjects = np.array([*"aaaa", "b"])
+    actions = np.array(["walk"] * 5)
+    changes = {"starts": np.array(starts), "lengths": np.array(lengths)}
+    spoilt(path, **changes, subject=subjects, action=actions)
+    clips = load_mocap(tmp_path)
+    assert list(clips.lengths) == lengths
+    for start, own, length in zip(starts[:4], clips.starts, lengths, strict=False):
+        moved = to_anatomical_centres(motion[start : start + length])
+        assert clips.positions[own : own + length] == pytest.approx(moved, abs=6e-4)
+    of_b = clips.positions[clips.starts[4] : clips.starts[4] + 40]
+    assert of_b == pytest.approx(to_anatomical_centres(smooth_motion(40, 4)), abs=6e-4)
+
+
+def test_clips_of_two_subjects_that_share_frames_are_refused(tmp_path):
+    """Else training and validation might share them."""
+    path = tmp_path / "mine.npz"
+    write_mocap(path, [("a", smooth_motion(60, 3)), ("b", smooth_motion(40, 4))])
+    spoilt(path, starts=np.array([0, 59]))
+    with pytest.raises(MocapError, match="mine.npz .*clip mine_1 of subject b .*one subject"):
+        load_mocap(tmp_path)
+
+
 def test_clips_without_motion_are_left_out_and_counted(mocap):
     assert load_mocap(mocap, "train").left_out == 1
     write_mocap(mocap / "none.npz", [("d", STANDING[None][:0]), ("e", smooth_motion(20, 3))])

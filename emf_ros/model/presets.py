@@ -34,8 +34,22 @@ def _check_whole(config: object, ranges: dict[str, tuple[int, int]]) -> None:
     """Refuse settings that are no whole number in their range."""
     for name, (least, most) in ranges.items():
         value = getattr(config, name)
-        if not isinstance(value, int) or not least <= value <= most:
+        if type(value) is not int or not least <= value <= most:
             raise ValueError(f"{name} must be a whole number in {least}..{most}, not {value!r}")
+
+
+def _check_number(config: object, name: str, least: float, most: float) -> None:
+    """Refuse a setting that is no number in its range."""
+    value = getattr(config, name)
+    if type(value) not in (int, float) or not least <= value <= most:
+        raise ValueError(f"{name} must be a number in {least:g}..{most:g}, not {value!r}")
+
+
+def _check_switches(config: object, *names: str) -> None:
+    """Refuse settings that are neither true nor false."""
+    for name in names:
+        if not isinstance(value := getattr(config, name), bool):
+            raise ValueError(f"{name} must be true or false, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -79,10 +93,12 @@ class MotionFlowConfig:
     combine: str = "residual"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.scales, (list, tuple)):
+            raise ValueError(f"scales must be a list of whole numbers, not {self.scales!r}")
         # JSON gives the scales as a list, which is not equal to a tuple.
         object.__setattr__(self, "scales", tuple(self.scales))
         if not 1 <= len(self.scales) <= MAX_COUNT or any(
-            not isinstance(s, int) or not 1 <= s <= MAX_COUNT for s in self.scales
+            type(s) is not int or not 1 <= s <= MAX_COUNT for s in self.scales
         ):
             raise ValueError(
                 f"scales must be one or more whole numbers in 1..{MAX_COUNT}, not {self.scales}"
@@ -96,6 +112,8 @@ class MotionFlowConfig:
                 "joint_kernels": (0, MAX_COUNT),
             },
         )
+        _check_number(self, "dropout", 0.0, 1.0)
+        _check_switches(self, "dilated", "pattern_score", "forward_sign", "final_relu")
         if self.dim % len(self.scales):
             raise ValueError(f"dim {self.dim} is no multiple of the {len(self.scales)} scales")
         for name, known in (
@@ -189,9 +207,8 @@ class LifterConfig:
             ("mlp_ratio", (0.0, float(MAX_COUNT))),
             ("layer_scale", (-float(MAX_COUNT), float(MAX_COUNT))),
         ):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not low <= value <= high:
-                raise ValueError(f"{name} must be a number in {low:g}..{high:g}, not {value!r}")
+            _check_number(self, name, low, high)
+        _check_switches(self, "local_branch", "temporal_position")
         for name, known in (
             ("features", FEATURES),
             ("position", POSITIONS),

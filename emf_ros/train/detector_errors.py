@@ -8,6 +8,19 @@ import torch
 from torch import Tensor
 
 from .detector_layouts import POINTS, kind_of
+from .setting_ranges import (
+    CORRELATION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    Range,
+    check_limits,
+    check_numbers,
+    check_pairs,
+)
+
+#: Mean length of a burst, frames. Memory grows with it.
+_BURST = Range(1, 1000)
 
 
 @dataclass(frozen=True)
@@ -22,6 +35,9 @@ class Failure:
     rate: float
     length: float
 
+    def __post_init__(self) -> None:
+        check_numbers(self, {"rate": SHARE, "length": _BURST})
+
 
 @dataclass(frozen=True)
 class DetectorErrors:
@@ -29,8 +45,9 @@ class DetectorErrors:
 
     Attributes:
         spread: standard deviation of the noise within a window, per axis, mean over the joints.
-            It is drawn per clip, log-uniformly. Measured: 0.009 (one person, smoothed by
-            MediaPipe), 0.010 to 0.022, and 0.005 of "heavy" against its own low pass.
+            It is drawn per clip, log-uniformly; two zeros are no noise. Measured: 0.009 (one
+            person, smoothed by MediaPipe), 0.010 to 0.022, and 0.005 of "heavy" against its own low
+            pass.
         slow_share: share of the noise's variance in its slow process. Measured: 0.3 to 0.75.
         slow_correlation: correlation of the slow first-order autoregressive process from frame to
             frame at 30 Hz. Measured: 0.8 to 0.97.
@@ -94,6 +111,25 @@ class DetectorErrors:
     edge_spread: float = 0.07
     edge_logit: tuple[float, float] = (3.0, 10.0)
     edge_noise: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.spread != (0, 0):
+            check_limits(self, {"spread": POSITIVE})
+        check_limits(
+            self,
+            {
+                "slow_share": SHARE,
+                "slow_correlation": CORRELATION,
+                "fast_correlation": CORRELATION,
+                "anisotropy": POSITIVE,
+                "edge_pull": NOT_NEGATIVE,
+            },
+        )
+        # At the edge and per size beyond it: two numbers that have no order.
+        check_pairs(self, {"edge_logit": NOT_NEGATIVE})
+        sizes = ("volatility", "bias", "difficulty", "offsets", "astray_size", "astray_logit")
+        check_numbers(self, dict.fromkeys((*sizes, "edge_spread", "edge_noise"), NOT_NEGATIVE))
+        check_numbers(self, {"volatility_correlation": CORRELATION})
 
     @classmethod
     def none(cls) -> DetectorErrors:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+from .setting_ranges import (
+    HALF_TURN_DEG,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    Range,
+    check_limits,
+    check_numbers,
+)
+
+#: Change of a bone's length, as a share. A bone that is shorter by 1 has no length.
+_CHANGE = Range(0, 1, below=True)
 
 
 @dataclass(frozen=True)
@@ -59,10 +72,12 @@ class DiversityConfig:
 
     def __post_init__(self) -> None:
         shares = ("limbs", "limb_share", "halves", "keys", "rotations", "lengths", "tilt")
-        for name in (*shares, "tilt_constant"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in 0..1, not {getattr(self, name)!r}")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, tuple) and not 0 < value[0] <= value[1]:
-                raise ValueError(f"{field.name} must be positive and in order, not {value!r}")
+        check_numbers(self, dict.fromkeys((*shares, "tilt_constant"), SHARE))
+        lengths = ("leg_length", "arm_length", "trunk_length", "head_length")
+        widths = ("shoulder_width", "hip_width")
+        check_numbers(self, dict.fromkeys((*lengths, *widths, "bone_length"), _CHANGE))
+        check_numbers(self, dict.fromkeys(("key_turn_deg", "tilt_deg"), HALF_TURN_DEG))
+        sizes = ("key_step_m", "swing_deg", "flexion_deg", "twist_deg")
+        check_numbers(self, dict.fromkeys(sizes, NOT_NEGATIVE))
+        limits = ("key_interval_s", "frequency_hz", "fall_s")
+        check_limits(self, dict.fromkeys(limits, POSITIVE))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .setting_ranges import NOT_NEGATIVE, check_choice, check_numbers
+
 DISTANCES = ("euclidean", "squared")
 
 
@@ -25,6 +27,11 @@ class LossWeights:
     smoothness: float = 0.1
     likelihood: float = 0.05
     distance: str = "euclidean"
+
+    def __post_init__(self) -> None:
+        terms = ("velocity", "acceleration", "smoothness", "likelihood")
+        check_numbers(self, dict.fromkeys(terms, NOT_NEGATIVE))
+        check_choice("distance", self.distance, DISTANCES)
 
 
 def motion_terms(positions: Tensor, targets: Tensor, distance: str) -> dict[str, Tensor]:
@@ -47,8 +54,7 @@ def motion_terms(positions: Tensor, targets: Tensor, distance: str) -> dict[str,
     Raises:
         ValueError: the distance is unknown, or the shapes differ.
     """
-    if distance not in DISTANCES:
-        raise ValueError(f"distance must be one of {', '.join(DISTANCES)}, not {distance!r}")
+    check_choice("distance", distance, DISTANCES)
     if positions.shape != targets.shape or positions.ndim != 4:
         raise ValueError(
             "positions and targets must both be (B, T, J, 3), not "

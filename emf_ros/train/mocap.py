@@ -58,7 +58,8 @@ class MotionClips:
     """Clips in one array.
 
     Attributes:
-        positions: (N, 17, 3) m, z up, layout h36m17, joints at anatomical centres.
+        positions: (N, 17, 3) m, z up, layout h36m17, joints at anatomical centres. A clip that
+            overlaps another has frames of its own.
         starts: (C,) index of each clip's first frame.
         lengths: (C,) number of frames.
         rates: (C,) frames per second.
@@ -153,7 +154,8 @@ def load_mocap(
 
     Args:
         source: files hold pos_mm (N, 17, 3) millimetres, z up, fps, and starts, lengths, subject
-            and, if known, action per clip; `emf-ros mocap import` writes them.
+            and, if known, action per clip; `emf-ros mocap import` writes them. Clips of one
+            subject may overlap.
         split: 'train', 'validation' or 'all'. The split is by subject, never by clip.
         validation: see `held_back`.
 
@@ -173,8 +175,11 @@ def load_mocap(
     back = frozenset() if split == "all" else held_back(kept, validation)
     columns: dict[str, list] = {}
     positions = np.concatenate([f.pos_mm for f in files]).astype(np.float32) / 1000.0
-    offset, left_out = 0, 0
+    own: list[np.ndarray] = []
+    offset, end, left_out = 0, len(positions), 0
     for path, file in zip(paths, files, strict=True):
+        moves = path.stem not in ANATOMICAL_SOURCES
+        used = np.zeros(len(file.pos_mm), dtype=bool)
         clips = zip(
             file.starts.tolist(), file.lengths.tolist(), file.subject, file.action, strict=True
         )
@@ -184,11 +189,20 @@ def load_mocap(
             if length < 2:
                 left_out += 1
                 continue
-            if path.stem not in ANATOMICAL_SOURCES:
-                clip = slice(offset + start, offset + start + length)
-                positions[clip] = to_anatomical_centres(positions[clip])
+            first, frames = offset + start, slice(start, start + length)
+            if moves:
+                # From the file: frames that two clips share must not be moved twice.
+                metres = file.pos_mm[frames].astype(np.float32) / 1000.0
+                moved = to_anatomical_centres(metres)
+                if used[frames].any():
+                    # The shift depends on all frames of a clip, so that it needs its own.
+                    own.append(moved)
+                    first, end = end, end + length
+                else:
+                    positions[first : first + length] = moved
+                    used[frames] = True
             row = {
-                "starts": offset + start,
+                "starts": first,
                 "lengths": length,
                 "rates": file.rate_hz,
                 "weights": length / file.rate_hz * SOURCE_WEIGHTS.get(path.stem, 1.0),
@@ -199,6 +213,8 @@ def load_mocap(
             for name, value in row.items():
                 columns.setdefault(name, []).append(value)
         offset += len(file.pos_mm)
+    if own:
+        positions = np.concatenate([positions, *own])
     return MotionClips(positions, **{k: np.array(v) for k, v in columns.items()}, left_out=left_out)
 
 

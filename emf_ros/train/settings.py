@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from contextlib import suppress
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import yaml
-
+from ..io.one_line import one_line
+from ..io.plain_yaml import parse_plain_yaml
 from ..model.presets import LifterConfig, get_preset
 from .detector_errors import DetectorErrors
 from .diversity_config import DiversityConfig
 from .losses import LossWeights
+from .setting_ranges import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    Range,
+    check_choice,
+    check_numbers,
+    shown,
+)
 from .synthesis import CameraRanges
 
 OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("auto", "float32", "bfloat16")
+
+#: Seeds. torch takes 64 bits, and a trainer adds ranks and steps.
+_SEEDS = Range(0, 2**62)
+
+#: Numbers that YAML takes for text, as they have an exponent and no point.
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -44,10 +59,10 @@ class TrainConfig:
         learning_rate: maximum learning rate, held between warm-up and cool-down.
         warmup: share of the budget in which the learning rate rises to the peak.
         cooldown: share of the budget, at its end, in which the learning rate falls to a hundredth.
-            A run whose budget is raised before its cool-down continues as a longer run. A copy of
-            its state with a smaller budget cools down, and its weights can be shipped. The form is
-            1 - sqrt (Haegele et al. 2024, "Scaling laws and compute-optimal training beyond fixed
-            training durations").
+            A run whose budget is raised before its cool-down continues as a longer run. To ship
+            weights from its middle, give a copy a budget of its time so far / (1 - cooldown): the
+            cool-down then begins, in its full length. The form is 1 - sqrt (Haegele et al. 2024,
+            "Scaling laws and compute-optimal training beyond fixed training durations").
         precision: of the matrix products inside the trunk's blocks: 'float32', 'bfloat16', or
             'auto', which is bfloat16 on devices that compute in it. On a CPU, EMF and the heads
             are always in float32: EMF subtracts neighbouring frames, and the heads give metres.
@@ -94,35 +109,41 @@ class TrainConfig:
     errors: DetectorErrors = field(default_factory=DetectorErrors)
 
     def __post_init__(self) -> None:
-        for name in ("batch", "validate_windows"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
-        if self.steps < 0 or not self.budget_minutes > 0:
+        check_numbers(self, dict.fromkeys(("batch", "validate_windows"), Range(1)))
+        if self.steps not in NOT_NEGATIVE or self.budget_minutes not in POSITIVE:
             raise ValueError("a run needs a budget: minutes above 0, or a number of steps")
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(
-                f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}"
-            )
-        for name in ("short_share", "warmup", "cooldown"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be 0 to 1, not {getattr(self, name)}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}"
-            )
+        shares = ("short_share", "warmup", "cooldown")
+        check_numbers(self, dict.fromkeys(shares, SHARE))
+        positive = ("learning_rate", "clip_norm", "validate_minutes", "save_minutes")
+        check_numbers(self, dict.fromkeys(positive, POSITIVE))
+        check_numbers(
+            self,
+            {
+                "weight_decay": NOT_NEGATIVE,
+                # At 1 the averaged weights, which are saved, never leave the first ones.
+                "ema": Range(0, 1, below=True),
+                "seed": _SEEDS,
+            },
+        )
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("precision", self.precision, PRECISIONS)
 
     def changed(self, assignments: list[str]) -> TrainConfig:
         """A copy with settings such as 'learning_rate=1e-3' or 'lifter.features=none'.
 
         Raises:
-            ValueError: a setting does not exist, or its value has another type.
+            ValueError: a setting does not exist, or its value has another type or is out of range;
+                says which assignment.
         """
         config = self
         for assignment in assignments:
             path, equals, text = assignment.partition("=")
             if not equals:
                 raise ValueError(f"{assignment!r} is not SETTING=VALUE")
-            config = _changed(config, path.strip().split("."), text, path.strip())
+            try:
+                config = _changed(config, path.strip().split("."), text.strip(), path.strip())
+            except (ValueError, OverflowError) as error:
+                raise ValueError(f"{assignment}: {one_line(error)}") from None
         return config
 
     def differences(self) -> list[tuple[str, str]]:
@@ -150,9 +171,10 @@ def resized(config: LifterConfig, settings: dict[str, Any]) -> LifterConfig:
     Raises:
         ValueError: a setting is unknown or impossible.
     """
-    was = config.as_dict()
-    motion = {**was["motion"], **settings.get("motion", {})}
-    return LifterConfig.from_dict({**was, **settings, "motion": motion})
+    was, motion = config.as_dict(), settings.get("motion", {})
+    if not isinstance(motion, dict):
+        raise ValueError(f"motion has settings of its own, such as motion.dim; {motion!r} is none")
+    return LifterConfig.from_dict({**was, **settings, "motion": {**was["motion"], **motion}})
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -170,8 +192,10 @@ def _changed(settings: Any, path: list[str], text: str, whole: str) -> Any:
     """A copy of nested dataclasses and dicts with one value replaced."""
     name, rest = path[0], path[1:]
     if isinstance(settings, dict):
-        inside = settings.get(name, {})
-        value = _changed(inside, rest, text, whole) if rest else yaml.safe_load(text)
+        old = settings.get(name, {})
+        if rest and not isinstance(old, dict):
+            raise ValueError(f"{name} has no settings of its own")
+        value = _changed(old, rest, text, whole) if rest else _number(parse_plain_yaml(text))
         return {**settings, name: value}
     if name not in {f.name for f in dataclasses.fields(settings)}:
         known = ", ".join(f.name for f in dataclasses.fields(settings))
@@ -181,14 +205,34 @@ def _changed(settings: Any, path: list[str], text: str, whole: str) -> Any:
         if not dataclasses.is_dataclass(old) and not isinstance(old, dict):
             raise ValueError(f"{whole!r}: {name} has no settings of its own")
         return dataclasses.replace(settings, **{name: _changed(old, rest, text, whole)})
-    value = yaml.safe_load(text)
-    if isinstance(value, str) and isinstance(old, float):
-        with suppress(ValueError):  # YAML reads 1e-3 as text
-            value = float(value)
-    if isinstance(value, int) and not isinstance(value, bool) and isinstance(old, float):
+    return dataclasses.replace(settings, **{name: _of_type(old, text, whole)})
+
+
+def _number(value: Any) -> Any:
+    """A value of YAML, and a number where YAML reads 1e-3 as text."""
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
+
+
+def _of_type(old: Any, text: str, whole: str) -> Any:
+    """The value of a text, of the type of the old one; numbers in a list keep their count."""
+    if dataclasses.is_dataclass(old):
+        first = dataclasses.fields(old)[0].name
+        raise ValueError(f"{whole} has settings of its own, such as {whole}.{first}")
+    if isinstance(old, str) and text[:1] not in ("'", '"'):
+        # As it is: a folder may be called 2024.
+        return text
+    value = _number(parse_plain_yaml(text))
+    if isinstance(old, tuple):
+        names = not old or isinstance(old[0], str)
+        kinds = (str,) if names else (float, int)
+        fits = isinstance(value, list) and (names or len(value) == len(old))
+        value = list(map(_number, value)) if fits and not names else value
+        if not fits or any(type(v) not in kinds for v in value):
+            wanted = "a list of names" if names else f"a list of {len(old)} numbers"
+            raise ValueError(f"{whole} is {wanted}, as {shown(old)} is; {text!r} is not")
+        return tuple(value) if names else tuple(map(float, value))
+    if type(value) is int and isinstance(old, float):
         value = float(value)
-    if isinstance(value, list) and isinstance(old, tuple):
-        value = tuple(value)
     if type(value) is not type(old):
         raise ValueError(f"{whole} is a {type(old).__name__}, as {old!r} is; {text!r} is not")
-    return dataclasses.replace(settings, **{name: value})
+    return value

@@ -16,6 +16,15 @@ from ..geometry.canonical_window import canonical_window
 from ..skeletons import H36M17
 from .detector_errors import DetectorErrors
 from .detector_model import NEAREST_M, DetectorModel
+from .setting_ranges import (
+    HALF_TURN_DEG,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    Range,
+    check_limits,
+    check_numbers,
+)
 from .vectors import constant
 
 
@@ -45,6 +54,19 @@ class CameraRanges:
     speed: tuple[float, float] = (0.7, 1.4)
     mirror: float = 0.5
     replicated_start: float = 0.15
+
+    def __post_init__(self) -> None:
+        positive = ("distance_m", "aspect", "body_scale")
+        check_limits(self, dict.fromkeys(positive, POSITIVE))
+        check_limits(
+            self,
+            {
+                "pitch_deg": Range(-90, 90),
+                "fov_deg": Range(0, 180, above=True, below=True),
+                "speed": NOT_NEGATIVE,
+            },
+        )
+        check_numbers(self, {"roll_deg": HALF_TURN_DEG, "mirror": SHARE, "replicated_start": SHARE})
 
 
 @dataclass

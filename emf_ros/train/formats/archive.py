@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,18 @@ class Archive:
     licence: str = ""
     note: str = ""
     notes: tuple[str, ...] = ()
+
+
+def unique_names(names: Iterable[str]) -> Iterator[str]:
+    """The names in their order; repeated ones get a number: 'walk', 'walk~2'."""
+    seen: set[str] = set()
+    for name in names:
+        unique, number = name, 1
+        while unique in seen:
+            number += 1
+            unique = f"{name}~{number}"
+        seen.add(unique)
+        yield unique
 
 
 def write_archive(path: str | Path, archive: Archive) -> None:
@@ -126,8 +139,8 @@ def read_arrays(path: str | Path) -> RawArchive:
     """Read a file as it is.
 
     Raises:
-        FormatError: it is damaged, lacks an array, contradicts itself, or is not in h36m17's order
-            with z up. The message goes on where the file's name ends.
+        FormatError: it is damaged, lacks an array, contradicts itself, has frames of two subjects,
+            or is not in h36m17's order with z up. The message goes on where the file's name ends.
     """
     path = Path(path)
     names_there = array_names(path)
@@ -178,6 +191,7 @@ def read_arrays(path: str | Path) -> RawArchive:
     frames = sum(lengths.tolist())
     if frames > max(len(positions), MAX_NUMBERS // (3 * len(H36M17))):
         raise FormatError(f"has clips of {frames} frames that overlap in {len(positions)} frames")
+    _check_subjects(len(positions), starts, lengths, names)
     return RawArchive(
         positions,
         starts,
@@ -191,6 +205,23 @@ def read_arrays(path: str | Path) -> RawArchive:
         str(arrays.get("note", "")),
         tuple(f"its {name} holds pickled objects: read without it" for name in left_out),
     )
+
+
+def _check_subjects(
+    frames: int, starts: np.ndarray, lengths: np.ndarray, names: dict[str, list[str]]
+) -> None:
+    """Refuse frames that clips of two subjects share: both sides of a split would have them."""
+    numbers = {subject: number for number, subject in enumerate(dict.fromkeys(names["subject"]))}
+    numbered = np.full(frames, -1)
+    rows = zip(starts.tolist(), lengths.tolist(), names["clip"], names["subject"], strict=True)
+    for start, length, clip, subject in rows:
+        part = numbered[start : start + length]
+        if ((part != -1) & (part != numbers[subject])).any():
+            raise FormatError(
+                f"has a clip {clip} of subject {subject} with frames of another subject's clip; "
+                "give clips that share frames one subject"
+            )
+        part[:] = numbers[subject]
 
 
 def read_archive(path: str | Path) -> Archive:

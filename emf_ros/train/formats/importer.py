@@ -16,7 +16,7 @@ from ...io.mocap.joints import read_joint_map
 from ...io.mocap.rate import check_rate
 from ...io.mocap.skeleton import Motion
 from .acclaim import read_amc
-from .archive import Archive, Clip, read_archive, write_archive
+from .archive import Archive, Clip, read_archive, unique_names, write_archive
 from .clips import RATE_HZ, cut, fill_gaps, recentre, resample
 from .npz import array_names
 from .smpl import BodyModel, load_body_model, read_smpl
@@ -173,7 +173,9 @@ def import_mocap(
     if not licence:
         licence = "unknown"
         report.notes.append("the licence is unknown: say with --licence what the data may be for")
-    _rename_repeated(clips)
+    # Files of one name in two folders lead to clips of one name.
+    for clip, unique in zip(clips, unique_names([c.name for c in clips]), strict=True):
+        clip.name = unique
     note = options.note or "; ".join(about["note"])
     write_archive(out, Archive(clips, RATE_HZ, licence, note))
     report.clips = len(clips)
@@ -205,17 +207,6 @@ def _files(paths: Sequence[Path], out: Path, report: ImportReport) -> Iterator[t
             report.refused.append((path, f"is none of {', '.join(SUFFIXES)}"))
         else:
             yield path, path.stem
-
-
-def _rename_repeated(clips: list[Clip]) -> None:
-    """Number clips of the same name, which files of the same name in two folders lead to."""
-    seen: set[str] = set()
-    for clip in clips:
-        name, number = clip.name, 1
-        while clip.name in seen:
-            number += 1
-            clip.name = f"{name}~{number}"
-        seen.add(clip.name)
 
 
 def _read(path: Path, name: str, context: _Context, report: ImportReport) -> Archive:

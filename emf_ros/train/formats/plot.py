@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...io.one_line import one_line
 from ...io.outputs import replacing
 from ...skeletons import H36M17
-from .archive import Clip
+from .archive import Clip, unique_names
 
 _COLOURS = {"left": "#1f77b4", "right": "#d62728", "middle": "#444444"}
 
 #: Number of skeletons in one strip.
 _SKELETONS = 8
+
+#: Maximum length of a file's name without its ending and its number (bytes). File systems take 255.
+_NAME_BYTES = 200
 
 #: Smallest distance between skeletons (m).
 _SPACING_M = 1.1
@@ -79,13 +84,16 @@ def plot_clip(clip: Clip, rate_hz: float, path: str | Path) -> None:
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     seconds = (len(clip.positions) - 1) / rate_hz
-    figure.suptitle(
-        f"{clip.name}  ·  subject {clip.subject}  ·  {seconds:.1f} s  ·  {clip.action}", fontsize=12
-    )
+    title = f"{clip.name}  ·  subject {clip.subject}  ·  {seconds:.1f} s  ·  {clip.action}"
+    # Names of files may hold bytes that are no text. Between two '$' matplotlib reads formulas.
+    shown = one_line(title).encode(errors="replace").decode().replace("$", r"\$")
+    figure.suptitle(shown, fontsize=12)
     handles = [Line2D([], [], color=c, linewidth=2.5, label=s) for s, c in _COLOURS.items()]
     figure.legend(handles=handles, loc="upper right", ncols=3, frameon=False)
-    with replacing(path) as part:
-        figure.savefig(part, dpi=100)
+    with replacing(path) as part, warnings.catch_warnings():
+        # The title has boxes for letters that matplotlib's font lacks, such as those of Japanese.
+        warnings.filterwarnings("ignore", "Glyph")
+        figure.savefig(part, format="png", dpi=100)
 
 
 def _draw(axes: Any, skeleton: np.ndarray) -> None:
@@ -98,14 +106,22 @@ def _draw(axes: Any, skeleton: np.ndarray) -> None:
     axes.plot(*head, "o", color=_COLOURS["middle"], markersize=4)
 
 
+def _file_name(clip: str) -> str:
+    """A clip's name with '_' for what a file's name may not have. Of long ones the end is kept."""
+    plain = re.sub(r"[^\w.~#-]+", "_", clip)
+    return plain.encode()[-_NAME_BYTES:].decode(errors="ignore") or "_"
+
+
 def plot_clips(clips: list[Clip], rate_hz: float, folder: str | Path) -> Iterator[Path]:
     """Draw clips into a folder, one PNG each; yields them as they are written.
+
+    Names that would give one file are numbered.
 
     Raises:
         OutputError: an image cannot be written.
     """
-    folder = Path(folder)
-    for clip in clips:
-        path = folder / f"{re.sub(r'[^A-Za-z0-9._~#-]+', '_', clip.name)}.png"
+    names = unique_names(_file_name(clip.name) for clip in clips)
+    for clip, name in zip(clips, names, strict=True):
+        path = Path(folder) / f"{name}.png"
         plot_clip(clip, rate_hz, path)
         yield path
