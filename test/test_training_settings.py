@@ -62,7 +62,7 @@ def test_settings_are_changed_by_name():
         ("validation=[1, 2]", "is a list of names"),
         ("errors.astray=0.1", "has settings of its own, such as errors.astray.rate"),
         ("lifter=3", "lifter is a dict"),
-        ("batch=1" + 400 * "0", "int too large"),
+        pytest.param("batch=1" + 400 * "0", "int too large", id="a number of 401 digits"),
     ],
 )
 def test_settings_that_do_not_exist_or_fit_are_refused(assignment, message):
