@@ -74,7 +74,7 @@ class PeopleTracker:
         self.use_appearance = use_appearance
         self.counts: Counter[Reason] = Counter() if counts is None else counts
         self._quality = QualityGate(layout, min_score=WEAK * min_score)
-        self._tracker = Tracker(layout, birth_score=min_score)
+        self._tracker = Tracker(layout, birth_score=min_score, counts=self.counts)
         self._before_first = first_id - 1
 
     @classmethod

@@ -269,7 +269,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.LOW_SCORE: Explanation(
         (DETECTOR, LIFTER),
-        "A detection was rejected because the mean score of its joints is too low.",
+        "A detection was rejected because its score is too low, or the mean score of its joints.",
         "The person is far away, blurred, dark or mostly occluded.",
         "Lower min_score, or improve the light.",
     ),

@@ -145,7 +145,8 @@ class SkeletonTracker:
         model: path of a .onnx file, for the detector 'onnx'.
         color: order of the images' channels, 'bgr' as OpenCV reads them, or 'rgb'.
         max_people: maximum number of people of each camera.
-        min_score: minimum score of a detection that begins a track, 0..1.
+        min_score: minimum score, 0..1, of a detection, or of a person without an id, that begins a
+            track.
         lag: frames of the model (30 Hz) that the poses are behind the newest image. A larger lag
             makes them more accurate.
         preset, weights: the lifting model, or a file to use in its place.
@@ -153,7 +154,8 @@ class SkeletonTracker:
         live: whether each image is given when it is taken. A named detector then detects new people
             in the time that the computer has to spare. Without it the same images give the same
             people.
-        config: more settings of the lifter; its `lag` and `max_people` are those given here.
+        config: more settings of the lifter; its `lag`, `max_people` and `birth_score` are those
+            given here.
 
     Attributes:
         counts: number of rejected inputs, by reason. Only grows.
@@ -191,6 +193,7 @@ class SkeletonTracker:
                 )
         if color not in COLORS:
             raise ValueError(f"color must be one of {', '.join(COLORS)}, not {color!r}")
+        max_people = _whole("max_people", max_people)
         if max_people < 1:
             raise ValueError(f"max_people must be at least 1, is {max_people}")
         if not 0 <= min_score <= 1:
@@ -200,7 +203,9 @@ class SkeletonTracker:
         self._color, self._max_people, self._min_score = color, max_people, min_score
         self._device, self._live, self._closed = device, live, False
         engine = make_engine(preset, weights, device, counts=self.counts)
-        settings = replace(config or PipelineConfig(), lag=lag, max_people=max_people)
+        settings = replace(
+            config or PipelineConfig(), lag=lag, max_people=max_people, birth_score=min_score
+        )
         self._cameras = {
             name: _CameraState(one, LiftPipeline(engine, settings, self.counts))
             for name, one in cameras.items()
@@ -234,7 +239,8 @@ class SkeletonTracker:
             the people of each of these cameras.
 
         Raises:
-            as `__call__`; no image has been used then.
+            as `__call__`; no image has been used then. An error while a detector detects is passed
+            on. Some of the images then count as used: continue with the next ones.
         """
         checked = [
             (self._state(name), self._image(name, image), stamp, _nanoseconds(stamp))
@@ -290,7 +296,7 @@ class SkeletonTracker:
                     f"keypoints of a person are {points.shape}; layout {layout!r} has "
                     f"({len(kind)}, 3): x, y and score of each joint"
                 )
-        numbers = [UNTRACKED] * len(people) if ids is None else [int(number) for number in ids]
+        numbers = [UNTRACKED] * len(people) if ids is None else [_whole("an id", i) for i in ids]
         if ids is not None and (min(numbers, default=0) < 0 or len(set(numbers)) < len(numbers)):
             raise ValueError(f"ids must be different numbers from 0, are {numbers}")
         sure = [math.nan] * len(people) if scores is None else [float(score) for score in scores]
@@ -335,7 +341,7 @@ class SkeletonTracker:
 
     def _size(self, name: str, size: tuple[int, int]) -> tuple[int, int]:
         """The checked size of a camera's image, (width, height) px."""
-        width, height = (int(side) for side in size)
+        width, height = (_whole("a side of an image", side) for side in size)
         if width < 1 or height < 1:
             raise ValueError(f"an image size of {width}x{height} px is not positive")
         camera = self._state(name).camera
@@ -402,6 +408,20 @@ class SkeletonTracker:
         for name, result in zip(due, results, strict=True):
             out[name] = self._cameras[name].persons(result)
         return out
+
+
+def _whole(what: str, value: float) -> int:
+    """A whole number as int: trackers and OpenCV give 3.0, too.
+
+    Raises:
+        ValueError: it is not a whole number.
+    """
+    try:
+        if int(value) == value:
+            return int(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{what} must be a whole number, is {value}")
 
 
 def _nanoseconds(stamp: float) -> int:

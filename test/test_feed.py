@@ -66,6 +66,14 @@ def frames(count, first=0):
     return [frame_of([rays[t]], STEP * (t + 30), frame_id="camera") for t in range(first, count)]
 
 
+def hour_later_in_another_shape(later):
+    """Images whose stamps end all tracks, and whose size has no intrinsics."""
+    for frame in later:
+        frame.stamp_ns += 3600 * 10**9
+        frame.image_size = (640, 640)
+    return later
+
+
 def feed_of(engine, name="", **more):  # noqa: F811
     pipeline = pipeline_of(engine)
     log = Lines(pipeline.counts)
@@ -182,6 +190,44 @@ class TestLiftNewest:
             assert feed.pipeline.active == () and dispatcher.waiting(feed) == 0
         finally:
             dispatcher.stop()
+
+    def ends(self, outputs):
+        """How often a track was said to have ended."""
+        people = [p for _, output in list(outputs.all) for p in output.result.people]
+        return sum(person.state == TrackState.ENDED for person in people)
+
+    def test_keypoints_that_are_refused_keep_no_track(self, engine):  # noqa: F811
+        dispatcher, (feed,), _, outputs = self.run(engine)
+        try:
+            for frame in frames(10):
+                dispatcher.submit(feed, frame)
+            # The driver's stamps stick, and its images go on.
+            stuck = frames(10)[-1]
+            outputs.wait(lambda all: any(o.result.stamp_ns == stuck.stamp_ns for _, o in all))
+
+            def has_ended():
+                dispatcher.submit(feed, stuck)
+                return self.ends(outputs)
+
+            assert poll(has_ended, WAIT_S)
+            assert feed.pipeline.active == () and not outputs.all[-1][1].images_arrive
+        finally:
+            dispatcher.stop()
+        assert self.ends(outputs) == 1
+
+    def test_a_track_that_refused_keypoints_have_ended_is_told_of_in_the_silence(self, engine):  # noqa: F811
+        dispatcher, (feed,), _, outputs = self.run(engine)
+        try:
+            for frame in frames(10):
+                dispatcher.submit(feed, frame)
+            outputs.wait(lambda all: bool(all))
+            for frame in hour_later_in_another_shape(frames(12)[10:]):
+                dispatcher.submit(feed, frame)
+            outputs.wait(lambda all: self.ends(outputs))
+        finally:
+            dispatcher.stop()
+        assert feed.pipeline.counts[Reason.CAMERA_INFO_SIZE_MISMATCH] == 1
+        assert self.ends(outputs) == 1
 
     def test_an_error_is_counted_and_the_stream_goes_on(self, engine):  # noqa: F811
         dispatcher, (bad, good), log, outputs = self.run(engine, ("bad", "good"))

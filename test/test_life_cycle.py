@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import rclpy
 from detector_process import Detector
-from inputs import FRAME_NS
+from inputs import FRAME_NS, camera_info_message
 from lifter_process import Lifter, by_id, root, states, tracking_state
 from ros_session import change, points, stamp_ns, wait_for
+from test_feed import hour_later_in_another_shape
+from test_pipeline import frame_of
+from test_swaps import walker
 
 UNCONFIGURED, INACTIVE, ACTIVE = "unconfigured", "inactive", "active"
 
@@ -383,6 +386,39 @@ def test_a_new_subscriber_is_not_told_at_once_that_no_images_arrive(ros) -> None
         assert camera.is_silent()
     finally:
         other.destroy_node()
+        node.destroy_node()
+        gc.unfreeze()
+
+
+def test_a_track_that_had_ended_untold_is_told_of_at_deactivation(ros) -> None:
+    from emf_ros.nodes.skeleton_lifter import SkeletonLifter
+    from emf_ros_msgs.msg import Skeleton3DArray
+
+    node: Any = SkeletonLifter()
+    heard = ros.listen(Skeleton3DArray, "skeletons")
+
+    def told(name: str) -> int:
+        state = tracking_state(name)
+        people = [s for m in list(heard.messages) for s in m.skeletons]
+        return sum(s.track_id == 7 and s.tracking_state == state for s in people)
+
+    try:
+        node.trigger_configure()
+        node.trigger_activate()
+        (camera,) = node._cameras
+        wait_for(camera.is_wanted, "the subscriber")
+        node.take_info(camera_info_message())
+        for step in range(8):
+            node.submit(frame_of([walker(8)[step]], FRAME_NS * (step + 1), (7,)))
+        wait_for(lambda: told("WARMING_UP") + told("TRACKED"), "the person")
+        later = [frame_of([walker(8)[7]], FRAME_NS * step, (7,)) for step in (9, 10)]
+        for frame in hour_later_in_another_shape(later):
+            node.submit(frame)
+        wait_for(lambda: camera.log.counts["camera_info_size_mismatch"], "the refusal")
+        node.trigger_deactivate()
+        wait_for(lambda: told("ENDED"), "the end")
+        assert told("ENDED") == 1
+    finally:
         node.destroy_node()
         gc.unfreeze()
 

@@ -8,6 +8,7 @@ from inputs import FRAME_NS, FRAME_SIZE
 from test_plausibility import standing
 
 from emf_ros.detect.protocol import DetectorError
+from emf_ros.lift.config import PipelineConfig
 from emf_ros.lift.engine import make_engine
 from emf_ros.lift.pipeline import LiftPipeline
 from emf_ros.people import PeopleTracker
@@ -150,6 +151,21 @@ class TestUntrackedPeopleInThePipeline:
                 engine, lambda step, s=score: [Pose2D(walking(step).keypoints, s, UNTRACKED)]
             )
             assert ids[-1] == [1]
+
+    def test_a_weak_person_whom_nothing_tracks_is_counted_until_the_minimum_falls(self, engine):
+        def people(step):
+            return [Pose2D(standing(COCO17, 300.0, score=0.35).keypoints, 0.0, UNTRACKED)]
+
+        ids, pipeline = self.observed(engine, people)
+        assert ids == [[]] * 6 and +pipeline.counts == {"low_score": 6}
+        pipeline.configure(PipelineConfig(birth_score=0.3))
+        for step in range(6, 12):
+            assert pipeline.observe(Frame2D(step * FRAME_NS, "", "coco17", SIZE, people(step)))
+        assert pipeline.active == (1,) and +pipeline.counts == {"low_score": 6}
+        # A weak person continues the track.
+        pipeline.configure(PipelineConfig(birth_score=0.5))
+        assert pipeline.observe(Frame2D(12 * FRAME_NS, "", "coco17", SIZE, people(12)))
+        assert ids[-1] == [1] and +pipeline.counts == {"low_score": 6}
 
     def test_publisher_ids_are_replaced_after_the_first_person_without_id(self, engine):
         """The publisher gives 7 and 9, then one person has no id, then it gives both again."""

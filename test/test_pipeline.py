@@ -223,6 +223,21 @@ class TestLag:
         with pytest.raises(ValueError, match="lag"):
             pipeline_of(engine, lag=27)
 
+    def test_settings_with_a_wrong_lag_change_nothing(self, engine):
+        pipeline, other = pipeline_of(engine), pipeline_of(engine)
+        rays, before = walker(40), pipeline.config
+        for t in range(40):
+            if t == 20:
+                # The filters of the tracks would begin anew.
+                for lag in (99, 2.5, None):
+                    with pytest.raises(ValueError, match="lag must be a whole number in 0"):
+                        pipeline.configure(PipelineConfig(lag=lag, jitter_filter_s=0.5))
+            got, wanted = (
+                p.update(frame_of([rays[t]], STEP * (t + 30))) for p in (pipeline, other)
+            )
+            np.testing.assert_array_equal(got.people[0].joints, wanted.people[0].joints)
+        assert pipeline.config is before and pipeline.lag == 0
+
     def test_a_track_that_ends_while_nothing_is_due_is_told_of_later(self, engine):
         pipeline = pipeline_of(engine, lag=10, coast_s=0.2)
         rays = walker(60)

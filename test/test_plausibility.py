@@ -6,7 +6,7 @@ import pytest
 from emf_ros.reasons import Reason
 from emf_ros.skeletons import BLAZEPOSE33, COCO17, get_layout
 from emf_ros.track import QualityGate
-from emf_ros.track.duplicates import is_duplicate, without_duplicates
+from emf_ros.track.duplicates import is_duplicate, is_merged_pose, without_duplicates
 from emf_ros.types import Pose2D
 
 SIZE = (1280, 720)
@@ -156,6 +156,24 @@ def test_merged_pose_with_the_legs_of_another_person_is_rejected(gate, lift):
     merged = standing(height=720.0, y=600.0 - lift * 340 * 0.6, score=0.8)
     found, rejected = gate.select([merged, person], SIZE)
     assert found == [person] and rejected == {"merged_pose": 1}
+
+
+@pytest.mark.parametrize(
+    ("which", "joint"), [(0, "nose"), (0, "right_knee"), (1, "left_wrist"), (1, "right_elbow")]
+)
+def test_a_merged_pose_is_rejected_while_any_joint_but_the_shins_is_missing(gate, which, joint):
+    poses = [standing(height=720.0, score=0.8), standing(score=0.95)]
+    poses[which].keypoints[BLAZEPOSE33.index(joint)] = (np.nan, np.nan, 0.0)
+    found, rejected = gate.select(poses, SIZE)
+    assert [pose is poses[1] for pose in found] == [True] and rejected == {"merged_pose": 1}
+
+
+def test_without_the_shins_nothing_tells_a_merged_pose(gate):
+    for which, joint in ((0, "left_ankle"), (1, "left_ankle"), (1, "left_knee")):
+        poses = [standing(height=720.0, score=0.8), standing(score=0.95)]
+        poses[which].keypoints[BLAZEPOSE33.index(joint)] = (np.nan, np.nan, 0.0)
+        with np.errstate(all="raise"):
+            assert not is_merged_pose(*poses, BLAZEPOSE33)
 
 
 def test_near_tall_person_is_no_merged_pose(gate):

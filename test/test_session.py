@@ -144,6 +144,18 @@ def test_keypoints_without_ids_are_tracked_and_implausible_ones_rejected():
     assert +tracker.counts == {"duplicate": 6}
 
 
+def test_the_minimum_score_is_that_of_people_without_ids_too():
+    """A person of 0.35 is returned where that is enough, and is counted where it is not."""
+    counts = {}
+    for min_score in (0.2, 0.4):
+        tracker = of_keypoints(min_score=min_score)
+        for step in range(6):
+            person = standing(COCO17, 300.0 + 3 * step, score=0.35).keypoints
+            people = tracker.from_keypoints([person], step * STEP_S, "coco17", SIZE)
+        counts[min_score] = len(people), dict(+tracker.counts)
+    assert counts == {0.2: (1, {}), 0.4: (0, {"low_score": 6})}
+
+
 def test_without_intrinsics_there_is_a_pose_and_no_root():
     person = followed(of_keypoints(None))[-1][0]
     assert np.isnan(person.root).all() and np.isnan(person.root_covariance).all()
@@ -186,6 +198,25 @@ def test_several_cameras_go_through_the_model_in_one_pass():
     assert np.isfinite(people["left"][0].root).all() and np.isnan(people["right"][0].root).all()
     # One of them alone.
     assert len(tracker(image(), 8 * STEP_S, "left")) == 1
+
+
+def test_after_an_error_of_one_detector_all_cameras_go_on():
+    tracker = SkeletonTracker({"left": CAMERA, "right": CAMERA}, detector=Canned, device="cpu")
+
+    def shown(step):
+        return tracker.together({name: (image(), step * STEP_S) for name in ("left", "right")})
+
+    for step in range(8):
+        shown(step)
+    right = tracker._cameras["right"].people.detector
+    right.detect = lambda image, stamp_ns: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        shown(8)
+    del right.detect
+    # The images count as used.
+    assert shown(8) == {"left": [], "right": []} and tracker.counts["stamp_not_newer"] == 2
+    people = shown(9)
+    assert [person.id for name in ("left", "right") for person in people[name]] == [1, 1]
 
 
 def test_channels_are_given_to_the_detector_as_rgb():
@@ -245,6 +276,9 @@ def test_an_invalid_image_is_one_clear_error(picture, stamp, words):
         ({"keypoints": [np.zeros((5, 3))]}, r"\(5, 3\); layout 'coco17' has \(17, 3\)"),
         ({"ids": [1, 2]}, "2 ids for 1 people"),
         ({"ids": [-1]}, "different numbers from 0"),
+        ({"ids": [1.9]}, "an id must be a whole number, is 1.9"),
+        ({"ids": [np.nan]}, "whole number, is nan"),
+        ({"image_size": (1280.5, 720)}, "whole number, is 1280.5"),
         ({"keypoints": [walking(0)] * 2, "ids": [5, 5]}, "different numbers"),
         ({"scores": []}, "0 scores for 1 people"),
         ({"image_size": (0, 720)}, "0x720 px is not positive"),
@@ -264,8 +298,10 @@ def test_invalid_keypoints_are_one_clear_error(changed, words):
         ({"camera": {}}, ValueError, "no camera"),
         ({"camera": "front"}, ValueError, "is a str; give an emf_ros.Camera"),
         ({"color": "hsv"}, ValueError, "one of bgr, rgb, not 'hsv'"),
-        ({"lag": 99}, ValueError, "lag must be in"),
+        ({"lag": 99}, ValueError, "lag must be a whole number in 0..26, is 99"),
+        ({"lag": 2.5}, ValueError, "lag must be a whole number in 0..26, is 2.5"),
         ({"max_people": 0}, ValueError, "max_people"),
+        ({"max_people": 2.5}, ValueError, "max_people must be a whole number, is 2.5"),
         ({"min_score": 2.0}, ValueError, "min_score"),
         ({"preset": "huge"}, EngineError, "'huge'"),
         ({"device": "tpu"}, EngineError, "tpu"),
@@ -274,6 +310,13 @@ def test_invalid_keypoints_are_one_clear_error(changed, words):
 def test_arguments_out_of_range_are_one_clear_error(arguments, kind, words):
     with pytest.raises(kind, match=words):
         SkeletonTracker(**({"camera": CAMERA, "device": "cpu"} | arguments))
+
+
+def test_whole_numbers_may_be_floats_as_trackers_and_opencv_give_them():
+    people = of_keypoints().from_keypoints(
+        [walking(0)], 0.0, "coco17", tuple(map(float, SIZE)), ids=np.array([3.0])
+    )
+    assert [person.id for person in people] == [3]
 
 
 def test_an_unknown_joint_name_is_an_error():

@@ -228,10 +228,13 @@ def test_weak_detections_continue_a_track_and_begin_none():
     assert [track(tracker, [[]]), tracker.update([person(300, score=0.4)], FRAME_NS)] == [[], []]
     for i in range(2, 10):
         assert tracker.update([person(300, score=0.4)], i * FRAME_NS) == []
+    assert tracker.counts == {"low_score": 9}
     (known,) = ids(track(tracker, [[300]] * 4, 10))
     for i in range(14, 60):
         found = tracker.update([person(300, score=0.4), person(900, score=0.4)], i * FRAME_NS)
         assert ids(found) == [known]
+    # Of the two that are weak, one has a track.
+    assert tracker.counts == {"low_score": 9 + 46}
 
 
 def test_strong_detection_is_associated_before_a_weak_one():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..people import MIN_SCORE
 from .ground import GroundPlane
 
 
@@ -18,6 +19,8 @@ class PipelineConfig:
         max_people: maximum number of people that are lifted. The others are counted. People with a
             large product of score and size in the image come first; `acceptance.TRACKED_FACTOR`
             favours those that are tracked already.
+        birth_score: minimum score of a person without an id that begins a track, 0..1, see
+            `people.PeopleTracker`.
         min_frames: minimum number of observations of a track that is TRACKED.
         coast_s: maximum coasting time of a track, s. It is no longer than the track was seen, and
             no longer than the tracker remembers a person: an id must not end and begin again.
@@ -42,6 +45,7 @@ class PipelineConfig:
 
     lag: int = 0
     max_people: int = 8
+    birth_score: float = MIN_SCORE
     min_frames: int = 5
     coast_s: float = 1.0
     max_gap_s: float = 0.4

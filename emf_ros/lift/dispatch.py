@@ -21,7 +21,7 @@ from ..types import Frame2D
 from .feed import CameraReport, Feed, Log, Output, Received
 from .together import lift_together
 
-#: Time without keypoints after which all tracks of a camera end, s, wall time.
+#: Time without keypoints that are used after which all tracks of a camera end, s, wall time.
 SILENCE_S = 1.0
 
 #: Maximum time for which keypoints of a replay wait for the intrinsics or for transforms, ns, by
@@ -140,7 +140,6 @@ class LiftNewest(Dispatcher):
     def submit(self, feed: Feed, frame: Frame2D) -> None:
         received = Received(frame)
         with self._arrived:
-            feed.heard_s = time.monotonic()
             feed.put(received)
             self._arrived.notify()
 
@@ -154,18 +153,20 @@ class LiftNewest(Dispatcher):
                 if self._stopping:
                     return
                 batches = [(feed, feed.take_queue()) for feed in self.feeds]
-                now_s = time.monotonic()
-                silent = [feed for feed in self.feeds if now_s - feed.heard_s > SILENCE_S]
+                now_s = time.perf_counter()
             for feed, batch in batches:
                 feed.wait_for_transforms(batch)
             with self._lock:
                 self._safely(partial(self._process, batches))
-                for feed in silent:
-                    if feed.pipeline.active:
+                # Keypoints that are refused are no sign of people.
+                for feed in self.feeds:
+                    if now_s - feed.used_s > SILENCE_S:
                         self._safely(partial(self._end_all, feed))
 
     def _end_all(self, feed: Feed) -> None:
-        self._publish(feed, feed.end_all())
+        ended = feed.end_all()
+        if ended.result.people:
+            self._publish(feed, ended)
 
 
 class LiftEvery(Dispatcher):

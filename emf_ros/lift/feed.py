@@ -138,7 +138,7 @@ class Feed:
     Attributes:
         name, pipeline, announced, auto_lag: as given.
         queue: keypoints that wait.
-        heard_s: when keypoints came last, monotonic, s.
+        used_s: when the last keypoints that were used came, as `time.perf_counter` reads, s.
         report: the newest intrinsics, None before the first.
         fault: why poses have no position; empty while they have.
         people: number of people in the last output.
@@ -156,7 +156,7 @@ class Feed:
         self.name, self.pipeline, self.announced = name, pipeline, announced
         self._log, self._now_ns, self.auto_lag = log, now_ns, auto_lag
         self.queue: deque[Received] = deque(maxlen=MAX_QUEUE)
-        self.heard_s = time.monotonic()
+        self.used_s = time.perf_counter()
         self.report: CameraReport | None = None
         self.fault = f"no {self.topic('camera_info')} yet"
         self.people = 0
@@ -235,7 +235,7 @@ class Feed:
         for reason in counts - before:
             self._log_refused(reason)
         if used is not None:
-            self._frame_id = used.frame.frame_id
+            self._frame_id, self.used_s = used.frame.frame_id, used.at_s
         return used
 
     @property

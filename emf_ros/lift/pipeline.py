@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -99,10 +100,17 @@ class LiftPipeline:
 
     @lag.setter
     def lag(self, lag: int) -> None:
+        self._lag = self._checked_lag(lag)
+
+    def _checked_lag(self, lag: int) -> int:
         frames = self.engine.config.frames
-        if not 0 <= lag < frames:
-            raise ValueError(f"lag must be in 0..{frames - 1}, is {lag}")
-        self._lag = lag
+        try:
+            whole = operator.index(lag)
+        except TypeError:
+            whole = -1
+        if not 0 <= whole < frames:
+            raise ValueError(f"lag must be a whole number in 0..{frames - 1}, is {lag}")
+        return whole
 
     @property
     def active(self) -> tuple[int, ...]:
@@ -127,8 +135,9 @@ class LiftPipeline:
         Raises:
             ValueError: a setting is out of its range; nothing has changed.
         """
+        lag = self._checked_lag(config.lag)
         self._tracks.configure(config)
-        self.lag, self.config = config.lag, config
+        self._lag, self.config = lag, config
 
     def set_height(self, track_id: int, height_m: float) -> None:
         """Set the standing height of one person, which fixes the distance.
@@ -223,10 +232,11 @@ class LiftPipeline:
         if camera is None:
             return False
         self._frame_id = frame.frame_id
-        people = self._track_ids.assign(frame, layout, self.stamps, self.config.max_people)
+        most, birth_score = self.config.max_people, self.config.birth_score
+        people = self._track_ids.assign(frame, layout, self.stamps, most, birth_score)
         if self.watch is not None:
             self.watch(replace(frame, people=people))
-        chosen = select_people(people, layout, self.config.max_people, self.active, self.counts)
+        chosen = select_people(people, layout, most, self.active, self.counts)
         if chosen:
             self._add(frame.stamp_ns, chosen, layout, camera)
         self._timeline.add(frame.stamp_ns)

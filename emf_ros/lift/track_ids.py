@@ -44,7 +44,12 @@ class TrackIds:
             self._people.restart()
 
     def assign(
-        self, frame: Frame2D, layout: Layout, stamps: StampFilter, max_people: int
+        self,
+        frame: Frame2D,
+        layout: Layout,
+        stamps: StampFilter,
+        max_people: int,
+        birth_score: float,
     ) -> list[Pose2D]:
         """The people of an image with their ids.
 
@@ -54,6 +59,7 @@ class TrackIds:
             stamps: the rule that has accepted the stamp.
             max_people: maximum number of people who are lifted. Of many more than these, the less
                 important ones are not tracked: tracking takes the square of their number.
+            birth_score: minimum score of a person who begins a track, 0..1.
 
         Returns:
             the people as they came where all bring an id. Otherwise the confirmed people, and those
@@ -66,6 +72,7 @@ class TrackIds:
             first = self._largest_id + 1 if self._largest_id < MAX_FIRST_ID else 1
             self._people = PeopleTracker(layout, counts=self._counts, first_id=first)
         self._people.stamps = stamps
+        self._people.configure(max_people, birth_score, use_appearance=True)
         shaped = [person for person in frame.people if has_shape(person, layout)]
         most = max(MIN_TRACKED_PEOPLE, 2 * max_people)
         if len(shaped) > most:

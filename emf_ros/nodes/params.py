@@ -133,7 +133,7 @@ class KeypointDetectorParams(NodeParams):
     device: str = param("auto", _DEVICE, choices=DEVICES, launch=True)
     max_people: int = param(_CORE.max_people, _MAX_PEOPLE, low=1, high=20, launch=True, live=True)
     min_score: float = param(
-        0.4,
+        _CORE.birth_score,
         "Set the minimum score of a detection that begins a track; half of this score continues "
         "a track.",
         zero="every detection",
@@ -207,7 +207,7 @@ class SkeletonLifterParams(NodeParams):
     gone: ClassVar[Mapping[str, str]] = {
         "require_gpu": _USE_CUDA,
         "engine": "the fastest engine of the device is taken",
-        "min_frames": f"tracks are TRACKED after {_CORE.min_frames} images",
+        "min_frames": f"tracks are TRACKED from image {_CORE.min_frames} on",
         **dict.fromkeys(("keep_sides", "swap_correction"), "left/right swaps are always corrected"),
         **dict.fromkeys(
             ("bone_memory_s", "bone_length_memory_s"), "bone lengths are always averaged"
@@ -233,12 +233,7 @@ class SkeletonLifterParams(NodeParams):
         "Lift these cameras in one pass, each with its topics under its name; [''] means one "
         "unnamed camera.",
     )
-    keypoints_type: str = param(
-        "emf_ros",
-        _KEYPOINTS_TYPE,
-        choices=KEYPOINTS_TYPES,
-        launch=True,
-    )
+    keypoints_type: str = param("emf_ros", _KEYPOINTS_TYPE, choices=KEYPOINTS_TYPES, launch=True)
     lag: int | str = param(
         _CORE.lag,
         "Publish the pose this number of model frames (30 Hz) behind the newest image; auto "
@@ -261,6 +256,16 @@ class SkeletonLifterParams(NodeParams):
         live=True,
     )
     max_people: int = param(_CORE.max_people, _MAX_PEOPLE, low=1, high=256, launch=True, live=True)
+    min_score: float = param(
+        _CORE.birth_score,
+        "Set the minimum score of a person without an id that begins a track; half of this score "
+        "continues a track.",
+        zero="every person",
+        low=0.0,
+        high=1.0,
+        launch=True,
+        live=True,
+    )
     coast_s: float = param(
         _CORE.coast_s,
         "Set the maximum coasting time without keypoints; a younger track coasts for its age.",
@@ -431,12 +436,7 @@ class SkeletonViewerParams(NodeParams):
         high=65535,
     )
     rectified: bool = param(False, _RECTIFIED, launch=True)
-    keypoints_type: str = param(
-        "emf_ros",
-        _KEYPOINTS_TYPE,
-        choices=KEYPOINTS_TYPES,
-        launch=True,
-    )
+    keypoints_type: str = param("emf_ros", _KEYPOINTS_TYPE, choices=KEYPOINTS_TYPES, launch=True)
 
 
 #: All dataclasses of parameters, in the order of the flow.

@@ -122,8 +122,9 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         if self.context.ok():
             # Subscribers are told, and RViz deletes the markers.
             for feed in dispatcher.feeds:
-                if feed.pipeline.active:
-                    self._publish(feed, feed.end_all())
+                ended = feed.end_all()
+                if ended.result.people:
+                    self._publish(feed, ended)
         for camera in self._cameras:
             camera.stop()
 
@@ -213,6 +214,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         return PipelineConfig(
             lag=lag if isinstance(lag, int) else 0,
             max_people=self.params.max_people,
+            birth_score=self.params.min_score,
             coast_s=self.params.coast_s,
             max_gap_s=self.params.max_gap_s,
             person_height_m=self.params.person_height_m or math.nan,

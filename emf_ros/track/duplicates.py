@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..geometry.boxes import coco_sigmas, oks, person_areas, person_boxes
+from ..geometry.boxes import coco_sigmas, extents, oks, person_areas, person_boxes
 from ..reasons import Reason
 from ..skeletons import Layout
 from ..types import Pose2D
@@ -55,11 +55,14 @@ def is_merged_pose(one: Pose2D, other: Pose2D, layout: Layout) -> bool:
     nearer, and has the feet lower in the image.
 
     Args:
-        one, other: keypoints (K, 3) px, px, score.
+        one, other: keypoints (K, 3) px, px, score; NaN where missing.
         layout: of both.
+
+    Returns:
+        False also where an ankle of `one`, or a knee or an ankle of `other`, is missing.
     """
     poses = one.keypoints[:, :2], other.keypoints[:, :2]
-    sizes = [float(np.linalg.norm(np.ptp(pose, axis=0))) for pose in poses]
+    sizes = [_size(pose) for pose in poses]
     if not (one.score < other.score and sizes[0] > MIN_MERGED_SIZE_RATIO * sizes[1]):
         return False
     joints = [[layout.index(f"{side}_{end}") for side in ("left", "right")] for end in SHIN]
@@ -110,3 +113,8 @@ def find_duplicates(
         else:
             kept.append(i)
     return found
+
+
+def _size(points: np.ndarray) -> float:
+    """The diagonal of the box around points (K, 2) px, of those that are finite."""
+    return float(extents(points, np.isfinite(points).all(axis=-1)))

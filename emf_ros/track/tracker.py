@@ -7,12 +7,14 @@ SciPy.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import count
 
 import numpy as np
 
 from ..geometry.boxes import coco_sigmas
+from ..reasons import Reason
 from ..skeletons import BLAZEPOSE33, Layout
 from ..stamps import NANOSECONDS, StampFilter
 from ..types import Pose2D
@@ -49,8 +51,10 @@ class Tracker:
         min_similarity: minimum similarity of a track and a detection, 0..1.
         birth_score: minimum score of a detection that begins a track, 0..1.
         min_score: minimum score of a keypoint that is compared, 0..1.
+        counts: takes the number of weak detections that continue no track; by default a new one.
 
     Attributes:
+        counts: as given.
         stamps: the rule for the images' stamps. A caller that detects before the tracking applies
             the rule first, and drops the refused images.
     """
@@ -66,11 +70,13 @@ class Tracker:
         min_similarity: float = 0.2,
         birth_score: float = 0.4,
         min_score: float = 0.3,
+        counts: Counter[Reason] | None = None,
     ) -> None:
         self.layout = layout
         self.max_tentative_gap_ns = int(max_tentative_gap_s * NANOSECONDS)
         self.min_similarity = min_similarity
         self.birth_score, self.min_score = birth_score, min_score
+        self.counts: Counter[Reason] = Counter() if counts is None else counts
         self.stamps = StampFilter()
         self._mirror = np.array(layout.mirror)
         self._body = np.isfinite(coco_sigmas(layout))
@@ -116,6 +122,9 @@ class Tracker:
         self._delete_forgotten(previous_ns, stamp_ns)
         observed = observe(detections, image, self.layout, self.birth_score, self.min_score)
         detection_of = self._associate(observed, stamp_ns, previous_ns)
+        unmatched = set(observed.weak).difference(detection_of.values())
+        if unmatched:
+            self.counts[Reason.LOW_SCORE] += len(unmatched)
         track_of = self._continue_tracks(detection_of, observed, stamp_ns)
         self._delete_tentative(stamp_ns)
         track_of = self._begin_tracks(track_of, observed, stamp_ns)
