@@ -258,8 +258,8 @@ class SkeletonLifterParams(NodeParams):
     max_people: int = param(_CORE.max_people, _MAX_PEOPLE, low=1, high=256, launch=True, live=True)
     min_score: float = param(
         _CORE.birth_score,
-        "Set the minimum score of a person without an id that begins a track; half of this score "
-        "continues a track.",
+        "Set the minimum score of a person without id that begins a track; half of this score "
+        "continues it.",
         zero="every person",
         low=0.0,
         high=1.0,
