@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import math
 from pathlib import Path
 
 import cv2
@@ -10,6 +12,7 @@ import pytest
 from recordings_of_people import two_people
 
 from emf_ros.cli.main import main
+from emf_ros.cli.video import add_video, camera_of, open_video
 from emf_ros.io.bag_source import BagSource
 from emf_ros.io.bags import message_types
 from emf_ros.io.formats.registry import read_recording, write_recording
@@ -33,8 +36,24 @@ def picture(number: int) -> np.ndarray:
     return image
 
 
-def write_bag(path: Path, kind: str = "Image", topics: tuple[str, ...] = ("/camera",)) -> Path:
-    """A bag of images, and of intrinsics beside them."""
+def write_bag(
+    path: Path,
+    kind: str = "Image",
+    topics: tuple[str, ...] = ("/camera/image",),
+    infos: dict[str, float] | None = None,
+    info_height: int = SIZE[1],
+) -> Path:
+    """A bag of images and intrinsics.
+
+    Args:
+        path: of the bag.
+        kind: of the images.
+        topics: of the images.
+        infos: focal length of each topic of intrinsics, px; by default they are beside the images.
+        info_height: of the images that the intrinsics describe, px.
+    """
+    if infos is None:
+        infos = {f"{topic.rpartition('/')[0]}/camera_info": K[0] for topic in topics}
     from rosbags.rosbag2 import StoragePlugin, Writer
 
     store = message_types()
@@ -46,11 +65,13 @@ def write_bag(path: Path, kind: str = "Image", topics: tuple[str, ...] = ("/came
     folder = path.with_suffix("") if mcap else path
     plugin = StoragePlugin.MCAP if mcap else StoragePlugin.SQLITE3
     with Writer(folder, version=9, storage_plugin=plugin) as writer:
+        info_type = "sensor_msgs/msg/CameraInfo"
+        described = {
+            name: writer.add_connection(name, info_type, typestore=store) for name in infos
+        }
         for topic in topics:
             image_type = f"sensor_msgs/msg/{kind}"
-            images = writer.add_connection(f"{topic}/image", image_type, typestore=store)
-            info_type = "sensor_msgs/msg/CameraInfo"
-            infos = writer.add_connection(f"{topic}/camera_info", info_type, typestore=store)
+            images = writer.add_connection(topic, image_type, typestore=store)
             for number in range(IMAGES):
                 stamp_ns = START_NS + round(number / RATE_HZ * 1e9)
                 stamp = make(
@@ -81,24 +102,29 @@ def write_bag(path: Path, kind: str = "Image", topics: tuple[str, ...] = ("/came
                     width=0,
                     do_rectify=False,
                 )
-                info = make(
-                    info_type,
-                    header=header,
-                    height=SIZE[1],
-                    width=SIZE[0],
-                    distortion_model="plumb_bob",
-                    d=np.zeros(5),
-                    k=np.array(K),
-                    r=np.eye(3).ravel(),
-                    p=np.zeros(12),
-                    binning_x=0,
-                    binning_y=0,
-                    roi=region,
-                )
                 # The recorder hears the messages later than they were made.
                 heard = stamp_ns + 40_000_000
                 writer.write(images, heard, store.serialize_cdr(image, image_type))
-                writer.write(infos, heard, store.serialize_cdr(info, info_type))
+                for name, focal_px in infos.items():
+                    matrix = np.array(K)
+                    matrix[[0, 4]] = focal_px
+                    rectified = np.array(matrix)
+                    rectified[[0, 4]] *= 1.5
+                    info = make(
+                        info_type,
+                        header=header,
+                        height=info_height,
+                        width=SIZE[0],
+                        distortion_model="plumb_bob",
+                        d=np.zeros(5),
+                        k=matrix,
+                        r=np.eye(3).ravel(),
+                        p=np.insert(rectified, [3, 6, 9], 0.0),
+                        binning_x=0,
+                        binning_y=0,
+                        roi=region,
+                    )
+                    writer.write(described[name], heard, store.serialize_cdr(info, info_type))
     return next(folder.glob("*.mcap")) if mcap else folder
 
 
@@ -129,8 +155,62 @@ def test_lift_keeps_the_stamps_and_the_intrinsics_of_a_bag(tmp_path: Path, capfd
     assert "guess" not in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("image", "infos", "focal_px"),
+    [
+        ("/front/image_raw", {"/front/camera_info": 70.0, "/camera_info": 90.0}, 70.0),
+        ("/image_raw", {"/camera_info": 70.0, "/front/camera_info": 90.0}, 70.0),
+        ("/front/image_raw/compressed", {"/front/camera_info": 70.0, "/camera_info": 90.0}, 70.0),
+        ("/image/compressed", {"/camera_info": 70.0}, 70.0),
+        ("/front/image_raw", {"/front/other_info": 70.0}, 70.0),
+        ("/camera/color/image_raw", {"/camera/depth/camera_info": 90.0}, None),
+        ("/front/image_raw", {"/camera_info": 90.0}, None),
+        ("/front/image_raw", {}, None),
+    ],
+)
+def test_the_intrinsics_of_a_bag_are_those_of_the_images_namespace(
+    image: str, infos: dict[str, float], focal_px: float | None, tmp_path: Path
+) -> None:
+    kind = "CompressedImage" if image.endswith("compressed") else "Image"
+    source = open_source(write_bag(tmp_path / "bag", kind, (image,), infos))
+    source.close()
+    if focal_px is not None:
+        assert source.camera is not None and source.camera.matrix[0, 0] == focal_px
+        assert not source.notice
+        return
+    assert source.camera is None
+    assert all(name in source.notice for name in infos) and bool(source.notice) == bool(infos)
+
+
+def test_intrinsics_of_a_bag_that_do_not_fit_its_images_are_refused(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", info_height=2 * SIZE[1])
+    with pytest.raises(VideoError, match="/camera/camera_info: .*aspect ratio"):
+        open_source(bag)
+
+
+@pytest.mark.parametrize(
+    ("words", "focal_px"),
+    [([], K[0]), (["--fov", "70"], SIZE[0] / 2 / math.tan(math.radians(35)))],
+    ids=["brought", "given"],
+)
+def test_all_commands_take_the_intrinsics_that_a_bag_brings(
+    words: list[str], focal_px: float, tmp_path: Path
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_video(parser)
+    said: list[str] = []
+    for rectified in ([], ["--rectified"]) if not words else ([],):
+        args = parser.parse_args([*words, *rectified])
+        folder = tmp_path / f"bag{len(rectified)}"
+        source = open_video(str(write_bag(folder)), args, said.append)
+        source.close()
+        camera = camera_of(source, args, said.append)
+        assert camera.matrix[0, 0] == pytest.approx(1.5 * focal_px if rectified else focal_px)
+    assert not any("guess" in sentence for sentence in said)
+
+
 def test_a_topic_is_chosen_among_several(tmp_path: Path) -> None:
-    bag = write_bag(tmp_path / "bag", topics=("/left", "/right"))
+    bag = write_bag(tmp_path / "bag", topics=("/left/image", "/right/image"))
     with pytest.raises(VideoError, match="choose one by --topic: /left/image, /right/image"):
         open_source(bag)
     with pytest.raises(VideoError, match="no topic /up of Image or CompressedImage"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -137,6 +138,38 @@ def test_a_source_that_has_changed_is_lifted_again(sources, tmp_path) -> None:
     after = results(out)
     assert after["0.npz.npz"] != before["0.npz.npz"]
     assert after["1.npz.npz"] == before["1.npz.npz"]
+
+
+def test_a_folder_of_images_that_has_changed_is_lifted_again(tmp_path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for image in range(2):
+        cv2.imwrite(str(folder / f"{image}.png"), np.full((96, 128, 3), 90, np.uint8))
+    assert lift_here([str(folder)], out).done == 1
+    assert lift_here([str(folder)], out).before == 1
+    # What programs leave in a folder that is looked at is no part of it.
+    (folder / ".thumbnails").touch()
+    (folder / "made").mkdir()
+    assert lift_here([str(folder)], out).before == 1
+    of_folder = folder.stat()
+    cv2.imwrite(str(folder / "0.png"), np.full((96, 128, 3), 120, np.uint8))
+    assert folder.stat().st_mtime_ns == of_folder.st_mtime_ns
+    assert lift_here([str(folder)], out).done == 1
+
+
+def test_a_source_that_an_older_file_replaces_is_lifted_again(sources, tmp_path) -> None:
+    out = tmp_path / "out"
+    lift_here(sources[:2], out)
+    older = Path(sources[0]).stat().st_mtime - 1e6
+    os.utime(sources[0], (older, older))
+    assert lift_here(sources[:2], out).before == 1
+    # A copy of sources and results with their times is done, in whatever order it is made.
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy / "out")
+    for source in sources[:2]:
+        shutil.copy2(source, copy)
+    copied = [str(copy / Path(source).name) for source in sources[:2]]
+    assert lift_here(copied, copy / "out").before == 2
 
 
 def test_results_of_other_settings_are_not_mixed(sources, tmp_path, capfd) -> None:

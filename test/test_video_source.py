@@ -17,7 +17,7 @@ from camera_in_process import Camera
 from inputs import camera_yaml, write_clip, write_y4m
 from matroska import jpegs, write_matroska
 from ros_session import REPEAT_S, TIMEOUT_S, poll, stamp_ns, wait_for
-from test_bags import write_bag
+from test_bags import K, write_bag
 
 from emf_ros.nodes.exit_codes import FAILED
 
@@ -166,6 +166,14 @@ def test_rectified_images_are_published_with_p_of_the_file(play, clip, tmp_path)
     assert list(info.k) == [450, 0, 150, 0, 451, 91, 0, 0, 1]
     assert not any(info.d)
     assert list(info.p) == [450, 0, 150, 0, 0, 451, 91, 0, 0, 0, 1, 0]
+
+
+def test_the_intrinsics_that_a_bag_brings_are_published(play, tmp_path) -> None:
+    source = play(source=write_bag(tmp_path / "bag"), rectified=True, loop=True)
+    info = wait_for(lambda: source.infos.messages, "camera_info")[0]
+    # Those of rectified images: P, not K.
+    assert info.k[0] == pytest.approx(1.5 * K[0])
+    assert "a guess" not in source.process.log
 
 
 def test_suspicious_intrinsics_are_published_with_a_warning(play, clip, tmp_path) -> None:

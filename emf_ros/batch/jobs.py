@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from ..geometry.camera import CameraError
 from ..io.bags import BagError
@@ -44,11 +47,33 @@ class Job:
         return Path(self.base + DONE_SUFFIX)
 
     def is_done(self) -> bool:
-        """Whether the files are complete, and not older than the source."""
+        """Whether the files are complete, and made of the source as it is now."""
         try:
-            return self.result.stat().st_mtime >= Path(self.source).stat().st_mtime
-        except OSError:
+            with np.load(self.result, allow_pickle=False) as made:
+                return str(made["source_state"]) == state_of(self.source)
+        except Exception:  # a damaged file leads to errors of any type
             return False
+
+
+def state_of(source: str) -> str:
+    """A hash that differs when a source is another one: of its files' names, sizes and times.
+
+    A file that replaces another may be older, and the time of a folder does not change when a file
+    in it is overwritten. So all times are compared, and for equality.
+
+    Returns:
+        the hash; empty where the source cannot be read.
+    """
+    path = Path(source)
+    files = [path]
+    try:
+        if path.is_dir():
+            shown = (each for each in path.iterdir() if not each.name.startswith("."))
+            files = sorted(each for each in shown if each.is_file())
+        states = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in files]
+    except OSError:
+        return ""
+    return hashlib.sha256(repr(states).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -83,10 +108,13 @@ def do(job: Job, settings: LiftSettings) -> Outcome:
         return Outcome(job.name, again=True)
     sentences: list[str] = []
     try:
+        # A source that changes while it is lifted is lifted again.
+        state = state_of(job.source)
         lifted = lift_source(
             job.source, settings, lambda: _engine(settings), sentences.append, progress=False
         )
         recording = lifted.recording
+        recording.source_state = state
         sentences += lifted.sentences
         formats = [f for f in job.formats if len(recording) or f not in _ONE_PERSON]
         job.result.parent.mkdir(parents=True, exist_ok=True)

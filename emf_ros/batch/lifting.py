@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from ..geometry.camera import Camera
 from ..io.bag_source import COMPRESSED_IMAGE, IMAGE
 from ..io.bags import BagReader, is_bag
@@ -22,6 +24,7 @@ from ..io.video import IMAGE_SUFFIXES, frames_of, losses, open_source
 from ..lift.engine import Engine, make_engine
 from ..lift.offline import lift_recording, lift_video
 from ..reasons import Reason
+from ..types import UNTRACKED
 
 #: Ending of the video that shows the image with its keypoints and the 3D view.
 VIDEO_SUFFIX = ".mp4"
@@ -62,9 +65,17 @@ class LiftSettings:
         """The model. `EngineError` where it does not load."""
         return make_engine(self.preset, self.weights, self.device, self.threads)
 
-    def camera(self, size: tuple[int, int], aspect: float, tell: Callable[[str], None]) -> Camera:
+    def camera(
+        self,
+        size: tuple[int, int],
+        aspect: float,
+        tell: Callable[[str], None],
+        brought: Camera | None = None,
+    ) -> Camera:
         """The intrinsics of images of this size; tells notes. `CameraError` for useless ones."""
-        camera, notes = choose_camera(size, self.camera_info, self.fov_deg, aspect, self.rectified)
+        camera, notes = choose_camera(
+            size, self.camera_info, self.fov_deg, aspect, self.rectified, brought
+        )
         for note in notes:
             tell(note)
         return camera
@@ -173,8 +184,13 @@ def lift_source(
         BagError, CameraError, RecordingError, VideoError: the source or an option cannot be used.
     """
     if is_recording(source, settings.topic):
-        options = {"topic": settings.topic} if is_bag(source) else {}
+        bag = is_bag(source)
+        options = {"topic": settings.topic, "to_lift": True} if bag else {}
         keypoints = read_recording(source, **options)
+        if bag:
+            # In a message the id 0 says that the publisher does not track, as in a live stream.
+            unknown = keypoints.track_id == 0
+            keypoints.track_id = np.where(unknown, UNTRACKED, keypoints.track_id)
         if settings.camera_given or settings.rectified:
             if keypoints.image_size == (0, 0):
                 raise RecordingError(f"{source} holds no 2D keypoints, which are what is lifted")
@@ -197,9 +213,7 @@ def lift_source(
     try:
         if video.notice:
             tell(video.notice)
-        camera = video.camera
-        if camera is None or settings.camera_given:
-            camera = settings.camera(video.size, video.pixel_aspect, tell)
+        camera = settings.camera(video.size, video.pixel_aspect, tell, video.camera)
         total = video.count
         recording, counts = lift_video(
             video,

@@ -140,7 +140,7 @@ def _evaluate_video(args: argparse.Namespace) -> None:
             source = open_video(args.video, args)
             # Notes on the camera are the same for each variation.
             tell = (lambda _: None) if reports else say
-            camera = camera_of(source.size, source.pixel_aspect, args, tell)
+            camera = camera_of(source, args, tell)
             varied = VariedSource(source, VARIATIONS[name])
             camera = VARIATIONS[name].camera(camera)
             tracks = lift_tracks(varied, camera, engine, args.lag, variant=args.variant)

@@ -43,7 +43,7 @@ def add_camera(command: argparse.ArgumentParser) -> None:
         "--fov",
         type=arguments.field_of_view,
         metavar="DEG",
-        help="horizontal field of view (default: a guess across the longer side)",
+        help="horizontal field of view (default: that of a bag, or a guess across the longer side)",
     )
     command.add_argument(
         "--rectified",
@@ -65,23 +65,20 @@ def open_video(
     """
     from ..io.video import open_source
 
-    source = open_source(path, args.rate, getattr(args, "topic", ""))
+    topic, rectified = getattr(args, "topic", ""), getattr(args, "rectified", False)
+    source = open_source(path, args.rate, topic, rectified)
     if source.notice:
         tell(source.notice)
     return source
 
 
 def camera_of(
-    size: tuple[int, int],
-    pixel_aspect: float,
-    args: argparse.Namespace,
-    tell: Callable[[str], None] = say,
+    source: FrameSource, args: argparse.Namespace, tell: Callable[[str], None] = say
 ) -> Camera:
-    """The camera that the arguments of `add_camera` describe.
+    """The camera that the arguments of `add_camera` describe, or that the source brings.
 
     Args:
-        size: (width, height) of the images, px.
-        pixel_aspect: width of a pixel over its height.
+        source: the video.
         tell: called with each sentence for the user.
 
     Raises:
@@ -89,7 +86,14 @@ def camera_of(
     """
     from ..io.calibration.reader import choose_camera
 
-    camera, notes = choose_camera(size, args.camera_info, args.fov, pixel_aspect, args.rectified)
+    camera, notes = choose_camera(
+        source.size,
+        args.camera_info,
+        args.fov,
+        source.pixel_aspect,
+        args.rectified,
+        source.camera,
+    )
     for note in notes:
         tell(note)
     return camera

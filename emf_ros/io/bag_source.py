@@ -19,6 +19,9 @@ IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
+#: Last names of the topics of compressed images: image_raw/compressed has the camera of image_raw.
+_TRANSPORTS = ("compressed", "compressedDepth", "zstd", "ffmpeg")
+
 
 class BagSource(SourceBase):
     """The images of one topic, at the stamps of their headers.
@@ -29,17 +32,18 @@ class BagSource(SourceBase):
         rectified: whether the images are rectified, see `camera_info.camera_from_info`.
 
     Attributes:
-        camera: by the `camera_info` beside the topic; None where the bag has none.
+        camera: by the `camera_info` in the namespace of the topic; None where there is none. The
+            notice then says which other ones the bag has.
 
     Raises:
         VideoError: the bag cannot be read, has no such topic, or no image that can be decoded.
     """
 
-    live, notice = False, ""
+    live = False
 
     def __init__(self, path: Path, topic: str = "", rectified: bool = False) -> None:
         super().__init__()
-        self._path = path
+        self._path, self.notice = path, ""
         try:
             self._bag = BagReader(path)
         except BagError as error:
@@ -126,20 +130,34 @@ class BagSource(SourceBase):
         return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
 
     def _camera(self, rectified: bool) -> Camera | None:
-        """The intrinsics of the first message beside the images; None where there is none."""
-        # Image transports add a name: image_raw/compressed belongs to the camera of image_raw.
-        spaces = {self._topic.rpartition("/")[0]}
-        spaces.add(next(iter(spaces)).rpartition("/")[0])
+        """The intrinsics of the first message beside the images; None where there is none.
+
+        Those of another namespace may be of another camera, and are not taken.
+        """
+        image, _, last = self._topic.rpartition("/")
+        images = [self._topic, image] if last in _TRANSPORTS else [self._topic]
         infos = self._bag.of_type(CAMERA_INFO)
-        beside = [t for t in infos if t.rpartition("/")[0] in spaces] or infos
-        if len(beside) != 1:
+        found = [info for name in images for info in infos if _space_of(info) == _space_of(name)]
+        if not found:
+            if infos:
+                self.notice = (
+                    f"no camera_info is in the namespace of {self._topic}: not taken: "
+                    + ", ".join(infos)
+                )
             return None
+        usual = [info for info in found if info.endswith("/camera_info")]
+        topic = (usual or found)[0]
         camera = None
-        for _, _, message in self._bag.messages({beside[0]}):
+        for _, _, message in self._bag.messages({topic}):
             try:
                 camera = camera_from_info(message, rectified)
+                camera = camera.scaled_to(*self.size) if camera is not None else None
             except CameraError as error:
-                raise VideoError(f"{self._path}: {beside[0]}: {error}") from None
+                raise VideoError(f"{self._path}: {topic}: {error}") from None
             if camera is not None:
                 break
-        return camera.scaled_to(*self.size) if camera is not None else None
+        return camera
+
+
+def _space_of(topic: str) -> str:
+    return topic.rpartition("/")[0]

@@ -35,7 +35,8 @@ class FrameSource(Protocol):
         live: whether the frames arrive in real time, as of a webcam.
         unreadable: number of frames since the beginning that could not be read.
         other_sizes: number of frames left out since the beginning, by their size (width, height).
-        notice: a sentence for the user about the origin of the times; empty where they are exact.
+        notice: a sentence for the user about times that are not exact, or about intrinsics that
+            are not those of the images; empty where there is nothing to say.
         start_s: stamp of the first frame, s; 0 where it has none, as in a video.
         camera: the intrinsics that the source brings; None where it brings none.
     """

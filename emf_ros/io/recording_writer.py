@@ -13,13 +13,16 @@ from .recordings import Recording
 
 @dataclass
 class RecordingWriter:
-    """Collects rows for a `Recording`; of one person in one image the last row counts."""
+    """Collects rows for a `Recording`; of one person in one image the last row counts.
+
+    People without ids have the id 0, and are told apart by their number in the image.
+    """
 
     layout: Layout
     image_size: tuple[int, int]
     camera: Camera | None = None
     body_names: tuple[str, ...] = ()
-    _rows: dict[tuple[float, int], tuple] = field(default_factory=dict)
+    _rows: dict[tuple[float, int, int], tuple] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -35,8 +38,13 @@ class RecordingWriter:
         root: np.ndarray,
         root_valid: bool,
         body: np.ndarray | None = None,
+        which: int = 0,
     ) -> None:
-        """Add one person in one image; shapes and units as in `Recording`, without the M."""
+        """Add one person in one image; shapes and units as in `Recording`, without the M.
+
+        Args:
+            which: number of the person among those of this id in the image.
+        """
         if body is None:
             body = np.full(len(self.body_names), np.nan)
         row = (
@@ -50,10 +58,10 @@ class RecordingWriter:
             root_valid,
             body,
         )
-        self._rows[stamp, track_id] = row
+        self._rows[stamp, track_id, which] = row
 
     def recording(self) -> Recording:
-        """The rows so far, in the order of stamp and track id."""
+        """The rows so far, in the order of stamp, track id and number."""
         rows = [self._rows[key] for key in sorted(self._rows)]
         joints = len(H36M17)
 

@@ -47,7 +47,7 @@ _ROWS = (
 )
 
 #: Arrays of the format that are not needed for reading.
-_NOT_NEEDED = ("format", "joint_names")
+_NOT_NEEDED = ("format", "joint_names", "source_state")
 
 #: Kinds of numpy types of whole numbers.
 _WHOLE_KINDS = "iu"
@@ -102,6 +102,7 @@ class Recording:
         notes: a sentence for each thing that was left out or converted on reading.
         body: (M, B), answers about the people, see `body.columns`; NaN where unknown.
         body_names: (B,) names of its columns; empty where they were not asked for.
+        source_state: of the files that it was made of, see `batch.jobs`; it is only written.
     """
 
     stamp: np.ndarray
@@ -118,6 +119,7 @@ class Recording:
     notes: list[str] = field(default_factory=list)
     body: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     body_names: tuple[str, ...] = ()
+    source_state: str = ""
 
     def __post_init__(self) -> None:
         if not self.body_names:
@@ -141,9 +143,11 @@ class Recording:
             OutputError: it cannot be written.
         """
         matrix = np.full((3, 3), np.nan) if self.camera is None else self.camera.matrix
-        body: dict[str, Any] = {}
+        more: dict[str, Any] = {}
         if self.body_names:
-            body = {"body": self.body.astype(np.float32), "body_names": np.array(self.body_names)}
+            more = {"body": self.body.astype(np.float32), "body_names": np.array(self.body_names)}
+        if self.source_state:
+            more["source_state"] = self.source_state
         with replacing(path) as part, open(part, "wb") as file:
             np.savez_compressed(
                 file,
@@ -162,7 +166,7 @@ class Recording:
                 distortion=np.zeros(0) if self.camera is None else self.camera.distortion,
                 distortion_model="" if self.camera is None else self.camera.model,
                 image_size=np.array(self.image_size, dtype=np.int64),
-                **body,
+                **more,
             )
 
 

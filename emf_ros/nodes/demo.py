@@ -83,13 +83,15 @@ def play(args: argparse.Namespace) -> int:
     source = open_video(str(video), args, tell)
     size, rate_hz, count, times_s = source.size, source.rate_hz, source.count, times_of(source)
     source.close()
-    camera = camera_of(size, source.pixel_aspect, args, tell)
+    camera = camera_of(source, args, tell)
     # The source takes the same intrinsics. A guess is said here, and not once more by the source.
     intrinsics: dict[str, object] = {
         "fov_deg": math.degrees(2 * math.atan(size[0] / (2 * camera.matrix[0, 0])))
     }
     if args.camera_info:
         intrinsics = {"camera_info_file": args.camera_info, "rectified": args.rectified}
+    elif source.camera is not None and args.fov is None:
+        intrinsics = {"rectified": args.rectified}
 
     # A namespace of its own, and no network: other nodes and demos are not disturbed.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")

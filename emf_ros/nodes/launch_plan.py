@@ -271,6 +271,6 @@ def _check_source(camera: VideoSourceParams) -> None:
     if camera.source.strip().isdecimal() and not Path(camera.source).exists():
         return
     try:
-        open_source(camera.source, camera.rate_hz or None).close()
+        open_source(camera.source, camera.rate_hz or None, rectified=camera.rectified).close()
     except VideoError as error:
         raise ParamError(str(error)) from None

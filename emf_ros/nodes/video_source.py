@@ -13,8 +13,10 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from ..geometry.camera import Camera, CameraError
+from ..io.bags import is_bag
 from ..io.calibration.reader import choose_camera, read_camera
 from ..io.frame_source import FrameSource, VideoError
+from ..io.paths import from_home
 from ..io.video import losses, open_source
 from ..reasons import Reason
 from . import conversions
@@ -107,6 +109,9 @@ class VideoSource(BaseNode[VideoSourceParams]):
             # The image size is unknown yet; errors that do not depend on it are reported at once.
             if self._file:
                 read_camera(self._file, self.params.rectified)
+            elif self._fov_deg is None and is_bag(from_home(self.params.source)):
+                # A bag brings its intrinsics.
+                pass
             elif self._fov_deg != 0:
                 choose_camera((16, 9), None, self._fov_deg, rectified=self.params.rectified)
             else:
@@ -147,7 +152,11 @@ class VideoSource(BaseNode[VideoSourceParams]):
     def _work(self, stopping: threading.Event) -> None:
         while not stopping.is_set():
             try:
-                source = open_source(self.params.source, self.params.rate_hz or None)
+                source = open_source(
+                    self.params.source,
+                    self.params.rate_hz or None,
+                    rectified=self.params.rectified,
+                )
             except VideoError as error:
                 self._fault = str(error)
                 again = "" if self.params.exit_at_end else "; trying again"
@@ -189,6 +198,7 @@ class VideoSource(BaseNode[VideoSourceParams]):
                 self._fov_deg,
                 source.pixel_aspect,
                 self.params.rectified,
+                source.camera,
             )
         except CameraError as error:
             self.refuse(Reason.CAMERA_INFO_SIZE_MISMATCH, f"{error}: publishing no intrinsics")

@@ -20,8 +20,9 @@ def choose_camera(
     fov_deg: float | None = None,
     pixel_aspect: float = 1.0,
     rectified: bool = False,
+    brought: Camera | None = None,
 ) -> tuple[Camera, list[str]]:
-    """The camera of a video: of a calibration file, of a field of view, or a guess.
+    """The camera of a video: of a calibration file, a field of view, the source, or a guess.
 
     Args:
         size: (width, height) of the images, px.
@@ -29,6 +30,8 @@ def choose_camera(
         fov_deg: horizontal field of view, degrees, where there is no file.
         pixel_aspect: width of a pixel over its height, where there is no file.
         rectified: the images are rectified: take the file's intrinsics of rectified images.
+        brought: by the source, such as a bag, where there is neither file nor field of view; see
+            `FrameSource.camera`.
 
     Returns:
         the camera, and warnings for the user, in one line each.
@@ -38,6 +41,8 @@ def choose_camera(
     """
     if file:
         camera = read_camera(file, rectified).scaled_to(*size)
+    elif brought is not None and fov_deg is None:
+        camera = brought
     elif rectified:
         raise CameraError(
             "rectified images need a calibration file (--camera-info, camera_info_file); with a "

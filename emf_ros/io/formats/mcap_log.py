@@ -14,28 +14,24 @@ from typing import Any
 import numpy as np
 
 from ...geometry.camera import Camera, CameraError
-from ...skeletons import H36M17, Layout, get_layout
+from ...skeletons import H36M17, Layout
 from ...stamps import NANOSECONDS
-from ..bags import BagError, BagReader, message_types, stamp_ns
-from ..camera_info import camera_from_info
+from ..bags import BagError, BagReader, message_types
 from ..outputs import replacing
-from ..recording_writer import RecordingWriter
-from ..recordings import Recording, RecordingError, checked, refuse_too_many_rows
+from ..recordings import Recording, RecordingError
 from ..render.palette import rgb_of
+from .bag_people import CAMERA_INFO, KEYPOINTS, SKELETONS, people_of
 
 #: Frame of the poses in the messages.
 FRAME_ID = "camera_optical_frame"
 #: Time for which a viewer shows a marker, s.
 _MARKER_S = 0.5
 #: States of a skeleton in emf_ros_msgs/Skeleton3D.
-_TRACKED, _COASTING, _ENDED = 1, 2, 3
+_TRACKED, _COASTING = 1, 2
 #: Constants of visualization_msgs/Marker.
 _SPHERE_LIST, _LINE_LIST, _ADD, _DELETE = 7, 5, 0, 2
 
-KEYPOINTS = "emf_ros_msgs/msg/Skeleton2DArray"
-SKELETONS = "emf_ros_msgs/msg/Skeleton3DArray"
 LAYOUT = "emf_ros_msgs/msg/SkeletonLayout"
-CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 MARKERS = "visualization_msgs/msg/MarkerArray"
 
 
@@ -73,111 +69,19 @@ def write(recording: Recording, path: Path) -> list[str]:
     return ["answers about people are not in MCAP"] if recording.body_names else []
 
 
-def read(path: Path, topic: str = "") -> Recording:
-    """Read the people of one camera of a file or a bag.
-
-    Args:
-        path: of the file, or of the folder of a bag.
-        topic: of the skeletons, or of the keypoints where there are no skeletons; empty where there
-            is only one. Keypoints and intrinsics are those of the same namespace.
+def read(path: Path, topic: str = "", to_lift: bool = False) -> Recording:
+    """Read the people of one camera of a file or a bag; see `bag_people.people_of`.
 
     Raises:
         RecordingError: it cannot be read, or has no people.
     """
     try:
         with BagReader(path) as bag:
-            return _recording(bag, topic)
+            return people_of(bag, topic, to_lift)
     except (BagError, CameraError) as error:
         raise RecordingError(str(error)) from None
     except RecordingError as error:
         raise RecordingError(f"{path}: {error}") from None
-
-
-def _recording(bag: BagReader, topic: str) -> Recording:
-    kind = SKELETONS if bag.of_type(SKELETONS) else KEYPOINTS
-    if topic and bag.topics.get(topic) in (SKELETONS, KEYPOINTS):
-        kind = bag.topics[topic]
-    chosen = bag.choose(topic, kind)
-    space = chosen.rpartition("/")[0]
-    beside = [
-        one
-        for one in bag.of_type(KEYPOINTS, CAMERA_INFO)
-        if one.rpartition("/")[0] == space or len(bag.of_type(bag.topics[one])) == 1
-    ]
-    skeletons: dict[tuple[int, int], _Pose] = {}
-    keypoints: dict[tuple[int, int], np.ndarray] = {}
-    layout, size, camera, frames = H36M17, (0, 0), None, {}
-    for name, _, message in bag.messages({chosen, *beside}):
-        kind, stamp = bag.topics[name], stamp_ns(message.header)
-        if kind == CAMERA_INFO:
-            camera = camera_from_info(message) or camera
-            continue
-        frames[kind] = str(message.header.frame_id)
-        if kind == KEYPOINTS:
-            if keypoints and message.layout != layout.name:
-                raise RecordingError(f"its layout changes from {layout.name} to {message.layout}")
-            layout = _layout_of(message.layout)
-            size = (int(message.image_width), int(message.image_height))
-            for person in message.skeletons:
-                keypoints[stamp, int(person.track_id)] = _keypoints_of(person, layout)
-        else:
-            for person in message.skeletons:
-                if person.tracking_state != _ENDED:
-                    skeletons[stamp, int(person.track_id)] = _pose(person)
-        refuse_too_many_rows(max(len(keypoints), len(skeletons)))
-    if len(set(frames.values())) > 1:
-        raise RecordingError(
-            f"the poses are in the frame {frames[SKELETONS]!r}, and a recording needs that of the "
-            f"camera, {frames[KEYPOINTS]!r}"
-        )
-    if camera is not None and size != (0, 0) and camera.size != size:
-        camera = camera.scaled_to(*size)
-    writer = RecordingWriter(layout, size if size != (0, 0) or camera is None else camera.size)
-    writer.camera = camera
-    unseen = np.full((len(layout), 3), np.nan)
-    unseen[:, 2] = 0.0
-    for key in {**skeletons, **keypoints}:
-        pose = skeletons.get(key, _NO_POSE)
-        writer.add(key[0] / NANOSECONDS, -1, key[1], keypoints.get(key, unseen), *pose)
-    if not len(writer):
-        raise RecordingError("it has no people")
-    return checked(writer.recording())
-
-
-def _layout_of(name: str) -> Layout:
-    try:
-        return get_layout(str(name))
-    except ValueError as error:
-        raise RecordingError(str(error)) from None
-
-
-def _keypoints_of(message: Any, layout: Layout) -> np.ndarray:
-    """(K, 3) px, px, score."""
-    points = [(point.x, point.y, point.score) for point in message.keypoints]
-    if len(points) != len(layout):
-        raise RecordingError(f"a person has {len(points)} keypoints, not {len(layout)}")
-    return np.array(points)
-
-
-#: Joints (17, 3) m, their standard deviation (17,) m, root (3,) m, and whether it is known.
-_Pose = tuple[np.ndarray, np.ndarray, np.ndarray, bool]
-_NO_POSE: _Pose = (
-    np.full((len(H36M17), 3), np.nan),
-    np.full(len(H36M17), np.nan),
-    np.full(3, np.nan),
-    False,
-)
-
-
-def _pose(message: Any) -> _Pose:
-    joints, stddev = _NO_POSE[0].copy(), _NO_POSE[1].copy()
-    if len(message.joints) != len(H36M17):
-        raise RecordingError(f"a skeleton has {len(message.joints)} joints, not {len(H36M17)}")
-    for row, joint in enumerate(message.joints):
-        joints[row] = joint.position.x, joint.position.y, joint.position.z
-        stddev[row] = joint.stddev
-    root = np.array([message.root.x, message.root.y, message.root.z])
-    return joints, stddev, root, bool(message.root_valid)
 
 
 #: QoS of the layouts, as `ros2 bag` writes it: a late subscriber gets them, too.
