@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from recordings_of_people import CAMERA, two_people
@@ -136,9 +137,17 @@ def test_poses_in_another_frame_than_the_cameras_are_refused(
     assert (read.camera is not None) == ("/camera_info" in frames)
 
 
-def test_a_frame_that_nothing_explains_is_named(tmp_path: Path) -> None:
-    (note,) = read_recording(rewritten(tmp_path, {"/skeletons": ("/skeletons", "webcam")})).notes
+def test_a_frame_that_nothing_explains_is_named(tmp_path: Path, capfd) -> None:
+    bag = rewritten(tmp_path, {"/skeletons": ("/skeletons", "webcam")})
+    (note,) = read_recording(bag).notes
     assert "'webcam'" in note and "z forward" in note
+    images = tmp_path / "images"
+    images.mkdir()
+    cv2.imwrite(str(images / "0.png"), np.zeros((48, 64, 3), np.uint8))
+    for command in (["convert", str(bag)], ["render", str(bag), str(images)]):
+        out = tmp_path / ("out.npz" if command[0] == "convert" else "out.mp4")
+        assert main([*command, "--out", str(out)]) == 0
+        assert f"note: {bag}: {note}" in capfd.readouterr().err
 
 
 def test_intrinsics_of_another_camera_are_left_out(tmp_path: Path) -> None:

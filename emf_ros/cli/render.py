@@ -27,6 +27,8 @@ def run(args: argparse.Namespace) -> None:
     check_file(args.out, (args.recording, args.video), ".mp4", IMAGE_SUFFIXES)
     try:
         recording = read_recording(args.recording)
+        for note in recording.notes:
+            say(f"note: {args.recording}: {note}")
         settings = LiftSettings(rate_hz=args.rate, topic=args.topic)
         sentences = render_source(recording, args.video, settings, args.out, say)
     except (RecordingError, VideoError, RenderError) as error:

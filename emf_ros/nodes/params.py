@@ -64,7 +64,8 @@ class VideoSourceParams(NodeParams):
 
     source: str = param(
         "",
-        "Play this video file, bag, folder of images or webcam number; an existing path has priority.",
+        "Play this video file, bag, folder of images or webcam number; an existing path has "
+        "priority.",
         whole_numbers=True,
     )
     loop: bool = param(False, "Start again at the end.", launch=True, live=True)
@@ -87,8 +88,8 @@ class VideoSourceParams(NodeParams):
     )
     fov_deg: float | str = param(
         "auto",
-        "Set the horizontal field of view where no calibration file is given; auto takes the "
-        f"intrinsics of a bag, or guesses {DEFAULT_FOV_DEG:g} across the longer side.",
+        "Set the horizontal field of view; auto takes a bag's intrinsics, or guesses "
+        f"{DEFAULT_FOV_DEG:g} across the longer side.",
         unit="degrees",
         zero="unknown, no intrinsics",
         low=0.0,
