@@ -1,5 +1,6 @@
 """Stop the robot when somebody approaches or has fallen: python3 stop_for_people.py VIDEO"""
 
+import math
 import sys
 
 from emf_ros import Camera, Person, SkeletonTracker
@@ -11,6 +12,9 @@ def command(people: list[Person]) -> str:
         # Comparisons with NaN are false: who does not come closer has no time.
         if body.closest_s < 3.0 and body.closest_m < 1.0:
             return f"stop: person {body.track_id} is here in {body.closest_s:.1f} s"
+        # For up to half a second after a person comes into view, the velocity is not known.
+        if math.isnan(body.speed) and body.closest_m < 2.0:
+            return f"stop: person {body.track_id} has just come"
         if body.fallen > 0.5:
             return f"stop: person {body.track_id} has fallen"
     return "go"

@@ -99,6 +99,9 @@ def test_the_robot_stops_for_a_person_who_comes_here() -> None:
     assert said[10] == "go" and said[-1].startswith("stop: person 1 is here in")
     away = [command(people) for people in people_of([Body()] * 100, places[::-1])]
     assert not any(text.startswith("stop") for text in away[30:])
+    # From behind a corner, 1.6 m before the camera: who may come is not waited for.
+    (found,) = (command(people) for people in people_of([Body()], [np.array([0.1, 0.0, 1.6])]))
+    assert found == "stop: person 1 has just come"
 
 
 def lies_down(seconds: float, falls: bool) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from emf_ros.lift.root import smooth_root, solve_root, update_along
+from emf_ros.lift.root import root_velocity, smooth_root, solve_root, update_along
 
 
 def people(count, seed=0, near=1.5, far=8.0):
@@ -191,22 +191,22 @@ def test_the_line_fit_has_less_noise_and_no_bias():
     before, after, velocities = [], [], []
     for _ in range(300):
         noisy = shaken(truth, 0.06, rng)
-        root, velocity = smooth_root(noisy, 26, RATE_HZ)
+        root, velocity = (of(noisy, 26, RATE_HZ) for of in (smooth_root, root_velocity))
         before.append(np.linalg.norm(noisy[26] - truth[26]))
         after.append(np.linalg.norm(root - truth[26]))
         velocities.append(velocity)
     assert np.mean(after) < 0.7 * np.mean(before)
     assert np.std(after) < 0.6 * np.std(before)
-    # Across the ray the velocity is as exact as the pixels; along it, it is drawn to zero.
-    across = np.mean(velocities, axis=0)[0]
-    assert np.isclose(across, 0.3, atol=0.15)
+    # Across the ray the velocity is as exact as the pixels; along it, it is drawn to zero a little.
+    across, _, along = np.mean(velocities, axis=0)
+    assert np.isclose(across, 0.3, atol=0.15) and -1.2 < along < -1.0
 
 
 def test_the_root_of_a_standing_person_is_the_mean():
     rng = np.random.default_rng(1)
     truth = walk((0.0, 0.0, 0.0))
     off = [
-        np.linalg.norm(smooth_root(shaken(truth, 0.06, rng), 26, RATE_HZ)[0] - truth[26])
+        np.linalg.norm(smooth_root(shaken(truth, 0.06, rng), 26, RATE_HZ) - truth[26])
         for _ in range(300)
     ]
     assert np.sqrt(np.mean(np.square(off))) < 0.45 * 0.06 * np.linalg.norm(truth[26])
@@ -215,40 +215,59 @@ def test_the_root_of_a_standing_person_is_the_mean():
 @pytest.mark.parametrize("frame", [26, 22, 13])
 def test_the_direction_is_the_frame_s_own(frame):
     roots = walk((0.4, -0.1, 0.5), frame=frame)
-    root, velocity = smooth_root(roots, frame, RATE_HZ)
+    root, velocity = (of(roots, frame, RATE_HZ) for of in (smooth_root, root_velocity))
     assert np.allclose(np.cross(root, roots[frame]), 0, atol=1e-9)
     assert np.linalg.norm(root - roots[frame]) < 0.3
-    assert np.isfinite(velocity).all()
+    assert np.allclose(velocity, (0.4, -0.1, 0.5), atol=0.1)
 
 
 def test_near_people_are_followed_closely():
     """The nearer, the smaller the distance's error, and the more weight the slope has."""
     near = walk((0.0, 0.0, -1.0), start=(0.0, 0.0, 1.0))
-    root, velocity = smooth_root(near, 26, RATE_HZ)
-    assert abs(root[2] - 1.0) < 0.12 and -1.0 < velocity[2] < -0.7
+    root, velocity = (of(near, 26, RATE_HZ) for of in (smooth_root, root_velocity))
+    assert abs(root[2] - 1.0) < 0.12 and -1.0 < velocity[2] < -0.95
 
 
 def test_roots_of_several_people_are_smoothed_as_each_alone():
     roots = np.stack([walk((0.4, -0.1, 0.5)), walk((0.0, 0.0, -1.0)), walk((1.0, 0.0, 0.0))])
     roots[1, :24] = roots[2, 5:9] = np.nan
-    together = smooth_root(roots, 26, RATE_HZ)
-    for person, *own in zip(roots, *together, strict=True):
-        for one, many in zip(smooth_root(person, 26, RATE_HZ), own, strict=True):
-            assert np.allclose(one, many, rtol=0, atol=1e-12, equal_nan=True)
-    roots[0, 26] = np.nan
-    root, velocity = smooth_root(roots, 26, RATE_HZ)
-    assert np.isnan(root[0]).all() and np.isnan(velocity[0]).all()
-    assert np.array_equal(root[1:], together[0][1:])
+    unknown = roots.copy()
+    unknown[0, 26] = np.nan
+    for of in (smooth_root, root_velocity):
+        together = of(roots, 26, RATE_HZ)
+        for person, many in zip(roots, together, strict=True):
+            alone = of(person, 26, RATE_HZ)
+            assert np.allclose(alone, many, rtol=0, atol=1e-12, equal_nan=True)
+        lost = of(unknown, 26, RATE_HZ)
+        assert np.isnan(lost[0]).all()
+        assert np.array_equal(lost[1:], together[1:], equal_nan=True)
 
 
 def test_unknown_frames_are_left_out_and_few_give_no_velocity():
     roots = walk((0.0, 0.0, 0.0))
     roots[:20] = np.nan
-    root, velocity = smooth_root(roots, 26, RATE_HZ)
-    assert np.allclose(root, roots[26]) and np.allclose(velocity, 0, atol=1e-9)
+    assert np.allclose(smooth_root(roots, 26, RATE_HZ), roots[26])
+    assert np.allclose(root_velocity(roots, 26, RATE_HZ), 0, atol=1e-9)
     roots[:24] = np.nan
-    root, velocity = smooth_root(roots, 26, RATE_HZ)
-    assert np.array_equal(root, roots[26]) and np.isnan(velocity).all()
+    assert np.array_equal(smooth_root(roots, 26, RATE_HZ), roots[26])
+    assert np.isnan(root_velocity(roots, 26, RATE_HZ)).all()
+
+
+def test_the_farther_a_person_is_the_later_the_velocity_is_known():
+    """The share of the prior is a half at most, so that the speed is half the true one at least."""
+    known_from = []
+    for distance_m in (2.5, 4.5, 8.0, 12.0):
+        roots = walk((0.0, 0.0, -1.4), start=(0.0, 0.0, distance_m))
+        speeds = []
+        for count in range(1, 28):
+            seen = roots.copy()
+            seen[: 27 - count] = np.nan
+            speeds.append(-root_velocity(seen, 26, RATE_HZ)[2])
+        known = np.isfinite(speeds)
+        known_from.append(int(known.argmax()) + 1)
+        assert known[known_from[-1] - 1 :].all()
+        assert min(np.array(speeds)[known]) > 0.5 * 1.4
+    assert known_from == [6, 8, 11, 15]
 
 
 # ------------------------------------------------------------------------------ weights, and scale

@@ -57,6 +57,8 @@ class Windows:
         scores: (P, T, 17) 0..1; 0 where missing.
         canonical: the windows as the model takes them.
         view: how the camera stood, and how it moved.
+        observed_in: (P, T) whether a frame is of its own time. Those before a person's first
+            observation repeat it, and those after the newest image repeat that.
     """
 
     stamp_ns: int
@@ -68,6 +70,7 @@ class Windows:
     scores: np.ndarray
     canonical: CanonicalWindow
     view: View
+    observed_in: np.ndarray
 
     @classmethod
     def of(
@@ -82,14 +85,17 @@ class Windows:
             view: how the camera stood in the image, and how it moved in the window.
         """
         points, observed = np.zeros((0, model.frames, len(get_layout(model.layout)), 3)), None
+        observed_in = np.zeros((0, model.frames), dtype=bool)
         if tracks:
             observed = Observations.of([track.history for track in tracks.values()])
             points = observed.resample(times.stamps_ns)
+            observed_in = times.stamps_ns >= observed.stamps_ns[:, :1]
+            observed_in &= np.diff(times.stamps_ns, prepend=times.stamps_ns[0] - 1) > 0
         rays, scores = view.steadied(points[..., :2], points[..., 2])
         canonical = canonical_window(rays, scores)
         lag_ns = times.newest_ns - times.stamp_ns
         shown = times.stamp_ns, lag_ns, times.frame
-        return cls(*shown, tracks, observed, rays, scores, canonical, view)
+        return cls(*shown, tracks, observed, rays, scores, canonical, view, observed_in)
 
 
 def run_model(engine: Engine, windows: Sequence[Windows]) -> list[Lifted]:

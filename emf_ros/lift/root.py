@@ -38,6 +38,9 @@ SPEED_SPREAD = 1.5
 DISTANCE_ERROR = 0.06
 #: Time for which the errors of the distances are correlated, s.
 ALIKE_S = 1 / 3
+#: The same of the errors that change within a window, as a share of the distance. Most of the error
+#: is that of the person's size. It is the same in all frames of a window, and changes no velocity.
+DISTANCE_CHANGE = 0.02
 
 #: Maximum difference of a measured distance and the solved one, in standard deviations of it. A
 #: larger distance is refused; a smaller one is of a person smaller than adults.
@@ -49,6 +52,9 @@ GATE_FACTOR = 2.0
 TURN_S = 0.28
 #: Minimum number of known frames in it. With fewer there is no velocity.
 MIN_FRAMES = 4
+#: Minimum share of the distances in the velocity along the ray; the rest is the prior's. With less
+#: there is no velocity: a person who comes would seem to stand.
+MIN_MEASURED = 0.5
 
 
 @dataclass
@@ -268,13 +274,11 @@ def update_along(
     return moved, narrowed, taken
 
 
-def smooth_root(roots: np.ndarray, frame: int, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
-    """The root of a frame, its distance smoothed over the window, and the velocity.
+def smooth_root(roots: np.ndarray, frame: int, rate_hz: float) -> np.ndarray:
+    """The root of a frame, its distance smoothed over the window.
 
     One image fixes the direction to a person within a centimetre, but the distance within a tenth
-    of it. So the distance comes from a line through the distances of the window, without delay:
-    Bayesian linear regression with a normal prior on the slope (Bishop 2006, 3.3), for errors that
-    are correlated over some frames.
+    of it. So the distance comes from a line through the distances of the window, without delay.
 
     Args:
         roots: (..., T, 3) m in the camera's frame; NaN where unknown.
@@ -282,28 +286,79 @@ def smooth_root(roots: np.ndarray, frame: int, rate_hz: float) -> tuple[np.ndarr
         rate_hz: of the frames.
 
     Returns:
-        (..., 3) m, NaN where the root of the frame is unknown; and the velocity (..., 3) m/s, NaN
-        where too few frames are known.
+        (..., 3) m, NaN where the root of the frame is unknown; as given where too few frames are
+        known.
     """
-    known = np.isfinite(roots).all(axis=-1)
-    t = (np.arange(roots.shape[-2]) - frame) / rate_hz
-    recent = known & ((t <= 0) & (t > -TURN_S))
-    placed = np.where(known[..., None], roots, 0.0)
-    distances = np.sqrt((placed**2).sum(axis=-1))
-    rays = placed / np.where(distances > 0, distances, 1.0)[..., None]
-    mean_t, mean = _means((t, distances), known)
-    noise = (DISTANCE_ERROR * mean) ** 2 * ALIKE_S * rate_hz
-    slope = _slope(t, mean_t, distances[..., None], known, noise / SPEED_SPREAD**2)
-    distance = (mean - slope[..., 0] * mean_t)[..., None]
-    (recent_t,) = _means((t,), recent)
-    turning = _slope(t, recent_t, rays, recent)
-    ray = rays[..., frame, :]
-    usable = (recent.sum(axis=-1) >= MIN_FRAMES)[..., None] & known[..., frame, None]
-    usable &= distance > 0
-    return (
-        np.where(usable, ray * distance, roots[..., frame, :]),
-        np.where(usable, distance * turning + slope * ray, np.nan),
-    )
+    line = _Line.through(roots, frame, rate_hz, DISTANCE_ERROR)
+    return np.where(line.usable, line.rays[..., frame, :] * line.distance, roots[..., frame, :])
+
+
+def root_velocity(roots: np.ndarray, frame: int, rate_hz: float) -> np.ndarray:
+    """The velocity of the root in a frame.
+
+    Across the ray it is the slope of the rays of the last `TURN_S`. Along the ray it is the slope
+    of the line through the distances of the window.
+
+    Args:
+        roots: (..., T, 3) m in the camera's frame, all of one size of the person; NaN where the
+            person was not observed.
+        frame: index of the frame.
+        rate_hz: of the frames.
+
+    Returns:
+        (..., 3) m/s; NaN where the root of the frame is unknown, where too few frames are known
+        (`MIN_FRAMES`), and where they tell less than the prior (`MIN_MEASURED`).
+    """
+    line = _Line.through(roots, frame, rate_hz, DISTANCE_CHANGE)
+    (recent_t,) = _means((line.t,), line.recent)
+    turning, _ = _slope(line.t, recent_t, line.rays, line.recent)
+    velocity = line.distance * turning + line.slope * line.rays[..., frame, :]
+    measured = line.usable & (line.measured >= MIN_MEASURED)[..., None]
+    return np.where(measured, velocity, np.nan)
+
+
+@dataclass
+class _Line:
+    """A line through the distances of a window.
+
+    It is a Bayesian linear regression with a normal prior on the slope (Bishop 2006, 3.3), for
+    errors that are correlated over some frames.
+
+    Attributes:
+        t: (T,) s from the frame.
+        rays: (..., T, 3) of length 1.
+        recent: (..., T) whether a frame is known, and within `TURN_S` up to the frame.
+        distance: (..., 1) m, in the frame.
+        slope: (..., 1) m/s.
+        measured: (...) 0..1, share of the distances in the slope; the rest is the prior's.
+        usable: (..., 1) whether enough frames are known, and the frame itself.
+    """
+
+    t: np.ndarray
+    rays: np.ndarray
+    recent: np.ndarray
+    distance: np.ndarray
+    slope: np.ndarray
+    measured: np.ndarray
+    usable: np.ndarray
+
+    @classmethod
+    def through(cls, roots: np.ndarray, frame: int, rate_hz: float, error: float) -> _Line:
+        """The line, for distances of a relative standard deviation `error`."""
+        known = np.isfinite(roots).all(axis=-1)
+        t = (np.arange(roots.shape[-2]) - frame) / rate_hz
+        recent = known & ((t <= 0) & (t > -TURN_S))
+        placed = np.where(known[..., None], roots, 0.0)
+        distances = np.sqrt((placed**2).sum(axis=-1))
+        rays = placed / np.where(distances > 0, distances, 1.0)[..., None]
+        mean_t, mean = _means((t, distances), known)
+        noise = (error * mean) ** 2 * ALIKE_S * rate_hz
+        prior = noise / SPEED_SPREAD**2
+        slope, measured = _slope(t, mean_t, distances[..., None], known, prior)
+        distance = (mean - slope[..., 0] * mean_t)[..., None]
+        usable = (recent.sum(axis=-1) >= MIN_FRAMES)[..., None] & known[..., frame, None]
+        usable &= distance > 0
+        return cls(t, rays, recent, distance, slope, measured, usable)
 
 
 def _means(of: Sequence[np.ndarray], taken: np.ndarray) -> list[np.ndarray]:
@@ -318,13 +373,17 @@ def _slope(
     values: np.ndarray,
     taken: np.ndarray,
     prior: np.ndarray | float = 0.0,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Least-squares slope (..., C) of values (..., N, C) over t (N,) s, of those that are taken.
+
+    And (...) the share of the values in it, 0..1; the rest is the prior's.
 
     `mean_t` (...), s, is the mean of their times. `prior` (...), s^2, is the variance of a value
     over that of the slope, and draws the slope to 0.
     """
     centred = np.where(taken, t - mean_t[..., None], 0.0)
-    total = (centred**2).sum(axis=-1) + prior
+    spread = (centred**2).sum(axis=-1)
+    total = spread + prior
+    total = np.where(total > 0, total, 1.0)
     moment = (centred[..., None] * values).sum(axis=-2)
-    return moment / np.where(total > 0, total, 1.0)[..., None]
+    return moment / total[..., None], spread / total

@@ -10,8 +10,9 @@ each window. Each stage takes a `PoseBatch` and returns the next one. `STAGES` i
    visible.
 6. `filter_jitter` removes the jumps between one window and the next; bones keep their lengths.
 7. `measure_distance` corrects the distance by the floor and by a depth image, and the size with it.
-8. `reject_uncertain_roots` removes the roots of people with too few visible joints.
-9. `turn_into_target` gives all in the target frame, where there is one.
+8. `measure_velocity` needs the measured distance: at half the distance people have half the speed.
+9. `reject_uncertain_roots` removes the roots of people with too few visible joints.
+10. `turn_into_target` gives all in the target frame, where there is one.
 
 Shapes: P people, T frames of the window, 17 joints. Frame: the camera's optical frame, of the
 described image.
@@ -34,7 +35,7 @@ from .depth import trunk_depth, with_depth
 from .forward import Windows
 from .ground import on_ground
 from .height import height_scale
-from .root import HEIGHT_SPREAD, smooth_root, solve_root
+from .root import HEIGHT_SPREAD, root_velocity, smooth_root, solve_root
 from .tracks import Track
 from .visibility import MIN_VISIBLE_SHARE, distance_spread, seen_share, with_unseen
 
@@ -171,7 +172,7 @@ def scale_to_height(batch: PoseBatch, context: StageContext) -> PoseBatch:
 
 
 def solve_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
-    """Solve the root of each frame of the window, and the velocity of the described one."""
+    """Solve the root of each frame of the window, and smooth that of the described one."""
     windows, frame = batch.windows, batch.windows.frame
     people, frames = batch.window_m.shape[:2]
     scores = np.where(windows.scores >= context.config.min_score, windows.scores, 0.0)
@@ -186,17 +187,13 @@ def solve_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
     # A person who is not seen has no root: robots act on it, and a guess is worse than none.
     placed = batch.usable & np.isfinite(roots[:, frame]).all(axis=-1) & context.camera_known
     placed &= np.array([t.history.newest_ns >= windows.stamp_ns for t in batch.tracks])
-    root, velocity = (
-        np.where(placed[:, None], smooth, np.nan)
-        for smooth in smooth_root(roots, frame, context.rate_hz)
-    )
+    root = np.where(placed[:, None], smooth_root(roots, frame, context.rate_hz), np.nan)
     covariance = solved.of(slice(frame, None, frames)).covariance
     return replace(
         batch,
         window_roots=roots,
         placed=placed,
         root=root,
-        velocity=velocity,
         covariance=covariance,
     )
 
@@ -281,6 +278,24 @@ def measure_distance(batch: PoseBatch, context: StageContext) -> PoseBatch:
     )
 
 
+def measure_velocity(batch: PoseBatch, context: StageContext) -> PoseBatch:
+    """Measure the velocity in the frames that people were observed in, at the measured distance.
+
+    All frames of a window have the same bone lengths. So one factor corrects the distances of all,
+    from where the camera was in each. The factors of earlier images do not count: a person does
+    not move because the floor is measured in one image and not in the next.
+    """
+    windows = batch.windows
+    scale = batch.distance_scale[:, None, None]
+    # The camera at each frame, from where it is in this image.
+    places = 0.0 if windows.view.steps is None else windows.view.steps.translation
+    roots = places + scale * (batch.window_roots - places)
+    # A copy of an observation shows no movement.
+    roots = np.where(windows.observed_in[..., None], roots, np.nan)
+    velocity = root_velocity(roots, windows.frame, context.rate_hz)
+    return replace(batch, velocity=np.where(batch.placed[:, None], velocity, np.nan))
+
+
 def reject_uncertain_roots(batch: PoseBatch, context: StageContext) -> PoseBatch:
     """Remove the roots of people whose visible part is too small to estimate the distance.
 
@@ -314,6 +329,7 @@ STAGES: tuple[Stage, ...] = (
     choose_frame,
     filter_jitter,
     measure_distance,
+    measure_velocity,
     reject_uncertain_roots,
     turn_into_target,
 )
