@@ -99,7 +99,7 @@ def watch(
 
 def people(results: list[Frame3D]) -> list[Pose3D]:
     """The person in all images but the first few."""
-    found = [result.people[0] for result in results[5:]]
+    found = [result.people[0] for result in results[10:]]
     assert all(pose.root_valid for pose in found)
     return found
 
