@@ -248,6 +248,7 @@ def test_training_subjects_are_not_evaluated(mocap, weights):
 def test_weights_that_do_not_tell_are_evaluated_on_the_usual_subjects(mocap, weights):
     report = evaluate_file(weights(), mocap, windows=64, device="cpu")
     assert report["subjects"] == ["cmu02", "cmu49"]
+    assert next(tables(report)).startswith("It is not known on which subjects")
     assert report["noisy"]["baseline_mean_pose"] is not None
 
 

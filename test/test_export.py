@@ -9,12 +9,15 @@ import torch
 
 from emf_ros.cli.main import main
 from emf_ros.lift.engine import EngineError, OnnxEngine
+from emf_ros.model.checkpoint import save_weights
 from emf_ros.model.export import (
     FORMATS,
     OPSET,
+    TOLERANCE,
     ExportError,
     check_export,
     export,
+    export_checked,
     load_exported,
 )
 from emf_ros.model.fused import FusedLifter
@@ -193,6 +196,20 @@ def test_an_export_that_computes_something_else_is_caught(tmp_path):
         check_export(lifter_of(), path)
     with pytest.raises(ExportError, match="another lifter"):
         check_export(lifter_of(replace(SMALL, layers=1)), path)
+
+
+def test_an_export_that_computes_something_else_replaces_nothing(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "lite.onnx"
+    path.write_bytes(b"a good one")
+    monkeypatch.setitem(TOLERANCE, True, 0.0)
+    with pytest.raises(ExportError, match=r"lite.onnx is not written: .*differs from torch by"):
+        export_checked(Lifter(SMALL), path, half=True)
+    weights = tmp_path / "small.safetensors"
+    save_weights(weights, Lifter(SMALL))
+    assert main(["export", "--weights", str(weights), "--half", "--out", str(path)]) == 1
+    assert "lite.onnx is not written" in capsys.readouterr().err.splitlines()[-1]
+    assert path.read_bytes() == b"a good one" and {*tmp_path.iterdir()} == {path, weights}
+    assert export_checked(Lifter(SMALL), path) < 1e-4 and path.stat().st_size > 1000
 
 
 def test_an_unknown_format_is_refused(tmp_path):

@@ -190,8 +190,8 @@ def test_processes_agree_after_some_steps_and_at_the_end(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Processes, "agree", lambda self, value, device: agree(value))
     assert trainer.train(60.0)
-    # On the time, and on whether to stop.
-    assert agreed == [3, 3, 6, 6, 7, 7] and trainer.trained_s > 0
+    # On the time, on whether to stop, and on whether weights that are saved are numbers.
+    assert agreed == [3, 3, 6, 6, 7, 7, 7] and trainer.trained_s > 0
     assert trainer.state_path.exists()
 
 

@@ -20,14 +20,17 @@ from ros_session import TIMEOUT_S, wait_for
 
 from emf_ros.cli.main import main
 from emf_ros.io import outputs
+from emf_ros.model import export
 from emf_ros.model.checkpoint import load_notes, load_weights, save_weights
 from emf_ros.model.lifter import Lifter
 from emf_ros.model.presets import LifterConfig, MotionFlowConfig
-from emf_ros.train.card import command_of
+from emf_ros.train.card import command_of, model_card
 from emf_ros.train.detector_errors import DetectorErrors
 from emf_ros.train.diversity_config import DiversityConfig
-from emf_ros.train.evaluate import evaluate
+from emf_ros.train.evaluate import evaluate, evaluate_file
+from emf_ros.train.mocap import MocapError
 from emf_ros.train.precision import multiply_in_bfloat16
+from emf_ros.train.report import tables
 from emf_ros.train.settings import TrainConfig
 from emf_ros.train.trainer import Trainer
 from emf_ros.train.training_log import TrainingError
@@ -106,6 +109,94 @@ def test_several_weights_begin_as_their_mean(mocap, tmp_path):
     save_weights(paths[1], Lifter(replace(given, layers=2)))
     with pytest.raises(ValueError, match="different networks"):
         Trainer(config(mocap, tmp_path / "other", init=",".join(paths)), "cpu")
+
+
+@pytest.fixture
+def given(tmp_path):
+    """Writes weights with notes: the path of weights of a network of 9 frames."""
+
+    def write(name="given", **training):
+        sizes = LifterConfig(
+            frames=9, layers=1, dim=8, dim_rep=8, heads=2, motion=MotionFlowConfig(dim=12)
+        )
+        path = tmp_path / f"{name}.safetensors"
+        save_weights(path, Lifter(sizes), {"training": json.dumps(training)} if training else {})
+        return str(path)
+
+    return write
+
+
+def notes_of(trainer):
+    trainer.save_weights()
+    return json.loads(load_notes(trainer.weights_path)["training"])
+
+
+def test_weights_know_the_subjects_of_the_weights_that_they_began_from(mocap, tmp_path, given):
+    """And those of the weights before these, of all files whose mean they began as."""
+    one, other = given("one", subjects=["x", "a"], validation=["b"]), given("two", subjects=["y"])
+    run = config(mocap, tmp_path / "run", init=f"{one}, {other}", validation=("cmu02",))
+    notes = notes_of(Trainer(run, "cpu"))
+    assert notes["subjects"] == ["a", "b", "cmu49", "x", "y"] and notes["all_known"]
+    assert notes["validation"] == ["cmu02"]
+    init = str(tmp_path / "run" / "lite.safetensors")
+    next_one = Trainer(config(mocap, tmp_path / "next", init=init), "cpu")
+    assert notes_of(next_one) == notes | {"mean_pose_m": notes_of(next_one)["mean_pose_m"]}
+
+
+def test_no_subject_of_the_initial_weights_is_held_back(mocap, tmp_path, given):
+    init = given(subjects=["cmu02", "a"], validation=["b"])
+    with pytest.raises(MocapError, match="trained before on cmu02, .* hold others back: b, cmu49"):
+        Trainer(config(mocap, tmp_path / "run", init=init, validation=("cmu02", "b")), "cpu")
+    # By default those that these weights were not trained on, first those that they held back.
+    assert Trainer(config(mocap, tmp_path / "b", init=init), "cpu").validation_subjects == {"b"}
+    init = given(subjects=["cmu02", "a"])
+    chosen = Trainer(config(mocap, tmp_path / "run", init=init), "cpu").validation_subjects
+    assert chosen == {"cmu49"}
+    init = given(subjects=["cmu02", "cmu49", "a"])
+    chosen = Trainer(config(mocap, tmp_path / "other", init=init), "cpu").validation_subjects
+    assert chosen == {"b"}
+    init = given(subjects=["cmu02", "cmu49", "a", "b"])
+    with pytest.raises(MocapError, match="trained before on a, b, .* add motion of other subjects"):
+        Trainer(config(mocap, tmp_path / "none", init=init), "cpu")
+
+
+def test_a_resumed_run_holds_the_same_subjects_back(tmp_path, given):
+    """Whatever was added to its folder, and whatever its initial weights are now."""
+    folder = tmp_path / "mocap"
+    folder.mkdir()
+    write_mocap(folder / "two.npz", [(s, windows(1, 60, seed=1)[0].numpy()) for s in ("m", "n")])
+    run = config(folder, tmp_path / "run", init=given(subjects=["x"]))
+    first = Trainer(run, "cpu")
+    assert first.validation_subjects == {"m"}
+    first.save_state()
+    given(subjects=["y"])
+    write_mocap(folder / "new.npz", [("a", windows(1, 60, seed=2)[0].numpy())])
+    again = Trainer(run, "cpu")
+    assert again.validation_subjects == {"m"}
+    assert notes_of(again)["subjects"] == ["a", "n", "x", "y"]
+
+
+def test_a_state_without_notes_goes_on_with_the_same_subjects(mocap, tmp_path):
+    """Version c69c482 wrote such."""
+    run = config(mocap, tmp_path / "run")
+    first = Trainer(run, "cpu")
+    first.save_state()
+    state = torch.load(first.state_path, weights_only=True)
+    del state["training"]
+    torch.save(state, first.state_path)
+    assert notes_of(Trainer(run, "cpu")) == notes_of(first)
+
+
+def test_weights_that_began_from_unknown_ones_say_so(mocap, tmp_path, given):
+    trainer = Trainer(config(mocap, tmp_path / "run", init=given()), "cpu")
+    assert "which may be subjects of the initial weights" in trainer.summary()
+    assert not notes_of(trainer)["all_known"]
+    report = evaluate(trainer.averaged, trainer.validation, trainer.device, 64)
+    card = model_card(trainer, report, None)
+    assert "It is not known on which subjects given.safetensors was trained" in card
+    assert "which the weights were not trained on" not in card
+    report = evaluate_file(trainer.weights_path, mocap, windows=64, device="cpu")
+    assert next(tables(report)).startswith("It is not known on which subjects")
 
 
 def test_muon_optimises_the_matrices_between_features(mocap, tmp_path):
@@ -471,6 +562,44 @@ def test_a_second_run_in_the_same_folder_is_refused(mocap, tmp_path):
     assert main(command(mocap, out, *endless, "--minutes", "0.0001")[3:]) == 0
 
 
+def test_a_run_goes_on_on_another_kind_of_device(mocap, tmp_path):
+    """A GPU's random numbers have a state of 16 bytes. Those that follow are new."""
+    first = Trainer(small_run(mocap, tmp_path / "run"), "cpu")
+    first.train_step()
+    first.save_state()
+    state = torch.load(first.state_path, weights_only=True)
+    of_a_gpu = [torch.zeros(16, dtype=torch.uint8)]
+    torch.save(state | {"generators": of_a_gpu, "dropout": of_a_gpu}, first.state_path)
+    second = Trainer(small_run(mocap, tmp_path / "run"), "cpu")
+    assert second.step == 1 and torch.equal(weights_of(second.lifter), weights_of(first.lifter))
+    drawn = [second.synthesizer.generator.initial_seed(), torch.initial_seed()]
+    assert len({*drawn, *(first.config.seed + 1000 * rank for rank in range(64))}) == 66
+    again = Trainer(small_run(mocap, tmp_path / "run"), "cpu")
+    assert drawn == [again.synthesizer.generator.initial_seed(), torch.initial_seed()]
+    second.train_step()
+
+
+def test_another_number_of_processes_draws_numbers_of_its_own(mocap, tmp_path):
+    """Not those of another process from its beginning, as at step 2000 with seed + 1000 * rank."""
+    first = Trainer(small_run(mocap, tmp_path / "run"), "cpu")
+    first.save_state()
+    state = torch.load(first.state_path, weights_only=True)
+    three = {name: 3 * state[name] for name in ("generators", "dropout", "clips_left")}
+    torch.save(state | three | {"step": 2000}, first.state_path)
+    second = Trainer(small_run(mocap, tmp_path / "run"), "cpu")
+    drawn = [second.synthesizer.generator.initial_seed(), torch.initial_seed()]
+    assert len({*drawn, *(first.config.seed + 1000 * rank for rank in range(64))}) == 66
+
+
+def test_a_state_of_another_network_is_refused(mocap, tmp_path, given):
+    run = config(mocap, tmp_path / "run", init=given())
+    Trainer(run, "cpu").save_state()
+    sizes = LifterConfig(frames=9, layers=1, dim=16, dim_rep=8, heads=2)
+    save_weights(run.init, Lifter(sizes))
+    with pytest.raises(ValueError, match=r"lite.state.pt holds another network .*--init describe"):
+        Trainer(run, "cpu")
+
+
 def test_a_broken_state_is_refused_by_name(mocap, tmp_path):
     trainer = Trainer(small_run(mocap, tmp_path / "run"), "cpu")
     trainer.state_path.write_bytes(b"half of a file")
@@ -482,7 +611,41 @@ def test_a_nan_loss_ends_the_run(mocap, tmp_path):
     trainer = Trainer(small_run(mocap, tmp_path / "run"), "cpu")
     with torch.no_grad():
         trainer.lifter.position_head.bias.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="the loss is no number at step 1:"):
+    with pytest.raises(TrainingError, match="the loss or its gradient is no number at step 1:"):
+        trainer.train(60.0)
+
+
+def test_a_nan_gradient_of_a_finite_loss_ends_the_run(mocap, tmp_path):
+    trainer = Trainer(small_run(mocap, tmp_path / "run"), "cpu")
+    before = weights_of(trainer.lifter)
+    trainer.lifter.position_head.bias.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(TrainingError, match="its gradient is no number at step 1:"):
+        trainer.train(60.0)
+    assert torch.equal(weights_of(trainer.lifter), before) and not trainer.state_path.exists()
+
+
+@pytest.mark.parametrize("part", ["lifter", "averaged"])
+def test_nan_weights_are_not_saved_over_good_ones(mocap, tmp_path, part):
+    """On a GPU the loss is read every 20 steps, and the weights are saved between."""
+    trainer = Trainer(small_run(mocap, tmp_path / "run"), "cpu")
+    trainer._try_to_save(last=True)
+    files = {path: path.read_bytes() for path in (trainer.state_path, trainer.weights_path)}
+    with torch.no_grad():
+        getattr(trainer, part).position_head.bias[0] = float("inf")
+    for last in (False, True):
+        with pytest.raises(
+            TrainingError, match="weights are no numbers at step 0; .*earlier state"
+        ):
+            trainer._try_to_save(last)
+    assert files == {path: path.read_bytes() for path in files}
+
+
+def test_a_run_on_a_gpu_that_ends_before_its_loss_is_read_does_not_end_well(mocap, tmp_path):
+    trainer = Trainer(small_run(mocap, tmp_path / "run").changed(["steps=1"]), "cpu")
+    with torch.no_grad():
+        trainer.lifter.position_head.bias.fill_(float("nan"))
+    trainer.device = torch.device("cuda")  # for what it reads; the network stays where it is
+    with pytest.raises(TrainingError, match="weights are no numbers at step 1"):
         trainer.train(60.0)
 
 
@@ -502,6 +665,7 @@ def test_the_command_leaves_weights_a_card_and_scalars(mocap, tmp_path):
     assert (lifter.scale_offset[1:] != 0).all() and lifter.scale_offset[0] == 0
     card = (out / "lite.md").read_text()
     assert f"--steps {STEPS}" in card and "--set lifter.layers=1" in card and "cmu49" in card
+    assert "is not written" not in card
     for name in ("lite.onnx", "lite_fp16.onnx"):
         assert (out / name).stat().st_size > 1000
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -511,6 +675,36 @@ def test_the_command_leaves_weights_a_card_and_scalars(mocap, tmp_path):
     assert {"loss/position", "learning_rate", "validation/mpjpe_mm"} <= set(
         scalars.Tags()["scalars"]
     )
+
+
+def test_a_failed_export_leaves_the_weights_and_a_card(mocap, tmp_path, monkeypatch, capsys):
+    """And no export of other weights, which would run in place of these."""
+    monkeypatch.setitem(export.TOLERANCE, True, 0.0)
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "lite_fp16.onnx").write_bytes(b"of an earlier run")
+    words = ("--steps", "1", "--set", "save_minutes=3.0", "--device", "cpu")
+    assert main(command(mocap, out, *words)[3:]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(
+        r"emf-ros: .*lite_fp16.onnx is not written: the file differs from torch by .* than 0; "
+        f"weights and model card are in {out}",
+        error,
+    )
+    assert "lite_fp16.onnx is not written: the file differs" in (out / "lite.md").read_text()
+    files = {path.name for path in out.iterdir() if path.is_file()}
+    assert files == {"lite.curve.csv", "lite.md", "lite.onnx", "lite.safetensors", "lite.state.pt"}
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_a_missing_package_of_the_export_is_named_before_the_training(
+    mocap, tmp_path, monkeypatch, capsys, package
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(command(mocap, tmp_path / "run")[3:]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"the export needs {package} (pip install {package})" in error
+    assert not (tmp_path / "run" / "lite.state.pt").exists()
 
 
 @pytest.mark.parametrize(

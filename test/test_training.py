@@ -207,6 +207,7 @@ def test_subjects_are_held_back_by_name_or_every_eighth():
     assert held_back({f"s{i}" for i in range(1, 10)}) == {"s1", "s9"}
     assert held_back({"a", "b", "c"}) == {"a"}
     assert held_back({"a", "b", "c"}, ["c", "b"]) == {"b", "c"}
+    assert held_back({"a", "b", "cmu02"}, (), {"a", "cmu02", "x"}) == {"b"}
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ def run(args: argparse.Namespace) -> None:
         Interrupted: a signal ended it; the state of the run is saved.
     """
     from ..model.checkpoint import WeightsError
+    from ..model.export import ExportError, require_packages
     from ..train.card import finish
     from ..train.mocap import MocapError
     from ..train.processes import only_run_in
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> None:
             init=args.init,
             seed=args.seed,
         ).changed(args.set)
+        # `finish` needs them, hours later.
+        require_packages()
         exclusive.enter_context(only_run_in(args.out))
         trainer = Trainer(config, args.device, args.threads)
         first = trainer.processes.first
@@ -69,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
             )
         else:
             print(progress)
-    except (MocapError, TrainingError, WeightsError, ValueError) as error:
+    except (ExportError, MocapError, TrainingError, WeightsError, ValueError) as error:
         raise CommandError(str(error)) from None
     except KeyboardInterrupt as interrupt:
         if finishing:

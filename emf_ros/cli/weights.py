@@ -35,17 +35,15 @@ def run_export(args: argparse.Namespace) -> None:
     import torch
 
     from ..model.checkpoint import WeightsError, load_weights
-    from ..model.export import ExportError, check_export, export
+    from ..model.export import ExportError, export_checked
     from ..model.presets import get_preset
 
     try:
         get_preset(args.preset)
         lifter = load_weights(weights)
         torch.set_num_threads(args.threads or torch.get_num_threads())
-        say(f"exporting {weights}")
-        export(lifter, out, args.format, args.half)
-        say(f"comparing {out} with torch")
-        difference = check_export(lifter, out, args.format, args.half)
+        say(f"exporting {weights}, and comparing {out} with torch")
+        difference = export_checked(lifter, out, args.format, args.half)
     except (WeightsError, ExportError, ValueError) as error:
         raise CommandError(str(error)) from None
     print(

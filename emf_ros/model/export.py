@@ -7,6 +7,7 @@ Each file takes `keypoints` (B, T, J, 3), any B. It gives `positions` (B, T, J, 
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import warnings
@@ -17,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..io.outputs import replacing
+from ..io.one_line import one_line
+from ..io.outputs import OutputError, replacing
 from .fused import FusedLifter, half_inside
 from .lifter import Lifter
 
@@ -30,14 +32,59 @@ TOLERANCE = {False: 1e-4, True: 5e-3}
 _INPUT = "keypoints"
 _OUTPUTS = ("positions", "log_scale")
 _METADATA = "metadata.json"
+#: Packages that a format needs beside torch: to write the file, and to compare it.
+_PACKAGES = {"onnx": ("onnx", "onnxruntime")}
 
 
 class ExportError(RuntimeError):
     """The model cannot be exported, or the file does not compute the same."""
 
 
+def require_packages(format: str = "onnx") -> None:
+    """Check that a file of a format can be written and compared here.
+
+    Raises:
+        ExportError: the format is unknown, or a package that it needs is not installed.
+    """
+    if format not in FORMATS:
+        raise ExportError(f"unknown format {format!r}; known: {', '.join(FORMATS)}")
+    for package in _PACKAGES.get(format, ()):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ExportError(
+                f"the export needs {package} (pip install {package}): {one_line(error)}"
+            ) from None
+
+
+def export_checked(
+    lifter: Lifter, path: str | Path, format: str = "onnx", half: bool = False
+) -> float:
+    """Write the lifter to a file that computes the same; else a file of this name stays.
+
+    Args:
+        format, half: see `export`.
+
+    Returns:
+        see `check_export`.
+
+    Raises:
+        ExportError: the lifter cannot be exported, or the file does not compute the same.
+        OutputError: the file cannot be written.
+    """
+    require_packages(format)
+    try:
+        with replacing(path, FORMATS[format]) as part:
+            _write(lifter, part, format, half)
+            return check_export(lifter, part, format, half)
+    except OutputError:
+        raise
+    except Exception as error:  # exporters and runtimes raise whatever a network leads to
+        raise ExportError(f"{path} is not written: {one_line(error)}") from None
+
+
 def export(lifter: Lifter, path: str | Path, format: str = "onnx", half: bool = False) -> None:
-    """Write the lifter to a file.
+    """Write the lifter to a file, whatever it computes; see `export_checked`.
 
     Args:
         format: one of `FORMATS`.
@@ -47,8 +94,12 @@ def export(lifter: Lifter, path: str | Path, format: str = "onnx", half: bool = 
         ExportError: the format is unknown, or a package that it needs is not installed.
         OutputError: the file cannot be written.
     """
-    if format not in FORMATS:
-        raise ExportError(f"unknown format {format!r}; known: {', '.join(FORMATS)}")
+    require_packages(format)
+    with replacing(path, FORMATS[format]) as part:
+        _write(lifter, part, format, half)
+
+
+def _write(lifter: Lifter, path: Path, format: str, half: bool) -> None:
     config = lifter.config
     fused = FusedLifter(lifter.cpu().eval())
     model: nn.Module = half_inside(fused) if half else fused
@@ -64,15 +115,12 @@ def export(lifter: Lifter, path: str | Path, format: str = "onnx", half: bool = 
         # Tracing is deprecated. The new exporter needs more packages, and tracing suffices: the
         # network has no control flow that depends on values.
         warnings.simplefilter("ignore")
-        with replacing(path, FORMATS[format]) as part:
-            write(model, example, part, metadata)
+        write(model, example, path, metadata)
 
 
 def _write_onnx(model: nn.Module, example: Tensor, path: Path, metadata: dict[str, str]) -> None:
-    try:
-        import onnx
-    except ImportError:
-        raise ExportError("exporting to ONNX needs the package onnx") from None
+    import onnx
+
     torch.onnx.export(
         model,
         (example,),
@@ -115,13 +163,12 @@ def load_exported(
     """An exported file as a function of numpy arrays on the CPU, and its metadata.
 
     Raises:
-        ExportError: the format is ONNX and onnxruntime is not installed.
+        ExportError: the format is unknown, or a package that it needs is not installed.
     """
+    require_packages(format)
     if format == "onnx":
-        try:
-            import onnxruntime
-        except ImportError:
-            raise ExportError("running ONNX needs the package onnxruntime") from None
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(
@@ -160,7 +207,7 @@ def check_export(
     run, metadata = load_exported(path, format)
     lifter = lifter.cpu().eval()
     if lifter.config.from_metadata(metadata) != lifter.config:
-        raise ExportError(f"{path} says that it holds another lifter than was exported")
+        raise ExportError("the file says that it holds another lifter than was exported")
     rng, c, worst = np.random.default_rng(0), lifter.config, 0.0
     for batch in batches:
         steps = rng.normal(0.0, 0.03, (batch, c.frames, lifter.joints, c.motion.channels))
@@ -170,11 +217,11 @@ def check_export(
             expected = [y.numpy() for y in lifter(torch.from_numpy(x))]
         for mine, theirs in zip(expected, run(x), strict=True):
             if theirs.shape != mine.shape:
-                raise ExportError(f"{path} gives {theirs.shape} where torch gives {mine.shape}")
+                raise ExportError(f"the file gives {theirs.shape} where torch gives {mine.shape}")
             difference = float(np.abs(mine - theirs).max())
             worst = max(worst, difference if np.isfinite(difference) else np.inf)
     if worst > TOLERANCE[half]:
         raise ExportError(
-            f"{path} differs from torch by {worst:.2g}, more than {TOLERANCE[half]:g}"
+            f"the file differs from torch by {worst:.2g}, more than {TOLERANCE[half]:g}"
         )
     return worst

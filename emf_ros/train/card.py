@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..io.outputs import write_text
 from ..model.checkpoint import load_weights
-from ..model.export import check_export, export
+from ..model.export import ExportError, export_checked
 from .confidence import calibrate
 from .evaluate import evaluate
 from .report import tables
@@ -35,14 +36,24 @@ _TERMS = {
 
 
 def finish(trainer: Trainer) -> None:
-    """Calibrate the averaged weights; write them, the ONNX exports and the model card."""
+    """Calibrate the averaged weights; write them, the ONNX exports and the model card.
+
+    Raises:
+        ExportError: an export failed; all else is written, and the card says so.
+        OutputError: a file cannot be written.
+    """
     expected = calibrate(trainer.averaged, trainer.validation, trainer.device)
     trainer.save_weights()
     lifter = load_weights(trainer.weights_path)
+    failed = []
     for half, ending in ((False, ".onnx"), (True, "_fp16.onnx")):
         exported = trainer.weights_path.with_name(trainer.weights_path.stem + ending)
-        export(lifter, exported, half=half)
-        check_export(lifter, exported, half=half)
+        # A runtime takes the export beside the weights: one of other weights must not stay.
+        exported.unlink(missing_ok=True)
+        try:
+            export_checked(lifter, exported, half=half)
+        except ExportError as error:
+            failed.append(str(error))
     report = evaluate(
         lifter.to(trainer.device),
         trainer.validation,
@@ -50,8 +61,10 @@ def finish(trainer: Trainer) -> None:
         windows=1536,
         mean_pose=trainer.mean_pose,
     )
-    card = model_card(trainer, report, expected)
+    card = model_card(trainer, report, expected, failed)
     write_text(trainer.weights_path.with_suffix(".md"), card)
+    if failed:
+        raise ExportError(f"{'; '.join(failed)}; weights and model card are in {trainer.out}")
 
 
 def _revision() -> str:
@@ -85,16 +98,26 @@ def command_of(trainer: Trainer) -> str:
     return " ".join(words)
 
 
-def model_card(trainer: Trainer, report: dict[str, Any], expected: float | None) -> str:
+def model_card(
+    trainer: Trainer,
+    report: dict[str, Any],
+    expected: float | None,
+    failed_exports: Sequence[str] = (),
+) -> str:
     """The model card in Markdown: training data and accuracy.
 
     Args:
         report: report of `evaluate`.
         expected: result of `confidence.calibrate`.
+        failed_exports: why files of the lifter are missing, a line for each.
     """
     c, size = trainer.config, trainer.averaged.config
     parameters = sum(p.numel() for p in trainer.averaged.parameters())
     clips = trainer.training
+    begun = ", ".join(Path(path).name for path in c.init.split(",")) if c.init else ""
+    unseen = ", which the weights were not trained on."
+    if not trainer.notes.all_known:
+        unseen = f". It is not known on which subjects {begun} was trained. It may be on these."
     lines = [
         f"# {c.preset}",
         "",
@@ -108,7 +131,7 @@ def model_card(trainer: Trainer, report: dict[str, Any], expected: float | None)
         "## How good",
         "",
         f"`emf-ros eval` on {report['windows']} windows of the validation subjects "
-        f"{', '.join(report['subjects'])}, which the weights were not trained on. The random "
+        f"{', '.join(report['subjects'])}{unseen} The random "
         "cameras are 1.2 to 8 m away. Keypoints are exact, or with the errors of the simulated "
         "detector (noisy), or with a missing part of the body on top (dropouts).",
         "",
@@ -124,6 +147,11 @@ def model_card(trainer: Trainer, report: dict[str, Any], expected: float | None)
         "",
         "## Data",
         "",
+        *(
+            (f"The table is of this run. It began from {begun}, whose data come on top.", "")
+            if begun
+            else ()
+        ),
         "| source | clips | minutes |",
         "|---|---|---|",
     ]
@@ -146,6 +174,7 @@ def model_card(trainer: Trainer, report: dict[str, Any], expected: float | None)
         "- Most of the recorded motion is walking and standing. People that lie, crawl or stand on "
         "their hands come mostly from synthetic motion.",
         "- `stddev` is calibrated on simulated detectors, not on real ones.",
+        *(f"- {reason}." for reason in failed_exports),
         "",
     ]
     return "\n".join(lines)

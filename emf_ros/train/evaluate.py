@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..lift.root import solve_root
-from ..model.checkpoint import load_notes, load_weights
+from ..model.checkpoint import load_weights
 from ..model.lifter import Lifter
 from ..model.presets import LifterConfig
 from ..runtime.torch import torch_device
@@ -22,6 +21,7 @@ from .detector_errors import DetectorErrors, Failure
 from .metrics import acceleration_error, mpjpe, mpjve, n_mpjpe, p_mpjpe, trunk_frame
 from .mocap import MotionClips, WindowSampler, held_back, load_mocap
 from .synthesis import CameraRanges, Synthesizer, TrainingBatch
+from .training_notes import TrainingNotes
 
 #: Lags that are reported, frames behind the newest.
 LAGS = (0, 1, 2, 4, 8)
@@ -137,8 +137,8 @@ def evaluate_file(
         raise EvaluationError(f"{windows} windows are none")
     where = torch_device(device, EvaluationError)
     lifter = load_weights(weights)
-    notes = json.loads(load_notes(weights).get("training", "{}"))
-    trained = set() if trained_too else set(notes.get("subjects", ()))
+    notes = TrainingNotes.of_file(weights)
+    trained = frozenset() if trained_too else notes.subjects
     everyone = load_mocap(mocap)
     there = set(everyone.subjects.tolist())
     absent = sorted(set(subjects) - there)
@@ -150,17 +150,22 @@ def evaluate_file(
             f"{weights} was trained on {', '.join(known)}; --trained-too evaluates on them all the "
             "same"
         )
-    chosen = set(subjects) or (there - trained if notes else set(held_back(there)))
+    chosen = set(subjects) or (there - trained if notes.subjects else set(held_back(there)))
     if not chosen:
         raise EvaluationError(
             f"{weights} was trained on every subject of {mocap}: {', '.join(sorted(there))}"
         )
     clips = everyone.of(chosen)
-    mean_pose = np.array(notes["mean_pose_m"]) if "mean_pose_m" in notes else None
+    mean_pose = notes.mean_pose_m
     if mean_pose is None and there - chosen:
         mean_pose = trunk_mean_pose(everyone.of(there - chosen))
     report = evaluate(lifter.to(where), clips, where, windows, mean_pose=mean_pose)
-    return {"weights": str(weights), "mocap": str(mocap), **report}
+    return {
+        "weights": str(weights),
+        "mocap": str(mocap),
+        "training_known": notes.all_known,
+        **report,
+    }
 
 
 @torch.inference_mode()

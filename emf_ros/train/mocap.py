@@ -118,27 +118,40 @@ def _check_positions(path: Path, positions: np.ndarray) -> None:
         )
 
 
-def held_back(subjects: Collection[str], asked: Collection[str] = ()) -> frozenset[str]:
+def held_back(
+    subjects: Collection[str], asked: Collection[str] = (), trained: Collection[str] = ()
+) -> frozenset[str]:
     """The subjects for validation.
 
     Args:
         subjects: all subjects.
         asked: the user's choice. Without one: those of `VALIDATION_SUBJECTS` that exist, or every
             eighth subject by name.
+        trained: subjects that the weights were trained on before, which cannot be held back.
 
     Raises:
-        MocapError: one of `asked` does not exist, or training or validation would have no subject.
+        MocapError: one of `asked` does not exist or is one of `trained`, or training or validation
+            would have no subject.
     """
     everyone = set(subjects)
+    unseen = everyone - set(trained)
     absent = sorted(set(asked) - everyone)
     if absent:
         raise MocapError(
             f"no clip of the validation subjects {', '.join(absent)}; there are "
             f"{', '.join(sorted(everyone)[:20])}{', ...' if len(everyone) > 20 else ''}"
         )
-    chosen = frozenset(asked) or VALIDATION_SUBJECTS & everyone
+    seen = sorted(set(asked) - unseen if asked else everyone - unseen)
+    if seen and (asked or not unseen):
+        others = ", ".join(sorted(unseen)[:20])
+        remedy = f"hold others back: {others}" if others else "add motion of other subjects"
+        raise MocapError(
+            f"the weights were trained before on {', '.join(seen[:20])}, so that these cannot be "
+            f"held back; {remedy}, or begin from other weights"
+        )
+    chosen = frozenset(asked) or VALIDATION_SUBJECTS & unseen
     if not chosen and len(everyone) > 1:
-        chosen = frozenset(sorted(everyone)[::8])
+        chosen = frozenset(sorted(unseen)[::8])
     if not chosen or chosen == everyone:
         raise MocapError(
             "training and validation must not share subjects, so that at least two are needed; "

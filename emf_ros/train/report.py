@@ -21,6 +21,9 @@ def _number(value: float | None, factor: float = 1.0, unit: str = "") -> str:
 
 def tables(report: dict[str, Any]) -> Iterator[str]:
     """Lines of Markdown tables of a report of `evaluate`."""
+    if not report.get("training_known", True):
+        yield "It is not known on which subjects these weights were trained. It may be on these."
+        yield ""
     kinds = [k for k in _KINDS if k in report]
     metrics = {"MPJPE": "mpjpe_mm", "P-MPJPE": "p_mpjpe_mm", "N-MPJPE": "n_mpjpe_mm"}
     yield _row(["lag, mm", *(f"{k}: {m}" for k in kinds for m in metrics)])

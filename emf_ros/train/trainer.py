@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..io.one_line import one_line
 from ..io.outputs import replacing
 from ..io.progress import say
 from ..model.checkpoint import load_weights, save_weights
@@ -34,7 +35,8 @@ from .processes import Processes
 from .settings import TrainConfig, resized
 from .supply import ClipSupply
 from .synthesis import Synthesizer
-from .training_log import TrainingError, TrainingLog
+from .training_log import TrainingError, TrainingLog, diverged
+from .training_notes import TrainingNotes
 
 
 class Trainer:
@@ -60,9 +62,17 @@ class Trainer:
         self.averaged = copy.deepcopy(self.lifter).eval()
         self.optimizers = make_optimizers(self.lifter, config)
         torch.manual_seed(config.seed + 1000 * self.processes.rank)  # of dropout
+        self.out = Path(config.out)
+        self.out.mkdir(parents=True, exist_ok=True)
+        state = self._read_state() if self.state_path.exists() else None
         everyone = load_mocap(config.mocap)
         subjects = set(everyone.subjects.tolist())
-        self.validation_subjects = held_back(subjects, config.validation)
+        self.before = self._notes_before(state, subjects)
+        # Those of the weights' own training go first, so that its curve goes on.
+        again = self.before.validation & subjects
+        self.validation_subjects = held_back(
+            subjects, config.validation or again, self.before.subjects
+        )
         self.training = everyone.of(subjects - self.validation_subjects)
         self.validation: MotionClips = everyone.of(self.validation_subjects)
         self.sampler = WindowSampler(self.training, self.lifter.config.rate_hz, self.device)
@@ -75,12 +85,10 @@ class Trainer:
         self.supply = ClipSupply(
             self.sampler, self.diversity, self.synthesizer, config.cameras.speed
         )
-        self.out = Path(config.out)
-        self.out.mkdir(parents=True, exist_ok=True)
         self.step, self.trained_s, self.clips = 0, 0.0, 0
         self.agreed_steps = agreed_steps(self.device, self.processes.count)
-        if self.state_path.exists():
-            self.load_state()
+        if state is not None:
+            self._restore(state)
         if self.device.type == "cpu" and uses_bfloat16(config.precision):
             multiply_in_bfloat16(self.lifter.trunk.blocks)
             multiply_in_bfloat16(self.lifter.trunk.proxy_blocks)
@@ -98,7 +106,7 @@ class Trainer:
         config = self.config.network()
         if not self.config.init:
             return Lifter(config)
-        given = _mean_weights(self.config.init.split(","))
+        given = _mean_weights(self._init_paths)
         config = resized(given.config, self.config.lifter)
         for name in ("layout", "normalization"):
             has, wanted = getattr(given.config, name), getattr(get_preset(self.config.preset), name)
@@ -120,6 +128,26 @@ class Trainer:
             freeze_local_scales(lifter.trunk)
         return lifter
 
+    @property
+    def _init_paths(self) -> list[str]:
+        return [path.strip() for path in self.config.init.split(",")] if self.config.init else []
+
+    def _notes_before(self, state: dict[str, Any] | None, subjects: set[str]) -> TrainingNotes:
+        """The training before: of the weights from `init`, and of this run until its state."""
+        begin = TrainingNotes.of_files(self._init_paths)
+        if state is None:
+            return begin
+        if "training" in state:
+            return TrainingNotes.from_text(state["training"]).after(begin)
+        held = held_back(subjects, self.config.validation)
+        return TrainingNotes(frozenset(subjects) - held, held).after(begin)
+
+    @property
+    def notes(self) -> TrainingNotes:
+        """On which subjects the weights were trained, in this run and before."""
+        trained = frozenset(self.training.subjects.tolist())
+        return TrainingNotes(trained, self.validation_subjects).after(self.before)
+
     #: Endings of the files that a run and `card.finish` write, after the preset's name.
     ENDINGS = (".state.pt", ".safetensors", ".onnx", "_fp16.onnx", ".md")
 
@@ -134,11 +162,12 @@ class Trainer:
     def summary(self) -> str:
         """One line: the network, the device and the data."""
         c, data = self.lifter.config, self.training
+        known = "" if self.before.all_known else ", which may be subjects of the initial weights"
         left = f", {data.left_out} clips of one frame or none left out" if data.left_out else ""
         return (
             f"{self.config.preset}: {c.layers} layers, d {c.dim}, T {c.frames} on {self.device}; "
             f"{len(data.lengths)} clips, {data.minutes:.0f} minutes{left}; validation on "
-            f"{', '.join(sorted(self.validation_subjects))}"
+            f"{', '.join(sorted(self.validation_subjects))}{known}"
         )
 
     # ---------------------------------------------------------------------- the state file
@@ -166,18 +195,21 @@ class Trainer:
             "step": self.step,
             "trained_s": self.trained_s,
             "clips": self.clips,
+            "training": self.notes.text(),
         }
         with replacing(self.state_path) as part, part.open("wb") as file:
             torch.save(state, file)
 
-    def load_state(self) -> None:
-        """Continue from the state file.
+    def _read_state(self) -> dict[str, Any]:
+        """The state file of a run of these settings.
 
         Raises:
-            ValueError: it is damaged, or was made with other settings or by another version.
+            ValueError: it is damaged, or was made with other settings.
         """
         try:
-            state = torch.load(self.state_path, map_location=self.device, weights_only=True)
+            state: dict[str, Any] = torch.load(
+                self.state_path, map_location=self.device, weights_only=True
+            )
             theirs = dict(state["config"])
         except Exception as error:  # torch.load raises whatever a broken file leads to
             raise ValueError(f"{self.state_path} is no state of a run: {error}") from None
@@ -192,25 +224,43 @@ class Trainer:
                 f"{self.state_path} was made with other settings ({', '.join(changed)}); "
                 "train into another folder or delete it"
             )
-        self.lifter.load_state_dict(state["lifter"])
-        self.averaged.load_state_dict(state["averaged"])
+        return state
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Continue from a state.
+
+        Raises:
+            ValueError: it was made by another version, or is of another network.
+        """
+        try:
+            self.lifter.load_state_dict(state["lifter"])
+            self.averaged.load_state_dict(state["averaged"])
+        except RuntimeError as error:
+            raise ValueError(
+                f"{self.state_path} holds another network than the preset and --init describe now; "
+                f"train into another folder or delete it ({one_line(error)})"
+            ) from None
         try:
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
-            left = state["clips_left"]
+            left, dropout = state["clips_left"], state["dropout"]
         except (KeyError, ValueError):
             raise ValueError(
                 f"{self.state_path} is of another version of the trainer; "
                 f"begin a new run with --init {self.weights_path}"
             ) from None
         self.step, self.trained_s, self.clips = state["step"], state["trained_s"], state["clips"]
-        rank = self.processes.rank
-        if len(state["generators"]) == self.processes.count:
-            self.supply.restore(state["generators"][rank], left[rank])
-            _set_dropout_state(self.device, state["dropout"][rank].cpu())
+        generators, rank, count = state["generators"], self.processes.rank, self.processes.count
+        # A GPU's generator has a state of another size.
+        own = self.synthesizer.generator.get_state().numel(), _dropout_state(self.device).numel()
+        if len(generators) == count and (generators[rank].numel(), dropout[rank].numel()) == own:
+            self.supply.restore(generators[rank], left[rank])
+            _set_dropout_state(self.device, dropout[rank].cpu())
         else:
-            # The number of processes differs: new random numbers that were not used before.
-            self.synthesizer.generator.manual_seed(self.config.seed + 1000 * rank + self.step)
+            # Other devices or another number of them: random numbers that were not used before.
+            now = (self.config.seed, rank, count, self.step)
+            self.synthesizer.generator.manual_seed(_hashed(*now, 1))
+            torch.manual_seed(_hashed(*now, 2))
 
     # ---------------------------------------------------------------------- training
 
@@ -258,7 +308,13 @@ class Trainer:
         loss = total_loss(terms, c.loss)
         self.lifter.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.lifter.parameters(), c.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.lifter.parameters(), c.clip_norm)
+        # A GPU would wait for the answer: there `TrainingLog.step` and `_try_to_save` look.
+        if self.device.type == "cpu" and not (norm + loss.detach()).isfinite():
+            losses = {name: float(value.detach()) for name, value in terms.items()}
+            raise diverged(
+                f"the loss or its gradient is no number at step {self.step + 1}: {losses}"
+            )
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
@@ -284,16 +340,8 @@ class Trainer:
 
     def save_weights(self) -> None:
         """Write the averaged weights, with the subjects and the mean pose of their training."""
-        notes = {
-            "training": json.dumps(
-                {
-                    "subjects": sorted(set(self.training.subjects.tolist())),
-                    "validation": sorted(self.validation_subjects),
-                    "mean_pose_m": self.mean_pose.round(4).tolist(),
-                }
-            )
-        }
-        save_weights(self.weights_path, self.averaged, notes)
+        notes = replace(self.notes, mean_pose_m=self.mean_pose)
+        save_weights(self.weights_path, self.averaged, {"training": notes.text()})
 
     def train(self, minutes: float, stopping: Callable[[], bool] = lambda: False) -> bool:
         """Train until a time or the budget is spent.
@@ -307,8 +355,8 @@ class Trainer:
             whether the budget is spent.
 
         Raises:
-            TrainingError: the loss is not finite, or the state cannot be saved at the end of the
-                slice. The last saved state is kept.
+            TrainingError: the loss, its gradient or a weight is not finite, or the state cannot be
+                saved at the end of the slice. The last saved state is kept.
         """
         c, end_s = self.config, self.trained_s + 60 * minutes
         log = TrainingLog(self)
@@ -338,6 +386,10 @@ class Trainer:
 
     def _try_to_save(self, last: bool) -> None:
         """Save. Before the end of a slice a failure is only reported: a disk may be emptied."""
+        weights = [*self.lifter.parameters(), *self.averaged.parameters()]
+        finite = bool(torch.stack([w.detach().isfinite().all() for w in weights]).all())
+        if not self.processes.agree(float(finite), self.device):
+            raise diverged(f"the weights are no numbers at step {self.step}")
         try:
             self.save_state()
             if self.processes.first:
@@ -360,10 +412,10 @@ def _mean_weights(paths: list[str]) -> Lifter:
         WeightsError: a file cannot be loaded.
         ValueError: the networks differ.
     """
-    lifter, *others = [load_weights(path.strip()) for path in paths]
+    lifter, *others = [load_weights(path) for path in paths]
     for path, other in zip(paths[1:], others, strict=True):
         if other.config != lifter.config:
-            raise ValueError(f"{paths[0]} and {path.strip()} are weights of different networks")
+            raise ValueError(f"{paths[0]} and {path} are weights of different networks")
     states = [network.state_dict() for network in (lifter, *others)]
     # Tensors of integers are equal in all files.
     mean = {
@@ -378,6 +430,11 @@ def _mean_weights(paths: list[str]) -> Lifter:
 def _plain(value: Any) -> Any:
     """The value as a file gives it back, with lists in place of tuples."""
     return json.loads(json.dumps(value))
+
+
+def _hashed(*numbers: int) -> int:
+    """A seed of 32 bits: torch's generator of a CPU ignores all others."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _dropout_state(device: torch.device) -> Tensor:

@@ -19,6 +19,13 @@ class TrainingError(RuntimeError):
     """A run cannot continue; the message says why, and what is kept."""
 
 
+def diverged(what: str) -> TrainingError:
+    """The error of a run whose numbers are no longer finite."""
+    return TrainingError(
+        f"{what}; this is not saved, and any earlier state is kept; a lower learning rate may help"
+    )
+
+
 class TrainingLog:
     """Progress and scalars of the first process.
 
@@ -51,17 +58,12 @@ class TrainingLog:
         self.sums = {k: self.sums[k] + v if k in self.sums else v for k, v in terms.items()}
         self.added += 1
         self.bar.update(self._position() - self.bar.done)
-        trainer, enough = self.trainer, self.added >= self.EVERY
-        if not enough and trainer.device.type != "cpu":
+        trainer = self.trainer
+        if self.added < self.EVERY:
             return
         means = {k: float(v) / self.added for k, v in self.sums.items()}
         if not all(math.isfinite(v) for v in means.values()):
-            raise TrainingError(
-                f"the loss is no number at step {trainer.step}: {means}; the last saved state is "
-                "from before; a lower learning rate may help"
-            )
-        if not enough:
-            return
+            raise diverged(f"the loss is no number at step {trainer.step}: {means}")
         self.sums, self.added = {}, 0
         self.bar.note(f"position {1000 * means['position']:.0f} mm")
         if self.writer is not None:
