@@ -19,16 +19,18 @@ import numpy as np
 import pytest
 from bodies import Body
 from ros_session import TIMEOUT_S, wait_for
+from test_bags import RATE_HZ, START_NS, picture, write_bag
 from viewer_client import Browser
 
 from emf_ros.geometry.camera import Camera
 from emf_ros.io.recording_writer import RecordingWriter
 from emf_ros.io.recordings import Recording, load_recording
 from emf_ros.io.render.id_labels import id_labels
+from emf_ros.io.video import open_source
 from emf_ros.skeletons import H36M17, get_layout
 from emf_ros.types import Frame2D, Frame3D, Pose2D, Pose3D, TrackState
 from emf_ros.viewer import shapes
-from emf_ros.viewer.playback import Playback
+from emf_ros.viewer.playback import Playback, _Video
 from emf_ros.viewer.recorder import Recorder
 from emf_ros.viewer.viewer import (
     FIELD_OF_VIEW_ACROSS_RAD,
@@ -402,6 +404,16 @@ def test_a_recording_is_played_from_where_the_slider_is(viewer: Viewer, browser:
     finally:
         stop.set()
         player.join()
+
+
+def test_a_live_recording_is_shown_with_the_images_of_its_bag(tmp_path: Path) -> None:
+    """As a browser records it: the stamps are those of the bag, and no row has a number."""
+    bag, recording = write_bag(tmp_path / "bag"), recording_of(5)
+    recording.frame[:] = -1
+    video = _Video(lambda: open_source(bag), recording)
+    for number in (1, 3):
+        image = video.at(START_NS / 1e9 + (number + 0.5) / RATE_HZ)
+        assert image is not None and np.array_equal(image, picture(number))
 
 
 def test_a_move_of_the_slider_while_people_are_drawn_is_not_lost(
