@@ -61,9 +61,10 @@ class Camera:
     """A camera of grey frames, which gets lost; the first two attempts to open it again fail."""
 
     live, size, pixel_aspect, rate_hz, count, notice = True, (64, 48), 1.0, RATE_HZ, 0, ""
+    camera = None
     opened = 0
 
-    def __init__(self, source: str, rate_hz: float | None) -> None:
+    def __init__(self, source: str, rate_hz: float | None, rectified: bool) -> None:
         Camera.opened += 1
         if Camera.opened in (2, 3):
             raise VideoError(f"cannot open the camera {source}")

@@ -148,7 +148,8 @@ def test_a_person_who_comes_into_view_never_seems_to_stand(engine, way: str) -> 
     assert 3 <= first < 10 and np.isfinite(found[first:]).all()
     along = found[first:] @ (x, y, 0.0) / math.hypot(x, y) ** 2
     assert along.min() > 0.4 and along.max() < 1.4
-    assert along[-1] > 0.75
+    # After half a second. Where copies of the first image count, it is 0.46.
+    assert along[-1] > 0.65
 
 
 def test_a_person_who_comes_into_view_and_stands_is_not_said_to_run(engine) -> None:  # noqa: F811
@@ -160,11 +161,12 @@ def test_a_person_who_comes_into_view_and_stands_is_not_said_to_run(engine) -> N
 
 def test_an_unknown_velocity_has_no_time_of_approach_and_no_speed(engine) -> None:  # noqa: F811
     tracker = BodyTracker()
-    results = walk(engine, lambda t: (4.5 - 1.4 * (t - 0.5), 0.0), frames=16)
+    results = walk(engine, lambda t: (4.5 - 1.4 * (t - 0.5), 0.0), frames=28)
     bodies = [tracker.update(result)[0] for result in results]
     for body, result in zip(bodies, results, strict=True):
         unknown = bool(np.isnan(result.people[0].velocity).any())
         assert math.isnan(body.speed) == unknown == math.isnan(body.closest_s)
         # Today's distance is known meanwhile.
         assert body.closest_m < 5.0
-    assert bodies[-1].closest_s == pytest.approx((4.5 - 0.7) / 1.4, rel=0.3)
+    # After 0.9 s the velocity along the ray is nearly the true one.
+    assert bodies[-1].closest_s == pytest.approx((4.5 - 1.4 * 0.9) / 1.4, rel=0.3)
