@@ -418,7 +418,9 @@ def test_a_camera_that_holds_its_thread_over_a_restart_is_played_once(ros, monke
                 assert release.wait(TIMEOUT_S)
             return super().grab()
 
-    monkeypatch.setattr(video_source, "open_source", lambda *given, **options: Holding("0", None, False))
+    monkeypatch.setattr(
+        video_source, "open_source", lambda *given, **options: Holding("0", None, False)
+    )
     monkeypatch.setattr(video_source, "STOP_TIMEOUT_S", 0.1)
     node: Any = video_source.VideoSource()
     try:
