@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..geometry.camera import Camera, CameraError
-from .bags import BagError, BagReader, stamp_ns
+from .bags import BagError, BagReader, namespace_of, stamp_ns
 from .camera_info import camera_from_info
 from .frame_source import DEFAULT_RATE_HZ, SourceBase, VideoError
 from .images import ImageError, decode_compressed, decode_image
@@ -137,7 +137,9 @@ class BagSource(SourceBase):
         image, _, last = self._topic.rpartition("/")
         images = [self._topic, image] if last in _TRANSPORTS else [self._topic]
         infos = self._bag.of_type(CAMERA_INFO)
-        found = [info for name in images for info in infos if _space_of(info) == _space_of(name)]
+        found = [
+            info for name in images for info in infos if namespace_of(info) == namespace_of(name)
+        ]
         if not found:
             if infos:
                 self.notice = (
@@ -157,7 +159,3 @@ class BagSource(SourceBase):
             if camera is not None:
                 break
         return camera
-
-
-def _space_of(topic: str) -> str:
-    return topic.rpartition("/")[0]

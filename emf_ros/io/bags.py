@@ -147,6 +147,11 @@ class BagReader:
         )
 
 
+def namespace_of(topic: str) -> str:
+    """The namespace of a topic: '/front' of '/front/image'."""
+    return topic.rpartition("/")[0]
+
+
 def stamp_ns(header: Any) -> int:
     """The stamp of a header of a message, ns."""
     return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)

@@ -112,6 +112,12 @@ class Dispatcher(ABC):
             if not (self._stopping or self._log.shutting_down):
                 self._log.refuse(Reason.LIFTER_FAILED, f"lifting failed: {error!r}")
 
+    def end_all(self, feed: Feed) -> None:
+        """End all people of a camera, and publish their ends, where there are any."""
+        ended = feed.end_all()
+        if ended.result.people:
+            self._publish(feed, ended)
+
 
 class LiftNewest(Dispatcher):
     """Lifts in its own thread: all keypoints are read, and the newest are lifted."""
@@ -161,12 +167,7 @@ class LiftNewest(Dispatcher):
                 # Keypoints that are refused are no sign of people.
                 for feed in self.feeds:
                     if now_s - feed.used_s > SILENCE_S:
-                        self._safely(partial(self._end_all, feed))
-
-    def _end_all(self, feed: Feed) -> None:
-        ended = feed.end_all()
-        if ended.result.people:
-            self._publish(feed, ended)
+                        self._safely(partial(self.end_all, feed))
 
 
 class LiftEvery(Dispatcher):

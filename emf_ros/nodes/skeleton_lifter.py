@@ -122,9 +122,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         if self.context.ok():
             # Subscribers are told, and RViz deletes the markers.
             for feed in dispatcher.feeds:
-                ended = feed.end_all()
-                if ended.result.people:
-                    self._publish(feed, ended)
+                dispatcher.end_all(feed)
         for camera in self._cameras:
             camera.stop()
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...skeletons import H36M17, Layout, get_layout
 from ...stamps import NANOSECONDS
-from ..bags import BagReader, stamp_ns
+from ..bags import BagReader, namespace_of, stamp_ns
 from ..camera_info import camera_from_info
 from ..recording_writer import RecordingWriter
 from ..recordings import Recording, RecordingError, checked, refuse_too_many_rows
@@ -118,17 +118,13 @@ def people_of(bag: BagReader, topic: str = "", to_lift: bool = False) -> Recordi
     return checked(recording)
 
 
-def _space_of(topic: str) -> str:
-    return topic.rpartition("/")[0]
-
-
 def _beside(bag: BagReader, chosen: str, kind: str) -> str | None:
     """The topic of a type in the namespace of the chosen one, or the only one of the bag."""
     found = bag.of_type(kind)
-    usual = f"{_space_of(chosen)}/{_NAMES[kind]}"
+    usual = f"{namespace_of(chosen)}/{_NAMES[kind]}"
     if usual in found:
         return usual
-    found = [one for one in found if _space_of(one) == _space_of(chosen)] or found
+    found = [one for one in found if namespace_of(one) == namespace_of(chosen)] or found
     return found[0] if len(found) == 1 else None
 
 
@@ -167,7 +163,7 @@ def _is_theirs(
     if not of_info or not of_people or of_people & of_info:
         return True
     # Some drivers name two frames of one camera. In its namespace the intrinsics are its own.
-    if frames[KEYPOINTS] and info is not None and _space_of(info) == _space_of(chosen):
+    if frames[KEYPOINTS] and info is not None and namespace_of(info) == namespace_of(chosen):
         return True
     notes.append(
         f"{info} is of the frame {', '.join(map(repr, sorted(of_info)))}, and the people are in "
