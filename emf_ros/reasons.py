@@ -10,6 +10,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from .skeletons import LAYOUTS
+
 SOURCE = "video_source"
 DETECTOR = "keypoint_detector"
 LIFTER = "skeleton_lifter"
@@ -325,7 +327,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         (LIFTER,),
         "Keypoints were refused because their layout is unknown or cannot be converted.",
         "The field layout of the message has another name.",
-        "Set it to a layout of docs/detectors.md.",
+        f"Set it to one of: {', '.join(LAYOUTS)}.",
     ),
     Reason.IMAGE_SIZE_UNKNOWN: Explanation(
         (LIFTER,),

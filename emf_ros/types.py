@@ -24,7 +24,7 @@ UNTRACKED = -1
 class TrackState(enum.IntEnum):
     """How a track stands; the values are those of emf_ros_msgs/Skeleton3D.
 
-    WARMING_UP: seen in too few images for a full window. TRACKED: seen in the described image.
+    WARMING_UP: seen in fewer than five images. TRACKED: seen in the described image.
     COASTING: not seen; the joints are a prediction. ENDED: deleted; given once, without a pose.
     """
 

@@ -44,8 +44,7 @@ Generated from `emf_ros/nodes/params.py` by `make generated`: do not edit this p
 - `ros2 param describe NODE NAME` shows the same texts.
 - An unknown name or a refused value ends the node. The error says in one line what is allowed.
 - `config/lift.yaml` holds the parameters of detector and lifter at their defaults. Change a copy.
-- `config/` has a file for each use: `single_camera.yaml`, `several_cameras.yaml`,
-  `third_party_keypoints.yaml` and `offline_replay.yaml`.
+- `config/` has a file for each use: see [parameter files](../use/ros.md#parameter-files).
 - Set `lag` and `fov_deg` in one parameters file only. ROS merges files. It keeps a number of the
   first file where the second file has a string such as `auto`.
 - A launch argument is passed to each node that has the parameter. Without an argument, the value of

@@ -125,9 +125,10 @@ def _from_people(args: argparse.Namespace) -> tuple[Camera, tuple[str, ...]]:
     return found.camera, (
         f"estimated from people: focal length {focal:.0f} px +- {100 * found.doubt:.0f} %, "
         f"field of view {fov_deg:.0f} degrees; distances have the same doubt",
-        f"camera_height_m: {ground.height_m:.2f}, camera_pitch_deg: "
-        f"{math.degrees(ground.pitch_rad):.1f}, camera_roll_deg: "
-        f"{math.degrees(ground.roll_rad):.1f}",
+        # In the form of a parameters file: the lifter has one value for each camera.
+        f"camera_height_m: [{ground.height_m:.2f}], camera_pitch_deg: "
+        f"[{math.degrees(ground.pitch_rad):.1f}], camera_roll_deg: "
+        f"[{math.degrees(ground.roll_rad):.1f}]",
     )
 
 

@@ -65,7 +65,7 @@ def add_parser(commands: Any) -> None:
         epilog="Example: emf-ros view skeletons.npz --video video.mp4 --open",
     )
     view.add_argument("recording", help=f"of emf-ros lift: {arguments.readable()}")
-    view.add_argument("--video", help="the video file or folder of images that was lifted")
+    view.add_argument("--video", help="the video file, bag or folder of images that was lifted")
     add_rate(view)
     view.add_argument(
         "--port",

@@ -98,8 +98,9 @@ PACKAGES = (
             ),
         },
         alternative=(
-            "Or use the variant 'full', which needs no npm, or put the official "
-            "pose_landmarker_lite.task or pose_landmarker_heavy.task into {blazepose_folder}"
+            "Or use the variant 'full', which needs no npm. For the detector 'mediapipe' you can "
+            "also put the official pose_landmarker_lite.task or pose_landmarker_heavy.task into "
+            "{blazepose_folder}"
         ),
     ),
     Package(

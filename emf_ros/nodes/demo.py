@@ -201,7 +201,8 @@ def _limit(name: str) -> float:
 def main(argv: list[str] | None = None) -> int:
     parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--video", help="a video file or folder of images (default: two people, fetched at set-up)"
+        "--video",
+        help="a video file, bag or folder of images (default: two people, fetched at set-up)",
     )
     parser.add_argument("--out", default="demo_out")
     add_camera(parser)

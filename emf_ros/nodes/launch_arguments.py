@@ -90,7 +90,7 @@ _INPUT = {
         "all, and each camera's topics under its name. Empty: one camera."
     ),
     "source": LaunchArgument(
-        "Webcam number, video file or folder of images, read in the process of detector and "
+        "Webcam number, video file, bag or folder of images, read in the process of detector and "
         "lifter. Empty: the images are those of a topic."
     ),
     "composed": LaunchArgument(
@@ -117,8 +117,8 @@ def lift_arguments() -> dict[str, LaunchArgument]:
 def demo_arguments() -> dict[str, LaunchArgument]:
     """The arguments of demo.launch.py, by name."""
     video = LaunchArgument(
-        "Video file, folder of images or webcam number. Empty: a video of two people, downloaded "
-        "once."
+        "Video file, bag, folder of images or webcam number. Empty: a video of two people, "
+        "downloaded once."
     )
     found = {"video": video, **_GENERAL, **launch_arguments(NODES)}
     return {name: own for name, own in found.items() if name not in _NOT_OF_A_VIDEO}

@@ -135,6 +135,10 @@ def model_card(
         "cameras are 1.2 to 8 m away. Keypoints are exact, or with the errors of the simulated "
         "detector (noisy), or with a missing part of the body on top (dropouts).",
         "",
+        "MPJPE is the mean distance of the joints from the truth, both relative to the pelvis. "
+        "P-MPJPE is the same after the best rotation, shift and scale of each pose. N-MPJPE is "
+        "the same after the best scale alone.",
+        "",
         *tables(report),
         "`stddev` is calibrated on these subjects, with a factor for each joint, so that 68 % of "
         "the errors along an axis are inside."
