@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -42,6 +43,7 @@ def write_bag(
     topics: tuple[str, ...] = ("/camera/image",),
     infos: dict[str, float] | None = None,
     info_height: int = SIZE[1],
+    times_s: Sequence[float] = tuple(number / RATE_HZ for number in range(IMAGES)),
 ) -> Path:
     """A bag of images and intrinsics.
 
@@ -51,6 +53,7 @@ def write_bag(
         topics: of the images.
         infos: focal length of each topic of intrinsics, px; by default they are beside the images.
         info_height: of the images that the intrinsics describe, px.
+        times_s: of the images since the first one, s.
     """
     if infos is None:
         infos = {f"{topic.rpartition('/')[0]}/camera_info": K[0] for topic in topics}
@@ -72,8 +75,8 @@ def write_bag(
         for topic in topics:
             image_type = f"sensor_msgs/msg/{kind}"
             images = writer.add_connection(topic, image_type, typestore=store)
-            for number in range(IMAGES):
-                stamp_ns = START_NS + round(number / RATE_HZ * 1e9)
+            for number, time_s in enumerate(times_s):
+                stamp_ns = START_NS + round(time_s * 1e9)
                 stamp = make(
                     "builtin_interfaces/msg/Time",
                     sec=stamp_ns // 10**9,

@@ -62,9 +62,7 @@ class Frustum:
         """Set the intrinsics; None where they are not known."""
         self._camera = camera
         self._draw_lines()
-        if self._image is not None:
-            self._image.remove()
-            self._image = None
+        self.set_image(None)
 
     def place(self, pose: Transform | None) -> None:
         """Set where the camera stands, see `pose`."""
@@ -92,8 +90,13 @@ class Frustum:
         """Whether an image would be visible."""
         return self.pose is not None and self._shown
 
-    def set_image(self, image: np.ndarray) -> None:
-        """Show an image (H, W, 3) uint8 BGR."""
+    def set_image(self, image: np.ndarray | None) -> None:
+        """Show an image (H, W, 3) uint8 BGR; None for no image."""
+        if image is None:
+            if self._image is not None:
+                self._image.remove()
+                self._image = None
+            return
         if not self.wants_image:
             return
         height, width = image.shape[:2]

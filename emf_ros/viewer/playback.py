@@ -12,10 +12,10 @@ import numpy as np
 from ..io.frame_source import FrameSource
 from ..io.recordings import Recording
 from ..io.render.overlay import small_overlay
-from ..io.video import times_of
 from ..skeletons import H36M17, convert_keypoints
 from ..types import Frame3D, Pose3D, TrackState
 from .frustum import MAX_IMAGE_SIDE_PX
+from .video_images import VideoImages
 from .viewer import Viewer
 
 #: Speeds that can be chosen, as a share of the recorded one.
@@ -41,7 +41,7 @@ class Playback:
         self._viewer, self._recording = viewer, recording
         self._times = np.unique(recording.stamp)
         self._begin, self._end = float(self._times[0]), float(self._times[-1])
-        self._video = _Video(open_video, recording) if open_video else None
+        self._video = VideoImages(open_video, recording) if open_video else None
         # Where this program has put the slider, s. Elsewhere it was moved in a browser.
         self._placed_s = 0.0
         gui: Any = viewer.gui
@@ -104,8 +104,11 @@ class Playback:
         )
 
     def _show_image(self, stamp: float) -> None:
-        image = self._video.at(stamp) if self._video is not None else None
+        if self._video is None:
+            return
+        image = self._video.at(stamp)
         if image is None:
+            self._viewer.draw_image(None)
             return
         recording, rows = self._recording, self._rows_at(stamp)
         # The keypoints are in the recorded size, and the video may have another.
@@ -116,48 +119,6 @@ class Playback:
         self._viewer.draw_image(
             small_overlay(image, keypoints, ids, recording.layout, MAX_IMAGE_SIDE_PX)
         )
-
-
-class _Video:
-    """The images of a video by the stamps of a recording. A step back opens the video again.
-
-    Args:
-        open_video: opens it.
-        recording: made of it.
-    """
-
-    def __init__(self, open_video: Callable[[], FrameSource], recording: Recording) -> None:
-        self._open = open_video
-        self._source = open_video()
-        self._image: np.ndarray | None = None
-        self._time_s = self._next_s = -1.0
-        #: Stamp of the first image, s: 0 of a lifted video, the time of a clock in live recordings
-        #: and bags.
-        self._first_s = self._source.start_s
-        known = np.flatnonzero(recording.frame >= 0)
-        if len(known):
-            first = known[0]
-            number = int(recording.frame[first])
-            times = times_of(self._source, number + 1)
-            self._source.rewind()
-            if times is not None and number < len(times):
-                self._first_s = float(recording.stamp[first] - times[number])
-
-    def at(self, stamp: float) -> np.ndarray | None:
-        """(H, W, 3) uint8 BGR, the image at a stamp, s; None without one."""
-        time_s = stamp - self._first_s
-        if time_s < self._time_s:
-            self._source.close()
-            self._source = self._open()
-            self._time_s = self._next_s = -1.0
-        while self._next_s <= time_s:
-            grabbed = self._source.grab()
-            if grabbed is None:
-                break
-            self._time_s, self._next_s = grabbed[1], grabbed[1] + 1 / self._source.rate_hz
-            if self._next_s > time_s:
-                self._image = self._source.retrieve()
-        return self._image
 
 
 def pose_of_row(recording: Recording, row: int) -> Pose3D:

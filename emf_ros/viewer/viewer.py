@@ -175,8 +175,11 @@ class Viewer:
         if not self.paused:
             self.draw_image(image)
 
-    def draw_image(self, image: np.ndarray) -> None:
-        """Show an image (H, W, 3) uint8 BGR in the camera, also while the viewer is paused."""
+    def draw_image(self, image: np.ndarray | None) -> None:
+        """Show an image (H, W, 3) uint8 BGR in the camera, also while the viewer is paused.
+
+        None shows no image.
+        """
         with self._lock:
             self.scene.camera.set_image(image)
 
