@@ -293,6 +293,32 @@ def test_hri_bodies_are_collected_by_image():
     assert add(bodies, "aa", 400) == [(400, 1)]
 
 
+def add_empty(bodies: BodyCollector, stamp_ns: int, frame_id: str = "list") -> list[tuple]:
+    """(stamp, how many people, frame_id) of the images that are complete."""
+    given = header(stamp_ns)
+    given.frame_id = frame_id
+    return [(f.stamp_ns, len(f.people), f.frame_id) for f in bodies.add_empty(given, SIZE)]
+
+
+def test_an_empty_list_of_bodies_is_an_image_without_people():
+    bodies = BodyCollector()
+    assert add_empty(bodies, 100) == [(100, 0, "list")]
+    assert add(bodies, "aa", 100) == []  # that image has been given
+    bodies.track({"aa", "bb"})
+    assert add(bodies, "aa", 200) == []
+    # The image at hand goes first. The bodies know the camera's frame better than the list does.
+    assert add_empty(bodies, 300) == [(200, 1, "camera"), (300, 0, "camera")]
+    assert add_empty(bodies, 250) == []  # late
+    assert add_empty(bodies, 400, "") == [(400, 0, "camera")]
+    # A list that contradicts the bodies of its own image.
+    assert add(bodies, "aa", 500) == []
+    assert add_empty(bodies, 500) == [(500, 1, "camera")]
+    assert add_empty(bodies, 500) == []
+    # The pipeline sees and reports lists without stamps; a bag may start again.
+    assert [add_empty(bodies, 10**9)[0][0] for _ in range(3)] == 3 * [10**9]
+    assert add_empty(bodies, 0) == [(0, 0, "camera")]
+
+
 def test_only_names_that_fit_a_topic_are_followed():
     assert all(is_body_name(name) for name in ("aa", "a_1", "7", "x" * 100))
     odd = ("", "a__b", "_a", "a_", "ñ", "²", "a/b", "a b", "a\n", "x" * 101, "~", "{a}")
@@ -335,6 +361,29 @@ def test_a_crowd_of_bodies_and_of_detections_is_limited_and_counted(monkeypatch)
     for count in (MAX_MESSAGE_PEOPLE, MAX_MESSAGE_PEOPLE + 1):
         detections._take_array(yolo(0, [yolo_detection(person(), "")] * count))
     assert len(frames) == 1 and node.refused == 2 * ["message_too_large"]
+
+
+def test_messages_of_an_unknown_image_size_have_arrived(monkeypatch):
+    """Otherwise the diagnostics would blame the camera and the network."""
+    monkeypatch.setattr("emf_ros.nodes.adapters.message_type", lambda *name: object)
+    node, frames, refused, arrived = Hearing(), [], [], []
+
+    def adapter(package: str) -> ThirdPartyKeypoints:
+        def refuse(reason: str, detail: str) -> None:
+            refused.append(reason)
+
+        def note() -> None:
+            arrived.append(package)
+
+        return ThirdPartyKeypoints(node, package, str, lambda: None, frames.append, refuse, note)
+
+    detections, bodies = adapter("yolo_msgs"), adapter("hri_msgs")
+    detections._take_array(yolo(0, []))
+    detections._take_array(yolo(0, [yolo_detection(person(), "")] * (MAX_MESSAGE_PEOPLE + 1)))
+    bodies._follow(SimpleNamespace(ids=[], header=header(0)))
+    bodies._take_body(hri(0, body()), "aa")
+    assert arrived == 2 * ["yolo_msgs"] + 2 * ["hri_msgs"] and not frames
+    assert refused == 3 * ["image_size_unknown"] and node.refused == ["message_too_large"]
 
 
 @pytest.mark.parametrize("tracked", [set(), {"aa"}])
@@ -392,6 +441,41 @@ def recorded(keypoints: list, index: int) -> list[np.ndarray]:
     at = index % (2 * count)
     people = keypoints[at if at < count else 2 * count - 1 - at]
     return [convert_keypoints(points, BLAZEPOSE33, COCO17) for _, points, _ in people]
+
+
+def test_an_empty_room_of_hri_is_told_from_a_silent_camera(ros, start_node, diagnostics, not_run):
+    if not have("hri_msgs"):
+        not_run("an empty room of hri_msgs: it is not installed: run make env")
+        return
+    from sensor_msgs.msg import CameraInfo
+
+    from emf_ros_msgs.msg import Skeleton3DArray
+
+    process = start_node("skeleton_lifter", keypoints_type="hri_msgs")
+    told = diagnostics(process.topic("skeleton_lifter"))
+    skeletons = ros.listen(Skeleton3DArray, process.topic("skeletons"))
+    info = ros.publisher(CameraInfo, process.topic("camera_info"))
+    kind = message_type("hri_msgs", "IdsList")
+    tracked = ros.publisher(kind, process.topic("humans/bodies/tracked"))
+    start, index = time.time_ns(), 0
+
+    def nobody() -> None:
+        nonlocal index
+        index += 1
+        tracked.publish(made("hri_msgs/IdsList", header=header(start + index * FRAME_NS), ids=[]))
+
+    # Lists arrive, and are refused: the images have no size yet.
+    wait_for(lambda: nobody() or told.has_error("keypoints", "were refused"), "the refusal")
+    assert told.count("image_size_unknown") > 0
+
+    def used() -> list:
+        info.publish(camera_info_message())
+        nobody()
+        return [m for m in list(skeletons.messages) if m.images_arrive]
+
+    (message, *_) = wait_for(used, "an image without people")
+    assert message.header.frame_id == "camera" and not message.skeletons
+    wait_for(lambda: used() and told.level("keypoints") == b"\0", "keypoints that are well")
 
 
 @pytest.mark.parametrize("package", THIRD_PARTY)

@@ -171,6 +171,7 @@ def launched(tmp_path: Path) -> Any:
     [
         (LIFT, {"preset": "huge"}, '"huge" is not valid'),
         (LIFT, {"cameras": "front,2nd"}, "'2nd', which cannot stand in a topic's name"),
+        (LIFT, {"namespace": "robot-1"}, "namespace:=robot-1 is refused"),
         (LIFT, {"rviz": "true"}, "needs the package rviz2"),
         (LIFT, {"params_file": "none.yaml"}, "params_file none.yaml: No such file"),
         (DEMO, {"video": "none.mp4"}, "there is no file none.mp4"),

@@ -18,6 +18,7 @@ from emf_ros.nodes.params import (
     SkeletonViewerParams,
     VideoSourceParams,
 )
+from emf_ros.nodes.topic_names import is_topic_name
 
 ROOT = Path(__file__).resolve().parents[1]
 LIFT_YAML = str(ROOT / "config" / "lift.yaml")
@@ -189,6 +190,21 @@ def test_a_source_that_ends_is_not_started_again(video: str, tmp_path: Path) -> 
         ({"log_level": "loud"}, "log_level:=loud .* debug, info"),
         ({"cameras": "front,front"}, "names one twice"),
         ({"cameras": "front,2nd"}, "'2nd', which cannot stand in a topic's name"),
+        ({"cameras": "front,a__b"}, "'a__b', which cannot stand in a topic's name"),
+        ({"image": "image raw"}, "image:=image raw is refused: .* letters, digits"),
+        ({"image": "1st", "composed": "true"}, "image:=1st is refused"),
+        ({"image": "rostopic://image"}, "image:=rostopic://image is refused"),
+        ({"camera_info": "cam//info", "lifter_only": "true"}, "camera_info:=cam//info is refused"),
+        ({"camera_info": "cam/"}, "camera_info:=cam/ is refused"),
+        ({"namespace": "robot-1"}, "namespace:=robot-1 is refused"),
+        ({"namespace": "/robots//one"}, "namespace:=/robots//one is refused"),
+        ({"namespace": "a__b", "source": "0"}, "namespace:=a__b is refused"),
+        (
+            {"cameras": "front,rear", "image": "/cam/image_raw"},
+            "image:=/cam/image_raw .* image:=image_raw means front/image_raw, rear/image_raw",
+        ),
+        ({"cameras": "front,rear", "camera_info": "/cam/info"}, "camera_info:=info means front/in"),
+        ({"cameras": "front", "image": "~/image"}, "with cameras the topic is under each one's"),
         ({"cameras": "a,b,c", "camera_height_m": "[1.0, 2.0]"}, "2 values; there must be 1 or 3"),
         ({"weights": "none.onnx"}, "'weights' of skeleton_lifter: there is no file none.onnx"),
         ({"model": "none.onnx"}, "'model' of keypoint_detector: there is no file none.onnx"),
@@ -270,6 +286,32 @@ def test_rviz_shows_no_overlay_without_a_detector() -> None:
     topics = [d["Topic"]["Value"] for d in shown if "Topic" in d]
     assert topics == ["/markers", "/poses", "/joint_points"]
     assert options[-3:] == ["--ros-args", "-p", "use_sim_time:=true"]
+
+
+def test_names_of_topics_are_those_that_ros_takes() -> None:
+    """As rcl's own parser of remappings says."""
+    from rclpy.context import Context
+
+    for name in (
+        "image",
+        "/cam/image_raw",
+        "~/image",
+        "_a/b_/c9",
+        "~",
+        "~a",
+        "/",
+        "a__b",
+        "a-b",
+        "é",
+    ):
+        context = Context()
+        try:
+            context.init(["--ros-args", "-r", f"image:={name}"])
+        except RuntimeError:
+            assert not is_topic_name(name), name
+        else:
+            assert is_topic_name(name), name
+            context.try_shutdown()
 
 
 def test_the_viewer_listens_to_the_topics_of_the_camera() -> None:

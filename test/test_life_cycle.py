@@ -156,6 +156,15 @@ def test_failed_configure_says_why_and_succeeds_after_the_remedy(ros, start_node
     assert change(ros, node, "configure") and state(ros, node) == INACTIVE
 
 
+@pytest.mark.parametrize("program", ["video_source", "composed"])
+def test_a_remapping_that_ros_refuses_ends_the_node_with_one_line(start_node, program) -> None:
+    process = start_node(program, expect=False, remappings=("image:=image raw",))
+    assert process.wait() == 1
+    (line,) = [line for line in process.log.splitlines() if line.startswith("emf_ros: ")]
+    assert "after --ros-args" in line and "image:=image raw" in line
+    assert "Traceback" not in process.log
+
+
 def test_impossible_transition_is_refused_and_the_node_goes_on(lifter: Lifter, ros) -> None:
     node = lifter.process.topic("skeleton_lifter")
     assert not change(ros, node, "configure")

@@ -91,6 +91,19 @@ def test_rviz_starts_in_the_frame_of_the_first_message_that_tells_it(
     assert "use_sim_time:=true" in out
 
 
+def test_a_remapping_that_ros_refuses_is_said_in_one_line(prefix: Path) -> None:
+    command = [sys.executable, "-m", "emf_ros.nodes.rviz", "-d", "my.rviz"]
+    done = subprocess.run(
+        [*command, "--ros-args", "-r", "__ns:=/robot-1"],
+        env={**os.environ, "AMENT_PREFIX_PATH": str(prefix)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "emf_ros: ROS does not start" in done.stderr and "/robot-1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_rviz_that_is_not_installed_is_said_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from emf_ros.nodes.rviz import main; exit(main(['', '-d', 'x']))"],

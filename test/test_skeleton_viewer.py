@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -336,6 +337,36 @@ def test_keypoints_of_another_detector_are_drawn_on_the_image_of_their_time(ros:
     wait_for(lambda: shade() < 30, "an image after the step back")
     browser.close()
     node.stop()
+
+
+def test_third_party_keypoints_have_the_size_of_the_delivered_image(
+    ros: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that crops and bins: its images are smaller than camera_info's width and height."""
+    from rclpy.parameter import Parameter
+    from sensor_msgs.msg import CameraInfo, RegionOfInterest
+    from std_msgs.msg import Header
+
+    from emf_ros.nodes.skeleton_viewer import SkeletonViewer
+
+    # Its messages are on no package index; only their fields are read.
+    monkeypatch.setattr("emf_ros.nodes.adapters.message_type", lambda *name: CameraInfo)
+    given = {"keypoints_type": "yolo_msgs", "port": 0}
+    node = SkeletonViewer(
+        namespace=f"/viewer_{uuid.uuid4().hex}",
+        parameter_overrides=[Parameter(name, value=value) for name, value in given.items()],
+    )
+    try:
+        node.begin(autostart=True)
+        adapter, frames = node._third_party, list[Frame2D]()
+        assert adapter is not None
+        adapter._take = frames.append
+        roi = RegionOfInterest(x_offset=10, y_offset=20, width=1000, height=800)
+        node._take_info(CameraInfo(width=1280, height=960, roi=roi, binning_x=2, binning_y=2))
+        adapter._take_array(SimpleNamespace(header=Header(), detections=[]))
+    finally:
+        node.destroy_node()
+    assert [frame.image_size for frame in frames] == [(500, 400)]
 
 
 def test_people_of_a_lifter_that_ended_are_not_shown_and_the_page_says_why(

@@ -174,8 +174,9 @@ class BodyCollector:
     """Collects the bodies of an image, whose messages arrive one by one.
 
     The people of an image are complete when all tracked bodies have arrived, or when a body of a
-    newer image arrives. They are also complete when a body arrives twice with the same stamp. The
-    publisher then does not stamp its messages, and the pipeline logs it.
+    newer image arrives, or an empty list of bodies. They are also complete when a body arrives
+    twice with the same stamp. The publisher then does not stamp its messages, and the pipeline logs
+    it.
     """
 
     def __init__(self) -> None:
@@ -203,13 +204,10 @@ class BodyCollector:
         stamp = stamp_ns(message.header.stamp)
         frames = []
         begins = stamp != self._stamp or body in self._names
-        if not begins and self._taken:
-            return []
-        if self._stamp is not None and 0 < self._stamp - stamp < LATE_NS:
+        if (not begins and self._taken) or self._is_late(stamp):
             return []
         if begins:
-            if not self._taken:
-                frames.append(self._take())
+            frames = self._flush()
             self._stamp, self._frame_id = stamp, message.header.frame_id
             self._size, self._taken, self._names = image_size, False, set()
         self._names.add(body)
@@ -217,6 +215,35 @@ class BodyCollector:
         if self._tracked and self._tracked <= set(self._bodies):
             frames.append(self._take())
         return frames
+
+    def add_empty(self, header: Header, image_size: tuple[int, int]) -> list[Frame2D]:
+        """Add an image without bodies. One that is late, or has bodies already, is ignored.
+
+        Args:
+            header: of the list of bodies. Its frame_id counts until a body has brought one: the
+                list belongs to no frame, and some publishers leave the field empty.
+            image_size: (width, height) px.
+
+        Returns:
+            the images that are complete now, the older first.
+        """
+        stamp = stamp_ns(header.stamp)
+        if self._is_late(stamp):
+            return []
+        frames = self._flush()
+        if stamp == self._stamp and self._names:
+            return frames
+        self._stamp, self._names = stamp, set()
+        frame_id = self._frame_id or header.frame_id
+        return [*frames, Frame2D(stamp, frame_id, HRI18.name, image_size, [])]
+
+    def _is_late(self, stamp: int) -> bool:
+        """Whether an image is older than the one at hand, and the clock has not jumped back."""
+        return self._stamp is not None and 0 < self._stamp - stamp < LATE_NS
+
+    def _flush(self) -> list[Frame2D]:
+        """The image at hand, if it has not been returned."""
+        return [] if self._taken else [self._take()]
 
     def _take(self) -> Frame2D:
         assert self._stamp is not None
@@ -237,6 +264,7 @@ class ThirdPartyKeypoints:
         image_size: gives (width, height) px of the camera; None while it is not known.
         take: takes the keypoints of each image.
         refuse: counts and says what is refused.
+        arrived: notes that the keypoints of an image have come, also where they are refused.
 
     Attributes:
         topic: whose publishers make the keypoints, without the camera.
@@ -253,9 +281,11 @@ class ThirdPartyKeypoints:
         image_size: Callable[[], tuple[int, int] | None],
         take: Callable[[Frame2D], None],
         refuse: Callable[[Reason, str], None],
+        arrived: Callable[[], None] = lambda: None,
     ) -> None:
         self._node, self._package, self._topic = node, package, topic
         self._image_size, self._take, self._refuse = image_size, take, refuse
+        self._arrived = arrived
         self.topic = "humans/bodies/tracked" if package == "hri_msgs" else "keypoints"
         self._bodies = BodyCollector()
         self._skeletons: dict[str, Any] = {}
@@ -302,6 +332,7 @@ class ThirdPartyKeypoints:
         return size
 
     def _take_array(self, message: Any) -> None:
+        self._arrived()
         topic = self._topic("keypoints")
         if is_refused_crowd(len(message.detections), topic, self._node.refuse_message):
             return
@@ -311,7 +342,10 @@ class ThirdPartyKeypoints:
             self._take(convert(message, size))
 
     def _follow(self, message: Any) -> None:
-        """Subscribe to the tracked bodies, and end the subscriptions to others."""
+        """Subscribe to the tracked bodies, and end the subscriptions to others.
+
+        Without any, the list is the image: nobody is there.
+        """
         named = {body for body in message.ids if is_body_name(body)}
         # Those that are followed already first: a subscription takes time to hear.
         order = sorted(named, key=lambda body: (body not in self._skeletons, body))
@@ -336,9 +370,18 @@ class ThirdPartyKeypoints:
                 take,
                 self._qos,
             )
+        if not message.ids:
+            self._take_frames(lambda size: self._bodies.add_empty(message.header, size))
 
     def _take_body(self, message: Any, body: str) -> None:
+        self._take_frames(lambda size: self._bodies.add(message, body, size))
+
+    def _take_frames(self, complete: Callable[[tuple[int, int]], list[Frame2D]]) -> None:
+        """Take the images that a message of hri_msgs completes."""
         size = self._size()
-        if size is not None:
-            for frame in self._bodies.add(message, body, size):
-                self._take(frame)
+        if size is None:
+            self._arrived()
+            return
+        for frame in complete(size):
+            self._arrived()
+            self._take(frame)

@@ -43,8 +43,9 @@ def build(options: list[str]) -> list[BaseNode[Any]]:
 
 
 def main(args: list[str] | None = None) -> int:
-    options = remove_ros_args(sys.argv if args is None else args)[1:]
-    return run(lambda: build(options), args, sends_images=CAMERA in options)
+    given = sys.argv if args is None else args
+    # ROS takes its own arguments out once it has accepted them.
+    return run(lambda: build(remove_ros_args(given)[1:]), args, sends_images=CAMERA in given)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from .params import (
     SkeletonViewerParams,
     VideoSourceParams,
 )
+from .topic_names import ALLOWED, is_relative_name, is_topic_name
 
 #: Parameters that name a file.
 FILE_PARAMETERS = ("camera_info_file", "model", "weights")
@@ -97,6 +98,8 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
         )
     )
     source, namespace = text.get("source", ""), text.get("namespace", "").strip("/")
+    if namespace and not is_relative_name(namespace):
+        raise _bad_name("namespace", text["namespace"])
     log_level = text.get("log_level", "")
     if log_level and log_level not in LOG_LEVELS:
         raise ParamError(
@@ -166,7 +169,7 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
         read(KeypointDetectorParams, name)
 
     # ---------------------------------------------------------------- the processes
-    image, info = text.get("image") or "image", text.get("camera_info") or "camera_info"
+    image, info = (_topic(name, text.get(name) or name, names) for name in ("image", "camera_info"))
     images = [("image", image), ("image/compressed", f"{image}/compressed")]
     infos = [(f"{name}/camera_info", f"{name}/{info}") for name in names] or [("camera_info", info)]
     processes = []
@@ -255,6 +258,27 @@ def write_rviz_config(
             displays.append({**display, "Name": name, "Topic": topic})
     manager["Displays"] = displays
     return write_temporary(yaml.safe_dump(config, sort_keys=False), ".rviz")
+
+
+def _topic(argument: str, name: str, cameras: Sequence[str]) -> str:
+    """A topic that is given as a launch argument.
+
+    Raises:
+        ParamError: it is no name of a topic, or would be the same for several cameras.
+    """
+    if not is_topic_name(name):
+        raise _bad_name(argument, name)
+    if cameras and not is_relative_name(name):
+        last = name.rpartition("/")[2]
+        raise ParamError(
+            f"launch argument {argument}:={name} is refused: with cameras the topic is under each "
+            f"one's name; {argument}:={last} means {', '.join(f'{c}/{last}' for c in cameras)}"
+        )
+    return name
+
+
+def _bad_name(argument: str, name: str) -> ParamError:
+    return ParamError(f"launch argument {argument}:={name} is refused: a name in ROS has {ALLOWED}")
 
 
 def _read_port(text: str) -> int:

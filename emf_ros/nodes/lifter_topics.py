@@ -119,6 +119,7 @@ class CameraTopics:
                 lambda: self.feed.image_size,
                 self._submit,
                 self.log.refuse,
+                self._keypoints_arrived,
             )
 
     # ------------------------------------------------------------------ subscriptions
@@ -222,7 +223,12 @@ class CameraTopics:
     def _count_missed(self, messages: int) -> None:
         self.log.counts[Reason.KEYPOINTS_MISSED] += messages
 
+    def _keypoints_arrived(self) -> None:
+        if self._keypoints_watch is not None:
+            self._keypoints_watch.arrived()
+
     def _take_keypoints(self, message: Skeleton2DArray) -> None:
+        self._keypoints_arrived()
         topic = self.feed.topic("keypoints")
         if is_refused_crowd(len(message.skeletons), topic, self._node.refuse_message):
             return
@@ -235,8 +241,6 @@ class CameraTopics:
                 f"{self.feed.topic('keypoints')}: header.frame_id is empty: TF and RViz cannot "
                 "place people; set frame_id in the camera's driver",
             )
-        if self._keypoints_watch is not None:
-            self._keypoints_watch.arrived()
         if self._dispatcher is not None:
             self._dispatcher.submit(self.feed, frame)
 

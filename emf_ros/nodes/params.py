@@ -41,7 +41,7 @@ SMOOTHING = {
 }
 
 #: Names of cameras that can stand in a topic's name.
-_CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*")
+_CAMERA_NAME = re.compile(r"(?!.*__)[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*")
 
 # Parameters of several nodes have one description.
 _USE_CUDA = "set device to cuda, which never runs on the CPU"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import signal
 import sys
 import traceback
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+from ..io.one_line import one_line
 from ..runtime.heap import keep_freed_memory
 from ..runtime.shared_memory import use_large_shared_memory
 from .base import BaseNode, NodeError
@@ -19,6 +21,25 @@ from .exit_codes import CANNOT_START, FAILED
 #: Time after which a thread gives the interpreter lock to one that waits for it, s. Python's 5 ms
 #: would add up where the threads of detector, lifter and camera wait for each other.
 SWITCH_INTERVAL_S = 0.0005
+
+
+def start_ros(args: list[str] | None) -> None:
+    """Start ROS in this process.
+
+    Args:
+        args: command line, as for `rclpy.init`.
+
+    Raises:
+        NodeError: an argument is refused, such as a remapping to no name of a topic.
+    """
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # rclpy's errors of arguments share no other base
+        # The places in the C code of ROS help no user.
+        text = re.sub(r", at [^ ]+:[0-9]+", "", one_line(error))
+        raise NodeError(
+            f"ROS does not start; correct the arguments after --ros-args: {text}"
+        ) from None
 
 
 def run(
@@ -38,6 +59,9 @@ def run(
     """
     try:
         return _run(build, args, sends_images)
+    except NodeError as error:
+        print(f"emf_ros: {error}", file=sys.stderr, flush=True)
+        return CANNOT_START
     except KeyboardInterrupt:
         # It came before ROS was started, or while an error was handled that the shutdown caused.
         return 0
@@ -64,7 +88,7 @@ def _run(
 
     # ROS keeps the handler that it finds.
     signal.signal(signal.SIGINT, interrupt)
-    rclpy.init(args=args)
+    start_ros(args)
     nodes: Sequence[BaseNode] = ()
     try:
         nodes = build()

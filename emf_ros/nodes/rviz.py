@@ -26,6 +26,7 @@ from emf_ros_msgs.msg import Skeleton3DArray
 from .base import NodeError
 from .launch_arguments import write_temporary
 from .qos import LATCHED_QOS, SENSOR_QOS
+from .running import start_ros
 from .transform_listener import tf_message_type
 
 #: Time between two lines of the log that say what RViz waits for, s.
@@ -84,6 +85,11 @@ class FrameOfImages(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Wait for the frame, and run RViz."""
+    try:
+        start_ros(args)
+    except NodeError as error:
+        print(f"emf_ros: {error}", file=sys.stderr)
+        return 1
     given = sys.argv if args is None else args
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--camera", default="", help="name of the camera whose frame is taken")
@@ -95,7 +101,6 @@ def main(args: list[str] | None = None) -> int:
     except PackageNotFoundError:
         print("emf_ros: RViz needs the package rviz2, which is not installed", file=sys.stderr)
         return 1
-    rclpy.init(args=args)
     node = FrameOfImages(options.camera)
     window: subprocess.Popen[bytes] | None = None
     try:

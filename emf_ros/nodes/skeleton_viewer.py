@@ -21,7 +21,7 @@ from emf_ros_msgs.msg import Skeleton2DArray, Skeleton3DArray
 
 from ..geometry.camera import Camera, CameraError
 from ..geometry.transforms import Transform
-from ..io.camera_info import camera_from_info
+from ..io.camera_info import camera_from_info, delivered_size
 from ..io.images import ImageError, decode_compressed
 from ..io.render.overlay import small_overlay
 from ..lift.feed import MAX_AGE_MS
@@ -104,7 +104,7 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
                 self,
                 self.params.keypoints_type,
                 lambda topic: topic,
-                lambda: None if self._info is None else (self._info.width, self._info.height),
+                lambda: None if self._info is None else delivered_size(self._info),
                 self._take_keypoints,
                 self.refuse,
             )
