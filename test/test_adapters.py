@@ -394,6 +394,22 @@ def test_hri_bodies_without_stamps_reach_the_pipeline_and_are_reported(tracked):
     assert frames == [(0, 1)] * (20 if tracked else 19)
 
 
+def test_a_restart_forgets_the_bodies_of_an_image_that_is_not_complete(monkeypatch):
+    monkeypatch.setattr("emf_ros.nodes.adapters.message_type", lambda *name: object)
+    frames = []
+    bodies = ThirdPartyKeypoints(
+        Hearing(), "hri_msgs", str, lambda: SIZE, frames.append, lambda *refused: None
+    )
+    bodies.subscribe(None)
+    bodies._follow(SimpleNamespace(ids=["aa", "bb"]))
+    second = 10**9
+    bodies._take_body(hri(100 * second, body()), "aa")
+    bodies.restart()
+    for name in ("aa", "bb"):
+        bodies._take_body(hri(second, body()), name)
+    assert [(frame.stamp_ns, len(frame.people)) for frame in frames] == [(second, 2)]
+
+
 def test_hri_bodies_before_the_first_id_list_and_after_a_clock_jump_back():
     bodies = BodyCollector()
     second = 10**9

@@ -159,6 +159,18 @@ class TestFeed:
         assert log.counts == Counter({Reason.CAMERA_INFO_OUTLIER: 1}) and len(log.lines) == 1
         assert feed.pipeline.lift().people[0].root_valid
 
+    def test_a_restart_leaves_out_keypoints_that_came_before(self, engine):  # noqa: F811
+        feed, log = feed_of(engine)
+        # A dispatcher has them in its hands.
+        batch = [Received(frame) for frame in frames(8)]
+        feed.put_depth(batch[-1].frame.stamp_ns, np.ones((72, 128), np.float32))
+        feed.restart()
+        assert feed.take_in(batch) is None and not feed.pipeline.active
+        # An earlier stamp is no jump back: it is the first.
+        first = Received(frame_of([walker(1)[0]], STEP, frame_id="camera"))
+        assert feed.take_in([first]) is first
+        assert feed.pipeline.lift().people and not log.counts
+
     def test_unusable_intrinsics_say_why_there_is_no_position(self, engine):  # noqa: F811
         feed, log = feed_of(engine)
         feed.put_report(report_of(None))
@@ -334,6 +346,22 @@ class TestLiftEvery:
             assert not log.counts
             dispatcher.tick()
         assert dispatcher.waiting(feed) == 0 and log.counts[Reason.TRANSFORM_MISSING] == 1
+
+    def test_a_restart_forgets_keypoints_that_wait(self, engine):  # noqa: F811
+        dispatcher, feed, log, outputs = self.run(engine, lambda: True)
+        for frame in frames(8):
+            dispatcher.submit(feed, frame)
+        assert dispatcher.waiting(feed) == 8
+        dispatcher.between(lambda: dispatcher.restart(feed))
+        assert dispatcher.waiting(feed) == 0
+        assert [output.images_arrive for _, output in outputs.all] == [False]
+        # The bag starts again: its stamps are the first ones, not a jump back.
+        again = [frame_of([walker(4)[t]], STEP * t, frame_id="camera") for t in range(4)]
+        for frame in again:
+            dispatcher.submit(feed, frame)
+        dispatcher.report(feed, report_of(CAMERA))
+        lifted = [o.result.stamp_ns for _, o in outputs.all[1:]]
+        assert lifted == [frame.stamp_ns for frame in again] and not log.counts
 
     def test_a_step_of_an_odd_stamp_is_no_waiting_time(self):
         waiting = IntrinsicsWait()

@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 import rclpy
 from detector_process import Detector
-from inputs import FRAME_NS, camera_info_message
+from inputs import FRAME_NS, camera_info_message, image_message
 from lifter_process import Lifter, by_id, root, states, tracking_state
 from ros_session import change, points, stamp_ns, wait_for
+from test_body_state import after, lying, pose, standing
 from test_feed import hour_later_in_another_shape
 from test_pipeline import frame_of
 from test_swaps import walker
+
+from emf_ros.body.tracker import BodyTracker
+
+SECOND_NS = 10**9
 
 UNCONFIGURED, INACTIVE, ACTIVE = "unconfigured", "inactive", "active"
 
@@ -371,6 +376,50 @@ def test_reset_ends_all_tracks_and_begins_anew(lifter: Lifter, ros) -> None:
     wait_for(lambda: all(states(lifter, i)[-1] == ended for i in ids), "the ends of the tracks")
     lifter.connect()
     lifter.with_known_camera().assert_goes_on()
+
+
+def test_reset_forgets_the_postures(ros) -> None:
+    from emf_ros.nodes.skeleton_lifter import SkeletonLifter
+
+    node: Any = SkeletonLifter()
+    try:
+        node.trigger_configure()
+        node.trigger_activate()
+        (camera,) = node._cameras
+        assert after(camera._bodies, [pose(standing())] * 60).posture == "standing"
+        node.reset()
+        # The publisher of the keypoints goes on with the same id.
+        one = [pose(lying())]
+        assert after(camera._bodies, one, 60).posture == after(BodyTracker(), one, 60).posture
+    finally:
+        node.destroy_node()
+        gc.unfreeze()
+
+
+def test_reset_of_the_detector_forgets_an_image_that_waits(ros) -> None:
+    from emf_ros.nodes.keypoint_detector import KeypointDetector
+
+    taken: list[int] = []
+    node: Any = KeypointDetector(on_keypoints=lambda frame: taken.append(frame.stamp_ns))
+    blank = np.zeros((48, 64, 3), np.uint8)
+    try:
+        node.trigger_configure()
+        node.trigger_activate()
+        # Its thread has not looked yet.
+        with node._arrived:
+            node._newest, node._when_idle.busy = image_message(blank, 100 * SECOND_NS), True
+        node.reset()
+        with node._arrived:
+            assert not node._when_idle.busy
+            node._arrived.notify_all()
+        # The thread looks in vain, and waits again.
+        wait_for(lambda: node.wait_idle(0.0), "the thread's rest")
+        node.submit(image_message(blank, SECOND_NS))
+        wait_for(lambda: SECOND_NS in taken, "the first image after the reset")
+        assert taken == [SECOND_NS] and not node.counts.total()
+    finally:
+        node.destroy_node()
+        gc.unfreeze()
 
 
 def test_a_new_subscriber_is_not_told_at_once_that_no_images_arrive(ros) -> None:

@@ -359,7 +359,7 @@ def test_an_image_at_work_over_a_restart_leaves_no_second_thread(ros, monkeypatc
 
     monkeypatch.setattr(keypoint_detector, "STOP_TIMEOUT_S", 0.1)
     node: Any = keypoint_detector.KeypointDetector()
-    monkeypatch.setattr(node, "_process", hold)
+    monkeypatch.setattr(node, "_detect", hold)
     try:
         node.trigger_configure()
         node.trigger_activate()

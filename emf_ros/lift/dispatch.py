@@ -90,6 +90,13 @@ class Dispatcher(ABC):
         with self._lock:
             action()
 
+    def restart(self, feed: Feed) -> None:
+        """Forget the people of a camera and all that waits, and publish the ends of the tracks.
+
+        Call it in `between`.
+        """
+        self._publish(feed, feed.restart())
+
     def _process(self, batches: Sequence[Batch]) -> None:
         """Take in keypoints of all cameras, lift in one forward pass, and publish."""
         due = [(feed, newest) for feed, batch in batches if (newest := feed.take_in(batch))]
@@ -190,6 +197,7 @@ class LiftEvery(Dispatcher):
         discovery_s: float = DISCOVERY_S,
     ) -> None:
         super().__init__(feeds, log, publish)
+        self._discovery_s = discovery_s
         self._waiting = {feed.name: IntrinsicsWait(discovery_s) for feed in feeds}
         # Number of ticks since the last transform.
         self._ticks = 0
@@ -208,6 +216,10 @@ class LiftEvery(Dispatcher):
     def report(self, feed: Feed, report: CameraReport) -> None:
         super().report(feed, report)
         self.look_again()
+
+    def restart(self, feed: Feed) -> None:
+        self._waiting[feed.name] = IntrinsicsWait(self._discovery_s)
+        super().restart(feed)
 
     def look_again(self) -> None:
         """Lift what need not wait any more."""

@@ -168,6 +168,8 @@ class Feed:
         self._new_depths: deque[tuple[int, np.ndarray]] = deque(maxlen=MAX_DEPTH_QUEUE)
         self._frame_id = ""
         self._ages_ms: deque[float] = deque(maxlen=LATENCY_POSES)
+        # When `restart` was called last, as `time.perf_counter` reads, s.
+        self._restarted_s = -math.inf
 
     def topic(self, name: str) -> str:
         """The name of one of the camera's topics."""
@@ -216,11 +218,12 @@ class Feed:
     # ------------------------------------------------------------------ the lifting thread
 
     def take_in(self, batch: Sequence[Received]) -> Received | None:
-        """Have the pipeline observe keypoints.
+        """Have the pipeline observe keypoints; those that came before `restart` are left out.
 
         Returns:
             the newest that were used; None where none were.
         """
+        batch = [received for received in batch if received.at_s >= self._restarted_s]
         self._use_reports(len(batch))
         while self._new_depths:
             self.pipeline.add_depth(*self._new_depths.popleft())
@@ -285,8 +288,13 @@ class Feed:
         return Output(nobody, self.poses_in, math.nan, math.nan, math.nan, images_arrive=False)
 
     def restart(self) -> Output:
-        """End all tracks, and take the next image as the first; the output ends the tracks."""
+        """End all tracks, and take the next image as the first; the output ends the tracks.
+
+        What has come before is not used any more, wherever it waits.
+        """
+        self._restarted_s = time.perf_counter()
         self.queue.clear()
+        self._new_depths.clear()
         ended = self.end_all()
         self.pipeline.restart()
         return ended

@@ -319,7 +319,12 @@ class ThirdPartyKeypoints:
         for subscription in self._skeletons.values():
             self._node.forget(subscription)
         self._skeletons.clear()
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the bodies of an image that is not complete."""
         self._bodies = BodyCollector()
+        self._bodies.track(set(self._skeletons))
 
     def _size(self) -> tuple[int, int] | None:
         size = self._image_size()

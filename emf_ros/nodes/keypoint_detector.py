@@ -169,6 +169,9 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
 
     def reset(self) -> None:
         with self._processing:
+            with self._arrived:
+                self._newest, self._when_idle.busy = None, False
+                self._arrived.notify_all()
             self._tracker.restart()
             self._limiter.restart()
             self._small_limiter.restart()
@@ -240,7 +243,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             self._watch.arrived()
         if self.synchronous:
             # The next image waits until this one is processed.
-            self._process(message)
+            self._process(lambda: message)
             return
         with self._arrived:
             self._when_idle.busy = True
@@ -254,9 +257,7 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
                 # A thread that was too late for the end of the last run must not go on.
                 if self._stopping or self._worker is not threading.current_thread():
                     return
-                message, self._newest = self._newest, None
-            assert message is not None
-            self._process(message)
+            self._process(self._take_newest)
             with self._arrived:
                 if self._worker is not threading.current_thread():
                     return
@@ -265,11 +266,23 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
             if self._subscribes and self.executor is not None:
                 self.executor.wake()
 
-    def _process(self, message: Image | CompressedImage) -> None:
-        """Detect people in an image. An error is counted, and the node goes on."""
+    def _take_newest(self) -> Image | CompressedImage | None:
+        """Empty the slot; None where a reset has emptied it."""
+        with self._arrived:
+            message, self._newest = self._newest, None
+        return message
+
+    def _process(self, take: Callable[[], Image | CompressedImage | None]) -> None:
+        """Detect people in an image. An error is counted, and the node goes on.
+
+        Args:
+            take: gives the image, or None, once nothing else is at work.
+        """
         try:
             with self._processing:
-                self._detect(message)
+                message = take()
+                if message is not None:
+                    self._detect(message)
         except ImageError as error:
             self.refuse(Reason.BAD_IMAGE, f"image refused: {error}")
         except Exception as error:  # the libraries' errors share no base of their own

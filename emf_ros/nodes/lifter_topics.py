@@ -159,6 +159,12 @@ class CameraTopics:
         self._infos = self._dispatcher = self.info = None
         self._keypoints_watch = self._info_watch = None
 
+    def restart(self) -> None:
+        """Forget all people, and the keypoints of an image that is not complete."""
+        self._bodies = BodyTracker()
+        if self._third_party is not None:
+            self._third_party.restart()
+
     def _subscribe_to_keypoints(self) -> None:
         self._node.every(SUBSCRIBERS_PERIOD_S, self._subscribe_when_wanted)
 

@@ -137,8 +137,9 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         assert dispatcher is not None
 
         def restart() -> None:
-            for feed in dispatcher.feeds:
-                self._publish(feed, feed.restart())
+            for camera, feed in zip(self._cameras, dispatcher.feeds, strict=True):
+                dispatcher.restart(feed)
+                camera.restart()
 
         dispatcher.between(restart)
 
