@@ -9,10 +9,19 @@ from ros_session import poll
 from test_pipeline import CAMERA, STEP, by_id, engine, frame_of, pipeline_of  # noqa: F401
 from test_swaps import walker
 
+import emf_ros.lift.dispatch as dispatch_module
+import emf_ros.lift.feed as feed_module
 from emf_ros.geometry.camera import Camera
 from emf_ros.geometry.transform_tree import TransformTree
 from emf_ros.lift.dispatch import INTRINSICS_WAIT_NS, IntrinsicsWait, LiftEvery, LiftNewest
-from emf_ros.lift.feed import MAX_AGE_MS, MAX_QUEUE, CameraReport, Feed, Received
+from emf_ros.lift.feed import (
+    MAX_AGE_MS,
+    MAX_QUEUE,
+    TRANSFORM_WAIT_S,
+    CameraReport,
+    Feed,
+    Received,
+)
 from emf_ros.lift.lag import AutoLag
 from emf_ros.lift.reference_frames import ReferenceFrames
 from emf_ros.reasons import Reason
@@ -106,7 +115,7 @@ class TestFeed:
         received = [Received(frame) for frame in frames(1) * (MAX_QUEUE + 3)]
         for one in received:
             feed.put(one)
-        assert feed.take_queue() == received[3:] and not feed.queue
+        assert feed.take_ready(0.0) == received[3:] and not feed.queue
         assert log.counts == Counter({Reason.KEYPOINTS_OVERRUN: 3})
 
     def test_refused_keypoints_are_logged_by_their_reason(self, engine):  # noqa: F811
@@ -119,6 +128,29 @@ class TestFeed:
         assert log.lines[0] == "front/keypoints: stamp_not_newer"
         assert Reason.UNKNOWN_LAYOUT.explanation.meaning in log.lines[1]
         assert log.counts[Reason.STAMP_NOT_NEWER] == log.counts[Reason.UNKNOWN_LAYOUT] == 1
+
+    def test_keypoints_wait_for_their_transforms_no_longer_than_once_in_all(self, engine):  # noqa: F811
+        feed, log = feed_of(engine)
+        tree = TransformTree()
+        feed.pipeline.frames = ReferenceFrames(tree, "odom", "floor", "base", log)
+        early, late = map(Received, frames(2), (5.0, 5.05))
+        assert feed.ready_at_s == np.inf
+
+        def tell(stamp_ns):
+            for parent, child in (("odom", "base"), ("base", "floor"), ("base", "camera")):
+                tree.add(parent, child, stamp_ns, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+
+        feed.put(early)
+        # A frame that no transform has is not waited for.
+        assert feed.take_ready(5.0) == [early]
+        tell(early.frame.stamp_ns - 1)
+        for received in (early, late):
+            feed.put(received)
+        # Three transforms are missing, and the time begins with the arrival of the keypoints.
+        assert feed.take_ready(5.19) == [] and feed.ready_at_s == early.at_s + TRANSFORM_WAIT_S
+        assert feed.take_ready(5.2) == [early] and feed.ready_at_s == late.at_s + TRANSFORM_WAIT_S
+        tell(late.frame.stamp_ns)
+        assert feed.take_ready(5.2) == [late] and not feed.queue
 
     @pytest.mark.parametrize(("age_ms", "is_known"), [(20.0, True), (-5.0, False), (1e8, False)])
     def test_the_age_by_another_clock_is_unknown(self, engine, age_ms, is_known):  # noqa: F811
@@ -240,6 +272,58 @@ class TestLiftNewest:
             dispatcher.stop()
         assert feed.pipeline.counts[Reason.CAMERA_INFO_SIZE_MISMATCH] == 1
         assert self.ends(outputs) == 1
+
+    def late_rear(self, engine, names=("rear", "front")):  # noqa: F811
+        """A running dispatcher whose first camera waits for a transform, and a way to send it."""
+        dispatcher, feeds, log, outputs = self.run(engine, names)
+        tree, (image,) = TransformTree(), frames(1)
+        feeds[0].pipeline.frames = ReferenceFrames(tree, "odom", "", "", log)
+
+        def tell(stamp_ns):
+            tree.add("odom", "camera", stamp_ns, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+            dispatcher.transforms_came()
+
+        tell(image.stamp_ns - 1)
+        dispatcher.submit(feeds[0], image)
+        return dispatcher, feeds, log, outputs, lambda: tell(image.stamp_ns)
+
+    def test_a_camera_with_late_transforms_holds_up_no_other(self, engine, monkeypatch):  # noqa: F811
+        monkeypatch.setattr(feed_module, "TRANSFORM_WAIT_S", 600.0)
+        dispatcher, (rear, front), _, outputs, tell = self.late_rear(engine)
+        try:
+            for frame in frames(5):
+                dispatcher.submit(front, frame)
+            newest_ns = frames(5)[-1].stamp_ns
+            outputs.wait(lambda all: any(o.result.stamp_ns == newest_ns for _, o in all))
+            assert {name for name, _ in outputs.all} == {"front"} and dispatcher.waiting(rear) == 1
+            tell()
+            outputs.wait(lambda all: all[-1][0] == "rear" and all[-1][1].result.people)
+        finally:
+            dispatcher.stop()
+
+    def test_keypoints_whose_transforms_never_come_are_refused_in_time(self, engine, monkeypatch):  # noqa: F811
+        # Nothing else wakes the thread.
+        monkeypatch.setattr(dispatch_module, "SILENCE_S", 600.0)
+        dispatcher, (rear,), log, outputs, _ = self.late_rear(engine, ("rear",))
+        try:
+            assert poll(lambda: log.counts[Reason.TRANSFORM_MISSING], WAIT_S) == 1
+        finally:
+            dispatcher.stop()
+        assert not outputs.all and not rear.queue
+
+    def test_a_restart_forgets_keypoints_that_wait_for_transforms(self, engine, monkeypatch):  # noqa: F811
+        monkeypatch.setattr(feed_module, "TRANSFORM_WAIT_S", 600.0)
+        dispatcher, (rear, _), _, outputs, tell = self.late_rear(engine)
+        try:
+            dispatcher.between(rear.restart)
+            tell()
+            later = frames(2)[1]
+            later.frame_id = "unheard_of"
+            dispatcher.submit(rear, later)
+            assert poll(lambda: rear.frame_id, WAIT_S) == "unheard_of"
+        finally:
+            dispatcher.stop()
+        assert not outputs.all
 
     def test_an_error_is_counted_and_the_stream_goes_on(self, engine):  # noqa: F811
         dispatcher, (bad, good), log, outputs = self.run(engine, ("bad", "good"))

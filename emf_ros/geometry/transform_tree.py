@@ -50,8 +50,8 @@ class TransformTree:
     def __init__(self, keep_s: float = KEEP_S) -> None:
         self._keep_ns = round(keep_s * NANOSECONDS)
         self._edges: dict[str, _Edge] = {}
-        # Guards the edges; waiters are told of new ones.
-        self._changed = threading.Condition()
+        # Guards the edges.
+        self._lock = threading.Lock()
         self._swept_s = time.monotonic()
 
     def add(
@@ -85,7 +85,7 @@ class TransformTree:
         if not parent or not child or parent == child:
             raise ValueError(f"a transform from {child!r} to {parent!r} has no meaning")
         row = (*map(float, translation), *(value / length for value in quaternion))
-        with self._changed:
+        with self._lock:
             now_s = time.monotonic()
             edge = self._edges.get(child)
             if edge is None or edge.parent != parent or edge.static != static:
@@ -96,7 +96,6 @@ class TransformTree:
             if now_s - self._swept_s > FORGET_S:
                 self._swept_s = now_s
                 self._forget(now_s)
-            self._changed.notify_all()
 
     def _forget(self, now_s: float) -> None:
         """Forget the frames that are not published any more, such as those of people."""
@@ -115,7 +114,7 @@ class TransformTree:
             N transforms; NaN where one is not known.
         """
         count = len(stamps_ns)
-        with self._changed:
+        with self._lock:
             path = self._path(bare(target), bare(source))
             if path is None:
                 return Transform(np.full((count, 3, 3), np.nan), np.full((count, 3), np.nan))
@@ -124,23 +123,13 @@ class TransformTree:
 
     def trouble(self, target: str, source: str, stamp_ns: int) -> str:
         """Why the transform from one frame to another is not known at a time; empty where it is."""
-        with self._changed:
+        with self._lock:
             return self._trouble(bare(target), bare(source), stamp_ns)[0]
 
-    def wait(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> bool:
-        """Wait for the samples after a time, where those before it are there.
-
-        Returns:
-            whether the transform is known.
-        """
-        with self._changed:
-
-            def settled() -> bool:
-                text, may_come = self._trouble(bare(target), bare(source), stamp_ns)
-                return not text or not may_come
-
-            self._changed.wait_for(settled, timeout_s)
-            return not self._trouble(bare(target), bare(source), stamp_ns)[0]
+    def may_come(self, target: str, source: str, stamp_ns: int) -> bool:
+        """Whether only samples after a time are missing, and the next ones may be these."""
+        with self._lock:
+            return self._trouble(bare(target), bare(source), stamp_ns)[1]
 
     # ------------------------------------------------------------------ the tree
 

@@ -1,7 +1,8 @@
 """Which keypoints of a lifter's cameras are lifted: the newest, or all of them in their order.
 
-`LiftNewest` is for live images. Its thread reads all waiting keypoints of all cameras, and lifts
-the newest. `LiftEvery` is for replays. It lifts each image in the thread that delivers it. So the
+`LiftNewest` is for live images. Its thread reads the waiting keypoints of all cameras, and lifts
+the newest. Keypoints whose transforms are on their way hold up no other camera. `LiftEvery` is for
+replays. It lifts each image in the thread that delivers it. So the
 same input gives the same output at any speed.
 """
 
@@ -78,6 +79,10 @@ class Dispatcher(ABC):
         """The number of images of a camera whose keypoints wait."""
 
     @abstractmethod
+    def transforms_came(self) -> None:
+        """Lift what has waited for transforms; call it after each new transform."""
+
+    @abstractmethod
     def start(self) -> None:
         """Begin to lift."""
 
@@ -127,7 +132,10 @@ class Dispatcher(ABC):
 
 
 class LiftNewest(Dispatcher):
-    """Lifts in its own thread: all keypoints are read, and the newest are lifted."""
+    """Lifts in its own thread: all keypoints are read, and the newest are lifted.
+
+    Keypoints wait for the transforms of their image, each for at most `TRANSFORM_WAIT_S`.
+    """
 
     def __init__(
         self, feeds: Sequence[Feed], log: Log, publish: Callable[[Feed, Output], None]
@@ -156,25 +164,41 @@ class LiftNewest(Dispatcher):
             feed.put(received)
             self._arrived.notify()
 
+    def transforms_came(self) -> None:
+        with self._arrived:
+            if any(feed.queue for feed in self.feeds):
+                self._arrived.notify()
+
+    def between(self, action: Callable[[], None]) -> None:
+        with self._lock, self._arrived:
+            action()
+
     def _work(self) -> None:
-        while True:
-            with self._arrived:
-                self._arrived.wait_for(
-                    lambda: self._stopping or any(feed.queue for feed in self.feeds),
-                    timeout=SILENCE_S / 2,
-                )
-                if self._stopping:
-                    return
-                batches = [(feed, feed.take_queue()) for feed in self.feeds]
-                now_s = time.perf_counter()
-            for feed, batch in batches:
-                feed.wait_for_transforms(batch)
+        while (batches := self._take_ready()) is not None:
+            now_s = time.perf_counter()
             with self._lock:
                 self._safely(partial(self._process, batches))
                 # Keypoints that are refused are no sign of people.
                 for feed in self.feeds:
                     if now_s - feed.used_s > SILENCE_S:
                         self._safely(partial(self.end_all, feed))
+
+    def _take_ready(self) -> list[Batch] | None:
+        """Wait for keypoints that need not wait any more, for at most half of `SILENCE_S`.
+
+        Returns:
+            those of each camera; None when no more are to be lifted.
+        """
+        end_s = time.perf_counter() + SILENCE_S / 2
+        with self._arrived:
+            while not self._stopping:
+                now_s = time.perf_counter()
+                batches: list[Batch] = [(f, f.take_ready(now_s)) for f in self.feeds]
+                if now_s >= end_s or any(batch for _, batch in batches):
+                    return batches
+                until_s = min([end_s, *(feed.ready_at_s for feed in self.feeds)])
+                self._arrived.wait(until_s - now_s)
+        return None
 
 
 class LiftEvery(Dispatcher):
@@ -228,7 +252,6 @@ class LiftEvery(Dispatcher):
                 self._lift_waiting(feed)
 
     def transforms_came(self) -> None:
-        """Lift what has waited for transforms."""
         self._ticks = 0
         self.look_again()
 

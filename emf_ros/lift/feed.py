@@ -26,7 +26,7 @@ MAX_QUEUE = 64
 #: Maximum number of depth images that wait.
 MAX_DEPTH_QUEUE = 8
 
-#: Maximum time that live keypoints wait for the transforms of their image, s. A base or a head
+#: Maximum wall time that live keypoints wait for the transforms of their image, s. A base or a head
 #: publishes its own 10 to 100 times a second.
 TRANSFORM_WAIT_S = 0.2
 
@@ -203,11 +203,30 @@ class Feed:
         """Take a depth image, see `LiftPipeline.add_depth`, to be used with the next keypoints."""
         self._new_depths.append((stamp_ns, image))
 
-    def take_queue(self) -> list[Received]:
-        """Empty the queue."""
-        taken = list(self.queue)
-        self.queue.clear()
+    def take_ready(self, now_s: float) -> list[Received]:
+        """Take the keypoints from the queue, up to the first that wait for their transforms.
+
+        Args:
+            now_s: the time, as `time.perf_counter` reads, s.
+        """
+        taken: list[Received] = []
+        while self.queue and not self._waits_for_transforms(self.queue[0], now_s):
+            taken.append(self.queue.popleft())
         return taken
+
+    def _waits_for_transforms(self, received: Received, now_s: float) -> bool:
+        frames, frame = self.pipeline.frames, received.frame
+        if frames is None or now_s >= received.at_s + TRANSFORM_WAIT_S:
+            return False
+        return frames.may_come(frame.frame_id, frame.stamp_ns)
+
+    @property
+    def ready_at_s(self) -> float:
+        """When the oldest keypoints in the queue wait no longer; infinite where there are none.
+
+        As `time.perf_counter` reads, s.
+        """
+        return self.queue[0].at_s + TRANSFORM_WAIT_S if self.queue else math.inf
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -245,13 +264,6 @@ class Feed:
     def frame_id(self) -> str:
         """Name of the camera's optical frame; empty before the first image that was used."""
         return self._frame_id
-
-    def wait_for_transforms(self, batch: Sequence[Received]) -> None:
-        """Wait for the transforms of the newest image, which may come after its keypoints."""
-        frames = self.pipeline.frames
-        if frames is not None and batch:
-            newest = batch[-1].frame
-            frames.wait(newest.frame_id, newest.stamp_ns, TRANSFORM_WAIT_S)
 
     def output(self, result: Frame3D, newest: Received, begin_s: float) -> Output:
         """Poses as they are published.

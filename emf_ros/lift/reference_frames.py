@@ -185,10 +185,9 @@ class ReferenceFrames:
         """Whether all transforms of an image are known."""
         return not any(self._tree.trouble(*pair, stamp_ns) for pair in self._pairs(camera))
 
-    def wait(self, camera: str, stamp_ns: int, timeout_s: float) -> None:
-        """Wait for the transforms of an image that are on their way."""
-        for pair in self._pairs(camera):
-            self._tree.wait(*pair, stamp_ns, timeout_s)
+    def may_come(self, camera: str, stamp_ns: int) -> bool:
+        """Whether transforms of an image are not known, and may be on their way."""
+        return any(self._tree.may_come(*pair, stamp_ns) for pair in self._pairs(camera))
 
     def _pairs(self, camera: str) -> list[tuple[str, str]]:
         others = dict.fromkeys((self.target, self._ground, self._base))

@@ -275,7 +275,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         return TransformListener(self, self.params.uses_tf, every, self._transforms_came).tree
 
     def _transforms_came(self) -> None:
-        if isinstance(self._dispatcher, LiftEvery):
+        if self._dispatcher is not None:
             self._dispatcher.transforms_came()
 
     def _has_publisher(self, topic: str) -> Callable[[], bool]:
