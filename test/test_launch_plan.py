@@ -324,6 +324,51 @@ def test_the_viewer_listens_to_the_topics_of_the_camera() -> None:
     assert "skeleton_viewer" not in names(plan({}))
 
 
+def test_a_depth_topic_is_heard_and_used() -> None:
+    planned = plan({"depth": "/cam/depth", "viewer": "true"})
+    _, lifter, viewer = planned.processes
+    assert ("depth", "/cam/depth") in lifter.remappings
+    assert parameters(lifter, LIFTER) == LIFTER(use_depth=True)
+    assert all(name != "depth" for name, _ in viewer.remappings)
+    (process,) = plan({"depth": "/cam/depth", "composed": "true"}).processes
+    assert ("depth", "/cam/depth") in process.remappings
+    lifter = plan({"depth": "depth/image", "cameras": "front,rear"}).processes[-1]
+    assert ("rear/depth", "rear/depth/image") in lifter.remappings
+    assert parameters(plan({}).processes[-1], LIFTER).use_depth is False
+
+
+def test_the_keypoints_of_another_node_may_have_another_topic() -> None:
+    arguments = {"keypoints": "/yolo/tracking", "viewer": "true"}
+    for way in ({"keypoints_type": "yolo_msgs"}, {"lifter_only": "true"}):
+        lifter, viewer = plan({**arguments, **way}).processes
+        assert ("keypoints", "/yolo/tracking") in lifter.remappings
+        assert ("keypoints", "/yolo/tracking") in viewer.remappings
+    (lifter,) = plan(
+        {"keypoints": "yolo/tracking", "keypoints_type": "yolo_msgs", "cameras": "front,rear"}
+    ).processes
+    assert ("front/keypoints", "front/yolo/tracking") in lifter.remappings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"keypoints": "/yolo/tracking"}, "give keypoints_type"),
+        ({"keypoints": "/tracked", "keypoints_type": "hri_msgs"}, "under humans/bodies"),
+        ({"keypoints": "a b", "lifter_only": "true"}, "a name in ROS"),
+        ({"depth": "a b"}, "a name in ROS"),
+        ({"depth": "/depth", "cameras": "front,rear"}, "depth:=depth means front/depth"),
+        ({"depth": "/depth", "source": "VIDEO"}, "one camera without depth images"),
+    ],
+)
+def test_topics_that_nobody_would_hear_are_refused(
+    arguments: dict[str, str], said: str, video: str
+) -> None:
+    if arguments.get("source"):
+        arguments = {**arguments, "source": video}
+    with pytest.raises(ParamError, match=said):
+        plan(arguments)
+
+
 def test_each_camera_has_a_viewer_with_a_port_of_its_own(user_file: str) -> None:
     planned = plan({"viewer": "true", "viewer_port": "9000", "cameras": "front,rear"})
     viewers = planned.processes[-2:]

@@ -85,6 +85,14 @@ _INPUT = {
         "name.",
         "camera_info",
     ),
+    "depth": LaunchArgument(
+        "Topic of depth images (sensor_msgs/Image) that are registered to the images. Distances "
+        "are then taken from them. With cameras, it is under each one's name."
+    ),
+    "keypoints": LaunchArgument(
+        "Topic of the keypoints of another node: with keypoints_type or lifter_only. With "
+        "cameras, it is under each one's name. Default: keypoints."
+    ),
     "cameras": LaunchArgument(
         "Names of several cameras, separated by commas: one detector for each, one lifter for "
         "all, and each camera's topics under its name. Empty: one camera."

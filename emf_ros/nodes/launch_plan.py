@@ -119,6 +119,8 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
         given[SkeletonLifterParams]["cameras"] = cameras
     if source:
         given[VideoSourceParams]["source"] = source
+    if text.get("depth"):
+        given[SkeletonLifterParams]["use_depth"] = True
     if text.get("use_sim_time"):
         for values in given.values():
             values["use_sim_time"] = read_switch("use_sim_time", text["use_sim_time"])
@@ -158,6 +160,18 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
         raise ParamError(f"{one_process} is for one camera, and cameras names {len(names)}")
     if one_process and no_detector:
         raise ParamError(f"{one_process} runs our detector, and {no_detector} runs none")
+    if source and text.get("depth"):
+        raise ParamError(f"{one_process} is one camera without depth images, and depth names some")
+    if text.get("keypoints") and not no_detector:
+        raise ParamError(
+            f"launch argument keypoints:={text['keypoints']} is refused: our detector publishes "
+            "the keypoints; give keypoints_type:=... or lifter_only:=true, too"
+        )
+    if text.get("keypoints") and lifter.keypoints_type == "hri_msgs":
+        raise ParamError(
+            f"launch argument keypoints:={text['keypoints']} is refused: hri_msgs has a topic for "
+            "each body, under humans/bodies"
+        )
     if source:
         camera: VideoSourceParams = read(VideoSourceParams)
         _check_source(camera)
@@ -171,7 +185,14 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
     # ---------------------------------------------------------------- the processes
     image, info = (_topic(name, text.get(name) or name, names) for name in ("image", "camera_info"))
     images = [("image", image), ("image/compressed", f"{image}/compressed")]
-    infos = [(f"{name}/camera_info", f"{name}/{info}") for name in names] or [("camera_info", info)]
+    # What the lifter hears of each camera, and a camera's viewer.
+    heard, seen = [], [("image", image)]
+    for name, topic in (
+        ("camera_info", info),
+        *((n, _topic(n, text[n], names)) for n in ("depth", "keypoints") if text.get(n)),
+    ):
+        heard += [(f"{camera}/{name}", f"{camera}/{topic}") for camera in names] or [(name, topic)]
+        seen += [(name, topic)] if name != "depth" else []
     processes = []
 
     def add(
@@ -190,11 +211,11 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
     if source:
         add("composed", options=["--camera"], respawn=respawn and not camera.exit_at_end)
     elif composed:
-        add("composed", remappings=[*images, *infos])
+        add("composed", remappings=[*images, *heard])
     else:
         for name in [] if no_detector else names or [""]:
             add("keypoint_detector", name, images)
-        add("skeleton_lifter", remappings=infos)
+        add("skeleton_lifter", remappings=heard)
     port = text.get("viewer_port", "")
     if port and not viewer:
         raise ParamError(f"viewer_port:={port} is for the viewer of viewer:=true")
@@ -208,7 +229,7 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
         add(
             "skeleton_viewer",
             name,
-            [] if source else [*images[:1], ("camera_info", info)],
+            [] if source else seen,
             files=[*files, write_parameters(own)],
         )
     window = None
@@ -219,7 +240,7 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
         options += ["-f", fixed] if fixed else []
         sim_time = given[SkeletonLifterParams].get("use_sim_time", False)
         ros = ["--ros-args", "-p", "use_sim_time:=true"] if sim_time else []
-        remappings = [] if source else infos
+        remappings = [] if source else heard
         options += ["-d", config, *ros]
         window = Process("rviz", namespace, [], list(remappings), options)
     return Plan(processes, window, log_level)
