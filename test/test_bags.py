@@ -19,6 +19,7 @@ from emf_ros.io.bags import message_types
 from emf_ros.io.formats.registry import read_recording, write_recording
 from emf_ros.io.frame_source import VideoError
 from emf_ros.io.recordings import load_recording
+from emf_ros.io.render.video import playback_rate_hz
 from emf_ros.io.video import frames_of, open_source
 
 SIZE = (64, 48)
@@ -33,7 +34,7 @@ def picture(number: int) -> np.ndarray:
     """(H, W, 3) BGR, another one for each number."""
     image = np.full((SIZE[1], SIZE[0], 3), 20, np.uint8)
     image[:, : 8 * (number + 1), 0] = 200
-    image[:, :, 2] = 40 * number
+    image[:, :, 2] = 40 * number % 256
     return image
 
 
@@ -146,6 +147,25 @@ def test_a_bag_is_a_video_with_stamps_and_intrinsics(name: str, kind: str, tmp_p
         for number, _, image in frames:
             assert np.array_equal(image, picture(number))
         assert source.rewind()
+    source.close()
+
+
+def test_a_pause_after_the_second_image_does_not_change_the_rate_of_a_bag(tmp_path: Path) -> None:
+    """Neither that of the source nor that of its video, which shows each image."""
+    times_s = [number / 30 + (number > 1) for number in range(40)]
+    source = open_source(write_bag(tmp_path / "bag", times_s=times_s))
+    assert source.rate_hz == pytest.approx(30.0)
+    assert playback_rate_hz(source) == pytest.approx(30.0, rel=1e-4)
+    # It begins at its beginning.
+    assert source.grab() == (0, 0.0)
+    source.close()
+
+
+def test_the_video_of_a_bag_that_is_sparse_at_first_shows_all_its_images(tmp_path: Path) -> None:
+    times_s = [*np.arange(35) / 2, *(17.5 + np.arange(100) / 20)]
+    source = open_source(write_bag(tmp_path / "bag", times_s=times_s))
+    assert source.rate_hz == pytest.approx(2.0)
+    assert playback_rate_hz(source) == pytest.approx(20.0, rel=1e-4)
     source.close()
 
 

@@ -356,7 +356,7 @@ def test_the_table_of_the_documentation_is_that_of_the_code() -> None:
     rows = [
         f"| `{f.suffix}` | {f.name} | {'yes' if f.reads else 'no'} | "
         f"{'yes' if f.writes else 'no'} | {'one' if f.one_person else 'all'} | {f.holds} | "
-        f"{', '.join(f.packages)} |".replace("|  |", "| |")
+        f"{', '.join(f.pip.split())} |".replace("|  |", "| |")
         for f in FORMATS
     ]
     assert "\n".join(rows) in page.read_text("utf-8")

@@ -115,4 +115,4 @@ def test_the_choices_of_a_bvh_are_refused_for_other_files(
 ) -> None:
     two_people().save(tmp_path / "two.npz")
     words = ["convert", tmp_path / "two.npz", "--unit", "cm", "--out", tmp_path / "two.csv"]
-    assert "leave out --joints, --unit and --up" in refused(tmp_path, capfd, *words)
+    assert "leave out --joints and --unit" in refused(tmp_path, capfd, *words)

@@ -144,12 +144,13 @@ def add_variant(command: argparse.ArgumentParser) -> None:
 UNITS = ("auto", "m", "cm", "mm", "inch", "foot", "cmu")
 
 
-def add_skeleton(command: argparse.ArgumentParser, of: str = "") -> None:
+def add_skeleton(command: argparse.ArgumentParser, of: str = "", up_of: str = "") -> None:
     """Add what a file of motion capture may not tell.
 
     Args:
         command: to add to.
-        of: which files the arguments are for, put after the descriptions.
+        of: which files the joints and the unit are for, put after the descriptions.
+        up_of: which files the axis is for.
     """
     command.add_argument(
         "--joints", metavar="YAML", help=f"joints of h36m17 to the files' names{of}"
@@ -158,7 +159,7 @@ def add_skeleton(command: argparse.ArgumentParser, of: str = "") -> None:
         "--unit", default="auto", choices=UNITS, help=f"unit of lengths{of} (auto)"
     )
     command.add_argument(
-        "--up", default="auto", choices=("auto", "y", "z"), help=f"vertical axis{of} (auto)"
+        "--up", default="auto", choices=("auto", "y", "z"), help=f"vertical axis{up_of} (auto)"
     )
 
 

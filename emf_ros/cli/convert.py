@@ -25,12 +25,13 @@ def run(args: argparse.Namespace) -> None:
             raise CommandError(f"{args.source} is no bag: leave out --topic")
         for path in args.out:
             check_output(path, [args.source])
-        options = {"topic": args.topic} if args.topic else {}
-        skeleton = {"joints": args.joints, "unit": args.unit, "up": args.up}
-        if args.joints or args.unit != "auto" or args.up != "auto":
-            if Path(args.source).suffix.lower() != ".bvh":
-                raise CommandError(f"{args.source} is no BVH: leave out --joints, --unit and --up")
-            options = skeleton
+        suffix = Path(args.source).suffix.lower()
+        if (args.joints or args.unit != "auto") and suffix != ".bvh":
+            raise CommandError(f"{args.source} is no BVH: leave out --joints and --unit")
+        if args.up != "auto" and suffix not in (".bvh", ".trc", ".c3d"):
+            raise CommandError(f"{args.source} is no BVH, TRC or C3D: leave out --up")
+        given = {"topic": args.topic, "joints": args.joints, "unit": args.unit, "up": args.up}
+        options = {name: value for name, value in given.items() if value not in ("", None, "auto")}
         recording = read_recording(args.source, **options)
         for note in recording.notes:
             say(f"note: {args.source}: {note}")
@@ -62,5 +63,5 @@ def add_parser(commands: Any) -> None:
     arguments.add_outputs(convert, arguments.writable())
     convert.add_argument("--person", type=int, metavar="ID", help="only this person (all)")
     arguments.add_topic(convert, "skeletons or keypoints")
-    arguments.add_skeleton(convert, " of a BVH of another program")
+    arguments.add_skeleton(convert, " of a BVH of another program", " of a BVH, TRC or C3D of one")
     convert.set_defaults(run=run)

@@ -19,6 +19,9 @@ IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
+#: Number of images by whose stamps a bag's rate is told: a pause among them does not matter.
+_RATE_IMAGES = 31
+
 #: Last names of the topics of compressed images: image_raw/compressed has the camera of image_raw.
 _TRANSPORTS = ("compressed", "compressedDepth", "zstd", "ffmpeg")
 
@@ -62,12 +65,15 @@ class BagSource(SourceBase):
                     stamps.append(stamp_ns(self._message.header))
             if not self.size[0]:
                 raise VideoError(f"no image of {self._topic} in {path} can be decoded")
-            while len(stamps) < 3 and self.grab() is not None:
+            while len(stamps) < _RATE_IMAGES and self.grab() is not None:
                 assert self._message is not None
                 stamps.append(stamp_ns(self._message.header))
-            steps = np.diff(stamps) / 1e9
-            step_s = float(np.median(steps)) if len(steps) else 0.0
-            self.rate_hz = 1 / step_s if step_s > 0 else DEFAULT_RATE_HZ
+            steps_s = np.diff(stamps) / 1e9
+            # The lower median: of two steps, the longer one may be a pause.
+            rising_s = np.sort(steps_s[steps_s > 0])
+            self.rate_hz = (
+                float(1 / rising_s[(len(rising_s) - 1) // 2]) if len(rising_s) else DEFAULT_RATE_HZ
+            )
             self.camera = self._camera(rectified)
             self._restart()
         except BagError as error:

@@ -30,7 +30,8 @@ class FrameSource(Protocol):
     Attributes:
         size: (width, height) px.
         pixel_aspect: width of a pixel over its height; 1 for square pixels.
-        rate_hz: mean number of frames a second; of a webcam what its driver says.
+        rate_hz: mean number of frames a second; of a bag that of its first images, without pauses;
+            of a webcam what its driver says.
         count: number of frames; 0 where it is unknown.
         live: whether the frames arrive in real time, as of a webcam.
         unreadable: number of frames since the beginning that could not be read.

@@ -202,7 +202,7 @@ def read(
             name = next(name for name, value in UNITS.items() if value == metres)
             notes.append(f"joints are found by their names; the unit is {name}, and {up} is up")
         time_s = np.arange(len(points)) / motion.rate_hz
-        return recording_of(time_s, points, list(H36M17.joints), notes)
+        return recording_of(time_s, points, list(H36M17.joints), notes, up="y")
     except (FormatError, RecordingError) as error:
         raise RecordingError(f"{path} {error}") from None
 

@@ -24,6 +24,8 @@ _BLOCK = 512
 #: Group and parameter of the stamp of the first frame, s, as text: a number would be 32 bits.
 #: `c3d_process` reads it.
 _GROUP, _START = "EMF_ROS", "START_TIME"
+#: The direction that programs show upwards, in the files that are written here.
+_Y_SCREEN = "+Y"
 
 
 def write(recording: Recording, path: Path) -> list[str]:
@@ -51,7 +53,7 @@ def write(recording: Recording, path: Path) -> list[str]:
     file.add_parameter("POINT", "LABELS", list(H36M17.joints))
     file.add_parameter("POINT", "UNITS", ["mm"])
     file.add_parameter("POINT", "X_SCREEN", ["+X"])
-    file.add_parameter("POINT", "Y_SCREEN", ["+Y"])
+    file.add_parameter("POINT", "Y_SCREEN", [_Y_SCREEN])
     file.add_parameter(_GROUP, _START, [repr(motion.start_s)])
     file["data"]["points"] = points
     file["data"]["meta_points"]["residuals"] = np.where(known, 0.0, -1.0).T[None]
@@ -63,11 +65,15 @@ def write(recording: Recording, path: Path) -> list[str]:
     return motion.notes
 
 
-def read(path: Path) -> Recording:
+def read(path: Path, up: str = "auto") -> Recording:
     """Read the person of a file; `motion.recording_of` says which names of points are known.
 
+    Args:
+        path: of the file.
+        up: the axis that points up: "auto", "y" or "z".
+
     Raises:
-        RecordingError: it cannot be read, or none of its points is known.
+        RecordingError: it cannot be read, none of its points is known, or its axes cannot be told.
     """
     try:
         claimed, held = _frames(path)
@@ -82,9 +88,15 @@ def read(path: Path) -> Recording:
             raise ValueError(f"its unit is {unit!r}; known: {', '.join(UNITS)}")
         if not 0 < rate_hz < math.inf or len(names) != points.shape[1]:
             raise ValueError(f"it has {len(names)} names of {points.shape[1]} points, {rate_hz} Hz")
-        start_s = float(str(arrays["start"]) or 0.0)
+        start = str(arrays["start"])
+        start_s = float(start or 0.0)
+        stated = str(arrays["y_screen"])
+        if up == "auto" and start and stated == _Y_SCREEN:
+            # Written here: the people may lie.
+            up = "y"
         metres = UNITS[unit] * np.where(arrays["residuals"] < 0, np.nan, points).transpose(2, 1, 0)
-        return recording_of(start_s + np.arange(len(metres)) / rate_hz, metres, names)
+        time_s = start_s + np.arange(len(metres)) / rate_hz
+        return recording_of(time_s, metres, names, up=up, stated_up=stated)
     except ValueError as error:
         raise RecordingError(f"{path}: {error}") from None
 

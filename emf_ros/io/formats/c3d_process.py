@@ -30,8 +30,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The content of a file.
 
     Returns:
-        `points` (3, K, N), `residuals` (K, N), `labels` (K,), `rate_hz`, `unit`, and `start`, the
-        text of our own parameter, or empty.
+        `points` (3, K, N), `residuals` (K, N), `labels` (K,), `rate_hz`, `unit`, `y_screen`, such
+        as "+Z", or empty, and `start`, the text of our own parameter, or empty.
 
     Raises:
         ValueError: it cannot be read; the message has the reason.
@@ -63,6 +63,8 @@ def _main(path: str) -> None:
     point = file["parameters"]["POINT"]
     # The group and the parameter of `c3d.write`.
     start = file["parameters"].get("EMF_ROS", {}).get("START_TIME", {"value": [""]})
+    # Optional: the direction that other programs show upwards.
+    screen = point.get("Y_SCREEN", {"value": []})["value"]
     out = io.BytesIO()
     np.savez(
         out,
@@ -71,6 +73,7 @@ def _main(path: str) -> None:
         labels=np.array([str(name).strip() for name in point["LABELS"]["value"]]),
         rate_hz=np.float64(point["RATE"]["value"][0]),
         unit=np.array(str(point["UNITS"]["value"][0]).strip().lower()),
+        y_screen=np.array(str(screen[0]).strip().upper() if screen else ""),
         start=np.array(str(start["value"][0])),
     )
     sys.stdout.buffer.write(out.getvalue())

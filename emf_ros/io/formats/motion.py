@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...skeletons import H36M17
+from ..mocap import OPTIONS_OF
+from ..mocap.body import axis_along, to_y_up
 from ..mocap.joints import limbs_by_name
 from ..recordings import Recording, RecordingError, checked
 
@@ -97,20 +99,28 @@ def motion_of(recording: Recording) -> Motion:
 
 
 def recording_of(
-    time_s: np.ndarray, points: np.ndarray, names: list[str], notes: list[str] | None = None
+    time_s: np.ndarray,
+    points: np.ndarray,
+    names: list[str],
+    notes: list[str] | None = None,
+    up: str = "auto",
+    stated_up: str = "",
 ) -> Recording:
     """A recording of the points of one person; the inverse of `motion_of`.
 
     Args:
         time_s: (N,) s.
-        points: (N, K, 3) m, axes of the room.
+        points: (N, K, 3) m, axes of the room, or with z up.
         names: K names. Those of h36m17 are used, and those that other programs give to the joints
             of the limbs. Others are left out with a note. Without a pelvis the middle of the hips
             takes its place. Frames without either are left out.
         notes: sentences on the reading so far.
+        up: the axis that points up, "y" or "z"; "auto": by `stated_up` and by the people.
+        stated_up: the direction that the file calls up, such as "+Z"; empty where it says nothing.
 
     Raises:
-        RecordingError: no joint, or no pelvis, is among the names; or a stamp is impossible.
+        RecordingError: no joint, or no pelvis, is among the names; up cannot be told; or a stamp is
+            impossible.
     """
     notes = list(notes or [])
     joints = np.full((len(points), len(H36M17), 3), np.nan)
@@ -131,7 +141,11 @@ def recording_of(
     partly = int((np.isfinite(joints).any(axis=(1, 2)) & ~known).sum())
     if partly:
         notes.append(f"{partly} frames have no pelvis: left out")
-    joints, rows = joints[known] * _ROOM, int(known.sum())
+    joints = joints[known]
+    if up == "auto":
+        up, why = _find_up(joints, stated_up)
+        notes.append(f"{up} is up, {why}")
+    joints, rows = to_y_up(joints, up) * _ROOM, int(known.sum())
     keypoints = np.full((rows, len(H36M17), 3), np.nan)
     keypoints[..., 2] = 0.0
     recording = Recording(
@@ -148,6 +162,59 @@ def recording_of(
         notes=notes,
     )
     return checked(recording)
+
+
+def _find_up(joints: np.ndarray, stated: str) -> tuple[str, str]:
+    """The axis that points up, "y" or "z", and by what it is told.
+
+    Args:
+        joints: (N, 17, 3) m, with the pelvis.
+        stated: see `recording_of`.
+
+    Raises:
+        RecordingError: the file and the people tell no axis, or different ones.
+    """
+    advice = f"give --up y or --up z {OPTIONS_OF}"
+    upwards = _upwards(joints)
+    shown = "" if upwards is None else axis_along(upwards)
+    if not stated:
+        if shown:
+            return shown, "as the people's trunk or legs show"
+        why = "it has neither trunk nor legs"
+        if upwards is not None:
+            mean = ", ".join(f"{part:.2f}" for part in upwards)
+            why = f"the people's trunk or legs point along ({mean}) on average"
+        raise RecordingError(f"it does not say which axis is up, and {why}: {advice}")
+    axis = {"+Y": "y", "Y": "y", "+Z": "z", "Z": "z"}.get(stated)
+    if axis is None:
+        raise RecordingError(f"{stated} is up by its Y_SCREEN, and only y or z are read: {advice}")
+    if shown not in ("", axis):
+        raise RecordingError(
+            f"{axis} is up by its Y_SCREEN, and {shown} by the people's trunk or legs: {advice}"
+        )
+    return axis, "by its Y_SCREEN"
+
+
+def _upwards(joints: np.ndarray) -> np.ndarray | None:
+    """(3,) mean direction of the trunk, or else of the legs; None where neither is known."""
+
+    def middle(joint: str) -> np.ndarray:
+        return joints[:, [H36M17.index(f"{side}_{joint}") for side in ("left", "right")]].mean(1)
+
+    hips, pelvis = middle("hip"), joints[:, _PELVIS]
+    for low, high in (
+        (pelvis, joints[:, H36M17.index("thorax")]),
+        (pelvis, middle("shoulder")),
+        (middle("ankle"), hips),
+        (middle("knee"), hips),
+    ):
+        step = high - low
+        length = np.linalg.norm(step, axis=1)
+        # NaN is not above 0.
+        if (length > 0).any():
+            mean: np.ndarray = (step[length > 0] / length[length > 0, None]).mean(axis=0)
+            return mean
+    return None
 
 
 def _step_s(stamp: np.ndarray) -> float:

@@ -65,11 +65,15 @@ def write(recording: Recording, path: Path) -> list[str]:
     return motion.notes
 
 
-def read(path: Path) -> Recording:
+def read(path: Path, up: str = "auto") -> Recording:
     """Read the person of a file; `motion.recording_of` says which names of points are known.
 
+    Args:
+        path: of the file.
+        up: the axis that points up: "auto", "y" or "z".
+
     Raises:
-        RecordingError: it cannot be read, or none of its points is known.
+        RecordingError: it cannot be read, none of its points is known, or its axes cannot be told.
     """
     try:
         time_s, points, names = read_points(path)
@@ -78,7 +82,10 @@ def read(path: Path) -> Recording:
         stated = dict(zip(head[1], head[2], strict=False)).get("NumFrames", "")
         if stated.strip().isdecimal() and int(stated) > len(points):
             raise RecordingError(f"it has {len(points)} of its {stated} frames: it was cut")
-        return recording_of(time_s, points, names)
+        if up == "auto" and names == list(H36M17.joints):
+            # Written here: the people may lie.
+            up = "y"
+        return recording_of(time_s, points, names, up=up)
     except (ValueError, csv.Error) as error:
         raise RecordingError(f"{path}: {error}") from None
 

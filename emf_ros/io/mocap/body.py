@@ -151,14 +151,19 @@ def find_up(motion: Motion, found: JointMap, pose: np.ndarray, asked: str = "aut
     for direction, least in ((rest, _REST_UPRIGHT), (mean, _MOTION_UPRIGHT)):
         if direction is None:
             continue
-        for axis, name in ((1, "y"), (2, "z")):
-            if direction[axis] >= least:
-                return name
+        name = axis_along(direction, least)
+        if name:
+            return name
     shown = ", ".join(f"{v:.2f}" for v in mean)
     raise FormatError(
         f"no axis is up: the trunk points along ({shown}) on average and the rest pose does not "
         f"stand. Give --up {OPTIONS_OF}"
     )
+
+
+def axis_along(direction: np.ndarray, least: float = _MOTION_UPRIGHT) -> str:
+    """The axis, "y" or "z", along which a direction (3,) has at least this component; else ""."""
+    return next((name for axis, name in ((1, "y"), (2, "z")) if direction[axis] >= least), "")
 
 
 def to_z_up(positions: np.ndarray, up: str) -> np.ndarray:

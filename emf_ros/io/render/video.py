@@ -13,6 +13,7 @@ import numpy as np
 from ..frame_source import FrameSource
 from ..outputs import replacing
 from ..recordings import Recording
+from ..video import times_of
 from .drawing import check_image, write
 from .overlay import draw_keypoints
 from .palette import TEXT
@@ -154,14 +155,20 @@ def render_recording(
 def playback_rate_hz(source: FrameSource) -> float:
     """A constant rate, Hz, at which a video shows nearly all images of a source in time.
 
-    Where the source's rate varies, it is the rate of the dense stretches.
+    Where the source's rate varies, it is the rate of the dense stretches. A source that cannot list
+    its times is read to its end, and then rewound.
     """
-    times = source.times()
-    if times is None or len(times) < 2:
+    if source.live:
         return min(source.rate_hz, MAX_PLAYBACK_HZ)
-    steps_s = np.diff(times)
+    times = times_of(source)
+    source.rewind()
+    steps_s = np.zeros(0) if times is None else np.diff(times)
+    # Stamps of a bag may step back, or stay.
+    steps_s = steps_s[steps_s > 0]
+    if not len(steps_s):
+        return min(source.rate_hz, MAX_PLAYBACK_HZ)
     if steps_s.std() <= CONSTANT_RATE_SPREAD * steps_s.mean():
-        return min(source.rate_hz, MAX_PLAYBACK_HZ)
+        return float(min(1 / steps_s.mean(), MAX_PLAYBACK_HZ))
     dense_s = float(np.percentile(steps_s, DENSE_PERCENTILE))
     return min(1 / max(dense_s, 1e-6), MAX_PLAYBACK_HZ)
 
