@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from recordings_of_people import two_people
+from test_recording import keypoints
 from test_recording import write as write_keypoints
 
 from emf_ros.batch import batch, workers
@@ -22,9 +23,10 @@ from emf_ros.batch.lifting import LiftSettings
 from emf_ros.batch.sources import find_sources
 from emf_ros.body.columns import COLUMNS
 from emf_ros.cli.main import main
-from emf_ros.io.formats.registry import write_recording
+from emf_ros.io.formats.registry import read_recording, write_recording
 from emf_ros.io.frame_source import VideoError
 from emf_ros.io.recordings import load_recording
+from emf_ros.skeletons import H36M17
 
 SETTINGS = LiftSettings(device="cpu")
 #: Number of sources.
@@ -195,6 +197,30 @@ def test_a_bad_source_does_not_stop_the_others(sources, tmp_path, capfd) -> None
     assert printed.err.splitlines()[-1].startswith("emf-ros: 1 of 4 sources failed")
     assert set(results(out)) == NAMES - {"1.npz.npz"}
     assert len(list(out.glob("*.trc"))) == SOURCES - 1
+
+
+def test_a_format_that_cannot_hold_a_person_leaves_the_source_done(tmp_path, capfd) -> None:
+    # Without the legs a BVH has no lengths of their bones.
+    points = keypoints()["keypoints_2d"]
+    legs = [f"{side}_{joint}" for side in ("left", "right") for joint in ("knee", "ankle")]
+    points[:, [H36M17.index(joint) for joint in legs], 2] = 0
+    source = str(write_keypoints(tmp_path / "sitting.npz", keypoints_2d=points))
+    out = tmp_path / "out"
+    report = lift_here([source], out, ".bvh", ".mp4", ".csv")
+    assert report.done == 1 and not report.failed
+    printed = capfd.readouterr().out
+    assert "cannot write" in printed and "sitting.npz.bvh: the length of the bone" in printed
+    assert "sitting.npz.mp4" not in {path.name for path in out.iterdir()}
+    for ending in (".npz", ".csv"):
+        assert len(read_recording(out / f"sitting.npz{ending}")) == len(points)
+    assert lift_here([source], out, ".bvh", ".mp4", ".csv").before == 1
+
+
+def test_an_output_that_cannot_be_written_ends_the_batch_and_leaves_the_source_due(sources, tmp_path) -> None:
+    out = tmp_path / "out"
+    (out / "0.npz.csv").mkdir(parents=True)
+    report = lift_here(sources[:1], out, ".csv")
+    assert report.failed[0].fatal and not (out / "0.npz.npz").exists()
 
 
 def test_a_video_without_people_is_done_and_has_no_rows(tmp_path) -> None:

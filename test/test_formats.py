@@ -163,6 +163,38 @@ def test_a_file_for_each_person(suffix: str, tmp_path: Path) -> None:
     assert alone.name == f"alone{suffix}"
 
 
+def first_without_place() -> Recording:
+    """Two people, the first of whom no format of one person can hold."""
+    recording = two_people()
+    first = recording.track_id == 1
+    recording.root_valid[first], recording.root[first] = False, np.nan
+    return recording
+
+
+@pytest.mark.parametrize("suffix", [f.suffix for f in FORMATS if f.one_person])
+def test_a_person_that_a_format_cannot_hold_does_not_stop_the_others(
+    suffix: str, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    (path,) = write_recording(first_without_place(), tmp_path / f"two{suffix}", tell=told.append)
+    assert path.name == f"two_person2{suffix}" and list(tmp_path.iterdir()) == [path]
+    assert f"two_person1{suffix}: the place of the person is not known" in told[-1]
+
+
+def test_an_output_that_cannot_be_written_does_not_stop_the_others(tmp_path: Path, capfd) -> None:
+    first_without_place().save(tmp_path / "in.npz")
+    outs = [tmp_path / name for name in ("a.bvh", "b.csv", "c.trc", "d.npz")]
+    words = [word for out in outs for word in ("--out", str(out))]
+    assert main(["convert", str(tmp_path / "in.npz"), "--person", "1", *words]) == 1
+    printed = capfd.readouterr()
+    assert printed.out.splitlines() == [str(outs[1]), str(outs[3])]
+    assert [line.split(":")[0].split("/")[-1] for line in printed.err.splitlines()] == [
+        "a.bvh",
+        "emf-ros",
+    ]
+    assert len(read_recording(outs[1])) == len(read_recording(outs[3])) == IMAGES
+
+
 @pytest.mark.parametrize("start_s", [0.0, 12.5, 1.7e9])
 @pytest.mark.parametrize("suffix", [".trc", ".c3d"])
 @pytest.mark.parametrize("person", [1, 2])

@@ -11,6 +11,7 @@ import numpy as np
 from ..geometry.camera import CameraError
 from ..io.bags import BagError
 from ..io.formats.catalog import FORMATS
+from ..io.formats.registry import write_recording
 from ..io.frame_source import VideoError
 from ..io.outputs import OutputError
 from ..io.recordings import RecordingError
@@ -118,8 +119,16 @@ def do(job: Job, settings: LiftSettings) -> Outcome:
         sentences += lifted.sentences
         formats = [f for f in job.formats if len(recording) or f not in _ONE_PERSON]
         job.result.parent.mkdir(parents=True, exist_ok=True)
-        outputs = [job.base + suffix for suffix in (*formats, DONE_SUFFIX)]
-        write_outputs(recording, outputs, job.source, settings, sentences.append, progress=False)
+        outputs = [job.base + suffix for suffix in formats]
+        _, errors = write_outputs(
+            recording, outputs, job.source, settings, sentences.append, progress=False
+        )
+        for error in errors:
+            if isinstance(error, OutputError):
+                raise error
+            # Another attempt would end in the same way: the source is done without this format.
+            sentences.append(str(error))
+        write_recording(recording, job.result, [job.source], sentences.append)
     except (EngineError, OutputError) as error:
         return Outcome(job.name, str(error), fatal=True)
     except (BagError, CameraError, RecordingError, RenderError, VideoError) as error:

@@ -16,10 +16,10 @@ from ..io.bags import BagReader, is_bag
 from ..io.calibration.reader import choose_camera
 from ..io.formats.registry import READABLE, check_output, read_recording, write_recording
 from ..io.frame_source import FrameSource, VideoError
-from ..io.outputs import check_file
+from ..io.outputs import OutputError, check_file
 from ..io.progress import track
 from ..io.recordings import Recording, RecordingError
-from ..io.render.video import hold_s_of, playback_rate_hz, render_recording
+from ..io.render.video import RenderError, hold_s_of, playback_rate_hz, render_recording
 from ..io.video import IMAGE_SUFFIXES, frames_of, losses, open_source
 from ..lift.engine import Engine, make_engine
 from ..lift.offline import lift_recording, lift_video
@@ -115,7 +115,7 @@ def check_outputs(outputs: list[str], sources: list[str | None]) -> None:
         OutputError: a file cannot be written.
     """
     for path in outputs:
-        if Path(path).suffix.lower() == VIDEO_SUFFIX:
+        if _is_video(path):
             check_file(path, sources, read_in_folders=IMAGE_SUFFIXES)
         else:
             try:
@@ -136,7 +136,7 @@ def check_shown(outputs: list[str], source: str, topic: str = "") -> None:
         VideoError: the source is a webcam, or holds keypoints.
     """
     for path in outputs:
-        if Path(path).suffix.lower() != VIDEO_SUFFIX:
+        if not _is_video(path):
             continue
         if source.strip().isdecimal() and not Path(source).exists():
             raise VideoError(f"cannot write {path}: the images of a webcam are not kept")
@@ -241,25 +241,32 @@ def write_outputs(
     settings: LiftSettings,
     tell: Callable[[str], None],
     progress: bool = True,
-) -> list[Path]:
-    """Write the files of a source, each complete or absent.
+) -> tuple[list[Path], list[Exception]]:
+    """Write the files of a source, each complete or absent, also after one that fails.
+
+    Videos come last: they take minutes, and the other files are there if they are interrupted.
 
     Returns:
-        the files.
-
-    Raises:
-        RecordingError: a format cannot hold the recording.
-        OutputError: a file cannot be written.
-        RenderError, VideoError: the source cannot be shown.
+        the files that were written, and an error for each output that was not: `RecordingError`
+        where a format cannot hold the recording, `OutputError` where a file cannot be written,
+        `RenderError` or `VideoError` where the source cannot be shown.
     """
     written: list[Path] = []
-    for path in outputs:
-        if Path(path).suffix.lower() != VIDEO_SUFFIX:
-            written += write_recording(recording, path, [source], tell)
-            continue
-        render_source(recording, source, settings, path, lambda sentence: None, progress)
-        written.append(Path(path))
-    return written
+    errors: list[Exception] = []
+    for path in sorted(outputs, key=_is_video):
+        try:
+            if _is_video(path):
+                render_source(recording, source, settings, path, lambda sentence: None, progress)
+                written.append(Path(path))
+            else:
+                written += write_recording(recording, path, [source], tell)
+        except (OutputError, RecordingError, RenderError, VideoError) as error:
+            errors.append(error)
+    return written, errors
+
+
+def _is_video(path: str | Path) -> bool:
+    return Path(path).suffix.lower() == VIDEO_SUFFIX
 
 
 def render_source(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 
 
 class CommandError(RuntimeError):
@@ -25,6 +26,14 @@ class Interrupted(RuntimeError):
 def say(line: str) -> None:
     """Print a line on stderr: results go to stdout, everything else goes here."""
     print(line, file=sys.stderr, flush=True)
+
+
+def raise_last(errors: Sequence[Exception]) -> None:
+    """Say all errors but the last, and raise the last; return where there is none."""
+    if errors:
+        for error in errors[:-1]:
+            say(str(error))
+        raise errors[-1]
 
 
 def signal_of(interrupt: KeyboardInterrupt) -> int:

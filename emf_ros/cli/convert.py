@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import arguments
-from .console import CommandError, say
+from .console import CommandError, raise_last, say
 
 
 def run(args: argparse.Namespace) -> None:
@@ -16,8 +16,9 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         CommandError: the recording cannot be read, or a format cannot hold it.
     """
+    from ..batch.lifting import LiftSettings, write_outputs
     from ..io.bags import is_bag
-    from ..io.formats.registry import check_output, read_recording, write_recording
+    from ..io.formats.registry import check_output, read_recording
     from ..io.recordings import RecordingError
 
     try:
@@ -43,9 +44,10 @@ def run(args: argparse.Namespace) -> None:
                     + (", ".join(map(str, ids)) or "nobody")
                 )
             recording = recording.rows(recording.track_id == args.person)
-        for path in args.out:
-            for written in write_recording(recording, path, [args.source], say):
-                print(written)
+        written, errors = write_outputs(recording, args.out, args.source, LiftSettings(), say)
+        for path in written:
+            print(path)
+        raise_last(errors)
     except RecordingError as error:
         raise CommandError(str(error)) from None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..io.formats.catalog import WRITABLE
 from . import arguments
-from .console import CommandError, Interrupted, say
+from .console import CommandError, Interrupted, raise_last, say
 from .interrupt import StopRequest, stop_request
 from .video import add_video
 
@@ -97,17 +97,22 @@ def _lift_one(args: argparse.Namespace) -> None:
     # They come last, since the progress would hide them.
     for sentence in lifted.sentences:
         say(sentence)
-    names = ", ".join(args.out)
     if stop.at == 0:
+        names = ", ".join(args.out)
         raise Interrupted(f"interrupted: nothing was written to {names}", request.signal)
     recording = lifted.recording
-    written = write_outputs(recording, args.out, source, settings, say)
-    if stop.at is not None:
+    written, errors = write_outputs(recording, args.out, source, settings, say)
+    names = ", ".join(map(str, written))
+    if stop.at is not None and written:
+        for error in errors:
+            say(str(error))
         frames = f"{stop.at} of {lifted.total}" if lifted.total else str(stop.at)
         raise Interrupted(f"interrupted: {frames} frames are in {names}", request.signal)
-    count = len(set(recording.track_id.tolist()))
-    people = "1 person" if count == 1 else f"{count} people"
-    print(f"{', '.join(map(str, written))}: {len(recording)} poses of {people}")
+    if written:
+        count = len(set(recording.track_id.tolist()))
+        people = "1 person" if count == 1 else f"{count} people"
+        print(f"{names}: {len(recording)} poses of {people}")
+    raise_last(errors)
 
 
 def _lift_batch(args: argparse.Namespace) -> None:

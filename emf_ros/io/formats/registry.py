@@ -91,7 +91,8 @@ def write_recording(
     """Write a recording in the format of the file's ending.
 
     A format that holds one person gets a file for each person where there are several:
-    `NAME_personID.ENDING`. Each file is complete or absent.
+    `NAME_personID.ENDING`. Each file is complete or absent. A person that the format cannot hold is
+    told, and the other people are written.
 
     Args:
         recording: the people.
@@ -103,7 +104,7 @@ def write_recording(
         the files that were written.
 
     Raises:
-        RecordingError: the format cannot hold this recording.
+        RecordingError: the format cannot hold this recording, or none of its people.
         OutputError: a file cannot be written.
     """
     found = format_of(path, to_write=True)
@@ -121,14 +122,20 @@ def write_recording(
         }
     for one in parts:
         check_file(one, sources)
+    refusals: dict[Path, str] = {}
     for one, rows in parts.items():
         try:
             sentences = module.write(rows, one)
         except RecordingError as error:
-            raise RecordingError(f"cannot write {one}: {error}") from None
+            refusals[one] = f"cannot write {one}: {error}"
+            continue
         for sentence in sentences:
             tell(f"{one}: {sentence}")
-    return list(parts)
+    if len(refusals) == len(parts):
+        raise RecordingError(next(iter(refusals.values())))
+    for refusal in refusals.values():
+        tell(refusal)
+    return [one for one in parts if one not in refusals]
 
 
 def _module(found: Format) -> ModuleType:
