@@ -8,23 +8,28 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from inputs import camera_yaml
 from recordings_of_people import two_people
-from test_recording import keypoints
+from test_recording import CAMERA, keypoints
 from test_recording import write as write_keypoints
 
 from emf_ros.batch import batch, workers
 from emf_ros.batch.jobs import Job, do
 from emf_ros.batch.lifting import LiftSettings
+from emf_ros.batch.same_settings import check_same, write_settings
 from emf_ros.batch.sources import find_sources
 from emf_ros.body.columns import COLUMNS
 from emf_ros.cli.main import main
 from emf_ros.io.formats.registry import read_recording, write_recording
 from emf_ros.io.frame_source import VideoError
+from emf_ros.io.outputs import OutputError
+from emf_ros.io.paths import share_folder
 from emf_ros.io.recordings import load_recording
 from emf_ros.skeletons import H36M17
 
@@ -46,11 +51,13 @@ def lift(sources: list[str], folder: Path, *words: str) -> int:
     return main(["lift", *sources, *options, *words])
 
 
-def lift_here(sources: list[str], folder: Path, *formats: str) -> batch.Report:
+def lift_here(
+    sources: list[str], folder: Path, *formats: str, settings: LiftSettings = SETTINGS
+) -> batch.Report:
     """Lift in this process, which saves the time of starting others."""
-    jobs = batch.plan(sources, str(folder), formats, SETTINGS)
+    jobs = batch.plan(sources, str(folder), formats, settings)
     return batch.run(
-        jobs, str(folder), SETTINGS, lambda due: (do(job, SETTINGS) for job in due), print
+        jobs, str(folder), settings, lambda due: (do(job, settings) for job in due), print
     )
 
 
@@ -185,6 +192,81 @@ def test_results_of_other_settings_are_not_mixed(sources, tmp_path, capfd) -> No
     assert results(out) == before
 
 
+def test_results_of_other_intrinsics_in_the_same_file_are_not_mixed(
+    sources, tmp_path, monkeypatch, capfd
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out, file = tmp_path / "out", tmp_path / "front.yaml"
+    file.write_text(camera_yaml(*CAMERA.size, 900.0))
+    with_file = replace(SETTINGS, camera_info=str(file))
+    assert lift_here(sources[:1], out, settings=with_file).done == 1
+    # Another name of the same file, and the same content in another file.
+    shutil.copy(file, tmp_path / "copy.yaml")
+    for name in ("front.yaml", "./front.yaml", "copy.yaml", "file://front.yaml"):
+        same = replace(SETTINGS, camera_info=name)
+        assert lift_here(sources[:1], out, settings=same).before == 1
+    before = results(out)
+    with pytest.raises(OutputError, match="camera_info has changed, or is another file"):
+        lift_here(sources[:1], out)
+    file.write_text(camera_yaml(*CAMERA.size, 1100.0))
+    capfd.readouterr()
+    assert lift(sources[:1], out, "--camera-info", "front.yaml") == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "camera_info front.yaml has changed" in line and "choose another folder" in line
+    assert results(out) == before
+    file.unlink()
+    assert lift(sources[:1], out, "--camera-info", "front.yaml") == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "cannot read front.yaml, which camera_info names" in line
+
+
+def test_results_of_other_weights_in_the_same_file_are_not_mixed(sources, tmp_path) -> None:
+    out, weights = tmp_path / "out", tmp_path / "mine.onnx"
+    shipped = share_folder("models") / "lite.onnx"
+    shutil.copy(shipped, weights)
+    mine = replace(SETTINGS, weights=str(weights))
+    assert lift_here(sources[:1], out, settings=mine).done == 1
+    assert lift_here(sources[:1], out, settings=mine).before == 1
+    weights.write_bytes(shipped.read_bytes() + b"\0")
+    with pytest.raises(OutputError, match=r"weights .*mine.onnx has changed"):
+        lift_here(sources[:1], out, settings=mine)
+
+
+def test_each_file_of_a_detector_is_compared(tmp_path) -> None:
+    model, boxes = tmp_path / "mine.onnx", tmp_path / "boxes.onnx"
+    beside = tmp_path / "mine.yaml"
+    beside.write_text(
+        "input_size: [192, 256]\ndecode: simcc\nlayout: coco17\n"
+        "boxes: {model: boxes.onnx, decode: yolox, input_size: [640, 640]}\n"
+    )
+    mine = replace(SETTINGS, detector="onnx", model=str(model))
+    for file in (model, boxes):
+        file.write_bytes(b"1")
+    write_settings(tmp_path, mine, ())
+    for file in (model, boxes, beside):
+        content = file.read_bytes()
+        file.write_bytes(content + b"\n")
+        with pytest.raises(OutputError, match=r"model .*mine.onnx has changed"):
+            check_same(tmp_path, mine, ())
+        file.write_bytes(content)
+    check_same(tmp_path, mine, ())
+
+
+def test_no_source_is_written_over_by_the_results_of_another(tmp_path, capfd) -> None:
+    # The results of the folder "walk" are walk.npz and walk.mcap.
+    folder = tmp_path / "walk"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "0.png"), np.full((96, 128, 3), 90, np.uint8))
+    for ending in (".mcap", ".npz"):
+        other = write_keypoints(tmp_path / f"walk{ending}")
+        content = other.read_bytes()
+        assert lift([str(folder), str(other)], tmp_path, "--to", "mcap") == 1
+        (line,) = capfd.readouterr().err.splitlines()
+        assert f"it is the input {other}, which would be lost" in line
+        assert other.read_bytes() == content and not (tmp_path / "lift.json").exists()
+        other.unlink()
+
+
 # ------------------------------------------------------------------------------ failures
 
 
@@ -216,7 +298,9 @@ def test_a_format_that_cannot_hold_a_person_leaves_the_source_done(tmp_path, cap
     assert lift_here([source], out, ".bvh", ".mp4", ".csv").before == 1
 
 
-def test_an_output_that_cannot_be_written_ends_the_batch_and_leaves_the_source_due(sources, tmp_path) -> None:
+def test_an_output_that_cannot_be_written_ends_the_batch_and_leaves_the_source_due(
+    sources, tmp_path
+) -> None:
     out = tmp_path / "out"
     (out / "0.npz.csv").mkdir(parents=True)
     report = lift_here(sources[:1], out, ".csv")

@@ -98,6 +98,39 @@ def test_an_output_is_none_of_the_images_of_a_folder(command, tmp_path, capfd):
     assert (folder / "0001.PNG").read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("way", ["same", "linked"])
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("lift IN --out OUT", "walk_0.mcap"),
+        ("convert IN --out OUT", "walk_0.mcap"),
+        ("render other.npz IN --out OUT", "walk_0.mp4"),
+        ("calibrate IN --board 9x6 --out OUT", "metadata.yaml"),
+    ],
+)
+def test_an_output_is_no_file_of_a_bag(command, name, way, tmp_path, capfd):
+    bag = tmp_path / "walk"
+    bag.mkdir()
+    # A file of the bag, and one beside it, which an earlier command may have made.
+    for file in ("walk_0.mcap", "walk_0.db3", "metadata.yaml", "made.npz"):
+        (bag / file).write_bytes(CONTENT)
+    out = bag / name
+    if way == "linked" or name == "walk_0.mp4":
+        out = tmp_path / f"alias{out.suffix}"
+        out.symlink_to(bag / ("walk_0.db3" if name == "walk_0.mp4" else name))
+    words = command.replace("IN", str(bag)).replace("OUT", str(out)).split()
+    line = refusal(capfd, *words)
+    assert "it is the input" in line and str(out) in line
+    assert {file.read_bytes() for file in bag.iterdir()} == {CONTENT}
+    check_file(bag / "made.npz", [bag])
+
+
+def test_an_input_in_the_home_folder_is_not_replaced(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "in.npz").write_bytes(CONTENT)
+    assert "it is the input" in refusal(capfd, "lift", "~/in.npz", "--out", tmp_path / "in.npz")
+
+
 def test_an_output_folder_holds_no_input_under_an_outputs_name(tmp_path, capfd):
     out = tmp_path / "out"
     out.mkdir()

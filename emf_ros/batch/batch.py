@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import __version__
-from ..io.outputs import OutputError, check_folder, write_text
+from ..io.outputs import check_folder
 from ..io.progress import Progress
-from .jobs import Job, Outcome
+from .jobs import Job, Outcome, check_no_source_is_replaced
 from .lifting import LiftSettings
+from .same_settings import check_same, write_settings
 from .sources import find_sources
-
-#: Name of the file that has the settings of a folder's results.
-SETTINGS_NAME = "lift.json"
-
-#: Settings that do not change the results.
-_NO_RESULT = ("device", "threads")
 
 #: Lifts jobs, wherever; yields an outcome for each.
 Runner = Callable[[Sequence[Job]], Iterator[Outcome]]
@@ -47,27 +40,19 @@ def plan(
     """The sources and their files; nothing is written.
 
     Raises:
-        VideoError: there is no source, see `sources.find_sources`.
-        OutputError: the folder cannot be written, or holds results of other settings.
+        VideoError: there is no source, see `sources.find_sources`, or no such detector.
+        OutputError: the folder cannot be written, holds results of other settings, or a source
+            would be replaced.
+        EngineError: there are no such weights.
     """
     check_folder(folder, (), paths)
-    path = Path(folder) / SETTINGS_NAME
-    if path.exists():
-        try:
-            before = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise OutputError(f"cannot read {path}: {error}") from None
-        now = _described(settings, formats)
-        other = [name for name in now if before.get(name) != now[name]]
-        if other:
-            changes = ", ".join(f"{n} {before.get(n)!r}, not {now[n]!r}" for n in other)
-            raise OutputError(
-                f"{folder} has results of other settings ({changes}): choose another folder"
-            )
-    return [
+    check_same(folder, settings, formats)
+    jobs = [
         Job(name, str(source.absolute()), str((Path(folder) / name).absolute()), tuple(formats))
         for name, source in find_sources(paths, folder).items()
     ]
+    check_no_source_is_replaced(jobs)
+    return jobs
 
 
 def run(
@@ -93,9 +78,7 @@ def run(
     """
     formats = jobs[0].formats if jobs else ()
     Path(folder).mkdir(parents=True, exist_ok=True)
-    write_text(
-        Path(folder) / SETTINGS_NAME, json.dumps(_described(settings, formats), indent=1) + "\n"
-    )
+    write_settings(folder, settings, formats)
     due = [job for job in jobs if not job.is_done()]
     report = Report(before=len(jobs) - len(due), left=len(due))
     if not due:
@@ -121,12 +104,3 @@ def run(
     if close is not None:
         close()
     return report
-
-
-def _described(settings: LiftSettings, formats: Sequence[str]) -> dict[str, object]:
-    """The settings that the results depend on."""
-    described: dict[str, object] = {"emf_ros": __version__, "formats": sorted(formats)}
-    for name, value in asdict(settings).items():
-        if name not in _NO_RESULT:
-            described[name] = value
-    return described

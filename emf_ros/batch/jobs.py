@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from ..io.bags import BagError
 from ..io.formats.catalog import FORMATS
 from ..io.formats.registry import write_recording
 from ..io.frame_source import VideoError
-from ..io.outputs import OutputError
+from ..io.outputs import OutputError, files_read
 from ..io.recordings import RecordingError
 from ..io.render.video import RenderError
 from ..lift.engine import Engine, EngineError
@@ -54,6 +57,28 @@ class Job:
                 return str(made["source_state"]) == state_of(self.source)
         except Exception:  # a damaged file leads to errors of any type
             return False
+
+
+def check_no_source_is_replaced(jobs: Sequence[Job]) -> None:
+    """Refuse jobs of which one would write over a file that another one reads.
+
+    Raises:
+        OutputError: there is such a file.
+    """
+    read: dict[tuple[int, int], str] = {}
+    for job in jobs:
+        for file in files_read(job.source):
+            found = os.stat(file)
+            read[found.st_dev, found.st_ino] = file
+    for path in (job.base + suffix for job in jobs for suffix in (*job.formats, DONE_SUFFIX)):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = os.stat(path)
+            same = read.get((found.st_dev, found.st_ino))
+            if same is not None:
+                raise OutputError(
+                    f"cannot write {path}: it is the input {same}, which would be lost; give "
+                    "--out-folder another folder"
+                )
 
 
 def state_of(source: str) -> str:

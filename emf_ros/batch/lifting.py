@@ -20,7 +20,7 @@ from ..io.outputs import OutputError, check_file
 from ..io.progress import track
 from ..io.recordings import Recording, RecordingError
 from ..io.render.video import RenderError, hold_s_of, playback_rate_hz, render_recording
-from ..io.video import IMAGE_SUFFIXES, frames_of, losses, open_source
+from ..io.video import frames_of, losses, open_source
 from ..lift.engine import Engine, make_engine
 from ..lift.offline import lift_recording, lift_video
 from ..reasons import Reason
@@ -116,10 +116,10 @@ def check_outputs(outputs: list[str], sources: list[str | None]) -> None:
     """
     for path in outputs:
         if _is_video(path):
-            check_file(path, sources, read_in_folders=IMAGE_SUFFIXES)
+            check_file(path, sources)
         else:
             try:
-                check_output(path, sources, IMAGE_SUFFIXES)
+                check_output(path, sources)
             except RecordingError as error:
                 also = "" if "which is not installed" in str(error) else f", or {VIDEO_SUFFIX}"
                 raise RecordingError(f"{error}{also}") from None

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..io.bags import is_bag
 from ..io.frame_source import VideoError
-from ..io.paths import from_home
-from ..io.video import IMAGE_SUFFIXES, natural_order
+from ..io.paths import IMAGE_SUFFIXES, from_home
+from ..io.video import natural_order
 
 #: Endings of the videos that are looked for in folders.
 VIDEO_SUFFIXES = (

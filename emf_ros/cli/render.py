@@ -22,9 +22,8 @@ def run(args: argparse.Namespace) -> None:
     from ..io.frame_source import VideoError
     from ..io.recordings import RecordingError
     from ..io.render.video import RenderError
-    from ..io.video import IMAGE_SUFFIXES
 
-    check_file(args.out, (args.recording, args.video), ".mp4", IMAGE_SUFFIXES)
+    check_file(args.out, (args.recording, args.video), ".mp4")
     try:
         recording = read_recording(args.recording)
         for note in recording.notes:

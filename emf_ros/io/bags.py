@@ -12,6 +12,7 @@ from .bag_types import message_types, types_of
 from .one_line import one_line
 
 __all__ = [
+    "BAG_FILES",
     "BAG_SUFFIXES",
     "METADATA",
     "BagError",
@@ -25,6 +26,8 @@ __all__ = [
 BAG_SUFFIXES = (".mcap", ".db3")
 #: Name of the file that makes a folder a bag.
 METADATA = "metadata.yaml"
+#: Endings of the files of a bag in its folder, which may be compressed.
+BAG_FILES = (*BAG_SUFFIXES, ".zstd", METADATA)
 
 
 def is_bag(path: str | Path) -> bool:

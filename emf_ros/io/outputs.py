@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from .bags import BAG_FILES, is_bag
+from .paths import IMAGE_SUFFIXES, from_home
+
 #: Number of bytes that are written to test whether a device is full.
 _PROBE_BYTES = 1 << 20
 
@@ -41,7 +44,7 @@ def check_file(
         target: the file to write; an existing one will be replaced.
         sources: files and folders that the command reads; missing ones are ignored.
         suffix: required ending of the file, such as '.npz'; empty: any.
-        read_in_folders: endings of the files that the command reads in a folder among the sources.
+        read_in_folders: see `files_read`.
 
     Returns:
         the target.
@@ -71,7 +74,7 @@ def check_file(
     else:
         if not stat.S_ISREG(found.st_mode):
             raise OutputError(f"cannot write {text}: it is no ordinary file")
-        same = _same_file(real, found, sources, read_in_folders)
+        same = _same_file(found, sources, read_in_folders)
         if same is not None:
             raise OutputError(
                 f"cannot write {text}: it is the input {same}, which would be lost; "
@@ -229,25 +232,38 @@ def _try_part(real: Path, beginning: str) -> None:
         raise OutputError(f"{beginning}: {_reason(error, real)}") from None
 
 
+def files_read(source: str | os.PathLike[str], endings: tuple[str, ...] = ()) -> Iterator[str]:
+    """The existing files that a command reads of a source.
+
+    Args:
+        source: a file, or a folder, which is searched with the folders in it.
+        endings: of the files that the command reads in a folder, beside images and the files of
+            bags.
+    """
+    source = from_home(source)
+    if not os.path.isdir(source):
+        if os.path.exists(source):
+            yield os.fspath(source)
+        return
+    for folder, _, names in os.walk(source):
+        read = (*endings, *IMAGE_SUFFIXES, *(BAG_FILES if is_bag(folder) else ()))
+        for name in names:
+            file = os.path.join(folder, name)
+            # A link may lead to nothing.
+            if name.lower().endswith(read) and os.path.exists(file):
+                yield file
+
+
 def _same_file(
-    real: Path, found: os.stat_result, sources: Iterable[_Source], endings: tuple[str, ...]
+    found: os.stat_result, sources: Iterable[_Source], endings: tuple[str, ...]
 ) -> str | None:
     """The source, or the file in a folder among the sources, that is the same file."""
     for source in sources:
-        if source is None or not os.path.exists(source):
+        if source is None:
             continue
-        if not os.path.isdir(source):
-            if os.path.samestat(os.stat(source), found):
-                return os.fspath(source)
-            continue
-        for folder, _, names in os.walk(source):
-            for name in names:
-                if not name.lower().endswith(endings):
-                    continue
-                file = os.path.join(folder, name)
-                with suppress(OSError):  # a link to nothing
-                    if os.path.samestat(os.stat(file), found):
-                        return file
+        for file in files_read(source, endings):
+            if os.path.samestat(os.stat(file), found):
+                return file
     return None
 
 

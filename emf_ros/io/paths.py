@@ -1,4 +1,4 @@
-"""Folders: the package's own files, and the cache."""
+"""Folders: the package's own files, the cache, and images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+
+#: Endings of the image files of a folder.
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def share_folder(name: str) -> Path:

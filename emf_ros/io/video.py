@@ -21,11 +21,8 @@ from .frame_source import (
     header_rate_hz,
     pixel_aspect,
 )
-from .paths import from_home
+from .paths import IMAGE_SUFFIXES, from_home
 from .video_file import VideoFile
-
-#: Endings of the image files of a folder.
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def open_source(

@@ -70,7 +70,7 @@ def make_engine(
     policy = DevicePolicy(device, EngineError)
     if engine not in ENGINES:
         raise EngineError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
-    path = _weights_file(preset, weights)
+    path = weights_file(preset, weights)
     cpu_threads = threads or default_threads()
 
     backends = [
@@ -111,7 +111,7 @@ _ENGINES: tuple[tuple[str, str, str, Callable[..., Engine]], ...] = (
 )
 
 
-def _weights_file(preset: str, weights: str | Path | None) -> Path:
+def weights_file(preset: str, weights: str | Path | None) -> Path:
     """The file that is asked for; it exists.
 
     Raises:

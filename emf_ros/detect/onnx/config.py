@@ -271,7 +271,7 @@ def load_config(path: Path) -> NetworkConfig:
     Raises:
         DetectorError: there is neither, or a setting is not valid; the message names it.
     """
-    beside = [p for p in (path.with_suffix(".yaml"), path.with_suffix(".yml")) if p.is_file()]
+    beside = _settings_beside(path)
     values: Any
     if beside:
         where = str(beside[0])
@@ -292,6 +292,23 @@ def load_config(path: Path) -> NetworkConfig:
     if boxes is None or boxes == "whole":
         return replace(config, boxes=None)
     return replace(config, boxes=_read_boxes(boxes, path, where))
+
+
+def files_of_model(path: Path) -> list[Path]:
+    """The files on which a model's answers depend: with its settings and the model for boxes.
+
+    Raises:
+        DetectorError: as `load_config`.
+    """
+    boxes = load_config(path).boxes
+    more = [boxes.model] if boxes is not None and boxes.model is not None else []
+    return [path, *_settings_beside(path), *more]
+
+
+def _settings_beside(path: Path) -> list[Path]:
+    """The YAML file of the same name beside a model; empty where there is none."""
+    both = (path.with_suffix(".yaml"), path.with_suffix(".yml"))
+    return [file for file in both if file.is_file()][:1]
 
 
 def _read_boxes(boxes: Any, path: Path, where: str) -> NetworkConfig:

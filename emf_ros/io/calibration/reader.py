@@ -71,7 +71,7 @@ def read_camera(path: str | Path, rectified: bool = False) -> Camera:
     Raises:
         CameraError: in one line the file, its format, and the remedy.
     """
-    file, wanted = _file_and_name(path)
+    file, wanted = file_and_name(path)
     label = "no calibration file"
     try:
         text = read_text(file)
@@ -87,8 +87,11 @@ def read_camera(path: str | Path, rectified: bool = False) -> Camera:
         raise CameraError(f"cannot read the camera file {path}: {reason}") from None
 
 
-def _file_and_name(path: str | Path) -> tuple[Path, str]:
-    """The file, and the name of the camera after '#', which may also be in the file's own name."""
+def file_and_name(path: str | Path) -> tuple[Path, str]:
+    """The file of a `read_camera` path, and the name of the camera after '#'.
+
+    A '#' may also be in the file's own name. Without a name it is empty.
+    """
     text = str(path)
     if text.startswith("file://"):
         text = text[len("file://") :]

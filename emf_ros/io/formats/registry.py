@@ -68,9 +68,7 @@ def read_recording(path: str | os.PathLike[str], **options: Any) -> Recording:
 
 
 def check_output(
-    path: str | os.PathLike[str],
-    sources: Iterable[str | os.PathLike[str] | None] = (),
-    read_in_folders: tuple[str, ...] = (),
+    path: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str] | None] = ()
 ) -> Format:
     """The format of a file that is to be written, after the checks of `outputs.check_file`.
 
@@ -78,7 +76,7 @@ def check_output(
         RecordingError: as `format_of`.
         OutputError: the file cannot be written.
     """
-    check_file(path, sources, read_in_folders=read_in_folders)
+    check_file(path, sources)
     return format_of(path, to_write=True)
 
 
