@@ -127,8 +127,10 @@ def test_an_output_is_no_file_of_a_bag(command, name, way, tmp_path, capfd):
 
 def test_an_input_in_the_home_folder_is_not_replaced(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "in.npz").write_bytes(CONTENT)
-    assert "it is the input" in refusal(capfd, "lift", "~/in.npz", "--out", tmp_path / "in.npz")
+    video = tmp_path / "in.mp4"
+    video.write_bytes(CONTENT)
+    assert "it is the input" in refusal(capfd, "lift", "~/in.mp4", "--out", video)
+    assert video.read_bytes() == CONTENT
 
 
 def test_an_output_folder_holds_no_input_under_an_outputs_name(tmp_path, capfd):
