@@ -240,7 +240,7 @@ def files_read(source: str | os.PathLike[str], endings: tuple[str, ...] = ()) ->
         endings: of the files that the command reads in a folder, beside images and the files of
             bags.
     """
-    source = from_home(source)
+    source = from_home(os.fspath(source))
     if not os.path.isdir(source):
         if os.path.exists(source):
             yield os.fspath(source)
