@@ -100,6 +100,30 @@ def test_keypoints_without_ids_are_no_person_beside_skeletons(tmp_path: Path, ca
     assert np.allclose(again.keypoints_2d, whole.keypoints_2d, atol=1e-3, equal_nan=True)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [("distortion_model", "omni", "'omni'"), ("height", 1440, "aspect ratio")],
+)
+def test_useless_intrinsics_beside_keypoints_are_refused_only_where_they_are_needed(
+    field: str, value: object, why: str, tmp_path: Path, capfd
+) -> None:
+    def useless(topic: str, message: Any) -> None:
+        if topic == "/camera_info":
+            setattr(message, field, value)
+
+    bag, out = rewritten(tmp_path, KEYPOINTS, useless), tmp_path / "out.npz"
+    read = read_recording(bag)
+    assert read.camera is None and len(read) == len(two_people())
+    (note,) = read.notes
+    assert note.startswith("/camera_info: ") and why in note and "left out" in note
+    lift = ["lift", str(bag), "--device", "cpu", "--out", str(out)]
+    assert main(lift) == 1 and not out.exists()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert str(bag) in line and why in line and "--camera-info, --fov" in line
+    assert main([*lift, "--fov", "70"]) == 0
+    assert load_recording(out).root_valid.any()
+
+
 def test_a_repeated_id_in_a_bag_is_counted_and_not_merged(tmp_path: Path, capfd) -> None:
     def all_one(topic: str, message: Any) -> None:
         for person in message.skeletons if topic == "/keypoints" else ():

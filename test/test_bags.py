@@ -10,10 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from inputs import camera_yaml
 from recordings_of_people import two_people
 
+from emf_ros.cli.arguments import add_topic
+from emf_ros.cli.main import _parser as command_parser
 from emf_ros.cli.main import main
 from emf_ros.cli.video import add_video, camera_of, open_video
+from emf_ros.geometry.camera import Camera, CameraError
 from emf_ros.io.bag_source import BagSource
 from emf_ros.io.bags import message_types
 from emf_ros.io.formats.registry import read_recording, write_recording
@@ -21,6 +25,8 @@ from emf_ros.io.frame_source import VideoError
 from emf_ros.io.recordings import load_recording
 from emf_ros.io.render.video import playback_rate_hz
 from emf_ros.io.video import frames_of, open_source
+from emf_ros.nodes.launch_plan import plan
+from emf_ros.nodes.param_specs import ParamError
 
 SIZE = (64, 48)
 RATE_HZ = 20.0
@@ -45,6 +51,7 @@ def write_bag(
     infos: dict[str, float] | None = None,
     info_height: int = SIZE[1],
     times_s: Sequence[float] = tuple(number / RATE_HZ for number in range(IMAGES)),
+    model: str = "plumb_bob",
 ) -> Path:
     """A bag of images and intrinsics.
 
@@ -55,6 +62,7 @@ def write_bag(
         infos: focal length of each topic of intrinsics, px; by default they are beside the images.
         info_height: of the images that the intrinsics describe, px.
         times_s: of the images since the first one, s.
+        model: of their distortion.
     """
     if infos is None:
         infos = {f"{topic.rpartition('/')[0]}/camera_info": K[0] for topic in topics}
@@ -119,7 +127,7 @@ def write_bag(
                         header=header,
                         height=info_height,
                         width=SIZE[0],
-                        distortion_model="plumb_bob",
+                        distortion_model=model,
                         d=np.zeros(5),
                         k=matrix,
                         r=np.eye(3).ravel(),
@@ -138,7 +146,7 @@ def test_a_bag_is_a_video_with_stamps_and_intrinsics(name: str, kind: str, tmp_p
     source = open_source(write_bag(tmp_path / name, kind))
     assert source.size == SIZE and source.count == IMAGES
     assert source.rate_hz == pytest.approx(RATE_HZ)
-    assert source.camera is not None and source.camera.matrix.ravel().tolist() == K
+    assert isinstance(source.camera, Camera) and source.camera.matrix.ravel().tolist() == K
     for _ in range(2):
         frames = list(frames_of(source))
         assert [number for number, _, _ in frames] == list(range(IMAGES))
@@ -198,17 +206,53 @@ def test_the_intrinsics_of_a_bag_are_those_of_the_images_namespace(
     source = open_source(write_bag(tmp_path / "bag", kind, (image,), infos))
     source.close()
     if focal_px is not None:
-        assert source.camera is not None and source.camera.matrix[0, 0] == focal_px
+        assert isinstance(source.camera, Camera) and source.camera.matrix[0, 0] == focal_px
         assert not source.notice
         return
     assert source.camera is None
     assert all(name in source.notice for name in infos) and bool(source.notice) == bool(infos)
 
 
-def test_intrinsics_of_a_bag_that_do_not_fit_its_images_are_refused(tmp_path: Path) -> None:
-    bag = write_bag(tmp_path / "bag", info_height=2 * SIZE[1])
-    with pytest.raises(VideoError, match="/camera/camera_info: .*aspect ratio"):
-        open_source(bag)
+#: Intrinsics of a bag that cannot be used, and a part of the sentence that says why.
+USELESS = [
+    pytest.param({"info_height": 2 * SIZE[1]}, "aspect ratio", id="another size"),
+    pytest.param({"model": "omni"}, "unknown distortion model 'omni'", id="unknown model"),
+]
+
+
+@pytest.mark.parametrize(("intrinsics", "why"), USELESS)
+def test_useless_intrinsics_of_a_bag_are_refused_only_where_they_are_needed(
+    intrinsics: dict, why: str, tmp_path: Path, capfd
+) -> None:
+    bag, out = write_bag(tmp_path / "bag", **intrinsics), tmp_path / "out.npz"
+    source = open_source(bag)
+    assert isinstance(source.camera, CameraError) and len(list(frames_of(source))) == IMAGES
+    source.close()
+    lift = ["lift", str(bag), "--device", "cpu", "--out", str(out)]
+    assert main(lift) == 1 and not out.exists()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert why in line and "/camera/camera_info" in line and "--camera-info, --fov" in line
+    given = tmp_path / "given.yaml"
+    given.write_text(camera_yaml(*SIZE, 80.0))
+    assert main([*lift, "--camera-info", str(given)]) == 0
+    camera = load_recording(out).camera
+    assert camera is not None and camera.matrix[0, 0] == 80.0
+    assert main([*lift, "--fov", "70"]) == 0
+    # Calibration and pictures need no intrinsics; there is no board in this bag.
+    capfd.readouterr()
+    assert main(["calibrate", str(bag), "--board", "9x6", "--out", str(given)]) == 1
+    assert why not in capfd.readouterr().err
+    assert main(["render", str(out), str(bag), "--out", str(tmp_path / "out.mp4")]) == 0
+
+
+@pytest.mark.parametrize(("intrinsics", "why"), USELESS)
+def test_a_launch_with_useless_intrinsics_of_a_bag_is_refused(
+    intrinsics: dict, why: str, tmp_path: Path
+) -> None:
+    bag = str(write_bag(tmp_path / "bag", **intrinsics))
+    with pytest.raises(ParamError, match=f"{why}.*fov_deg"):
+        plan({"source": bag})
+    assert plan({"source": bag, "fov_deg": "70"}).processes
 
 
 @pytest.mark.parametrize(
@@ -221,6 +265,7 @@ def test_all_commands_take_the_intrinsics_that_a_bag_brings(
 ) -> None:
     parser = argparse.ArgumentParser()
     add_video(parser)
+    add_topic(parser, "images")
     said: list[str] = []
     for rectified in ([], ["--rectified"]) if not words else ([],):
         args = parser.parse_args([*words, *rectified])
@@ -241,6 +286,33 @@ def test_a_topic_is_chosen_among_several(tmp_path: Path) -> None:
     source = open_source(bag, topic="right/image")
     assert isinstance(source, BagSource) and source.camera is not None
     source.close()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "lift BAG --out out.npz",
+        "render in.npz BAG --out out.mp4",
+        "view in.npz --video BAG",
+        "calibrate BAG --board 9x6 --out front.yaml",
+        "eval --video BAG",
+    ],
+)
+def test_each_command_with_a_video_chooses_the_topic_of_a_bag(words: str, tmp_path: Path) -> None:
+    bag = str(write_bag(tmp_path / "bag", topics=("/left/image", "/right/image")))
+    parser = command_parser()
+    source = open_video(bag, parser.parse_args([*words.split(), "--topic", "/right/image"]))
+    assert source.count == IMAGES
+    source.close()
+    with pytest.raises(VideoError, match="choose one by --topic"):
+        open_video(bag, parser.parse_args(words.split()))
+
+
+def test_a_launch_chooses_the_topic_of_a_bag(tmp_path: Path) -> None:
+    bag = str(write_bag(tmp_path / "bag", topics=("/left/image", "/right/image")))
+    with pytest.raises(ParamError, match="source_topic"):
+        plan({"source": bag})
+    assert plan({"source": bag, "source_topic": "/right/image"}).processes
 
 
 def test_skeletons_of_a_bag_are_lifted_again_and_converted(tmp_path: Path) -> None:

@@ -176,6 +176,16 @@ def test_the_intrinsics_that_a_bag_brings_are_published(play, tmp_path) -> None:
     assert "a guess" not in source.process.log
 
 
+def test_the_chosen_topic_of_a_bag_is_played(play, tmp_path) -> None:
+    bag = write_bag(
+        tmp_path / "bag",
+        topics=("/left/image", "/right/image"),
+        infos={"/left/camera_info": 70.0, "/right/camera_info": 90.0},
+    )
+    source = play(source=bag, source_topic="/right/image", loop=True)
+    assert wait_for(lambda: source.infos.messages, "camera_info")[0].k[0] == 90.0
+
+
 def test_suspicious_intrinsics_are_published_with_a_warning(play, clip, tmp_path) -> None:
     path = tmp_path / "camera.yaml"
     path.write_text(camera_yaml(*SIZE, 5.0))

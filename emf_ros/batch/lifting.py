@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..geometry.camera import Camera
+from ..geometry.camera import Camera, CameraError
 from ..io.bag_source import COMPRESSED_IMAGE, IMAGE
 from ..io.bags import BagReader, is_bag
 from ..io.calibration.reader import choose_camera
@@ -70,7 +71,7 @@ class LiftSettings:
         size: tuple[int, int],
         aspect: float,
         tell: Callable[[str], None],
-        brought: Camera | None = None,
+        brought: Camera | CameraError | None = None,
     ) -> Camera:
         """The intrinsics of images of this size; tells notes. `CameraError` for useless ones."""
         camera, notes = choose_camera(
@@ -185,7 +186,10 @@ def lift_source(
     """
     if is_recording(source, settings.topic):
         bag = is_bag(source)
-        options = {"topic": settings.topic, "to_lift": True} if bag else {}
+        options: dict[str, Any] = {}
+        if bag:
+            given = settings.camera_given
+            options = {"topic": settings.topic, "to_lift": True, "camera_given": given}
         keypoints = read_recording(source, **options)
         if bag:
             # In a message the id 0 says that the publisher does not track, as in a live stream.

@@ -141,8 +141,9 @@ def add_parser(commands: Any) -> None:
         "markers do not matter to the intrinsics.",
         epilog="Example: emf-ros calibrate 0 --board 9x6 --preview --out front.yaml",
     )
-    calibrate.add_argument("source", help="video file, folder of images, or webcam's number")
+    calibrate.add_argument("source", help="video file, folder of images, bag, or webcam's number")
     add_rate(calibrate)
+    arguments.add_topic(calibrate, "images")
     calibrate.add_argument(
         "--board",
         type=board_size,

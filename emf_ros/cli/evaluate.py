@@ -193,6 +193,7 @@ def add_parser(commands: Any) -> None:
         help="also mirror, crop, slow down and shrink the video",
     )
     add_video(evaluate)
+    arguments.add_topic(evaluate, "images")
     arguments.add_variant(evaluate)
     arguments.add_lag(evaluate)
     arguments.add_weights(evaluate)

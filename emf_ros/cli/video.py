@@ -55,7 +55,7 @@ def add_camera(command: argparse.ArgumentParser) -> None:
 def open_video(
     path: str, args: argparse.Namespace, tell: Callable[[str], None] = say
 ) -> FrameSource:
-    """Open a video at the rate of `add_rate`.
+    """Open a video at the rate of `add_rate`, of a bag the topic of `arguments.add_topic`.
 
     Args:
         tell: called with each sentence for the user.
@@ -65,8 +65,7 @@ def open_video(
     """
     from ..io.video import open_source
 
-    topic, rectified = getattr(args, "topic", ""), getattr(args, "rectified", False)
-    source = open_source(path, args.rate, topic, rectified)
+    source = open_source(path, args.rate, args.topic, getattr(args, "rectified", False))
     if source.notice:
         tell(source.notice)
     return source

@@ -67,6 +67,7 @@ def add_parser(commands: Any) -> None:
     view.add_argument("recording", help=f"of emf-ros lift: {arguments.readable()}")
     view.add_argument("--video", help="the video file, bag or folder of images that was lifted")
     add_rate(view)
+    arguments.add_topic(view, "images")
     view.add_argument(
         "--port",
         type=arguments.whole_number(0, 65535),

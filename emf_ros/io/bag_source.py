@@ -35,8 +35,8 @@ class BagSource(SourceBase):
         rectified: whether the images are rectified, see `camera_info.camera_from_info`.
 
     Attributes:
-        camera: by the `camera_info` in the namespace of the topic; None where there is none. The
-            notice then says which other ones the bag has.
+        camera: by the `camera_info` in the namespace of the topic; an error where it cannot be
+            used; None where there is none. The notice then says which other ones the bag has.
 
     Raises:
         VideoError: the bag cannot be read, has no such topic, or no image that can be decoded.
@@ -52,7 +52,8 @@ class BagSource(SourceBase):
         except BagError as error:
             raise VideoError(str(error)) from None
         try:
-            self._topic = self._bag.choose(topic, IMAGE, COMPRESSED_IMAGE)
+            by = "--topic (source_topic of video_source)"
+            self._topic = self._bag.choose(topic, IMAGE, COMPRESSED_IMAGE, by=by)
             self.count = self._bag.counts[self._topic]
             self._message: Any = None
             self._restart()
@@ -135,8 +136,10 @@ class BagSource(SourceBase):
             return None
         return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
 
-    def _camera(self, rectified: bool) -> Camera | None:
+    def _camera(self, rectified: bool) -> Camera | CameraError | None:
         """The intrinsics of the first message beside the images; None where there is none.
+
+        Messages that cannot be used give an error. It is for those who need the intrinsics.
 
         Those of another namespace may be of another camera, and are not taken.
         """
@@ -161,7 +164,7 @@ class BagSource(SourceBase):
                 camera = camera_from_info(message, rectified)
                 camera = camera.scaled_to(*self.size) if camera is not None else None
             except CameraError as error:
-                raise VideoError(f"{self._path}: {topic}: {error}") from None
+                return CameraError(f"{self._path}: {topic}: {error}")
             if camera is not None:
                 break
         return camera

@@ -74,12 +74,13 @@ class BagReader:
         """The topics of these types, in the order of their names."""
         return sorted(topic for topic, kind in self.topics.items() if kind in types)
 
-    def choose(self, topic: str, *types: str) -> str:
+    def choose(self, topic: str, *types: str, by: str = "--topic") -> str:
         """The topic that is asked for, or the only one of these types.
 
         Args:
             topic: empty to choose.
             types: that can be used.
+            by: what the user chooses a topic by.
 
         Raises:
             BagError: there is none, or there are several and none is asked for.
@@ -99,7 +100,7 @@ class BagReader:
             )
         if len(found) > 1:
             raise BagError(
-                f"{self._path} has several topics of {short}; choose one by --topic: "
+                f"{self._path} has several topics of {short}; choose one by {by}: "
                 + ", ".join(found)
             )
         return found[0]

@@ -9,7 +9,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from ..geometry.camera import Camera
+from ..geometry.camera import Camera, CameraError
 
 #: Rate of a folder, and of a file that has neither times nor a rate, Hz.
 DEFAULT_RATE_HZ = 30.0
@@ -39,7 +39,8 @@ class FrameSource(Protocol):
         notice: a sentence for the user about times that are not exact, or about intrinsics that
             are not those of the images; empty where there is nothing to say.
         start_s: stamp of the first frame, s; 0 where it has none, as in a video.
-        camera: the intrinsics that the source brings; None where it brings none.
+        camera: the intrinsics that the source brings, or why those that it brings cannot be used;
+            None where it brings none.
     """
 
     @property
@@ -61,7 +62,7 @@ class FrameSource(Protocol):
     @property
     def start_s(self) -> float: ...
     @property
-    def camera(self) -> Camera | None: ...
+    def camera(self) -> Camera | CameraError | None: ...
 
     def grab(self) -> tuple[int, float] | None:
         """The next frame's number and time, s since the first; None at the end."""
@@ -95,7 +96,7 @@ class SourceBase:
         self.unreadable = 0
         self.other_sizes: Counter[tuple[int, int]] = Counter()
         self.start_s = 0.0
-        self.camera: Camera | None = None
+        self.camera: Camera | CameraError | None = None
 
     def _checked(self, frame: np.ndarray | None) -> np.ndarray | None:
         """The frame, or None after counting why it is left out."""

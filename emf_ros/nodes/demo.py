@@ -21,7 +21,7 @@ import rclpy
 import yaml
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-from ..cli.arguments import OneLineParser, lag_or_auto, number, whole_number
+from ..cli.arguments import OneLineParser, add_topic, lag_or_auto, number, whole_number
 from ..cli.video import add_camera, camera_of, open_video
 from ..detect.weights import ensure_onnx
 from ..downloads.cache import DownloadError
@@ -107,6 +107,7 @@ def play(args: argparse.Namespace) -> int:
     parameters: dict[str, dict] = {
         "video_source": {
             "source": str(video.resolve()),
+            "source_topic": args.topic,
             "exit_at_end": True,
             "start_when_subscribed": True,
             "rate_hz": float(args.rate or 0.0),
@@ -154,7 +155,8 @@ def play(args: argparse.Namespace) -> int:
             out / FILES[0],
             lambda: open_video(str(video), args, lambda text: None),
             f"{Path(sys.executable).with_name('emf-ros')} view {shlex.quote(str(out / FILES[0]))} "
-            f"--video {shlex.quote(str(video))}",
+            f"--video {shlex.quote(str(video))}"
+            + (f" --topic {shlex.quote(args.topic)}" if args.topic else ""),
         )
     return code
 
@@ -206,6 +208,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", default="demo_out")
     add_camera(parser)
+    add_topic(parser, "images")
     parser.add_argument("--preset", default="lite")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--variant", default="full", help="size of the 2D detector")

@@ -80,19 +80,22 @@ def summarise(
     }
 
 
-def render_overlay(recording: Recording, video: Path, rate_hz: float | None, path: Path) -> None:
+def render_overlay(
+    recording: Recording, video: Path, rate_hz: float | None, path: Path, topic: str = ""
+) -> None:
     """Write the overlay video.
 
     Args:
         recording: the poses, with the numbers of their frames.
-        video: the file, or a folder of images.
+        video: the file, a folder of images, or a bag.
         rate_hz: mean rate of the frames, Hz; None for that of the file.
         path: of the overlay.
+        topic: of the images of a bag; empty where it has only one.
 
     Raises:
         RenderError, OutputError: it cannot be written.
     """
-    source = open_source(video, rate_hz)
+    source = open_source(video, rate_hz, topic)
     frames = track(frames_of(source), f"rendering {path.name}", source.count or None)
     try:
         render_recording(recording, frames, path, playback_rate_hz(source), hold_s=MAX_HOLD_S)
@@ -134,7 +137,7 @@ def report(
         print(f"person {track_id}: in {entry['messages']} messages ({100 * entry['share']:.0f} %)")
     if not args.no_render:
         try:
-            render_overlay(recording, video, args.rate, out / "overlay.mp4")
+            render_overlay(recording, video, args.rate, out / "overlay.mp4", args.topic)
         except (RenderError, OutputError) as error:
             tell(f"no overlay: {error}")
             return 1

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ..geometry.camera import CameraError
 from ..io.frame_source import VideoError
 from ..io.paths import from_home, share_folder
 from .launch_arguments import (
@@ -310,12 +311,21 @@ def _read_port(text: str) -> int:
 
 
 def _check_source(camera: VideoSourceParams) -> None:
-    """Refuse a video that cannot be opened. A webcam may be plugged in later."""
+    """Refuse a video that cannot be opened, or brings intrinsics that cannot be used.
+
+    A webcam may be plugged in later.
+    """
+    from ..io.calibration.reader import choose_camera
     from ..io.video import open_source
 
     if camera.source.strip().isdecimal() and not Path(camera.source).exists():
         return
     try:
-        open_source(camera.source, camera.rate_hz or None, rectified=camera.rectified).close()
-    except VideoError as error:
+        source = open_source(
+            camera.source, camera.rate_hz or None, camera.source_topic, camera.rectified
+        )
+        source.close()
+        if isinstance(source.camera, CameraError) and camera.fov_deg == "auto":
+            choose_camera(source.size, camera.camera_info_file, brought=source.camera)
+    except (CameraError, VideoError) as error:
         raise ParamError(str(error)) from None

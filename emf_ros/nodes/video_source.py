@@ -155,7 +155,8 @@ class VideoSource(BaseNode[VideoSourceParams]):
                 source = open_source(
                     self.params.source,
                     self.params.rate_hz or None,
-                    rectified=self.params.rectified,
+                    self.params.source_topic,
+                    self.params.rectified,
                 )
             except VideoError as error:
                 self._fault = str(error)

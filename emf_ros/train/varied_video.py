@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..geometry.camera import Camera
+from ..geometry.camera import Camera, CameraError
 from ..io.video import FrameSource
 from .evaluate import EvaluationError
 
@@ -80,7 +80,7 @@ class VariedSource:
         self.live, self.notice = source.live, source.notice
         self.start_s = source.start_s
         # The intrinsics of the source are not those of the varied images.
-        self.camera: Camera | None = None
+        self.camera: Camera | CameraError | None = None
 
     @property
     def unreadable(self) -> int:

@@ -20,7 +20,7 @@ def choose_camera(
     fov_deg: float | None = None,
     pixel_aspect: float = 1.0,
     rectified: bool = False,
-    brought: Camera | None = None,
+    brought: Camera | CameraError | None = None,
 ) -> tuple[Camera, list[str]]:
     """The camera of a video: of a calibration file, a field of view, the source, or a guess.
 
@@ -37,11 +37,16 @@ def choose_camera(
         the camera, and warnings for the user, in one line each.
 
     Raises:
-        CameraError: the file cannot be used, or the field of view is out of range.
+        CameraError: the file cannot be used, or the field of view is out of range; or those of the
+            source are needed and cannot be used.
     """
     if file:
         camera = read_camera(file, rectified).scaled_to(*size)
     elif brought is not None and fov_deg is None:
+        if isinstance(brought, CameraError):
+            raise CameraError(
+                f"{brought}; or give others: --camera-info, --fov (camera_info_file, fov_deg)"
+            )
         camera = brought
     elif rectified:
         raise CameraError(

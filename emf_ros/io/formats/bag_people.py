@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...geometry.camera import CameraError
 from ...skeletons import H36M17, Layout, get_layout
 from ...stamps import NANOSECONDS
 from ..bags import BagReader, namespace_of, stamp_ns
@@ -39,7 +40,9 @@ _NO_POSE: _Pose = (
 )
 
 
-def people_of(bag: BagReader, topic: str = "", to_lift: bool = False) -> Recording:
+def people_of(
+    bag: BagReader, topic: str = "", to_lift: bool = False, camera_given: bool = False
+) -> Recording:
     """The people of one camera.
 
     Args:
@@ -48,10 +51,12 @@ def people_of(bag: BagReader, topic: str = "", to_lift: bool = False) -> Recordi
             intrinsics are those of the same namespace, or the only ones of the bag.
         to_lift: keypoints are wanted. Without a topic, skeletons are then read only where there
             are no keypoints.
+        camera_given: other intrinsics than those of the bag will be used.
 
     Raises:
         BagError: the bag or the topic cannot be read.
-        CameraError: the intrinsics are invalid.
+        CameraError: the intrinsics are invalid, and are to be lifted with. Otherwise a note says
+            so, and the recording has none.
         RecordingError: there are no people, or their poses are not in the camera's frame.
     """
     kind = SKELETONS if bag.of_type(SKELETONS) else KEYPOINTS
@@ -59,17 +64,22 @@ def people_of(bag: BagReader, topic: str = "", to_lift: bool = False) -> Recordi
         kind = KEYPOINTS
     if topic and bag.topics.get(topic) in (SKELETONS, KEYPOINTS):
         kind = bag.topics[topic]
-    chosen = bag.choose(topic, kind)
+    chosen = bag.choose(topic, kind, by="--topic of emf-ros convert or lift")
     info = _beside(bag, chosen, CAMERA_INFO)
     topics = {chosen, info, _beside(bag, chosen, KEYPOINTS) if kind == SKELETONS else None}
     skeletons: dict[_Key, _Pose] = {}
     keypoints: dict[_Key, np.ndarray] = {}
     layout, size, camera = H36M17, (0, 0), None
     frames: dict[str, set[str]] = defaultdict(set)
+    notes: list[str] = []
+    useless: CameraError | None = None
     for name, _, message in bag.messages({each for each in topics if each is not None}):
         kind, stamp = bag.topics[name], stamp_ns(message.header)
         if kind == CAMERA_INFO:
-            camera = camera_from_info(message) or camera
+            try:
+                camera = camera_from_info(message) or camera
+            except CameraError as error:
+                useless = error
             frames[kind].add(str(message.header.frame_id))
             continue
         same_id: Counter[int] = Counter()
@@ -89,11 +99,18 @@ def people_of(bag: BagReader, topic: str = "", to_lift: bool = False) -> Recordi
                 skeletons[key] = _pose(person)
                 frames[kind].add(str(message.header.frame_id))
         refuse_too_many_rows(max(len(keypoints), len(skeletons)))
-    notes: list[str] = []
     if not _is_theirs(frames, info, chosen, notes):
-        camera = None
+        camera = useless = None
     if camera is not None and size != (0, 0) and camera.size != size:
-        camera = camera.scaled_to(*size)
+        try:
+            camera = camera.scaled_to(*size)
+        except CameraError as error:
+            useless = error
+    if useless is not None:
+        if to_lift and not camera_given:
+            raise CameraError(f"{info}: {useless}; or give others: --camera-info, --fov")
+        camera = None
+        notes.append(f"{info}: {useless}: these intrinsics are left out")
     # A publisher that does not track gives all people the id 0. The lifter gives them others.
     untracked = [key for key in keypoints if key[1] == 0]
     if untracked and skeletons and all(key[1] != 0 for key in skeletons):

@@ -69,7 +69,9 @@ def write(recording: Recording, path: Path) -> list[str]:
     return ["answers about people are not in MCAP"] if recording.body_names else []
 
 
-def read(path: Path, topic: str = "", to_lift: bool = False) -> Recording:
+def read(
+    path: Path, topic: str = "", to_lift: bool = False, camera_given: bool = False
+) -> Recording:
     """Read the people of one camera of a file or a bag; see `bag_people.people_of`.
 
     Raises:
@@ -77,10 +79,10 @@ def read(path: Path, topic: str = "", to_lift: bool = False) -> Recording:
     """
     try:
         with BagReader(path) as bag:
-            return people_of(bag, topic, to_lift)
-    except (BagError, CameraError) as error:
+            return people_of(bag, topic, to_lift, camera_given)
+    except BagError as error:
         raise RecordingError(str(error)) from None
-    except RecordingError as error:
+    except (CameraError, RecordingError) as error:
         raise RecordingError(f"{path}: {error}") from None
 
 
