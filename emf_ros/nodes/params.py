@@ -68,9 +68,7 @@ class VideoSourceParams(NodeParams):
         "priority.",
         whole_numbers=True,
     )
-    source_topic: str = param(
-        "", "Play the images of this topic of a bag, which has several.", launch=True
-    )
+    source_topic: str = param("", "Play the images of this topic of a bag.", launch=True)
     loop: bool = param(False, "Start again at the end.", launch=True, live=True)
     rate_hz: float = param(
         0.0,
