@@ -300,7 +300,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "None is needed.",
     ),
     Reason.BAD_CAMERA_INFO: Explanation(
-        (LIFTER, VIEWER),
+        (SOURCE, LIFTER, VIEWER),
         "A camera_info was refused; poses have no root until a valid one comes.",
         "Its K, D or distortion model is invalid.",
         "Calibrate the camera; the log line names the fault.",

@@ -392,3 +392,9 @@ def test_a_second_signal_or_a_lost_terminal_stops_at_once(tmp_path, monkeypatch,
     last = capfd.readouterr().err.splitlines()[-1]
     assert last == f"emf-ros: interrupted: {out} is as it was before"
     assert out.read_bytes() == b"old" and sorted(tmp_path.iterdir()) == [path, out]
+    # Of several files the first may be complete.
+    other = tmp_path / "out.csv"
+    words = ["lift", str(path), "--device", "cpu", "--out", str(out), "--out", str(other)]
+    assert main(words) == 128 + numbers[-1]
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.endswith(f"what was not finished of {out}, {other} is as it was before")

@@ -176,6 +176,13 @@ def test_the_intrinsics_that_a_bag_brings_are_published(play, tmp_path) -> None:
     assert "a guess" not in source.process.log
 
 
+def test_a_bag_with_useless_intrinsics_is_played_without_them(play, tmp_path) -> None:
+    source = play(source=write_bag(tmp_path / "bag", model="omni"), loop=True)
+    assert not any(wait_for(lambda: source.infos.messages, "camera_info")[0].k)
+    wait_for(lambda: source.diagnostics.count("bad_camera_info"), "the counter")
+    assert "'omni'" in source.process.log and "camera_info_file, fov_deg" in source.process.log
+
+
 def test_the_chosen_topic_of_a_bag_is_played(play, tmp_path) -> None:
     bag = write_bag(
         tmp_path / "bag",

@@ -82,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         out = getattr(args, "out", None)
         if isinstance(out, list):
-            out = ", ".join(out)
+            # The first of several files may be complete.
+            out = f"{'what was not finished of ' if len(out) > 1 else ''}{', '.join(out)}"
         if getattr(args, "out_folder", None):
             out = f"what was not finished in {args.out_folder}"
         say("emf-ros: interrupted" + (f": {out} is as it was before" if out else ""))

@@ -202,7 +202,9 @@ class VideoSource(BaseNode[VideoSourceParams]):
                 source.camera,
             )
         except CameraError as error:
-            self.refuse(Reason.CAMERA_INFO_SIZE_MISMATCH, f"{error}: publishing no intrinsics")
+            of_bag = not self._file and isinstance(source.camera, CameraError)
+            reason = Reason.BAD_CAMERA_INFO if of_bag else Reason.CAMERA_INFO_SIZE_MISMATCH
+            self.refuse(reason, f"{error}: publishing no intrinsics")
             return None
         if notes != self._notes:
             self._notes = notes
