@@ -173,6 +173,29 @@ def test_a_fall_is_lying_that_began_fast() -> None:
         assert up_again.fallen < 0.05
 
 
+@pytest.mark.parametrize("unseen_s", [0.5, 1.0, 5.0])
+def test_a_fall_holds_while_the_person_is_not_seen(unseen_s: float) -> None:
+    tracker, shown = known_floor(), 0
+
+    def show(poses: list[Pose3D]) -> BodyState:
+        nonlocal shown
+        state, shown = after(tracker, poses, first=shown), shown + len(poses)
+        return state
+
+    def hide(joints: np.ndarray, seconds: float) -> BodyState:
+        return show([in_state(pose(joints), TrackState.COASTING)] * round(30 * seconds))
+
+    show([pose(standing())] * 30 + between(standing(), lying(), 0.6))
+    fallen = show([pose(lying())] * 30).fallen
+    assert hide(lying(), unseen_s).fallen < 0.5 * fallen
+    assert fallen > 0.5 and show([pose(lying())] * 30).fallen == pytest.approx(fallen, abs=0.01)
+    # The person rises out of sight, and lies down slowly in sight.
+    hide(standing(), 1.0)
+    assert show([pose(standing())] * 15).fallen < 0.05
+    state = show(between(standing(), lying(), 2.5) + [pose(lying())] * 15)
+    assert state.posture == "lying" and state.fallen < 0.5
+
+
 def test_a_head_that_is_turned_to_the_camera_looks_at_it() -> None:
     level = np.array([0.0, 0.8, 4.0])
     towards = after(known_floor(), [pose(standing(0, level))])

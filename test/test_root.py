@@ -221,6 +221,14 @@ def test_the_direction_is_the_frame_s_own(frame):
     assert np.allclose(velocity, (0.4, -0.1, 0.5), atol=0.1)
 
 
+@pytest.mark.parametrize("distance_m, closing", [(2.0, 1.4), (2.0, 2.4), (4.0, 1.4), (2.0, -1.4)])
+def test_the_velocity_across_the_ray_is_right_while_the_distance_changes(distance_m, closing):
+    roots = walk((1.0, 0.0, -closing), start=(0.0, 0.2, distance_m))
+    across, down, along = root_velocity(roots, 26, RATE_HZ)
+    assert abs(across - 1.0) < 0.02 and abs(down) < 0.05
+    assert along == pytest.approx(-closing, rel=0.3)
+
+
 def test_near_people_are_followed_closely():
     """The nearer, the smaller the distance's error, and the more weight the slope has."""
     near = walk((0.0, 0.0, -1.0), start=(0.0, 0.0, 1.0))

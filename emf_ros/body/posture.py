@@ -57,8 +57,10 @@ FALL_DROP = 2.9
 FALL_WIDTH = 0.35
 #: Time in which a drop of the head is forgotten before the person lies, s.
 DROP_S = 1.0
-#: Probabilities of lying at which a fall is decided, and over.
-LIES, ROSE = 0.6, 0.3
+#: Probability of lying over which a fall is decided.
+LIES = 0.6
+#: Probability of lying under which a person who is seen has risen.
+ROSE = 0.3
 #: Number of places in which the slope of a feature's weight changes.
 KNOTS = (0.2, 0.4, 0.6, 0.8)
 
@@ -93,6 +95,7 @@ class _Memory(Memory):
         "index": ((), -1),
         "since_ns": ((), 0),
         "drop": ((), 0.0),
+        "lay": ((), np.nan),
         "fell": ((), np.nan),
     }
 
@@ -100,6 +103,7 @@ class _Memory(Memory):
     index: np.ndarray
     since_ns: np.ndarray
     drop: np.ndarray
+    lay: np.ndarray  # (P,) probability of lying when the person was last seen
     fell: np.ndarray
 
 
@@ -168,11 +172,15 @@ class PostureTracker:
         drop = last.drop * math.exp(-waited_s / DROP_S)
         drop = np.where(seen, np.fmax(drop, features[:, _DROP]), drop)
         lies = np.where(known, smooth[:, _LYING], 0.0)
+        # A person who is not seen has not risen: the faded probability is no evidence.
+        lay, lying = last.lay, now[:, _LYING]
+        moved = np.where(np.isnan(lay), lying, lay + gain * (lying - lay))
+        lay = np.where(seen & np.isfinite(lying), moved, lay)
         fell = last.fell
         if np.count_nonzero((lies >= ROSE) | ~np.isnan(fell)):
             starts = seen & np.isnan(fell) & (lies > LIES)
             chance = 1.0 / (1.0 + np.exp(-(drop - FALL_DROP) / FALL_WIDTH))
-            fell = np.where(starts, chance, np.where(known & (lies < ROSE), np.nan, fell))
+            fell = np.where(starts, chance, np.where(lay < ROSE, np.nan, fell))
         fallen = np.where(known, np.where(np.isnan(fell), 0.0, fell) * lies, np.nan)
-        self._last = _Memory(stamp_ns, list(ids), smooth, index, since, drop, fell)
+        self._last = _Memory(stamp_ns, list(ids), smooth, index, since, drop, lay, fell)
         return Postures(smooth, index, since, fallen)

@@ -48,7 +48,7 @@ GATE_STDDEVS = 3.0
 #: Maximum factor between the two distances. Beyond it another object was measured.
 GATE_FACTOR = 2.0
 
-#: Time up to the described frame that the velocity across the ray is measured in, s.
+#: Time up to the described frame whose rays are in the velocity, s.
 TURN_S = 0.28
 #: Minimum number of known frames in it. With fewer there is no velocity.
 MIN_FRAMES = 4
@@ -296,8 +296,9 @@ def smooth_root(roots: np.ndarray, frame: int, rate_hz: float) -> np.ndarray:
 def root_velocity(roots: np.ndarray, frame: int, rate_hz: float) -> np.ndarray:
     """The velocity of the root in a frame.
 
-    Across the ray it is the slope of the rays of the last `TURN_S`. Along the ray it is the slope
-    of the line through the distances of the window.
+    It is the slope of the smoothed roots of the last `TURN_S`. Each is on its own ray, at the
+    distance of its time by the line through the distances of the window. With the distance of
+    `frame` in its place, a person who comes closer would seem too slow across the ray.
 
     Args:
         roots: (..., T, 3) m in the camera's frame, all of one size of the person; NaN where the
@@ -311,8 +312,8 @@ def root_velocity(roots: np.ndarray, frame: int, rate_hz: float) -> np.ndarray:
     """
     line = _Line.through(roots, frame, rate_hz, DISTANCE_CHANGE)
     (recent_t,) = _means((line.t,), line.recent)
-    turning, _ = _slope(line.t, recent_t, line.rays, line.recent)
-    velocity = line.distance * turning + line.slope * line.rays[..., frame, :]
+    places = line.rays * (line.distance + line.slope * line.t)[..., None]
+    velocity, _ = _slope(line.t, recent_t, places, line.recent)
     measured = line.usable & (line.measured >= MIN_MEASURED)[..., None]
     return np.where(measured, velocity, np.nan)
 
