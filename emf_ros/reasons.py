@@ -72,6 +72,7 @@ class Reason(str, enum.Enum):
     # Messages of keypoints.
     UNKNOWN_LAYOUT = "unknown_layout"
     IMAGE_SIZE_UNKNOWN = "image_size_unknown"
+    BAD_BODY_NAME = "bad_body_name"
     IMAGE_SIZE_NOT_POSITIVE = "image_size_not_positive"
     FRAME_ID_MISMATCH = "frame_id_mismatch"
     FRAME_ID_CHANGED = "frame_id_changed"
@@ -334,6 +335,13 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Third-party keypoints were refused because the size of the image is not known.",
         "Their message has no image size, and no camera_info has come.",
         "Publish camera_info.",
+    ),
+    Reason.BAD_BODY_NAME: Explanation(
+        (LIFTER,),
+        "A body of hri_msgs was ignored because its id cannot stand in the name of a topic.",
+        "The publisher gives ids that begin with a digit, or have other characters than letters, "
+        "digits and single _.",
+        "Begin ids with a letter, as ROS4HRI does.",
     ),
     Reason.IMAGE_SIZE_NOT_POSITIVE: Explanation(
         (LIFTER,),

@@ -320,8 +320,8 @@ def test_an_empty_list_of_bodies_is_an_image_without_people():
 
 
 def test_only_names_that_fit_a_topic_are_followed():
-    assert all(is_body_name(name) for name in ("aa", "a_1", "7", "x" * 100))
-    odd = ("", "a__b", "_a", "a_", "ñ", "²", "a/b", "a b", "a\n", "x" * 101, "~", "{a}")
+    assert all(is_body_name(name) for name in ("aa", "a_1", "b7", "x" * 100))
+    odd = ("", "7", "a__b", "_a", "a_", "ñ", "²", "a/b", "a b", "a\n", "x" * 101, "~", "{a}")
     assert not any(is_body_name(name) for name in odd)
 
 
@@ -361,6 +361,26 @@ def test_a_crowd_of_bodies_and_of_detections_is_limited_and_counted(monkeypatch)
     for count in (MAX_MESSAGE_PEOPLE, MAX_MESSAGE_PEOPLE + 1):
         detections._take_array(yolo(0, [yolo_detection(person(), "")] * count))
     assert len(frames) == 1 and node.refused == 2 * ["message_too_large"]
+
+
+def test_bodies_whose_names_fit_no_topic_are_counted_and_hinder_no_others(monkeypatch):
+    monkeypatch.setattr("emf_ros.nodes.adapters.message_type", lambda *name: object)
+    node, frames, refused, arrived = Hearing(), [], [], []
+    bodies = ThirdPartyKeypoints(
+        node,
+        "hri_msgs",
+        str,
+        lambda: SIZE,
+        frames.append,
+        lambda reason, detail: refused.append((reason, detail)),
+        lambda: arrived.append(0),
+    )
+    bodies._follow(SimpleNamespace(ids=["7", "aa"]))
+    assert node.heard == ["/humans/bodies/aa/skeleton2d"]
+    # Nobody can be followed, which does not mean that nobody is there.
+    bodies._follow(SimpleNamespace(ids=["7"]))
+    assert not frames and len(arrived) == 1
+    assert [reason for reason, _ in refused] == 2 * ["bad_body_name"] and "'7'" in refused[0][1]
 
 
 def test_messages_of_an_unknown_image_size_have_arrived(monkeypatch):

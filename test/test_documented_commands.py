@@ -14,6 +14,7 @@ import pytest
 from documentation import PAGES, ROOT, code_lines, page_id, spans
 
 from emf_ros.cli.main import _parser
+from emf_ros.lift.dispatch import DISCOVERY_S
 from emf_ros.nodes.launch_arguments import demo_arguments, lift_arguments
 from emf_ros.nodes.launch_plan import FILE_PARAMETERS, plan
 from emf_ros.nodes.param_specs import ParamError
@@ -127,6 +128,17 @@ def test_programs_and_their_parameters_are_accepted(page: Path) -> None:
         spec = PARAMETERS[node.strip("/")][name]
         spec.parse(value)
         assert spec.live, words
+
+
+def test_documented_replays_wait_until_the_bag_is_discovered() -> None:
+    """What is published earlier is lost, and a replay would not be the same twice."""
+    files = [*PAGES, *(ROOT / "config").glob("*.yaml")]
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    plays = [play for text in texts for play in re.findall(r"^[# ]+ros2 bag play .*", text, re.M)]
+    assert len(plays) >= 2
+    for play in plays:
+        found = re.search(r" --delay (\d+)$", play)
+        assert found and int(found[1]) >= DISCOVERY_S, play
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any
 
@@ -166,13 +165,32 @@ def test_missing_video_is_an_error(ros, start_node, diagnostics) -> None:
     assert status.hardware_id == "camera_optical_frame"
 
 
-@pytest.mark.parametrize("node", ["video_source", "keypoint_detector", "skeleton_lifter"])
-def test_aggregator_file_takes_the_tasks_of_each_node(node: str) -> None:
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        ["video_source", "keypoint_detector", "skeleton_lifter"],
+        ["keypoint_detector", "skeleton_lifter"],
+        ["skeleton_lifter"],
+    ],
+    ids=["own camera", "camera driver", "third-party keypoints"],
+)
+def test_aggregator_file_takes_each_task_once_and_has_no_analyzer_without_one(
+    nodes: list[str],
+) -> None:
+    """An analyzer without a task is stale, and a group with it is an error for ever."""
     from emf_ros.io.paths import share_folder
 
     content = yaml.safe_load((share_folder("config") / "diagnostics.yaml").read_text("utf-8"))
     (parameters,) = [section["ros__parameters"] for section in content.values()]
-    analyzers = [value for value in parameters["emf_ros"]["analyzers"].values()]
-    assert parameters["emf_ros"]["type"] == "diagnostic_aggregator/AnalyzerGroup"
-    taken = [one for one in analyzers if any(node in text for text in one["contains"])]
-    assert len(taken) == 1 and re.fullmatch(r"\w+/GenericAnalyzer", taken[0]["type"])
+
+    def analyzers(found: dict[str, Any]) -> list[dict[str, Any]]:
+        if found["type"] == "diagnostic_aggregator/AnalyzerGroup":
+            return [one for child in found["analyzers"].values() for one in analyzers(child)]
+        assert found["type"] == "diagnostic_aggregator/GenericAnalyzer" and found["path"]
+        return [found]
+
+    takes = [one["contains"] for one in analyzers(parameters["emf_ros"])]
+    tasks = [f"robot/front/{node}: any task" for node in nodes]
+    matrix = [[any(text in task for text in texts) for task in tasks] for texts in takes]
+    assert all(any(row) for row in matrix)
+    assert all(sum(column) == 1 for column in zip(*matrix, strict=True))

@@ -42,7 +42,7 @@ MAX_THIRD_PARTY_BYTES = 16_000_000
 MAX_BODIES = 256
 
 #: Names of bodies that fit into the name of a topic.
-_BODY_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_]{0,98}[A-Za-z0-9])?", re.ASCII)
+_BODY_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9_]{0,98}[A-Za-z0-9])?", re.ASCII)
 
 #: Class names of a person; some detectors leave it empty.
 _PERSON_CLASSES = ("person", "")
@@ -352,6 +352,11 @@ class ThirdPartyKeypoints:
         Without any, the list is the image: nobody is there.
         """
         named = {body for body in message.ids if is_body_name(body)}
+        for body in set(message.ids) - named:
+            self._refuse(
+                Reason.BAD_BODY_NAME,
+                f"{self._topic(self.topic)}: body {body!r} is ignored: no topic can have this name",
+            )
         # Those that are followed already first: a subscription takes time to hear.
         order = sorted(named, key=lambda body: (body not in self._skeletons, body))
         if len(order) > MAX_BODIES:
@@ -377,6 +382,8 @@ class ThirdPartyKeypoints:
             )
         if not message.ids:
             self._take_frames(lambda size: self._bodies.add_empty(message.header, size))
+        elif not named:
+            self._arrived()
 
     def _take_body(self, message: Any, body: str) -> None:
         self._take_frames(lambda size: self._bodies.add(message, body, size))
