@@ -97,6 +97,7 @@ class Reason(str, enum.Enum):
     TOO_LITTLE_VISIBLE = "too_little_visible"
     BAD_DEPTH = "bad_depth"
     DEPTH_IMAGE_MISSING = "depth_image_missing"
+    DEPTH_OVERRUN = "depth_overrun"
     DEPTH_SIZE_MISMATCH = "depth_size_mismatch"
     DEPTH_TRUNK_MISSING = "depth_trunk_missing"
     DEPTH_HOLES = "depth_holes"
@@ -460,8 +461,14 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.DEPTH_IMAGE_MISSING: Explanation(
         (LIFTER,),
         "No depth image was there for the moment of a pose.",
-        "Depth images come late, at a low rate, or with stamps of another clock.",
-        "Publish depth with the stamps of the images.",
+        "Depth images do not come, or come late, at a low rate, or with stamps of another clock.",
+        "Remap the topic depth; publish depth with the stamps of the images.",
+    ),
+    Reason.DEPTH_OVERRUN: Explanation(
+        (LIFTER,),
+        "The depth image of the moment of a pose was dropped before the keypoints came.",
+        "The detector takes over 2 s, or a replay is over 1 GiB of depth ahead of its keypoints.",
+        "Use a faster detector; play the bag more slowly, or with smaller depth images.",
     ),
     Reason.DEPTH_SIZE_MISMATCH: Explanation(
         (LIFTER,),

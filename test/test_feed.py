@@ -201,7 +201,8 @@ class TestFeed:
         # An earlier stamp is no jump back: it is the first.
         first = Received(frame_of([walker(1)[0]], STEP, frame_id="camera"))
         assert feed.take_in([first]) is first
-        assert feed.pipeline.lift().people and not log.counts
+        # Its depth images are forgotten, too.
+        assert feed.pipeline.lift().people and log.counts == {Reason.DEPTH_IMAGE_MISSING: 1}
 
     def test_unusable_intrinsics_say_why_there_is_no_position(self, engine):  # noqa: F811
         feed, log = feed_of(engine)

@@ -114,13 +114,15 @@ def test_lifter_warns_where_half_of_the_images_have_no_keypoints(lifter: Lifter)
 
 
 def test_lifter_without_keypoints_or_intrinsics_says_so(ros, start_node, diagnostics) -> None:
-    process = start_node("skeleton_lifter", threads=1)
+    process = start_node("skeleton_lifter", threads=1, use_depth=True)
     said = diagnostics(process.topic("skeleton_lifter"))
     topic = process.topic("keypoints")
     wait_for_task(said, "keypoints", STALE, f"no publisher on {topic}: start the detector")
     status = wait_for_task(said, "camera_info", STALE, "poses have no position")
     assert "run camera_calibration" in status.message
-    for name in ("keypoints", "camera_info"):
+    status = wait_for_task(said, "depth images", STALE, "no publisher")
+    assert "distances come from the size of people" in status.message
+    for name in ("keypoints", "camera_info", "depth"):
         wait_for(lambda name=name: process.log.count(f"no publisher on {process.topic(name)}"), "")
     said.wait_for_next()
     assert process.log.count(f"no publisher on {topic}") == 1

@@ -426,6 +426,8 @@ def test_a_depth_image_corrects_the_distance(ros, start_lifter, encoding) -> Non
     depths = ros.publisher(Image, topic)
     wait_for(lambda: depths.get_subscription_count() == 1, "the lifter listens to depths")
     before = by_id(answer)[ids[0]].root.z
+    # Without any depth image each pose says so.
+    wait_for(lambda: lifter.diagnostics.count("depth_image_missing") >= 5, "the count")
     surface = 0.9 * before - 0.12
     kind, scale = {"16UC1": (np.uint16, 1000), "32FC1": (np.float32, 1)}[encoding]
     pixels = np.full((FRAME_SIZE[1] // 2, FRAME_SIZE[0] // 2), scale * surface).astype(kind)

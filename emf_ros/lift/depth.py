@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import numpy as np
 
 from ..reasons import Reason
@@ -39,40 +37,6 @@ BEHIND_SURFACE_M = 0.12
 #: Standard deviation of a measured distance, m: people are deeper from the side, and arms and
 #: clothes stand before the trunk.
 DEPTH_STDDEV_M = 0.06
-
-
-#: Maximum time between a depth image and the described image, ns. Half the period of an
-#: unsynchronised camera at 30 Hz is within it.
-MAX_APART_NS = 34_000_000
-
-#: Number of depth images that are remembered: those of one second.
-MAX_DEPTH_IMAGES = 32
-
-
-class DepthImages:
-    """The newest depth images of one camera."""
-
-    def __init__(self) -> None:
-        self._images: deque[tuple[int, np.ndarray]] = deque(maxlen=MAX_DEPTH_IMAGES)
-
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self._images)
-
-    def add(self, stamp_ns: int, image: np.ndarray) -> None:
-        """Remember a depth image (H, W) by its stamp, ns."""
-        self._images.append((stamp_ns, image))
-
-    def clear(self) -> None:
-        """Forget all images."""
-        self._images.clear()
-
-    def at(self, stamp_ns: int) -> np.ndarray | None:
-        """The image of the same moment as a stamp, ns; None where there is none."""
-        if not self._images:
-            return None
-        image_ns, image = min(self._images, key=lambda pair: abs(pair[0] - stamp_ns))
-        return image if abs(image_ns - stamp_ns) <= MAX_APART_NS else None
 
 
 def trunk_depth(

@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
+
 from ..reasons import Reason
 from ..stamps import CONFIRM_NS
 from ..types import Frame2D
@@ -25,17 +27,17 @@ from .together import lift_together
 #: Time without keypoints that are used after which all tracks of a camera end, s, wall time.
 SILENCE_S = 1.0
 
-#: Maximum time for which keypoints of a replay wait for the intrinsics or for transforms, ns, by
-#: their stamps.
+#: Maximum time for which keypoints of a replay wait for the intrinsics, transforms or depth images,
+#: ns, by their stamps.
 INTRINSICS_WAIT_NS = 10_000_000_000
 
 #: Time within which nodes that were started together discover each other, also on a busy machine,
 #: s, wall time.
 DISCOVERY_S = 5.0
 
-#: Number of ticks in a row without a transform after which a replay has no more of them. The time
-#: does not tell it: where the process has stood still, transforms wait to be read.
-TICKS_WITHOUT_TRANSFORMS = 3
+#: Number of ticks in a row without a transform, or a depth image, after which a replay has no more
+#: of them. The time does not tell it: where the process has stood still, they wait to be read.
+TICKS_IN_VAIN = 3
 
 #: Maximum time that `LiftNewest.stop` waits for its thread, s.
 STOP_TIMEOUT_S = 5.0
@@ -73,6 +75,10 @@ class Dispatcher(ABC):
     def report(self, feed: Feed, report: CameraReport) -> None:
         """Take intrinsics, from any thread."""
         feed.put_report(report)
+
+    def submit_depth(self, feed: Feed, stamp_ns: int, image: np.ndarray) -> None:
+        """Take a depth image, see `LiftPipeline.add_depth`, from any thread."""
+        feed.put_depth(stamp_ns, image)
 
     @abstractmethod
     def waiting(self, feed: Feed) -> int:
@@ -204,9 +210,10 @@ class LiftNewest(Dispatcher):
 class LiftEvery(Dispatcher):
     """Lifts every image in its order, in the thread that brings it.
 
-    The first keypoints of a camera wait for its intrinsics, and all keypoints for the transforms of
-    their time. Otherwise the load of the machine decides which of two topics is discovered and read
-    first, and a replay would begin with or without positions by chance.
+    The first keypoints of a camera wait for its intrinsics, and all keypoints for the transforms
+    and the depth images of their time. Otherwise the load of the machine decides which of two
+    topics is discovered and read first, and a replay would begin with or without positions by
+    chance.
 
     Args:
         feeds, log, publish: as of any dispatcher.
@@ -225,6 +232,10 @@ class LiftEvery(Dispatcher):
         self._waiting = {feed.name: IntrinsicsWait(discovery_s) for feed in feeds}
         # Number of ticks since the last transform.
         self._ticks = 0
+        # The cameras whose keypoints wait for a depth image, and the number of ticks in vain since
+        # their last one.
+        self._awaiting_depth: set[str] = set()
+        self._depth_ticks = {feed.name: 0 for feed in feeds}
 
     def waiting(self, feed: Feed) -> int:
         return len(self._waiting[feed.name].queue)
@@ -243,7 +254,15 @@ class LiftEvery(Dispatcher):
 
     def restart(self, feed: Feed) -> None:
         self._waiting[feed.name] = IntrinsicsWait(self._discovery_s)
+        self._awaiting_depth.discard(feed.name)
+        self._depth_ticks[feed.name] = 0
         super().restart(feed)
+
+    def submit_depth(self, feed: Feed, stamp_ns: int, image: np.ndarray) -> None:
+        super().submit_depth(feed, stamp_ns, image)
+        self._depth_ticks[feed.name] = 0
+        with self._lock:
+            self._lift_waiting(feed)
 
     def look_again(self) -> None:
         """Lift what need not wait any more."""
@@ -261,14 +280,18 @@ class LiftEvery(Dispatcher):
         Call it every `SILENCE_S`, in the thread that reads the messages.
         """
         self._ticks += 1
+        for name in self._awaiting_depth:
+            self._depth_ticks[name] += 1
         self.look_again()
 
     def _lift_waiting(self, feed: Feed) -> None:
         waiting = self._waiting[feed.name]
+        self._awaiting_depth.discard(feed.name)
         while (
             waiting.queue
             and not waiting.goes_on(feed.report is not None, feed.announced)
             and not self._transforms_come(feed, waiting.queue)
+            and not self._depth_comes(feed, waiting.queue)
         ):
             self._safely(partial(self._process, [(feed, [waiting.queue.popleft()])]))
         if waiting.timed_out:
@@ -288,8 +311,23 @@ class LiftEvery(Dispatcher):
         frames, frame = feed.pipeline.frames, queue[0].frame
         if frames is None or frames.known(frame.frame_id, frame.stamp_ns):
             return False
-        waited_ns = queue[-1].frame.stamp_ns - frame.stamp_ns
-        return waited_ns <= INTRINSICS_WAIT_NS and self._ticks < TICKS_WITHOUT_TRANSFORMS
+        return not _waits_long(queue) and self._ticks < TICKS_IN_VAIN
+
+    def _depth_comes(self, feed: Feed, queue: deque[Received]) -> bool:
+        """Whether depth images of the oldest keypoints are not there, and may still come."""
+        depths, stamp_ns = feed.pipeline.depths, queue[0].frame.stamp_ns
+        if depths.has_all_until(stamp_ns) or _waits_long(queue):
+            return False
+        self._awaiting_depth.add(feed.name)
+        return self._depth_ticks[feed.name] < TICKS_IN_VAIN
+
+
+def _waits_long(queue: deque[Received]) -> bool:
+    """Whether the oldest keypoints have waited for long, by the stamps.
+
+    One odd stamp, far ahead or far back, has nothing to wait for.
+    """
+    return abs(queue[-1].frame.stamp_ns - queue[0].frame.stamp_ns) > INTRINSICS_WAIT_NS
 
 
 class IntrinsicsWait:

@@ -23,9 +23,6 @@ from .pipeline import LiftPipeline
 #: Maximum number of images whose keypoints wait: two seconds of a fast camera.
 MAX_QUEUE = 64
 
-#: Maximum number of depth images that wait.
-MAX_DEPTH_QUEUE = 8
-
 #: Maximum wall time that live keypoints wait for the transforms of their image, s. A base or a head
 #: publishes its own 10 to 100 times a second.
 TRANSFORM_WAIT_S = 0.2
@@ -165,7 +162,6 @@ class Feed:
         self._new_reports: deque[CameraReport] = deque(maxlen=MAX_QUEUE)
         self._accepted: CameraReport | None = None
         self._pending: CameraReport | None = None
-        self._new_depths: deque[tuple[int, np.ndarray]] = deque(maxlen=MAX_DEPTH_QUEUE)
         self._frame_id = ""
         self._ages_ms: deque[float] = deque(maxlen=LATENCY_POSES)
         # When `restart` was called last, as `time.perf_counter` reads, s.
@@ -200,8 +196,10 @@ class Feed:
         self._new_reports.append(report)
 
     def put_depth(self, stamp_ns: int, image: np.ndarray) -> None:
-        """Take a depth image, see `LiftPipeline.add_depth`, to be used with the next keypoints."""
-        self._new_depths.append((stamp_ns, image))
+        """Take a depth image, see `LiftPipeline.add_depth`."""
+        reason = self.pipeline.add_depth(stamp_ns, image)
+        if reason is not None:
+            self._log.log_refused_stamp(reason, self.topic("depth"), self.pipeline.depths.stamps)
 
     def take_ready(self, now_s: float) -> list[Received]:
         """Take the keypoints from the queue, up to the first that wait for their transforms.
@@ -244,8 +242,6 @@ class Feed:
         """
         batch = [received for received in batch if received.at_s >= self._restarted_s]
         self._use_reports(len(batch))
-        while self._new_depths:
-            self.pipeline.add_depth(*self._new_depths.popleft())
         counts = self._log.counts
         before = Counter(counts)
         used = None
@@ -306,7 +302,6 @@ class Feed:
         """
         self._restarted_s = time.perf_counter()
         self.queue.clear()
-        self._new_depths.clear()
         ended = self.end_all()
         self.pipeline.restart()
         return ended

@@ -20,7 +20,7 @@ from ..types import Frame2D, Frame3D, Pose2D, Pose3D
 from .acceptance import MAX_REACH, are_jumps, rays_of, sane_keypoints, select_people
 from .batching import Lifted
 from .config import PipelineConfig
-from .depth import DepthImages
+from .depth_images import DepthImages
 from .engine import Engine
 from .faces import FaceMemory
 from .forward import Windows, WindowTimes, run_model
@@ -59,6 +59,7 @@ class LiftPipeline:
         watch: called with each image that is used; its people have their ids.
         frames: the frame of the poses, the floor's and the base's; None where poses are in the
             camera's frame, and the settings tell the floor.
+        depths: the depth images.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -76,6 +77,7 @@ class LiftPipeline:
         self.config = config or PipelineConfig()
         self.counts: Counter[Reason] = Counter() if counts is None else counts
         self.frames: ReferenceFrames | None = None
+        self.depths = DepthImages()
         self.watch: Callable[[Frame2D], None] | None = None
         self.lag = self.config.lag
         self.stamps = StampFilter()
@@ -85,7 +87,6 @@ class LiftPipeline:
         span_s = (model.frames + 1) / model.rate_hz + HISTORY_MARGIN_S
         self._tracks = Tracks(self.config, span_s)
         self._track_ids = TrackIds(self.counts, first_id)
-        self._depths = DepthImages()
         self._faces = FaceMemory()
         # Of the images that are accepted, and of the last one, accepted or not.
         self._frame_id = self._last_frame_id = ""
@@ -168,15 +169,18 @@ class LiftPipeline:
         elif camera is not None:
             self._camera = camera
 
-    def add_depth(self, stamp_ns: int, image: np.ndarray) -> None:
-        """Take in a depth image; poses of the same moment take their distance from it.
+    def add_depth(self, stamp_ns: int, image: np.ndarray) -> Reason | None:
+        """Take in a depth image, from any thread; poses of its moment take their distance from it.
 
         Args:
             stamp_ns: of the image, ns.
             image: (H, W), registered to the camera's images, of any resolution; see
                 `depth.trunk_depth`.
+
+        Returns:
+            why it is refused, which is counted; None where it is taken.
         """
-        self._depths.add(stamp_ns, image)
+        return self.depths.add(stamp_ns, image, self.counts)
 
     def end_all(self) -> list[Pose3D]:
         """End all tracks, as when the images have stopped.
@@ -190,6 +194,7 @@ class LiftPipeline:
     def restart(self) -> None:
         """End all tracks, and take the next stamp as the first. The intrinsics stay."""
         self._end_stream()
+        self.depths.clear()
         self._track_ids.restart()
         self.stamps = StampFilter()
 
@@ -200,7 +205,6 @@ class LiftPipeline:
     def _end_stream(self) -> None:
         self._tracks.end(self.active)
         self._timeline.clear()
-        self._depths.clear()
         self._faces.clear()
 
     # ------------------------------------------------------------------ keypoints in
@@ -240,6 +244,7 @@ class LiftPipeline:
         if chosen:
             self._add(frame.stamp_ns, chosen, layout, camera)
         self._timeline.add(frame.stamp_ns)
+        self.depths.keypoints_came(frame.stamp_ns)
         return True
 
     def _is_of_this_camera(self, frame: Frame2D) -> bool:
@@ -342,7 +347,7 @@ class LiftPipeline:
         begin = time.perf_counter()
         result = self.lift() if self.observe(frame) else None
         if result is not None:
-            result.lift_ms = _elapsed_ms(begin)
+            result.lift_ms = 1000 * (time.perf_counter() - begin)
         return result
 
     def lift(self) -> Frame3D | None:
@@ -407,7 +412,7 @@ class LiftPipeline:
         begin = time.perf_counter()
         (lifted,) = run_model(self.engine, [windows])
         result = self.poses(windows, lifted)
-        result.lift_ms = _elapsed_ms(begin)
+        result.lift_ms = 1000 * (time.perf_counter() - begin)
         return result
 
     def poses(self, windows: Windows, lifted: Lifted) -> Frame3D:
@@ -426,8 +431,7 @@ class LiftPipeline:
                 self.engine.config.rate_hz,
                 self._camera,
                 self._camera_known,
-                self._depths.at(windows.stamp_ns),
-                bool(self._depths),
+                *self.depths.at(windows.stamp_ns),
                 self.counts,
             )
             batch = PoseBatch.of(windows, *lifted, self.config)
@@ -437,14 +441,10 @@ class LiftPipeline:
             faces = self._faces.take(windows.stamp_ns)
             for person in people:
                 person.face = faces.get(person.track_id, person.face)
+        self.depths.described(windows.stamp_ns)
         people += self._tracks.take_ended()
         scene = windows.view.scene
         return Frame3D(windows.stamp_ns, windows.lag_ns, people, float("nan"), scene)
-
-
-def _elapsed_ms(begin: float) -> float:
-    """Time since a reading of `time.perf_counter`, ms."""
-    return 1000 * (time.perf_counter() - begin)
 
 
 __getattr__ = former_names(__name__)

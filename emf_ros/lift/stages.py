@@ -50,7 +50,7 @@ class StageContext:
         camera: intrinsics of the images.
         camera_known: whether they are the camera's own; otherwise they are guessed.
         depth: (H, W) depth image of the described moment; None where there is none.
-        depths_wait: whether any depth image has arrived.
+        depth_missing: why there is none; None where there is one, or poses do without.
         counts: takes the number of rejections, by reason.
     """
 
@@ -59,7 +59,7 @@ class StageContext:
     camera: Camera | None
     camera_known: bool
     depth: np.ndarray | None
-    depths_wait: bool
+    depth_missing: Reason | None
     counts: Counter[Reason]
 
 
@@ -237,7 +237,9 @@ def measure_distance(batch: PoseBatch, context: StageContext) -> PoseBatch:
     batch = replace(batch, distance_scale=np.ones(len(batch.joints)))
     windows, before = batch.windows, np.linalg.norm(batch.root, axis=-1)
     ground = windows.view.ground
-    if ground is None and not context.depths_wait:
+    if context.depth_missing is not None:
+        context.counts[context.depth_missing] += 1
+    if ground is None and context.depth is None:
         return batch
     root, covariance = batch.root, batch.covariance
     rays, scores = windows.rays[:, windows.frame], windows.scores[:, windows.frame]
@@ -261,8 +263,6 @@ def measure_distance(batch: PoseBatch, context: StageContext) -> PoseBatch:
             reasons += why.tolist()
             root, covariance, why = with_depth(root, covariance, batch.joints, surface)
             reasons += why.tolist()
-    elif context.depths_wait:
-        context.counts[Reason.DEPTH_IMAGE_MISSING] += 1
     context.counts.update(Reason(why) for why in reasons if why)
     known = np.isfinite(before)
     scale = np.linalg.norm(root, axis=-1) / np.where(known, before, 1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
@@ -14,7 +14,6 @@ from emf_ros_msgs.msg import BodyStateArray, Skeleton2DArray, Skeleton3DArray
 from ..body.tracker import BodyTracker
 from ..geometry.camera import CameraError
 from ..io.camera_info import camera_from_info, delivered_size
-from ..io.images import ImageError
 from ..lift.dispatch import SILENCE_S, Dispatcher
 from ..lift.feed import CameraReport, Feed, Output, topic_of
 from ..lift.reference_frames import ReferenceFrames
@@ -25,6 +24,7 @@ from . import body_messages, conversions
 from .adapters import ThirdPartyKeypoints
 from .base import BaseNode
 from .counted_log import CameraLog
+from .depth_topic import DepthTopic
 from .diagnostics import LATE_MS, Level, Task
 from .hri_topics import HriTopics
 from .input_watch import InputWatch
@@ -105,7 +105,8 @@ class CameraTopics:
         self._body_markers = body_messages.BodyMarkers()
         self._infos: Subscription | None = None
         self._keypoints: Subscription | None = None
-        self._depth: Subscription | None = None
+        #: None where poses do without.
+        self._depth: DepthTopic | None = None
         self._unwanted_s = 0.0
         #: When the subscribers heard last, monotonic, s.
         self._told_s = time.monotonic()
@@ -145,8 +146,10 @@ class CameraTopics:
             self._infos = self._node.listen_to(
                 CameraInfo, feed.topic("camera_info"), self.take_info, self.input_qos
             )
+        if self._node.params.use_depth:
+            self._depth = DepthTopic(self._node, feed, dispatcher, self.log, self.input_qos)
         if not keypoints:
-            self._subscribe_depth()
+            self._subscribe_to_depth()
         else:
             self._keypoints_watch = self._watch_keypoints()
             self._subscribe_to_keypoints()
@@ -156,7 +159,7 @@ class CameraTopics:
         self._unsubscribe()
         if self._hri is not None:
             self._hri.end_all()
-        self._infos = self._dispatcher = self.info = None
+        self._infos = self._dispatcher = self.info = self._depth = None
         self._keypoints_watch = self._info_watch = None
 
     def restart(self) -> None:
@@ -198,13 +201,11 @@ class CameraTopics:
                 self.input_qos,
                 MissedMessages(self._count_missed),
             )
-        self._subscribe_depth()
+        self._subscribe_to_depth()
 
-    def _subscribe_depth(self) -> None:
-        if self._node.params.use_depth and self._depth is None:
-            self._depth = self._node.listen_to(
-                Image, self.feed.topic("depth"), self._take_depth, self.input_qos, max_bytes=None
-            )
+    def _subscribe_to_depth(self) -> None:
+        if self._depth is not None:
+            self._depth.subscribe()
 
     def _subscribe_when_wanted(self) -> None:
         if self.is_wanted():
@@ -217,10 +218,11 @@ class CameraTopics:
             self._unsubscribe()
 
     def _unsubscribe(self) -> None:
-        for subscription in (self._keypoints, self._depth):
-            if subscription is not None:
-                self._node.forget(subscription)
-        self._keypoints = self._depth = None
+        if self._keypoints is not None:
+            self._node.forget(self._keypoints)
+            self._keypoints = None
+        if self._depth is not None:
+            self._depth.unsubscribe()
         if self._third_party is not None:
             self._third_party.unsubscribe()
 
@@ -275,15 +277,6 @@ class CameraTopics:
         if fault:
             fault += f": poses have no position; {CALIBRATE}"
         return CameraReport(camera, delivered_size(message), fault)
-
-    def _take_depth(self, message: Image) -> None:
-        try:
-            image = conversions.depth_image(message)
-        except ImageError as error:
-            topic = self.feed.topic("depth")
-            self.log.refuse(Reason.BAD_DEPTH, f"{topic} refused: {error}")
-        else:
-            self.feed.put_depth(conversions.stamp_ns(message.header.stamp), image)
 
     # ------------------------------------------------------------------ messages out
 
@@ -378,6 +371,8 @@ class CameraTopics:
             found.append(keypoints)
         if self._info_watch is not None:
             found.append(self._info_task(self._info_watch))
+        if self._depth is not None:
+            found.append(self._depth.task(self.is_wanted()))
         if feed.pipeline.frames is not None:
             found.append(self._transforms_task(feed.pipeline.frames))
         for task in found:

@@ -16,6 +16,7 @@ from emf_ros_msgs.srv import SetPersonHeight
 
 from ..geometry.transform_tree import TransformTree
 from ..lift.config import PipelineConfig
+from ..lift.depth_images import DepthImages
 from ..lift.dispatch import SILENCE_S, Dispatcher, LiftEvery, LiftNewest
 from ..lift.engine import Engine, EngineError, make_engine
 from ..lift.feed import Feed, Output, topic_of
@@ -257,6 +258,7 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
             pipeline.frames = ReferenceFrames(
                 tree, own.target_frame, own.ground_frame, own.base_frame, camera.log
             )
+        pipeline.depths = DepthImages(self.params.use_depth, every=self.params.synchronous)
         topic = self.resolve_topic_name(topic_of(camera.name, "camera_info"))
         return Feed(
             camera.name,
