@@ -415,6 +415,9 @@ class TestLiftEvery:
         tree = TransformTree()
         feed.pipeline.frames = ReferenceFrames(tree, "odom", "", "", log)
         image = frames(1)[0]
+        # The node has started long before the bag.
+        for _ in range(10):
+            dispatcher.tick()
         dispatcher.submit(feed, image)
         # However long they take: a process that stands still has one tick.
         for _ in range(2):

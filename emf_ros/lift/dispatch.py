@@ -35,8 +35,12 @@ INTRINSICS_WAIT_NS = 10_000_000_000
 #: s, wall time.
 DISCOVERY_S = 5.0
 
-#: Number of ticks in a row without a transform, or a depth image, after which a replay has no more
-#: of them. The time does not tell it: where the process has stood still, they wait to be read.
+#: Topic of the transforms.
+TRANSFORMS = "/tf"
+
+#: Number of ticks in which keypoints wait for a transform, or a depth image, and none comes, after
+#: which a replay has no more of them. The time does not tell it: where the process has stood still,
+#: they wait to be read.
 TICKS_IN_VAIN = 3
 
 #: Maximum time that `LiftNewest.stop` waits for its thread, s.
@@ -230,12 +234,10 @@ class LiftEvery(Dispatcher):
         super().__init__(feeds, log, publish)
         self._discovery_s = discovery_s
         self._waiting = {feed.name: IntrinsicsWait(discovery_s) for feed in feeds}
-        # Number of ticks since the last transform.
-        self._ticks = 0
-        # The cameras whose keypoints wait for a depth image, and the number of ticks in vain since
-        # their last one.
-        self._awaiting_depth: set[str] = set()
-        self._depth_ticks = {feed.name: 0 for feed in feeds}
+        # The topics that keypoints have waited for since the last tick, and for each the number of
+        # ticks in which they waited and nothing came.
+        self._awaited: set[str] = set()
+        self._ticks: dict[str, int] = {}
 
     def waiting(self, feed: Feed) -> int:
         return len(self._waiting[feed.name].queue)
@@ -254,13 +256,12 @@ class LiftEvery(Dispatcher):
 
     def restart(self, feed: Feed) -> None:
         self._waiting[feed.name] = IntrinsicsWait(self._discovery_s)
-        self._awaiting_depth.discard(feed.name)
-        self._depth_ticks[feed.name] = 0
+        self._ticks.clear()
         super().restart(feed)
 
     def submit_depth(self, feed: Feed, stamp_ns: int, image: np.ndarray) -> None:
         super().submit_depth(feed, stamp_ns, image)
-        self._depth_ticks[feed.name] = 0
+        self._ticks[feed.topic("depth")] = 0
         with self._lock:
             self._lift_waiting(feed)
 
@@ -271,7 +272,7 @@ class LiftEvery(Dispatcher):
                 self._lift_waiting(feed)
 
     def transforms_came(self) -> None:
-        self._ticks = 0
+        self._ticks[TRANSFORMS] = 0
         self.look_again()
 
     def tick(self) -> None:
@@ -279,14 +280,15 @@ class LiftEvery(Dispatcher):
 
         Call it every `SILENCE_S`, in the thread that reads the messages.
         """
-        self._ticks += 1
-        for name in self._awaiting_depth:
-            self._depth_ticks[name] += 1
+        with self._lock:
+            # A node that has nothing to do waits for nothing.
+            for topic in self._awaited:
+                self._ticks[topic] = self._ticks.get(topic, 0) + 1
+            self._awaited.clear()
         self.look_again()
 
     def _lift_waiting(self, feed: Feed) -> None:
         waiting = self._waiting[feed.name]
-        self._awaiting_depth.discard(feed.name)
         while (
             waiting.queue
             and not waiting.goes_on(feed.report is not None, feed.announced)
@@ -311,15 +313,18 @@ class LiftEvery(Dispatcher):
         frames, frame = feed.pipeline.frames, queue[0].frame
         if frames is None or frames.known(frame.frame_id, frame.stamp_ns):
             return False
-        return not _waits_long(queue) and self._ticks < TICKS_IN_VAIN
+        return not _waits_long(queue) and self._comes(TRANSFORMS)
 
     def _depth_comes(self, feed: Feed, queue: deque[Received]) -> bool:
         """Whether depth images of the oldest keypoints are not there, and may still come."""
-        depths, stamp_ns = feed.pipeline.depths, queue[0].frame.stamp_ns
-        if depths.has_all_until(stamp_ns) or _waits_long(queue):
+        if feed.pipeline.depths.has_all_until(queue[0].frame.stamp_ns):
             return False
-        self._awaiting_depth.add(feed.name)
-        return self._depth_ticks[feed.name] < TICKS_IN_VAIN
+        return not _waits_long(queue) and self._comes(feed.topic("depth"))
+
+    def _comes(self, topic: str) -> bool:
+        """Whether more of a topic that keypoints wait for may come."""
+        self._awaited.add(topic)
+        return self._ticks.get(topic, 0) < TICKS_IN_VAIN
 
 
 def _waits_long(queue: deque[Received]) -> bool:
