@@ -282,6 +282,16 @@ def test_a_bad_source_does_not_stop_the_others(sources, tmp_path, capfd) -> None
     assert len(list(out.glob("*.trc"))) == SOURCES - 1
 
 
+def test_a_name_that_is_too_long_does_not_stop_the_other_sources(sources, tmp_path) -> None:
+    long = tmp_path / f"{'1' * 249}.npz"
+    shutil.copy(sources[0], long)
+    for done in (0, 2):
+        report = lift_here([str(long), *sources[:2]], tmp_path / "out")
+        assert report.done + report.before == 2 and report.before == done and not report.left
+        (failed,) = report.failed
+        assert "too long" in failed.error and not failed.fatal
+
+
 def test_a_format_that_cannot_hold_a_person_leaves_the_source_done(tmp_path, capfd) -> None:
     # Without the legs a BVH has no lengths of their bones.
     points = keypoints()["keypoints_2d"]

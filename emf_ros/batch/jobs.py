@@ -71,14 +71,16 @@ def check_no_source_is_replaced(jobs: Sequence[Job]) -> None:
             found = os.stat(file)
             read[found.st_dev, found.st_ino] = file
     for path in (job.base + suffix for job in jobs for suffix in (*job.formats, DONE_SUFFIX)):
-        with suppress(FileNotFoundError, NotADirectoryError):
+        try:
             found = os.stat(path)
-            same = read.get((found.st_dev, found.st_ino))
-            if same is not None:
-                raise OutputError(
-                    f"cannot write {path}: it is the input {same}, which would be lost; give "
-                    "--out-folder another folder"
-                )
+        except OSError:  # it is not there, or `do` says why it cannot be
+            continue
+        same = read.get((found.st_dev, found.st_ino))
+        if same is not None:
+            raise OutputError(
+                f"cannot write {path}: it is the input {same}, which would be lost; give "
+                "--out-folder another folder"
+            )
 
 
 def state_of(source: str) -> str:
@@ -134,6 +136,14 @@ def do(job: Job, settings: LiftSettings) -> Outcome:
         return Outcome(job.name, again=True)
     sentences: list[str] = []
     try:
+        job.result.parent.mkdir(parents=True, exist_ok=True)
+        for suffix in (*job.formats, DONE_SUFFIX):
+            # A name may be too long. The other sources have other names.
+            with suppress(FileNotFoundError):
+                os.lstat(job.base + suffix)
+    except OSError as error:
+        return Outcome(job.name, f"cannot write {error.filename}: {error.strerror}")
+    try:
         # A source that changes while it is lifted is lifted again.
         state = state_of(job.source)
         lifted = lift_source(
@@ -143,7 +153,6 @@ def do(job: Job, settings: LiftSettings) -> Outcome:
         recording.source_state = state
         sentences += lifted.sentences
         formats = [f for f in job.formats if len(recording) or f not in _ONE_PERSON]
-        job.result.parent.mkdir(parents=True, exist_ok=True)
         outputs = [job.base + suffix for suffix in formats]
         _, errors = write_outputs(
             recording, outputs, job.source, settings, sentences.append, progress=False
