@@ -157,11 +157,11 @@ def do(job: Job, settings: LiftSettings) -> Outcome:
         _, errors = write_outputs(
             recording, outputs, job.source, settings, sentences.append, progress=False
         )
-        for error in errors:
-            if isinstance(error, OutputError):
-                raise error
+        for refusal in errors:
+            if isinstance(refusal, OutputError):
+                raise refusal
             # Another attempt would end in the same way: the source is done without this format.
-            sentences.append(str(error))
+            sentences.append(str(refusal))
         write_recording(recording, job.result, [job.source], sentences.append)
     except (EngineError, OutputError) as error:
         return Outcome(job.name, str(error), fatal=True)
