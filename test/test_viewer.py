@@ -19,21 +19,17 @@ import numpy as np
 import pytest
 from bodies import Body
 from ros_session import TIMEOUT_S, wait_for
-from test_bags import RATE_HZ, START_NS, picture, write_bag
 from viewer_client import Browser
 
 from emf_ros.geometry.camera import Camera
-from emf_ros.io.frame_source import FrameSource
 from emf_ros.io.recording_writer import RecordingWriter
 from emf_ros.io.recordings import Recording, load_recording
 from emf_ros.io.render.id_labels import id_labels
-from emf_ros.io.video import open_source
 from emf_ros.skeletons import H36M17, get_layout
 from emf_ros.types import Frame2D, Frame3D, Pose2D, Pose3D, TrackState
 from emf_ros.viewer import shapes
 from emf_ros.viewer.playback import Playback
 from emf_ros.viewer.recorder import Recorder
-from emf_ros.viewer.video_images import VideoImages
 from emf_ros.viewer.viewer import (
     FIELD_OF_VIEW_ACROSS_RAD,
     FIELD_OF_VIEW_RAD,
@@ -406,71 +402,6 @@ def test_a_recording_is_played_from_where_the_slider_is(viewer: Viewer, browser:
     finally:
         stop.set()
         player.join()
-
-
-def test_a_live_recording_is_shown_with_the_images_of_its_bag(tmp_path: Path) -> None:
-    """As a browser records it: the stamps are those of the bag, and no row has a number."""
-    bag, recording = write_bag(tmp_path / "bag"), recording_of(5)
-    recording.frame[:] = -1
-    video = VideoImages(lambda: open_source(bag), recording)
-    for number in (1, 3):
-        image = video.at(START_NS / 1e9 + (number + 0.5) / RATE_HZ)
-        assert image is not None and np.array_equal(image, picture(number))
-
-
-def test_people_are_shown_with_the_image_of_their_number(tmp_path: Path) -> None:
-    """Also where the stamps of a clock are rounded."""
-    recording = recording_of(5)
-    for number in range(5):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
-    recording.stamp = 1.8e9 + 0.123 + np.arange(5) / 30
-    recording = recording.rows(np.arange(1, 5))
-    video = VideoImages(lambda: open_source(tmp_path), recording)
-    for number, stamp in zip(recording.frame, recording.stamp, strict=True):
-        image = video.at(float(stamp))
-        assert image is not None and np.array_equal(image, picture(int(number)))
-
-
-class Opened:
-    """Counts how often a bag is opened, and how many of its images are grabbed."""
-
-    def __init__(self, bag: Path) -> None:
-        self._bag, self.opened, self.grabbed = bag, 0, 0
-
-    def __call__(self) -> FrameSource:
-        source = open_source(self._bag)
-        self.opened += 1
-        grab = source.grab
-
-        def counted() -> tuple[int, float] | None:
-            self.grabbed += 1
-            return grab()
-
-        source.grab = counted  # type: ignore[method-assign]
-        return source
-
-
-def test_the_image_before_a_gap_is_shown_until_the_next_one(tmp_path: Path) -> None:
-    times_s = (0.0, 0.05, 0.1, 3.1, 3.15)
-    recording = recording_of(5)
-    recording.frame[:] = -1
-    opened = Opened(write_bag(tmp_path / "bag", times_s=times_s))
-    video = VideoImages(opened, recording)
-
-    def shown(time_s: float) -> int | None:
-        """Number of the image at a time, s."""
-        image = video.at(START_NS / 1e9 + time_s)
-        return next(
-            (k for k in range(5) if image is not None and np.array_equal(image, picture(k))), None
-        )
-
-    for time_s in np.arange(0.0, 3.09, 0.02):
-        assert shown(time_s) == min(int(time_s / 0.05 + 1e-3), 2)
-    assert (shown(3.101), shown(3.151), shown(9.0)) == (3, 4, 4)
-    # One more grab finds the end.
-    assert (opened.opened, opened.grabbed) == (1, 6)
-    # A step back, then a jump over images into the gap, both at once, and before the first one.
-    assert [shown(at) for at in (0.01, 2.0, 0.06, 3.2, 1.0, -0.1)] == [0, 2, 1, 4, 2, None]
 
 
 def test_no_image_removes_the_one_before_it(viewer: Viewer, browser: Browser) -> None:

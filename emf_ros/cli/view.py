@@ -42,9 +42,11 @@ def run(args: argparse.Namespace) -> None:
     try:
         if args.port not in (0, viewer.port):
             say(f"port {args.port} is taken: the viewer has port {viewer.port}")
-        print(f"{viewer.address} shows {args.recording}; Ctrl-C ends it", flush=True)
         open_again = (lambda: open_video(args.video, args, _be_quiet)) if args.video else None
         playback = Playback(viewer, recording, open_again)
+        if playback.video_fault:
+            raise CommandError(f"{args.video}: {playback.video_fault}")
+        print(f"{viewer.address} shows {args.recording}; Ctrl-C ends it", flush=True)
         if args.open:
             webbrowser.open(viewer.address)
         with contextlib.suppress(KeyboardInterrupt):

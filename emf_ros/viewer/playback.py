@@ -24,6 +24,8 @@ SPEEDS = ("0.25", "0.5", "1", "2", "4")
 HOLD_S = 0.5
 #: Maximum rate at which images are shown, Hz.
 MAX_RATE_HZ = 30.0
+#: What the page says where the video has no image.
+NO_IMAGE = "The video has no image of this time"
 
 
 class Playback:
@@ -50,6 +52,11 @@ class Playback:
             self._slider = gui.add_slider("Time, s", 0.0, round(length, 2), 0.01, initial_value=0.0)
             self._speed = gui.add_dropdown("Speed", SPEEDS, initial_value="1")
         viewer.set_camera(recording.camera)
+
+    @property
+    def video_fault(self) -> str:
+        """Why the video cannot be that of the recording; empty where it can, so far."""
+        return self._video.fault if self._video is not None else ""
 
     @property
     def _is_moved(self) -> bool:
@@ -107,6 +114,8 @@ class Playback:
         if self._video is None:
             return
         image = self._video.at(stamp)
+        missing = "" if image is not None else self._video.fault or NO_IMAGE
+        self._viewer.tell(missing)
         if image is None:
             self._viewer.draw_image(None)
             return

@@ -14,6 +14,7 @@ from ..frame_source import FrameSource
 from ..outputs import replacing
 from ..recordings import Recording
 from ..video import times_of
+from ..video_match import nothing_shown, time_mismatch
 from .drawing import check_image, write
 from .overlay import draw_keypoints
 from .palette import TEXT
@@ -36,10 +37,6 @@ MAX_ASPECT_DIFFERENCE = 0.02
 HOLD_PERCENTILE = 95.0
 #: Maximum time for which people of a sparse recording stay in view, s.
 MAX_HOLD_S = 0.4
-#: Maximum difference between the stamps of poses and the times of their images, s.
-MAX_TIME_DIFFERENCE_S = 0.2
-#: Maximum further difference, as a share of the time since the first image with poses.
-MAX_TIME_DIFFERENCE_SHARE = 0.05
 
 
 class RenderError(RuntimeError):
@@ -138,7 +135,7 @@ def render_recording(
                 progress(taken)
         if writer is None:
             raise RenderError("there are no frames to render")
-        rows_of.check_any_shown(stamp)
+        rows_of.check_any_shown(first_s, stamp)
         writer.write(composed)
         written += 1
         writer.release()
@@ -239,38 +236,18 @@ class _RowsOfFrames:
         """Refuse poses of another video, or of another rate: they would be on wrong images."""
         if self._first is None:
             self._first = number, stamp, float(stamps[0])
-        first, first_s, recorded_s = self._first
-        passed_s = stamp - first_s
-        recorded = stamps - recorded_s
-        farthest = recorded[np.abs(recorded - passed_s).argmax()]
-        allowed_s = MAX_TIME_DIFFERENCE_S + MAX_TIME_DIFFERENCE_SHARE * abs(passed_s)
-        if abs(farthest - passed_s) > allowed_s:
-            raise RenderError(
-                f"the images {first} and {number} are {passed_s:.2f} s apart in the video, and "
-                f"{farthest:.2f} s in the recording: give the video that was lifted, and the same "
-                "--rate"
-            )
+        mismatch = time_mismatch(self._first, number, stamp, stamps)
+        if mismatch:
+            raise RenderError(mismatch)
 
-    def check_any_shown(self, last_s: float) -> None:
+    def check_any_shown(self, first_s: float, last_s: float) -> None:
         """Refuse a video none of whose frames has rows, though there are some.
 
         Args:
-            last_s: stamp of the last frame, s.
+            first_s, last_s: stamps of the first and the last frame, s.
         """
-        if not len(self._stamps) or self._was_shown.any():
-            return
-        if len(self._unnumbered) < len(self._numbers):
-            numbers = self._numbers[self._numbers >= 0]
-            why = f"they are of the images {numbers.min()} to {numbers.max()}"
-        else:
-            why = (
-                f"they name no images, and their times are {self._stamps.min():.2f} to "
-                f"{self._stamps.max():.2f} s; the video ends at {last_s:.2f} s"
-            )
-        raise RenderError(
-            f"none of the {len(self._stamps)} poses is of an image of this video: {why}. Give the "
-            "video or bag that was lifted"
-        )
+        if len(self._stamps) and not self._was_shown.any():
+            raise RenderError(nothing_shown(self._numbers, self._stamps, first_s, last_s))
 
 
 def _overlay(
