@@ -99,7 +99,8 @@ def test_legs_alone_show_which_axis_is_up(tmp_path: Path) -> None:
     ("name", "y_screen", "turned", "message"),
     [
         ("a.c3d", "+Y", False, "y is up by its Y_SCREEN, and z by the people's trunk or legs"),
-        ("a.c3d", "-Z", False, "-Z is up by its Y_SCREEN, and only y or z are read"),
+        ("a.c3d", "-Z", False, "'-Z' is up by its Y_SCREEN, and only y or z are read"),
+        ("a.c3d", "a\nb" * 30, False, r"'A\\nBA.*\.\.\.' is up by its Y_SCREEN, and only y"),
         ("a.trc", "", True, r"does not say which axis is up, and .* along \(-?[01].\d\d, "),
         ("a.c3d", "", True, "does not say which axis is up"),
     ],

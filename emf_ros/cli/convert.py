@@ -65,5 +65,7 @@ def add_parser(commands: Any) -> None:
     arguments.add_outputs(convert, arguments.writable())
     convert.add_argument("--person", type=int, metavar="ID", help="only this person (all)")
     arguments.add_topic(convert, "skeletons or keypoints")
-    arguments.add_skeleton(convert, " of a BVH of another program", " of a BVH, TRC or C3D of one")
+    arguments.add_skeleton(
+        convert, " of a BVH of another program", " of a BVH, TRC or C3D of another program"
+    )
     convert.set_defaults(run=run)

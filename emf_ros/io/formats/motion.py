@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...skeletons import H36M17
-from ..mocap import OPTIONS_OF
 from ..mocap.body import axis_along, to_y_up
 from ..mocap.joints import limbs_by_name
+from ..mocap.text import quote
 from ..recordings import Recording, RecordingError, checked
 
 #: Maximum distance of a stamp from a constant rate's at which the pose is taken as it is, in
@@ -174,7 +174,7 @@ def _find_up(joints: np.ndarray, stated: str) -> tuple[str, str]:
     Raises:
         RecordingError: the file and the people tell no axis, or different ones.
     """
-    advice = f"give --up y or --up z {OPTIONS_OF}"
+    advice = "give --up y or --up z of emf-ros convert"
     upwards = _upwards(joints)
     shown = "" if upwards is None else axis_along(upwards)
     if not stated:
@@ -187,7 +187,9 @@ def _find_up(joints: np.ndarray, stated: str) -> tuple[str, str]:
         raise RecordingError(f"it does not say which axis is up, and {why}: {advice}")
     axis = {"+Y": "y", "Y": "y", "+Z": "z", "Z": "z"}.get(stated)
     if axis is None:
-        raise RecordingError(f"{stated} is up by its Y_SCREEN, and only y or z are read: {advice}")
+        raise RecordingError(
+            f"{quote(stated)} is up by its Y_SCREEN, and only y or z are read: {advice}"
+        )
     if shown not in ("", axis):
         raise RecordingError(
             f"{axis} is up by its Y_SCREEN, and {shown} by the people's trunk or legs: {advice}"
