@@ -140,7 +140,7 @@ class Explanation:
 
 EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.INCOMPATIBLE_QOS: Explanation(
-        (SOURCE, DETECTOR, LIFTER),
+        (SOURCE, DETECTOR, LIFTER, VIEWER),
         "No messages pass between this node and another one on a topic.",
         "The subscriber asks for a stronger quality of service than the publisher offers.",
         "Set the QoS that the log line names.",

@@ -266,6 +266,8 @@ def live(ros) -> dict[str, list[dict[str, str]]]:
     from rclpy.qos import QoSProfile, ReliabilityPolicy
     from sensor_msgs.msg import CameraInfo, Image
 
+    from emf_ros.nodes.qos import LATCHED_QOS
+
     node = ros.node
     stop = threading.Event()
     image = Image(width=64, height=48, encoding="rgb8", step=192)
@@ -276,6 +278,9 @@ def live(ros) -> dict[str, list[dict[str, str]]]:
         made[name] = node.create_publisher(Image, f"/{name}/image_raw", best_effort)
         if name != "alone":
             made[f"{name}_info"] = node.create_publisher(CameraInfo, f"/{name}/camera_info", 1)
+    # It sends its intrinsics once, and keeps them for latecomers.
+    node.destroy_publisher(made.pop("good_info"))
+    kept = node.create_publisher(CameraInfo, "/good/camera_info", LATCHED_QOS)
     node.create_publisher(Image, "/silent/image_raw", 1)
     # Reliable: it hears no best effort.
     node.create_subscription(Image, "/good/image_raw", lambda m: None, 1)
@@ -288,6 +293,9 @@ def live(ros) -> dict[str, list[dict[str, str]]]:
         "model": CameraInfo(width=64, height=48, k=k, d=[0.1] * 5, distortion_model="kb99"),
         "still": CameraInfo(width=64, height=48, k=k),
     }
+
+    info["good"].header.frame_id = "camera"
+    kept.publish(info["good"])
 
     def publish() -> None:
         while not stop.wait(0.02):

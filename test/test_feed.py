@@ -180,7 +180,7 @@ class TestFeed:
         feed.pipeline.set_camera(None)
         assert feed.fault == "no camera_info yet" and feed.image_size is None
         feed.put_report(report_of(CAMERA))
-        assert feed.image_size == CAMERA.size
+        assert feed.image_size == CAMERA.size and feed.fault == ""
         feed.take_in([Received(frames(1)[0])])
         assert feed.fault == ""
         assert feed.pipeline.lift().people[0].root_valid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,51 @@ def test_people_before_an_uncalibrated_camera_are_tracked(
         assert by_id(answer)[track_id].root_valid
 
 
+@pytest.mark.parametrize("synchronous", [False, True])
+def test_intrinsics_that_were_sent_once_are_heard_later_and_outlive_a_pause(
+    ros, start_node, diagnostics, demo_keypoints, synchronous: bool
+) -> None:
+    from rclpy.qos import DurabilityPolicy
+    from sensor_msgs.msg import CameraInfo
+    from std_srvs.srv import SetBool
+
+    from emf_ros.nodes.qos import LATCHED_QOS, RELIABLE_QOS, PublisherEventCallbacks
+
+    topic = f"/camera_{uuid.uuid4().hex}/camera_info"
+    once = ros.node.create_publisher(CameraInfo, topic, LATCHED_QOS)
+    once.publish(camera_info_message())
+    process = start_node(
+        "skeleton_lifter", remappings=(f"camera_info:={topic}",), threads=1, synchronous=synchronous
+    )
+    lifter = Lifter(ros, process, diagnostics, demo_keypoints).connect(info=False)
+    lifter.assert_goes_on()
+    ros.node.destroy_publisher(once)
+    assert lifter.diagnostics.count("incompatible_qos") == 0
+    if synchronous:
+        return
+
+    for wanted in (False, True):
+        request = SetBool.Request(data=wanted)
+        assert ros.call(SetBool, process.topic("skeleton_lifter/enable"), request).success
+    lifter.connect(info=False).assert_goes_on()
+    lifter.diagnostics.wait_for_next()
+    assert "intrinsics" not in lifter.diagnostics.last().message
+
+    # A driver that keeps nothing is not bothered.
+    def heard() -> list[Any]:
+        found = ros.node.get_subscriptions_info_by_topic(topic)
+        return [subscription.qos_profile.durability for subscription in found]
+
+    wait_for(lambda: heard() == [DurabilityPolicy.VOLATILE], "the subscription")
+    complaints: list[Any] = []
+    events = PublisherEventCallbacks(incompatible_qos=complaints.append)
+    driver = ros.node.create_publisher(CameraInfo, topic, RELIABLE_QOS, event_callbacks=events)
+    wait_for(driver.get_subscription_count, "the lifter")
+    lifter.diagnostics.wait_for_next()
+    assert not complaints and heard() == [DurabilityPolicy.VOLATILE]
+    ros.node.destroy_publisher(driver)
+
+
 def test_two_publishers_of_intrinsics_get_a_warning(ros, lifter: Lifter) -> None:
     from sensor_msgs.msg import CameraInfo
 
@@ -192,5 +238,6 @@ def test_poses_have_no_place_without_camera_info(
         assert_relative(by_id(answer)[track_id])
     wait_for(lifter.diagnostics.last, "diagnostics")
     wait_for(lambda: lifter.diagnostics.level("camera_info") == b"\3", "no intrinsics")
-    assert "poses have no position" in lifter.diagnostics.last().message
+    text = lifter.diagnostics.last().message
+    assert "poses have no position; a publisher that sends it once needs durability" in text
     assert not any(m.action == m.ADD for a in lifter.markers.messages for m in a.markers)

@@ -240,6 +240,21 @@ def test_poses_wait_for_a_connection_and_are_refused_without(lifter_with) -> Non
     )
 
 
+def test_static_transforms_that_are_not_kept_are_counted_with_the_remedy(
+    ros, start_node, diagnostics
+) -> None:
+    from tf2_msgs.msg import TFMessage
+
+    process = start_node("skeleton_lifter", threads=1, target_frame="odom")
+    lifter = diagnostics(process.topic("skeleton_lifter"))
+    volatile = ros.publisher(TFMessage, "/tf_static")
+    wait_for(lambda: lifter.count("incompatible_qos") >= 1, "the count")
+    ros.node.destroy_publisher(volatile)
+    (line,) = [line for line in process.log.splitlines() if "incompatible_qos" in line]
+    assert "/tf_static: its QoS does not match (durability)" in line
+    assert "publish with reliability reliable and durability transient_local" in line
+
+
 def test_two_sources_of_the_floor_are_refused(start_node) -> None:
     params = SkeletonLifterParams(ground_frame="base_footprint", camera_height_m=(1.2,))
     with pytest.raises(ParamError, match="leave one of them out"):

@@ -21,7 +21,7 @@ NODES_OF = {
     "nodes/video_source.py": {SOURCE},
     "nodes/keypoint_detector.py": {DETECTOR},
     "nodes/skeleton_viewer.py": {VIEWER},
-    "nodes/base.py": {SOURCE, DETECTOR, LIFTER},
+    "nodes/base.py": {SOURCE, DETECTOR, LIFTER, VIEWER},
     "nodes/taking.py": {DETECTOR, LIFTER, VIEWER},
     "nodes": {LIFTER},
     "detect": {DETECTOR},

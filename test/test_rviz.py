@@ -34,14 +34,22 @@ def prefix(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("topic", ["camera_info", "skeletons"])
-@pytest.mark.parametrize("camera", ["", "front"])
+@pytest.mark.parametrize(
+    ("topic", "camera", "once"),
+    [
+        ("camera_info", "", False),
+        ("camera_info", "front", True),
+        ("skeletons", "", False),
+        ("skeletons", "front", False),
+    ],
+)
 def test_rviz_starts_in_the_frame_of_the_first_message_that_tells_it(
-    ros: Any, prefix: Path, topic: str, camera: str
+    ros: Any, prefix: Path, topic: str, camera: str, once: bool
 ) -> None:
     from sensor_msgs.msg import CameraInfo
     from tf2_msgs.msg import TFMessage
 
+    from emf_ros.nodes.qos import LATCHED_QOS
     from emf_ros_msgs.msg import Skeleton3DArray
 
     namespace = f"/rviz_{uuid.uuid4().hex}"
@@ -51,24 +59,30 @@ def test_rviz_starts_in_the_frame_of_the_first_message_that_tells_it(
     command = [sys.executable, "-m", "emf_ros.nodes.rviz", "-d", str(config)]
     command += ["--camera", camera, "--ros-args", "-r", f"__ns:={namespace}"]
     command += ["-p", "use_sim_time:=true"]
+    kind = CameraInfo if topic == "camera_info" else Skeleton3DArray
+    full = "/".join(part for part in (namespace, camera, topic) if part)
+    message = kind()
+    message.header.frame_id = "my_camera_optical_frame"
+    if once:
+        publisher = ros.node.create_publisher(kind, full, LATCHED_QOS)
+        publisher.publish(message)
+    else:
+        publisher = ros.publisher(kind, full)
     process = subprocess.Popen(
         command,
         env={**os.environ, "AMENT_PREFIX_PATH": paths},
         stdout=subprocess.PIPE,
         text=True,
     )
-    kind = CameraInfo if topic == "camera_info" else Skeleton3DArray
-    full = "/".join(part for part in (namespace, camera, topic) if part)
-    publisher = ros.publisher(kind, full)
     frames = ros.listen(TFMessage, "/tf_static", latched=True)
     try:
         wait_for(publisher.get_subscription_count, "the subscription")
-        publisher.publish(kind())
-        message = kind()
-        message.header.frame_id = "my_camera_optical_frame"
+        if not once:
+            publisher.publish(kind())
 
         def upright() -> list[Any]:
-            publisher.publish(message)
+            if not once:
+                publisher.publish(message)
             sent = [t for tfs in frames.messages for t in tfs.transforms]
             return [t for t in sent if t.child_frame_id == "my_camera_optical_frame_upright"]
 

@@ -193,6 +193,8 @@ class Feed:
     def put_report(self, report: CameraReport) -> None:
         """Take intrinsics, to be used with the next keypoints."""
         self.report = report
+        if self._accepted is None:
+            self.fault = report.fault
         self._new_reports.append(report)
 
     def put_depth(self, stamp_ns: int, image: np.ndarray) -> None:

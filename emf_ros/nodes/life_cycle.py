@@ -25,6 +25,7 @@ from .qos import (
     PublisherEventCallbacks,
     SubscriptionEventCallbacks,
     policies_text,
+    requests_something,
 )
 from .taking import MAX_MESSAGE_BYTES, Taking
 
@@ -101,7 +102,7 @@ class ManagedNode(LifecycleNode):
                     topic,
                     qos_policy_name_from_kind(event.last_policy_kind).lower(),
                     "a subscriber requests more than this node offers; subscribe with "
-                    + policies_text(qos),
+                    f"{policies_text(qos)}, and neither deadline nor lifespan",
                 )
             ),
         )
@@ -116,17 +117,20 @@ class ManagedNode(LifecycleNode):
         qos: QoSProfile,
         missed: MissedMessages | None = None,
         max_bytes: int | None = MAX_MESSAGE_BYTES,
+        alone: bool = True,
         **more: Any,
     ) -> Subscription:
-        """A subscription that hears publishers of either reliability.
+        """A subscription that hears publishers of either reliability, where it may.
 
         One with best effort does so by itself. With `EVERY_QOS` a second one follows when a
-        publisher with best effort appears, such as a bag of a camera's images.
+        publisher with best effort appears, such as a bag of a camera's images. Otherwise publishers
+        with an incompatible QoS are logged and counted.
 
         Args:
             kind, topic, callback, qos: as of `create_subscription`.
             missed: counts the messages that the callback never gets.
             max_bytes: maximum size of a message; None of images, which have bounds of their own.
+            alone: whether no other subscription hears the publishers that this one cannot hear.
             more: arguments of `create_subscription`.
         """
         heard: list[Subscription] = []
@@ -151,11 +155,21 @@ class ManagedNode(LifecycleNode):
                 )
                 self._mine.append(heard[0])
 
-        # Of the policies that must match, only the reliability can differ.
-        events = SubscriptionEventCallbacks(
-            incompatible_qos=hear_best_effort if qos is EVERY_QOS else None,
-            use_default_callbacks=False,
-        )
+        def refuse(event: Any) -> None:
+            self.refuse_qos(
+                topic,
+                qos_policy_name_from_kind(event.last_policy_kind).lower(),
+                "a publisher offers less than this node requests; publish with "
+                + policies_text(qos),
+            )
+
+        act: Callable[[Any], None] | None = None
+        if qos is EVERY_QOS:
+            # Of the policies that must match, only the reliability can differ.
+            act = hear_best_effort
+        elif alone and requests_something(qos):
+            act = refuse
+        events = SubscriptionEventCallbacks(incompatible_qos=act, use_default_callbacks=False)
         subscription = self.create_subscription(
             kind, topic, taking.callback, qos, event_callbacks=events, **given
         )

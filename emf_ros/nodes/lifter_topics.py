@@ -12,8 +12,6 @@ from visualization_msgs.msg import MarkerArray
 from emf_ros_msgs.msg import BodyStateArray, Skeleton2DArray, Skeleton3DArray
 
 from ..body.tracker import BodyTracker
-from ..geometry.camera import CameraError
-from ..io.camera_info import camera_from_info, delivered_size
 from ..lift.dispatch import SILENCE_S, Dispatcher
 from ..lift.feed import CameraReport, Feed, Output, topic_of
 from ..lift.reference_frames import ReferenceFrames
@@ -28,6 +26,7 @@ from .depth_topic import DepthTopic
 from .diagnostics import LATE_MS, Level, Task
 from .hri_topics import HriTopics
 from .input_watch import InputWatch
+from .intrinsics_topic import CALIBRATE, FOLLOW_PERIOD_S, IntrinsicsTopic, camera_report
 from .missed_messages import MissedMessages
 from .params import SkeletonLifterParams
 from .qos import EVERY_QOS, RELIABLE_QOS, SENSOR_QOS
@@ -44,12 +43,6 @@ LOSSY_READINGS = 3
 #: Age of an image whose transforms have come where they are published in time, ns.
 TRANSFORMS_LATE_NS = 500_000_000
 
-#: What to do about a camera whose intrinsics are not known.
-CALIBRATE = (
-    "run camera_calibration and give its file to the camera's driver, or set fov_deg or "
-    "camera_info_file of video_source"
-)
-
 
 class CameraTopics:
     """The topics of one camera; the keypoints are subscribed to while there are subscribers.
@@ -65,7 +58,7 @@ class CameraTopics:
         name: as given.
         log: counts of this camera.
         feed: takes what comes in, while the node is active.
-        info: the newest camera_info, None before the first.
+        info: the newest camera_info, None before the first; kept while the node is inactive.
         rate: of the output.
 
     Raises:
@@ -76,6 +69,8 @@ class CameraTopics:
     output_qos = RELIABLE_QOS
     #: QoS of the subscriptions.
     input_qos = SENSOR_QOS
+    #: Whether the intrinsics outlive a pause: some publishers send them once.
+    keeps_intrinsics = True
 
     feed: Feed
 
@@ -103,7 +98,8 @@ class CameraTopics:
         self._hri = HriTopics(node, name, self.output_qos) if node.params.hri else None
         self._bodies = BodyTracker()
         self._body_markers = body_messages.BodyMarkers()
-        self._infos: Subscription | None = None
+        # Content of `info`.
+        self._intrinsics: CameraReport | None = None
         self._keypoints: Subscription | None = None
         #: None where poses do without.
         self._depth: DepthTopic | None = None
@@ -143,9 +139,12 @@ class CameraTopics:
             self._info_watch = self._node.watch(
                 feed.topic("camera_info"), "camera_info", f"poses have no position; {CALIBRATE}"
             )
-            self._infos = self._node.listen_to(
-                CameraInfo, feed.topic("camera_info"), self.take_info, self.input_qos
+            infos = IntrinsicsTopic.of(
+                self._node, feed.topic("camera_info"), self.take_info, self.input_qos
             )
+            self._node.every(FOLLOW_PERIOD_S, infos.follow)
+        if self._intrinsics is not None:
+            feed.put_report(self._intrinsics)
         if self._node.params.use_depth:
             self._depth = DepthTopic(self._node, feed, dispatcher, self.log, self.input_qos)
         if not keypoints:
@@ -159,8 +158,9 @@ class CameraTopics:
         self._unsubscribe()
         if self._hri is not None:
             self._hri.end_all()
-        self._infos = self._dispatcher = self.info = self._depth = None
-        self._keypoints_watch = self._info_watch = None
+        self._dispatcher = self._keypoints_watch = self._info_watch = self._depth = None
+        if not self.keeps_intrinsics:
+            self.info = self._intrinsics = None
 
     def restart(self) -> None:
         """Forget all people, and the keypoints of an image that is not complete."""
@@ -255,28 +255,14 @@ class CameraTopics:
     def take_info(self, message: CameraInfo) -> None:
         """Take the intrinsics of the images, from any thread."""
         self.info = message
+        self._intrinsics = camera_report(
+            message, self.feed.topic("camera_info"), self._node.params.rectified, self.log.counts
+        )
         if self._info_watch is not None:
             self._info_watch.arrived()
             self._info_watch.used()
         if self._dispatcher is not None:
-            self._dispatcher.report(self.feed, self._report(message))
-
-    def _report(self, message: CameraInfo) -> CameraReport:
-        """The intrinsics in a message."""
-        topic, camera, fault = self.feed.topic("camera_info"), None, ""
-        rectified = self._node.params.rectified
-        try:
-            camera = camera_from_info(message, rectified)
-        except CameraError as error:
-            self.log.counts[Reason.BAD_CAMERA_INFO] += 1
-            fault = f"{topic} refused: {error}"
-        else:
-            if camera is None:
-                zero = "P, which rectified images need," if rectified else "K"
-                fault = f"{topic} has no intrinsics ({zero} is zero)"
-        if fault:
-            fault += f": poses have no position; {CALIBRATE}"
-        return CameraReport(camera, delivered_size(message), fault)
+            self._dispatcher.report(self.feed, self._intrinsics)
 
     # ------------------------------------------------------------------ messages out
 
@@ -389,6 +375,8 @@ class CameraTopics:
         task = watch.read(needed=not known)
         if not known and task.level is Level.STALE:
             task.text += ": poses have no position"
+            if task.values["publishers"] != "0":
+                task.text += "; a publisher that sends it once needs durability transient_local"
         if known and (task.level is Level.STALE or (task.level is Level.OK and not watch.rate_hz)):
             task.level, task.text = Level.OK, "intrinsics are known"
         task.worsen(Level.ERROR, self.feed.fault if known else "")
@@ -436,6 +424,8 @@ class ReplayTopics(CameraTopics):
     output_qos = EVERY_QOS
     # A replay may send its intrinsics only once.
     input_qos = EVERY_QOS
+    # The next replay may be of another camera, and its keypoints wait for its own intrinsics.
+    keeps_intrinsics = False
 
     def _subscribe_to_keypoints(self) -> None:
         self._subscribe()

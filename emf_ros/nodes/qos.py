@@ -16,7 +16,10 @@ __all__ = [
     "SENSOR_QOS",
     "PublisherEventCallbacks",
     "SubscriptionEventCallbacks",
+    "is_kept",
+    "kept",
     "policies_text",
+    "requests_something",
 ]
 
 #: QoS of subscriptions to sensors: best effort; a lost message is not sent again.
@@ -52,6 +55,31 @@ IMAGE_QOS = QoSProfile(
 def policies_text(qos: QoSProfile) -> str:
     """The policies of a profile that often do not match, in the words of `ros2 topic`."""
     return (
-        f"reliability {qos.reliability.name.lower()}, durability {qos.durability.name.lower()} "
-        "and neither deadline nor lifespan"
+        f"reliability {qos.reliability.name.lower()} and durability {qos.durability.name.lower()}"
+    )
+
+
+def requests_something(qos: QoSProfile) -> bool:
+    """Whether a subscription with this profile does not hear every publisher."""
+    return (
+        qos.reliability == ReliabilityPolicy.RELIABLE
+        or qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    )
+
+
+def is_kept(offered: QoSProfile) -> bool:
+    """Whether a publisher keeps its last messages for later subscribers."""
+    return (
+        offered.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        and offered.reliability == ReliabilityPolicy.RELIABLE
+    )
+
+
+def kept(qos: QoSProfile) -> QoSProfile:
+    """The profile of a subscription that also gets what publishers have kept for it."""
+    return QoSProfile(
+        history=qos.history,
+        depth=qos.depth,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL,
     )

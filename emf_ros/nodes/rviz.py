@@ -15,6 +15,7 @@ from typing import Any
 import rclpy
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
@@ -24,8 +25,9 @@ from std_msgs.msg import Header
 from emf_ros_msgs.msg import Skeleton3DArray
 
 from .base import NodeError
+from .intrinsics_topic import FOLLOW_PERIOD_S, IntrinsicsTopic
 from .launch_arguments import write_temporary
-from .qos import LATCHED_QOS, SENSOR_QOS
+from .qos import LATCHED_QOS, SENSOR_QOS, SubscriptionEventCallbacks
 from .running import start_ros
 from .transform_listener import tf_message_type
 
@@ -52,11 +54,27 @@ class FrameOfImages(Node):
     def __init__(self, camera: str) -> None:
         super().__init__("rviz_start")
         self.frame_id = ""
-        self._topics = []
-        for kind, name in ((CameraInfo, "camera_info"), (Skeleton3DArray, "skeletons")):
-            topic = f"{camera}/{name}" if camera else name
-            heard = self.create_subscription(kind, topic, self._take, SENSOR_QOS)
-            self._topics.append(heard.topic_name)
+        info, skeletons = (
+            f"{camera}/{name}" if camera else name for name in ("camera_info", "skeletons")
+        )
+        self.create_subscription(Skeleton3DArray, skeletons, self._take, SENSOR_QOS)
+        infos = IntrinsicsTopic(
+            self,
+            info,
+            SENSOR_QOS,
+            lambda qos: self.create_subscription(
+                CameraInfo,
+                info,
+                self._take,
+                qos,
+                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+            ),
+            self.destroy_subscription,
+        )
+        self._topics = [infos.topic, self.resolve_topic_name(skeletons)]
+        # ROS time stands still while /clock is not published.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(FOLLOW_PERIOD_S, infos.follow, clock=steady)
         self.create_timer(PATIENCE_S, self._say)
 
     def publish_upright(self) -> None:

@@ -38,6 +38,7 @@ from .adapters import ThirdPartyKeypoints
 from .base import BaseNode, NodeError
 from .camera_place import CameraPlace
 from .diagnostics import Level, Task
+from .intrinsics_topic import IntrinsicsTopic
 from .params import SkeletonViewerParams
 from .qos import IMAGE_QOS, RELIABLE_QOS, SENSOR_QOS
 from .rate import RateLimiter
@@ -79,6 +80,9 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
         self._viewer = viewer
         self._is_mine = viewer is None
         self._heard: list[Subscription] = []
+        self._infos: IntrinsicsTopic | None = None
+        #: The newest camera_info; kept while the node is inactive.
+        self._info: CameraInfo | None = None
         #: The frames of people and camera where they differ, and what places the camera then.
         self._frames: tuple[str, str] | None = None
         self._place: CameraPlace | None = None
@@ -98,7 +102,7 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
     # ------------------------------------------------------------------ life cycle
 
     def load(self) -> None:
-        self._third_party = None
+        self._third_party, self._info = None, None
         if self.params.keypoints_type != "emf_ros":
             self._third_party = ThirdPartyKeypoints(
                 self,
@@ -126,7 +130,6 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
         self._history = History()
         self._statuses: dict[str, tuple[float, Status]] = {}
         self._limiter = RateLimiter(MAX_IMAGE_RATE_HZ)
-        self._info: CameraInfo | None = None
         self.every(WATCHERS_PERIOD_S, self._follow_watchers)
         self.every(1.0, self._tell)
 
@@ -156,12 +159,14 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
             self._heard_s = time.monotonic()
             self._heard = [
                 self.listen_to(Skeleton3DArray, "skeletons", self._take_skeletons, SENSOR_QOS),
-                self.listen_to(CameraInfo, "camera_info", self._take_info, SENSOR_QOS),
                 self.listen_to(
                     DiagnosticArray, "/diagnostics", self._take_diagnostics, RELIABLE_QOS
                 ),
             ]
+            self._infos = IntrinsicsTopic.of(self, "camera_info", self._take_info, SENSOR_QOS)
             self._listen_to_keypoints()
+        elif self._infos is not None:
+            self._infos.follow()
         self._follow_images()
 
     def _listen_to_keypoints(self) -> None:
@@ -211,6 +216,9 @@ class SkeletonViewer(BaseNode[SkeletonViewerParams]):
         for subscription in self._heard:
             self.forget(subscription)
         self._heard = []
+        if self._infos is not None:
+            self._infos.close()
+            self._infos = None
 
     # ------------------------------------------------------------------ messages
 

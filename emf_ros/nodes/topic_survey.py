@@ -24,7 +24,7 @@ from ..geometry.camera import CameraError
 from ..io.camera_info import camera_from_info, delivered_size
 from ..io.images import compressed_size
 from .conversions import stamp_ns
-from .qos import SENSOR_QOS
+from .qos import SENSOR_QOS, is_kept, kept
 
 #: Types of the topics that are heard, by their name in the graph.
 HEARD = {
@@ -65,7 +65,10 @@ class Heard:
             "sensor_msgs/msg/CompressedImage": _compressed,
             "sensor_msgs/msg/CameraInfo": _camera_info,
         }[kind]
-        node.create_subscription(HEARD[kind], topic, self._take, SENSOR_QOS)
+        publishers = node.get_publishers_info_by_topic(topic)
+        all_kept = all(is_kept(publisher.qos_profile) for publisher in publishers)
+        qos = kept(SENSOR_QOS) if all_kept else SENSOR_QOS
+        node.create_subscription(HEARD[kind], topic, self._take, qos)
 
     def _take(self, message: Any) -> None:
         facts, now_s = self.facts, time.monotonic()
