@@ -26,7 +26,7 @@ from emf_ros.train.evaluate import (
 from emf_ros.train.metrics import trunk_frame
 from emf_ros.train.mocap import load_mocap, to_anatomical_centres
 from emf_ros.train.report import plots, tables
-from emf_ros.train.synthesis import Synthesizer
+from emf_ros.train.synthesis import CameraRanges, Synthesizer
 
 CPU = torch.device("cpu")
 SIZES = LifterConfig(
@@ -206,6 +206,15 @@ def test_calibration_makes_the_share_right_on_the_same_windows(clips):
     first = lifter.scale_offset.clone()
     calibrate(lifter, clips, CPU, windows=256)
     assert torch.allclose(lifter.scale_offset, first, atol=1e-5)  # anew, not on top
+
+
+def test_stddev_is_calibrated_on_the_cameras_of_the_run(clips):
+    near, far = CameraRanges(distance_m=(2.0, 2.0)), CameraRanges(distance_m=(20.0, 20.0))
+    lifter = lifter_of()
+    calibrate(lifter, clips, CPU, cameras=far, windows=64)
+    other = lifter.scale_offset.clone()
+    calibrate(lifter, clips, CPU, cameras=near, windows=64)
+    assert not torch.allclose(lifter.scale_offset, other)
 
 
 def test_the_cross_validated_share_tells_subjects_apart():

@@ -216,6 +216,46 @@ def test_a_truth_in_the_cameras_frame_is_not_fitted():
         compare(late, truth)
 
 
+@pytest.mark.parametrize("clock_s", [1.25, -2.0, 4.0])
+def test_a_clock_beyond_the_search_is_refused(clock_s):
+    joints = person(300)
+    with pytest.raises(EvaluationError, match="shift the stamps of the truth"):
+        compare(poses(joints), lab_truth(turned(joints), clock_s))
+
+
+def test_a_person_who_stands_still_fits_at_every_offset():
+    rng = np.random.default_rng(2)
+    joints = np.repeat(person(1), 200, axis=0)
+    noisy = joints + rng.normal(0, 0.01, joints.shape)
+    assert compare(poses(noisy), lab_truth(turned(joints))).mpjpe_mm < 40
+
+
+def test_a_joint_that_is_known_in_few_frames_costs_no_others():
+    joints = person() + [0.0, 0.0, 4.0]
+    stamp = np.arange(120) / RATE_HZ
+    seldom = joints.copy()
+    seldom[5:, H36M17.index("left_wrist")] = np.nan
+    truth = Truth(stamp, seldom, in_camera_frame=True)
+    assert compare(poses(joints), truth).frames == 120
+    assert truth.notes() == [
+        "the truth's left_wrist is known in 5 of 120 frames, and is not compared"
+    ]
+    # A joint that is lost now and then takes its frames away, and is compared.
+    often = joints.copy()
+    often[::20, H36M17.index("left_wrist")] = np.nan
+    truth = Truth(stamp, often, in_camera_frame=True)
+    assert truth.notes() == [] and compare(poses(joints), truth).frames < 120
+
+
+def test_the_pelvis_has_no_share_inside_its_stddev():
+    joints = person() + [0.0, 0.0, 4.0]
+    truth = Truth(np.arange(120) / RATE_HZ, joints, in_camera_frame=True)
+    wrong = joints + 0.05
+    wrong[:, [H36M17.index(name) for name in ("pelvis", "left_hip", "right_hip")]] -= 0.05
+    stddev = np.full(joints.shape[:2], 0.01)
+    assert compare(poses(wrong, stddev), truth).inside_stddev == 0.0
+
+
 def test_a_truth_is_not_interpolated_across_a_gap():
     stamp = np.array([0.0, 0.1, 0.2, 1.2, 1.3, 1.4])
     joints = np.arange(6.0)[:, None, None] * np.ones((6, 17, 3))

@@ -677,6 +677,15 @@ def test_the_command_leaves_weights_a_card_and_scalars(mocap, tmp_path):
     )
 
 
+def test_new_weights_take_away_what_was_made_of_the_old_ones(mocap, tmp_path):
+    trainer = Trainer(config(mocap, tmp_path), "cpu")
+    for name in ("lite.onnx", "lite_fp16.onnx", "lite.md", "notes.md"):
+        (tmp_path / name).write_text("of a finished run")
+    trainer.save_weights()
+    assert {path.name for path in tmp_path.glob("*.*")} >= {"lite.safetensors", "notes.md"}
+    assert not list(tmp_path.glob("lite*.onnx")) and not (tmp_path / "lite.md").exists()
+
+
 def test_a_failed_export_leaves_the_weights_and_a_card(mocap, tmp_path, monkeypatch, capsys):
     """And no export of other weights, which would run in place of these."""
     monkeypatch.setitem(export.TOLERANCE, True, 0.0)

@@ -135,6 +135,8 @@ def _evaluate_video(args: argparse.Namespace) -> None:
     errors: dict[tuple[str, str], Errors] = {}
     try:
         truth = Truth.load(args.truth) if args.truth else None
+        for note in truth.notes() if truth is not None else ():
+            say(note)
         engine = make_engine(args.preset, args.weights, args.device)
         for name in VARIATIONS if args.varied else ("as it is",):
             source = open_video(args.video, args)

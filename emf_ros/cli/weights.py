@@ -44,6 +44,9 @@ def run_export(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads or torch.get_num_threads())
         say(f"exporting {weights}, and comparing {out} with torch")
         difference = export_checked(lifter, out, args.format, args.half)
+        half = out.with_name(out.stem + "_fp16.onnx")
+        if out.suffix == ".onnx" and not args.half and half.exists():
+            say(f"a GPU takes {half}, which is older: export it anew with --half, or delete it")
     except (WeightsError, ExportError, ValueError) as error:
         raise CommandError(str(error)) from None
     print(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -87,3 +89,25 @@ def _least_numbers(config: LifterConfig) -> int:
         motion.channels * motion.dim if config.features == "emf" else 0,
         motion.channels * taps * max(1, motion.joint_kernels) if config.features == "emf" else 0,
     )
+
+
+def mean_weights(paths: Sequence[str]) -> Lifter:
+    """The mean of weights files of one shape.
+
+    Raises:
+        WeightsError: a file cannot be loaded.
+        ValueError: the networks differ.
+    """
+    lifter, *others = [load_weights(path) for path in paths]
+    for path, other in zip(paths[1:], others, strict=True):
+        if other.config != lifter.config:
+            raise ValueError(f"{paths[0]} and {path} are weights of different networks")
+    states = [network.state_dict() for network in (lifter, *others)]
+    # Tensors of integers are equal in all files.
+    mean = {
+        name: torch.stack([state[name] for state in states]).mean(dim=0)
+        for name, value in states[0].items()
+        if value.is_floating_point()
+    }
+    lifter.load_state_dict({**states[0], **mean})
+    return lifter

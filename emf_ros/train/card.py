@@ -13,8 +13,10 @@ from ..io.outputs import write_text
 from ..model.checkpoint import load_weights
 from ..model.export import ExportError, export_checked
 from .confidence import calibrate
+from .detector_errors import DetectorErrors
 from .evaluate import evaluate
 from .report import tables
+from .synthesis import CameraRanges
 from .trainer import Trainer
 
 CMU_ACKNOWLEDGEMENT = (
@@ -42,14 +44,13 @@ def finish(trainer: Trainer) -> None:
         ExportError: an export failed; all else is written, and the card says so.
         OutputError: a file cannot be written.
     """
-    expected = calibrate(trainer.averaged, trainer.validation, trainer.device)
+    c = trainer.config
+    expected = calibrate(trainer.averaged, trainer.validation, trainer.device, c.cameras, c.errors)
     trainer.save_weights()
     lifter = load_weights(trainer.weights_path)
     failed = []
     for half, ending in ((False, ".onnx"), (True, "_fp16.onnx")):
         exported = trainer.weights_path.with_name(trainer.weights_path.stem + ending)
-        # A runtime takes the export beside the weights: one of other weights must not stay.
-        exported.unlink(missing_ok=True)
         try:
             export_checked(lifter, exported, half=half)
         except ExportError as error:
@@ -139,6 +140,15 @@ def model_card(
         "P-MPJPE is the same after the best rotation, shift and scale of each pose. N-MPJPE is "
         "the same after the best scale alone.",
         "",
+        *(
+            (
+                "These cameras and errors are the standard ones, for comparison, not those that "
+                "this run was given. `stddev` is calibrated on those of this run.",
+                "",
+            )
+            if (c.cameras, c.errors) != (CameraRanges(), DetectorErrors())
+            else ()
+        ),
         *tables(report),
         "`stddev` is calibrated on these subjects, with a factor for each joint, so that 68 % of "
         "the errors along an axis are inside."

@@ -16,6 +16,7 @@ from ..model.lifter import Lifter
 from .detector_errors import DetectorErrors
 from .evaluate import held_back_batches, lags_of, laplace_stddev
 from .mocap import MotionClips
+from .synthesis import CameraRanges
 
 #: Share of a normal distribution inside one standard deviation.
 ONE_SIGMA = 0.6827
@@ -23,7 +24,13 @@ ONE_SIGMA = 0.6827
 
 @torch.inference_mode()
 def error_ratios(
-    lifter: Lifter, clips: MotionClips, device: torch.device, windows: int = 1024, seed: int = 7
+    lifter: Lifter,
+    clips: MotionClips,
+    device: torch.device,
+    cameras: CameraRanges | None = None,
+    errors: DetectorErrors | None = None,
+    windows: int = 1024,
+    seed: int = 7,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Errors over predicted `stddev`, on windows with the simulated detector.
 
@@ -33,7 +40,9 @@ def error_ratios(
     frames = lifter.config.frames
     at = torch.tensor([frames - 1 - lag for lag in lags_of(frames)], device=device)
     ratios, subjects = [], []
-    batches = held_back_batches(clips, lifter.config, device, windows, DetectorErrors(), seed)
+    batches = held_back_batches(
+        clips, lifter.config, device, windows, errors or DetectorErrors(), seed, cameras
+    )
     for pick, batch in batches:
         predicted, log_scale = lifter(batch.keypoints)
         off = (predicted - batch.targets)[:, at].abs()
@@ -70,7 +79,12 @@ def cross_validated_share(ratios: np.ndarray, subjects: np.ndarray) -> float | N
 
 
 def calibrate(
-    lifter: Lifter, clips: MotionClips, device: torch.device, windows: int = 1024
+    lifter: Lifter,
+    clips: MotionClips,
+    device: torch.device,
+    cameras: CameraRanges | None = None,
+    errors: DetectorErrors | None = None,
+    windows: int = 1024,
 ) -> float | None:
     """Set the lifter's `scale_offset`, whatever it was before.
 
@@ -78,12 +92,13 @@ def calibrate(
         lifter: in evaluation mode, on `device`; changed.
         clips: of validation subjects.
         device: where the lifter runs.
+        cameras, errors: those that the lifter is to be used with; by default the standard ones.
         windows: number of windows.
 
     Returns:
         `cross_validated_share`, the share to expect on a subject outside the calibration.
     """
     lifter.scale_offset.zero_()
-    ratios, subjects = error_ratios(lifter, clips, device, windows)
+    ratios, subjects = error_ratios(lifter, clips, device, cameras, errors, windows)
     lifter.scale_offset.copy_(torch.from_numpy(np.log(factors(ratios))))
     return cross_validated_share(ratios, subjects)

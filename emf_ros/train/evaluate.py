@@ -77,15 +77,17 @@ def held_back_batches(
     windows: int,
     errors: DetectorErrors | None,
     seed: int,
+    cameras: CameraRanges | None = None,
 ) -> Iterator[tuple[np.ndarray, TrainingBatch]]:
     """Random windows, equal at each call, in batches of 64 until there are `windows`.
 
-    Body scale and speed are those of the recording. Cameras are those of the training.
+    Body scale and speed are those of the recording. The other ranges are those of `cameras`, by
+    default the standard ones.
 
     Yields:
         (64,) indices of the clips, and the batch.
     """
-    cameras = CameraRanges(body_scale=(1.0, 1.0), speed=(1.0, 1.0))
+    cameras = replace(cameras or CameraRanges(), body_scale=(1.0, 1.0), speed=(1.0, 1.0))
     synthesizer = Synthesizer(device, seed, cameras, errors)
     sampler = WindowSampler(clips, size.rate_hz, device)
     for _ in range(0, windows, _CHUNK):

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..io.one_line import one_line
 from ..io.outputs import replacing
 from ..io.progress import say
-from ..model.checkpoint import load_weights, save_weights
+from ..model.checkpoint import mean_weights, save_weights
 from ..model.lifter import Lifter
 from ..model.presets import get_preset
 from ..model.published import freeze_local_scales, published_local_scales
@@ -106,7 +106,7 @@ class Trainer:
         config = self.config.network()
         if not self.config.init:
             return Lifter(config)
-        given = _mean_weights(self._init_paths)
+        given = mean_weights(self._init_paths)
         config = resized(given.config, self.config.lifter)
         for name in ("layout", "normalization"):
             has, wanted = getattr(given.config, name), getattr(get_preset(self.config.preset), name)
@@ -148,8 +148,10 @@ class Trainer:
         trained = frozenset(self.training.subjects.tolist())
         return TrainingNotes(trained, self.validation_subjects).after(self.before)
 
-    #: Endings of the files that a run and `card.finish` write, after the preset's name.
-    ENDINGS = (".state.pt", ".safetensors", ".onnx", "_fp16.onnx", ".md")
+    #: Endings of the files that `card.finish` makes of the weights, after the preset's name.
+    FINISHED = (".onnx", "_fp16.onnx", ".md")
+    #: Endings of all files that a run writes.
+    ENDINGS = (".state.pt", ".safetensors", *FINISHED)
 
     @property
     def state_path(self) -> Path:
@@ -339,7 +341,12 @@ class Trainer:
         return trunk_mean_pose(self.training)
 
     def save_weights(self) -> None:
-        """Write the averaged weights, with the subjects and the mean pose of their training."""
+        """Write the averaged weights, with the subjects and the mean pose of their training.
+
+        What a finished run had made of its weights goes: engines take the export beside a file.
+        """
+        for ending in self.FINISHED:
+            self.weights_path.with_name(self.weights_path.stem + ending).unlink(missing_ok=True)
         notes = replace(self.notes, mean_pose_m=self.mean_pose)
         save_weights(self.weights_path, self.averaged, {"training": notes.text()})
 
@@ -403,28 +410,6 @@ class Trainer:
 def agreed_steps(device: torch.device, processes: int) -> int:
     """`Trainer.agreed_steps`. A GPU would wait for each agreement."""
     return TrainingLog.EVERY if device.type == "cuda" and processes > 1 else 1
-
-
-def _mean_weights(paths: list[str]) -> Lifter:
-    """The mean of weights files of one shape.
-
-    Raises:
-        WeightsError: a file cannot be loaded.
-        ValueError: the networks differ.
-    """
-    lifter, *others = [load_weights(path) for path in paths]
-    for path, other in zip(paths[1:], others, strict=True):
-        if other.config != lifter.config:
-            raise ValueError(f"{paths[0]} and {path} are weights of different networks")
-    states = [network.state_dict() for network in (lifter, *others)]
-    # Tensors of integers are equal in all files.
-    mean = {
-        name: torch.stack([state[name] for state in states]).mean(dim=0)
-        for name, value in states[0].items()
-        if value.is_floating_point()
-    }
-    lifter.load_state_dict({**states[0], **mean})
-    return lifter
 
 
 def _plain(value: Any) -> Any:

@@ -17,11 +17,15 @@ from .formats.npz import array_names, checked_numbers, load_arrays
 
 #: Minimum number of joints of a truth beside the hips.
 MIN_JOINTS = 3
+#: Minimum share of the frames in which a joint is known that is compared, of those of the joint
+#: that is known most often. Frames in which a compared joint is unknown do not count.
+KNOWN_SHARE = 0.9
 #: Maximum time between two frames that a truth is interpolated between, s.
 MAX_STEP_S = 0.15
 
 #: Indices of the hips.
 HIPS = [H36M17.index("left_hip"), H36M17.index("right_hip")]
+PELVIS = H36M17.index("pelvis")
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,24 @@ class Truth:
 
     @property
     def known(self) -> np.ndarray:
-        """Indices of the joints that are known in some frame."""
-        return np.flatnonzero(np.isfinite(self.joints).all(axis=2).any(axis=0))
+        """Indices of the joints that are compared: those that are known in most frames."""
+        frames = self._frames_known
+        return np.flatnonzero((frames > 0) & (frames >= KNOWN_SHARE * frames.max()))
+
+    @property
+    def _frames_known(self) -> np.ndarray:
+        """(17,) the number of frames in which each joint is known."""
+        return np.isfinite(self.joints).all(axis=2).sum(axis=0)
+
+    def notes(self) -> list[str]:
+        """Sentences on joints that are known too seldom to be compared."""
+        frames = self._frames_known
+        return [
+            f"the truth's {H36M17.joints[joint]} is known in {frames[joint]} of "
+            f"{len(self.stamp)} frames, and is not compared"
+            for joint in np.flatnonzero(frames)
+            if joint not in self.known
+        ]
 
     def at(self, stamps: np.ndarray) -> np.ndarray:
         """(M,) s -> (M, 17, 3) m, interpolated linearly.
