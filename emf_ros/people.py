@@ -120,6 +120,7 @@ class PeopleTracker:
 
     def restart(self) -> None:
         """Forget all people, and take the next stamp as the first. Ids go on."""
+        self._quality.restart()
         self._tracker.restart()
         if self.detector is not None:
             self.detector.restart()
@@ -203,7 +204,7 @@ class PeopleTracker:
         """
         if not self.stamps.accepts(stamp_ns):
             return []
-        plausible, rejected = self._quality.select(people, image_size)
+        plausible, rejected = self._quality.select(people, image_size, stamp_ns)
         self.counts.update(rejected)
         tracked = self._tracker.update(plausible, stamp_ns, image if self.use_appearance else None)
         return [replace(pose, track_id=self._before_first + number) for number, pose in tracked]

@@ -520,6 +520,30 @@ def test_merged_pose_on_another_persons_legs_is_not_tracked(picture, detector, m
     assert found is person and len(detector._tracked) == 1
 
 
+def test_a_tall_person_behind_a_small_one_stays_tracked(picture, detector, monkeypatch):
+    person = detector.detect(picture, 0)[0]
+    roi, verification = detector._tracked[0].next_roi, detector._tracked[0].verification
+    adult, child = person.keypoints.copy(), person.keypoints.copy()
+    ankles = [detector.layout.index(f"{side}_ankle") for side in ("left", "right")]
+    knees = [detector.layout.index(f"{side}_knee") for side in ("left", "right")]
+    foot = adult[ankles, :2].mean(axis=0)
+    child[:, :2] = foot + 0.35 * (child[:, :2] - foot)
+    child[ankles, 0] = child[knees, 0] = adult[ankles, 0]
+    detector._tiles._sequence = iter(())
+    for index in range(1, 36):
+        aside = child + [max(28 - index, 0) * 0.03 * np.ptp(adult[:, 1]), 0, 0]
+        poses = [
+            TrackedPerson(Pose2D(keypoints, score), 1.0, roi, verification)
+            for keypoints, score in ((adult, person.score - 0.1), (aside, person.score))
+        ]
+        monkeypatch.setattr(
+            detector, "_infer_landmarks", lambda pyramid, rois, own=poses: own[: len(rois)]
+        )
+        if index == 1:
+            detector._tracked = poses
+        assert len(detector.detect(picture, index * FRAME_NS)) == 2, index
+
+
 def test_slow_camera_gets_more_tiles_per_frame(picture, detector, monkeypatch):
     blank, counts = np.zeros_like(picture), []
     monkeypatch.setattr(

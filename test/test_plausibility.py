@@ -176,6 +176,58 @@ def test_without_the_shins_nothing_tells_a_merged_pose(gate):
             assert not is_merged_pose(*poses, BLAZEPOSE33)
 
 
+#: Time between two images, ns.
+FRAME_NS = 33_333_333
+
+
+def images(gate, pairs, first=0):
+    """How many people pass in each image of (the larger one, the smaller one)."""
+    return [
+        len(gate.select(pair, SIZE, (first + number) * FRAME_NS)[0])
+        for number, pair in enumerate(pairs)
+    ]
+
+
+def adult_and_child(child_x):
+    """The child's legs hide those of the adult, who has the lower score therefore."""
+    return standing(height=620.0, score=0.8), standing(x=child_x, score=0.95)
+
+
+IN_FRONT = adult_and_child(605.0)
+
+
+def test_an_adult_behind_a_child_is_no_merged_pose_where_the_two_were_seen_apart(gate):
+    assert images(gate, [IN_FRONT]) == [1]
+    beside = [adult_and_child(x) for x in np.linspace(1000.0, 720.0, 30)]
+    behind = [adult_and_child(x) for x in np.linspace(720.0, 605.0, 12)] + [IN_FRONT] * 60
+    assert set(images(gate, beside + behind, first=1)) == {2}
+    # In an image by itself, after a gap and after a restart nothing is known of earlier images.
+    assert len(gate.select(IN_FRONT, SIZE)[0]) == 1
+    assert images(gate, [IN_FRONT], first=103) == [2]
+    assert images(gate, [IN_FRONT], first=203) == [1]
+    images(gate, beside + behind, first=300)
+    gate.restart()
+    assert images(gate, [IN_FRONT], first=402) == [1]
+
+
+def test_people_who_were_apart_for_a_moment_may_be_merged(gate):
+    beside = [adult_and_child(x) for x in np.linspace(800.0, 720.0, 10)]
+    behind = [adult_and_child(x) for x in np.linspace(720.0, 605.0, 12)]
+    assert images(gate, beside + behind + [IN_FRONT])[-1] == 1
+
+
+@pytest.mark.parametrize("steps", [1, 4, 30])
+def test_a_pose_that_takes_the_legs_of_the_person_below_is_merged(gate, steps):
+    below = standing(y=690.0, height=330.0, score=0.95)
+    apart = [(standing(y=340.0, height=330.0, score=0.8), below)] * 40
+    grown = [
+        (standing(y=340 + 350 * share, height=330 + 340 * share, score=0.8), below)
+        for share in np.linspace(0, 1, steps + 1)[1:]
+    ]
+    passed = images(gate, apart + grown + grown[-1:] * 20)
+    assert set(passed[:40]) == {2} and set(passed[-20:]) == {1}
+
+
 def test_near_tall_person_is_no_merged_pose(gate):
     child = standing(height=240.0, score=0.95)
     near = standing(height=600.0, y=720.0, score=0.8)

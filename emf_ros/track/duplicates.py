@@ -48,11 +48,11 @@ def without_duplicates(detections: Sequence[Pose2D]) -> list[Pose2D]:
 
 
 def is_merged_pose(one: Pose2D, other: Pose2D, layout: Layout) -> bool:
-    """Whether `one` is a merged pose with the legs of `other`.
+    """Whether `one` is a merged pose with the legs of `other`, by this image alone.
 
     Such a pose has the lower score and is much larger. Its ankles are on the shins of the other
-    person. Two real people on one floor do not look like this. A person who is so much larger is
-    nearer, and has the feet lower in the image.
+    person. A person who is so much larger on the same floor is nearer, and has the feet lower in
+    the image. But an adult behind a small child looks the same: see `apart`.
 
     Args:
         one, other: keypoints (K, 3) px, px, score; NaN where missing.
@@ -61,23 +61,41 @@ def is_merged_pose(one: Pose2D, other: Pose2D, layout: Layout) -> bool:
     Returns:
         False also where an ankle of `one`, or a knee or an ankle of `other`, is missing.
     """
-    poses = one.keypoints[:, :2], other.keypoints[:, :2]
-    sizes = [_size(pose) for pose in poses]
+    poses = [pose.keypoints[None, :, :2] for pose in (one, other)]
+    sizes = [_size(pose[0]) for pose in poses]
     if not (one.score < other.score and sizes[0] > MIN_MERGED_SIZE_RATIO * sizes[1]):
         return False
+    return bool(shin_distances(*poses, layout)[0, 0] < MAX_SHIN_DISTANCE * sizes[1])
+
+
+def shin_distances(ones: np.ndarray, others: np.ndarray, layout: Layout) -> np.ndarray:
+    """(P, Q) px, mean distances of the ankles of each of `ones` from the shins of each of `others`.
+
+    NaN where an ankle of the one, or a knee or an ankle of the other, is missing.
+
+    Args:
+        ones: (P, K, 2) px; NaN where missing.
+        others: (Q, K, 2) px.
+        layout: of both.
+    """
     joints = [[layout.index(f"{side}_{end}") for side in ("left", "right")] for end in SHIN]
-    knees, ankles = (poses[1][end] for end in joints)
+    knees, ankles = (others[:, end] for end in joints)
     shins = ankles - knees
-    feet = poses[0][joints[1]][:, None]
+    feet = ones[:, None, joints[1], None]
     # The nearest point of each shin to each foot.
-    along = ((feet - knees) * shins).sum(axis=-1) / np.maximum((shins**2).sum(axis=-1), 1e-9)
-    nearest = knees + along.clip(0, 1)[..., None] * shins
+    along = ((feet - knees[:, None]) * shins[:, None]).sum(axis=-1)
+    along /= np.maximum((shins**2).sum(axis=-1), 1e-9)[:, None]
+    nearest = knees[:, None] + along.clip(0, 1)[..., None] * shins[:, None]
     distance = np.linalg.norm(feet - nearest, axis=-1)
-    return bool(distance.min(axis=1).mean() < MAX_SHIN_DISTANCE * sizes[1])
+    return np.asarray(distance.min(axis=-1).mean(axis=-1))
 
 
 def find_duplicates(
-    detections: Sequence[Pose2D], layout: Layout, max_oks: float, min_score: float
+    detections: Sequence[Pose2D],
+    layout: Layout,
+    max_oks: float,
+    min_score: float,
+    apart: np.ndarray | None = None,
 ) -> dict[int, Reason]:
     """Duplicates and merged poses by object-keypoint similarity.
 
@@ -90,6 +108,8 @@ def find_duplicates(
         layout: of the keypoints.
         max_oks: maximum similarity of two detections that are both kept, 0..1.
         min_score: keypoints of a lower score are not compared, 0..1.
+        apart: (P, P) whether each was seen apart from each other one (`SeenApart`): it is then not
+            merged with it. None where earlier images are not known.
 
     Returns:
         `Reason.DUPLICATE` or `Reason.MERGED_POSE` by index of a detection; kept ones are not in it.
@@ -108,7 +128,11 @@ def find_duplicates(
     for i in sorted(range(len(detections)), key=lambda i: -detections[i].score):
         if any(max(similarity[i, k], similarity[k, i]) > max_oks for k in kept):
             found[i] = Reason.DUPLICATE
-        elif any(is_merged_pose(detections[i], detections[k], layout) for k in kept):
+        elif any(
+            (apart is None or not apart[i, k])
+            and is_merged_pose(detections[i], detections[k], layout)
+            for k in kept
+        ):
             found[i] = Reason.MERGED_POSE
         else:
             kept.append(i)

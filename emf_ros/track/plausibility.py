@@ -16,6 +16,7 @@ from ..detect.protocol import in_image, person_score
 from ..reasons import Reason
 from ..skeletons import Layout
 from ..types import Pose2D
+from .apart import SeenApart
 from .duplicates import find_duplicates
 
 #: Joints of the body. Hands, feet and face say less about whether there is a person.
@@ -83,6 +84,7 @@ class QualityGate:
         self.min_score, self.min_joint_score = min_score, min_joint_score
         self.min_trunk, self.min_inside = min_trunk, min_inside
         self.min_size, self.max_oks = min_size, max_oks
+        self._apart = SeenApart(layout)
         self._body = self._joints(BODY)
         self._trunk = self._joints(TRUNK)
         self._shoulders = self._joints(("shoulder",))
@@ -98,11 +100,18 @@ class QualityGate:
         self._bones = np.array([bone[:2] for bone in bones])
         self._max_lengths = np.array([bone[2] for bone in bones])
 
+    def restart(self) -> None:
+        """Forget which people were seen apart."""
+        self._apart.restart()
+
     def _joints(self, kinds: Sequence[str]) -> list[int]:
         return [self.layout.index(f"{side}_{kind}") for side in ("left", "right") for kind in kinds]
 
     def select(
-        self, detections: Sequence[Pose2D], image_size: tuple[int, int]
+        self,
+        detections: Sequence[Pose2D],
+        image_size: tuple[int, int],
+        stamp_ns: int | None = None,
     ) -> tuple[list[Pose2D], Counter[Reason]]:
         """Keep the plausible detections.
 
@@ -110,6 +119,8 @@ class QualityGate:
             detections: of one image, keypoints (K, 3) px, px, score in the gate's layout; may hold
                 NaN.
             image_size: (width, height) px.
+            stamp_ns: of the image, ns, where the images come in their order: people who were seen
+                apart are then no merged pose. None for an image by itself.
 
         Returns:
             the detections that pass, in their order, and the number rejected by
@@ -126,7 +137,10 @@ class QualityGate:
                 plausible.append(detection)
             else:
                 rejected[reason] += 1
-        duplicates = find_duplicates(plausible, self.layout, self.max_oks, self.min_joint_score)
+        apart = None if stamp_ns is None else self._apart.update(plausible, stamp_ns)
+        duplicates = find_duplicates(
+            plausible, self.layout, self.max_oks, self.min_joint_score, apart
+        )
         rejected.update(duplicates.values())
         return [d for i, d in enumerate(plausible) if i not in duplicates], rejected
 

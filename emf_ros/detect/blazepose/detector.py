@@ -19,6 +19,7 @@ from ...reasons import Reason
 from ...runtime.batching import batches
 from ...runtime.device import DevicePolicy, to_stderr
 from ...skeletons import BLAZEPOSE33
+from ...track.apart import SeenApart
 from ...track.duplicates import is_duplicate, is_merged_pose
 from ...types import Pose2D
 from ..budget import DetectionBudget
@@ -122,6 +123,7 @@ class BlazePoseDetector:
         #: The last image and its stamp, ns, while `detect_new` may use them.
         self._live: tuple[ImagePyramid, int] | None = None
         self._rejected = RejectedPlaces()
+        self._apart = SeenApart(self.layout)
         #: Stamp, ns, and shape of the last image.
         self._last: tuple[int, tuple[int, ...]] | None = None
 
@@ -132,7 +134,7 @@ class BlazePoseDetector:
         pyramid = ImagePyramid(image)
         if self.budget is not None:
             self.budget.begin()
-        self._tracked = self._without_merged_poses(self._track(pyramid, stamp_ns))
+        self._tracked = self._without_merged_poses(self._track(pyramid, stamp_ns), stamp_ns)
         people = len(self._tracked)
         if self.budget is None:
             self._tiles.begin(stamp_ns, elapsed_ns, people, self._max_people)
@@ -173,6 +175,7 @@ class BlazePoseDetector:
     def restart(self) -> None:
         self._tracked, self._last, self._live = [], None, None
         self._rejected.clear()
+        self._apart.restart()
         self._candidates.clear()
         if self.budget is not None:
             self.budget.restart()
@@ -223,12 +226,18 @@ class BlazePoseDetector:
                 self._tiles.add_lost(old.next_roi, stamp_ns)
         return tracked
 
-    def _without_merged_poses(self, people: list[TrackedPerson]) -> list[TrackedPerson]:
+    def _without_merged_poses(
+        self, people: list[TrackedPerson], stamp_ns: int
+    ) -> list[TrackedPerson]:
         """Remove and count the poses that are merged from the limbs of two people."""
+        apart = self._apart.update([person.pose for person in people], stamp_ns)
         kept = [
             person
-            for person in people
-            if not any(is_merged_pose(person.pose, p.pose, self.layout) for p in people)
+            for person, was_apart in zip(people, apart, strict=True)
+            if not any(
+                not known and is_merged_pose(person.pose, other.pose, self.layout)
+                for other, known in zip(people, was_apart, strict=True)
+            )
         ]
         self.refused[Reason.MERGED_POSE] += len(people) - len(kept)
         return kept
