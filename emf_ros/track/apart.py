@@ -65,7 +65,9 @@ class SeenApart:
             self._stamp_ns = stamp_ns
             return np.zeros((len(poses), len(poses)), dtype=bool)
         points = np.array([pose.keypoints[:, :2] for pose in poses], dtype=np.float64)
-        size = extents(points, np.isfinite(points).all(axis=-1))
+        finite = np.isfinite(points).all(axis=-1)
+        points[~finite] = np.nan
+        size = extents(points, finite)
         was = self._rows_before(points, size)
         pairs = (was[:, None] >= 0) & (was >= 0)
         apart_s, sizes = np.zeros(pairs.shape), np.zeros(pairs.shape)
