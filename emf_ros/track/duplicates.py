@@ -61,11 +61,11 @@ def is_merged_pose(one: Pose2D, other: Pose2D, layout: Layout) -> bool:
     Returns:
         False also where an ankle of `one`, or a knee or an ankle of `other`, is missing.
     """
-    poses = [pose.keypoints[None, :, :2] for pose in (one, other)]
-    sizes = [_size(pose[0]) for pose in poses]
+    mine, theirs = (pose.keypoints[None, :, :2] for pose in (one, other))
+    sizes = [_size(points[0]) for points in (mine, theirs)]
     if not (one.score < other.score and sizes[0] > MIN_MERGED_SIZE_RATIO * sizes[1]):
         return False
-    return bool(shin_distances(*poses, layout)[0, 0] < MAX_SHIN_DISTANCE * sizes[1])
+    return bool(shin_distances(mine, theirs, layout)[0, 0] < MAX_SHIN_DISTANCE * sizes[1])
 
 
 def shin_distances(ones: np.ndarray, others: np.ndarray, layout: Layout) -> np.ndarray:
