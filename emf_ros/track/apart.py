@@ -65,12 +65,13 @@ class SeenApart:
             self._stamp_ns = stamp_ns
             return np.zeros((len(poses), len(poses)), dtype=bool)
         points = np.array([pose.keypoints[:, :2] for pose in poses], dtype=np.float64)
-        finite = np.isfinite(points).all(axis=-1)
+        finite = np.asarray(np.isfinite(points).all(axis=-1))
         points[~finite] = np.nan
         size = extents(points, finite)
         was = self._rows_before(points, size)
         pairs = (was[:, None] >= 0) & (was >= 0)
-        apart_s, sizes = np.zeros(pairs.shape), np.zeros(pairs.shape)
+        apart_s: np.ndarray = np.zeros(pairs.shape)
+        sizes: np.ndarray = np.zeros(pairs.shape)
         if pairs.any():
             before = was[:, None], was
             apart_s = np.where(pairs, self._apart_s[before], 0.0)
