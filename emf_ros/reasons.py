@@ -268,8 +268,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.MERGED_POSE: Explanation(
         (DETECTOR, LIFTER),
         "A detection was rejected because it has the legs of another person and is much taller.",
-        "The detector merged two people, or a person and an object. Or an adult stands behind a small "
-        "child, and the two were not seen apart before.",
+        "The detector merged two people, or a person and an object. Or an adult stands behind a "
+        "small child, and the two were not seen apart before.",
         "None is needed.",
     ),
     Reason.LOW_SCORE: Explanation(
