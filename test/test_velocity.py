@@ -112,8 +112,9 @@ def test_the_camera_s_own_movement_is_not_scaled(engine, measure: str, speed: fl
     results = walk(
         engine, lambda t: (5.0, speed * (t - 1.2)), CHILD, measure, robot=DRIVES, target="odom"
     )
+    # The network's own drift is up to 0.16 m/s. A scaled movement of the camera would be 0.4 m/s off.
     for result in results[-10:]:
-        assert np.abs(result.people[0].velocity - (0.0, speed, 0.0)).max() < 0.15
+        assert np.abs(result.people[0].velocity - (0.0, speed, 0.0)).max() < 0.2
 
 
 def test_a_distance_that_is_measured_in_some_images_only_is_no_movement(engine) -> None:  # noqa: F811
