@@ -112,7 +112,7 @@ def test_the_camera_s_own_movement_is_not_scaled(engine, measure: str, speed: fl
     results = walk(
         engine, lambda t: (5.0, speed * (t - 1.2)), CHILD, measure, robot=DRIVES, target="odom"
     )
-    # The network's own drift is up to 0.16 m/s. A scaled movement of the camera would be 0.4 m/s off.
+    # The network itself drifts by 0.16 m/s. A scaled movement of the camera is 0.4 m/s off.
     for result in results[-10:]:
         assert np.abs(result.people[0].velocity - (0.0, speed, 0.0)).max() < 0.2
 
