@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,7 @@ class Camera:
     camera = None
     opened = 0
 
-    def __init__(self, source: str, rate_hz: float | None, rectified: bool) -> None:
+    def __init__(self, source: str, *settings: Any) -> None:
         Camera.opened += 1
         if Camera.opened in (2, 3):
             raise VideoError(f"cannot open the camera {source}")

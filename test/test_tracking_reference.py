@@ -12,6 +12,7 @@ from emf_ros.reasons import Reason
 from emf_ros.track import (
     QualityGate,
     Tracker,
+    apart,
     appearance,
     association,
     duplicates,
@@ -24,6 +25,7 @@ from emf_ros.track import (
 PAGE = (Path(__file__).parents[1] / "docs" / "reference" / "tracking.md").read_text("utf-8")
 MODULES = (
     boxes,
+    apart,
     appearance,
     association,
     duplicates,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,11 @@ class BagSource(SourceBase):
                     stamps.append(stamp_ns(self._message.header))
             if not self.size[0]:
                 raise VideoError(f"no image of {self._topic} in {path} can be decoded")
-            while len(stamps) < _RATE_IMAGES and self.grab() is not None:
-                assert self._message is not None
-                stamps.append(stamp_ns(self._message.header))
+            # A damaged message is a fault of the playback, which comes to it later.
+            with suppress(VideoError):
+                while len(stamps) < _RATE_IMAGES and self.grab() is not None:
+                    assert self._message is not None
+                    stamps.append(stamp_ns(self._message.header))
             steps_s = np.diff(stamps) / 1e9
             # The lower median: of two steps, the longer one may be a pause.
             rising_s = np.sort(steps_s[steps_s > 0])

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..frame_source import FrameSource
+from ..frame_source import FrameSource, VideoError
 from ..outputs import replacing
 from ..recordings import Recording
 from ..video import times_of
@@ -157,7 +157,11 @@ def playback_rate_hz(source: FrameSource) -> float:
     """
     if source.live:
         return min(source.rate_hz, MAX_PLAYBACK_HZ)
-    times = times_of(source)
+    try:
+        times = times_of(source)
+    except VideoError:
+        # A damaged bag: the video shows what comes before, and then says so.
+        times = None
     source.rewind()
     steps_s = np.zeros(0) if times is None else np.diff(times)
     # Stamps of a bag may step back, or stay.
