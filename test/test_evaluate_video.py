@@ -285,6 +285,11 @@ def test_the_command_compares_real_people_with_their_truth(tmp_path, pictures, c
     assert main(["eval", "--footage", str(tmp_path / "none")]) == 1
     assert main(["eval", "--footage", str(footage), "--truth", "truth.npz"]) == 1
     assert "--truth belongs to a video" in capsys.readouterr().err
+    seldom = truth["joints"].copy()
+    seldom[3:, -1] = np.nan
+    np.savez(footage / "jump.npz", **{**truth, "joints": seldom}, **keypoints)
+    assert main(["eval", "--footage", str(footage)]) == 0
+    assert "jump: the truth's right_wrist is known in 3 of" in capsys.readouterr().err
     short = {**truth, "stamp": truth["stamp"][:-1]}
     np.savez(footage / "jump.npz", **short, **keypoints)
     assert main(["eval", "--footage", str(footage)]) == 1

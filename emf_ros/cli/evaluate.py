@@ -86,7 +86,14 @@ def _evaluate_footage(args: argparse.Namespace) -> None:
             if folder is None:
                 say(f"without the folder {_DEFAULT_FOOTAGE!r}, which is not here (--footage DIR)")
             footage = all_footage(folder, args.variant)
-        errors = evaluate_footage(footage, engine, (args.lag,), args.variant)
+
+        def told() -> Iterator[Footage]:
+            for recording in footage:
+                for note in recording.truth.notes():
+                    say(f"{recording.name}: {note}")
+                yield recording
+
+        errors = evaluate_footage(told(), engine, (args.lag,), args.variant)
     except (CameraError, EngineError, EvaluationError, VideoError) as error:
         raise CommandError(str(error)) from None
     if not errors:

@@ -34,6 +34,7 @@ def run_export(args: argparse.Namespace) -> None:
 
     import torch
 
+    from ..lift.onnx_engine import HALF_SUFFIX
     from ..model.checkpoint import WeightsError, load_weights
     from ..model.export import ExportError, export_checked
     from ..model.presets import get_preset
@@ -44,9 +45,9 @@ def run_export(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads or torch.get_num_threads())
         say(f"exporting {weights}, and comparing {out} with torch")
         difference = export_checked(lifter, out, args.format, args.half)
-        half = out.with_name(out.stem + "_fp16.onnx")
+        half = out.with_name(out.stem + HALF_SUFFIX)
         if out.suffix == ".onnx" and not args.half and half.exists():
-            say(f"a GPU takes {half}, which is older: export it anew with --half, or delete it")
+            say(f"a GPU takes {half}, which stays as it was: export with --half, too")
     except (WeightsError, ExportError, ValueError) as error:
         raise CommandError(str(error)) from None
     print(

@@ -2,8 +2,8 @@
 
 `LiftNewest` is for live images. Its thread reads the waiting keypoints of all cameras, and lifts
 the newest. Keypoints whose transforms are on their way hold up no other camera. `LiftEvery` is for
-replays. It lifts each image in the thread that delivers it. So the
-same input gives the same output at any speed.
+replays. It lifts each image in the thread that delivers it. So the same input gives the same output
+at any speed.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..io.outputs import write_text
+from ..lift.onnx_engine import HALF_SUFFIX
 from ..model.checkpoint import load_weights
 from ..model.export import ExportError, export_checked
 from .confidence import calibrate
@@ -49,7 +50,7 @@ def finish(trainer: Trainer) -> None:
     trainer.save_weights()
     lifter = load_weights(trainer.weights_path)
     failed = []
-    for half, ending in ((False, ".onnx"), (True, "_fp16.onnx")):
+    for half, ending in ((False, ".onnx"), (True, HALF_SUFFIX)):
         exported = trainer.weights_path.with_name(trainer.weights_path.stem + ending)
         try:
             export_checked(lifter, exported, half=half)

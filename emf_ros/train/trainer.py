@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..io.one_line import one_line
 from ..io.outputs import replacing
 from ..io.progress import say
+from ..lift.onnx_engine import HALF_SUFFIX
 from ..model.checkpoint import mean_weights, save_weights
 from ..model.lifter import Lifter
 from ..model.presets import get_preset
@@ -149,7 +150,7 @@ class Trainer:
         return TrainingNotes(trained, self.validation_subjects).after(self.before)
 
     #: Endings of the files that `card.finish` makes of the weights, after the preset's name.
-    FINISHED = (".onnx", "_fp16.onnx", ".md")
+    FINISHED = (".onnx", HALF_SUFFIX, ".md")
     #: Endings of all files that a run writes.
     ENDINGS = (".state.pt", ".safetensors", *FINISHED)
 
