@@ -407,7 +407,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.REPEATED_TRACK_ID: Explanation(
         (LIFTER,),
-        "A person was refused because another one in the image has the same track_id.",
+        "A person was refused because another one in the image has the same id.",
         "The publisher gives one id to several people.",
         "Give each person one id, or 0 to all: the lifter then tracks.",
     ),

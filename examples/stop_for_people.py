@@ -1,22 +1,32 @@
-"""Stop the robot when somebody approaches or has fallen: python3 stop_for_people.py VIDEO"""
+"""Stop for people who are near, approach or have fallen: python3 stop_for_people.py VIDEO"""
 
 import math
 import sys
+
+import numpy as np
 
 from emf_ros import Camera, Person, SkeletonTracker
 from emf_ros.io.video import frames_of, open_source
 
 
 def command(people: list[Person]) -> str:
-    for body in (person.body for person in people if person.body):
-        # Comparisons with NaN are false: who does not come closer has no time.
+    for person in people:
+        body = person.body
+        if body is None:
+            continue  # the track has ended
+        # Where the person was last, also while nothing of the person is seen.
+        distance_m = np.linalg.norm(person.last_root)
+        # Comparisons with NaN are false: this also stops for a person whose place is not known.
+        if not distance_m >= 1.0:
+            return f"stop: person {person.id} is {distance_m:.1f} m away"
+        # Who does not come closer has no time.
         if body.closest_s < 3.0 and body.closest_m < 1.0:
-            return f"stop: person {body.track_id} is here in {body.closest_s:.1f} s"
+            return f"stop: person {person.id} is here in {body.closest_s:.1f} s"
         # For up to half a second after a person comes into view, the velocity is not known.
-        if math.isnan(body.speed) and body.closest_m < 2.0:
-            return f"stop: person {body.track_id} has just come"
+        if math.isnan(body.speed) and distance_m < 2.0:
+            return f"stop: person {person.id} has just come"
         if body.fallen > 0.5:
-            return f"stop: person {body.track_id} has fallen"
+            return f"stop: person {person.id} has fallen"
     return "go"
 
 

@@ -28,6 +28,7 @@ from emf_ros.nodes.adapters import (
     hri_person,
     is_body_name,
     message_type,
+    mixed_ids,
     track_number,
     vision_frame,
     yolo_frame,
@@ -151,6 +152,20 @@ def test_yolo_detections_of_other_classes_or_without_keypoints_are_ignored():
     assert [p.track_id for p in frame.people] == [3]
     assert frame.people[0].keypoints == pytest.approx(person())
     assert yolo_frame(yolo(0, []), SIZE).people == []
+
+
+def test_keypoints_of_several_people_under_one_id_are_no_person():
+    left, right = person(), person() + (300.0, 0.0, 0.0)
+    detections = [
+        vision_point(name, joint, *points[j].tolist())
+        for name, points in (("", left), ("", right), ("7", left))
+        for j, joint in enumerate(COCO17.joints)
+    ]
+    message = SimpleNamespace(header=yolo(0, []).header, detections=detections)
+    assert mixed_ids(message) == {""}
+    frame = vision_frame(message, SIZE)
+    assert [p.track_id for p in frame.people] == [7]
+    assert frame.people[0].keypoints == pytest.approx(left)
 
 
 def walking(step: int, x: float = 150.0) -> np.ndarray:

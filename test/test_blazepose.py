@@ -307,6 +307,17 @@ def test_change_of_image_size_restarts_tracking(picture, detector):
     assert [d.score for d in before] == [d.score for d in after]
 
 
+def test_a_lower_max_people_holds_from_the_next_image_on(picture):
+    detector = BlazePoseDetector("full", 10, 0.4, "cpu", 1)
+    before = [detector.detect(picture, index * FRAME_NS) for index in range(6)][-1]
+    assert len(before) > 1
+    detector.configure(1, 0.4)
+    for index in range(6, 10):
+        (kept,) = detector.detect(picture, index * FRAME_NS)
+    best = max(before, key=lambda person: person.score)
+    assert np.abs(kept.keypoints - best.keypoints)[:, :2].mean() < 20
+
+
 @pytest.mark.parametrize("later_ns", [-FRAME_NS, 2_000_000_000])
 def test_rois_are_dropped_after_a_time_jump(picture, detector, monkeypatch, later_ns):
     assert detector.detect(picture, 0)

@@ -394,3 +394,7 @@ def test_slow_images_old_stamps_and_other_frames_are_warnings() -> None:
     ]
     said = [r.message for r in bad(topics.judge({"rmw": "x", "topics": [image, info, clock]}))]
     assert not any("old" in message for message in said)
+    unheard = [image | {"heard": None}, info | {"heard": None}]
+    (found,) = bad(topics.judge({"rmw": "x", "topics": unheard}))
+    assert (found.check, found.level) == ("/c/image_raw", "warning")
+    assert "was not checked" in found.message

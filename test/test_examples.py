@@ -99,6 +99,10 @@ def test_the_robot_stops_for_a_person_who_comes_here() -> None:
     assert said[10] == "go" and said[-1].startswith("stop: person 1 is here in")
     away = [command(people) for people in people_of([Body()] * 100, places[::-1])]
     assert not any(text.startswith("stop") for text in away[30:])
+    # Who stands near, or comes slowly, does not approach, and is in the way.
+    stands = [np.array([0.1, 0.0, 0.8])] * 60
+    near = [command(people) for people in people_of([Body()] * 60, stands)]
+    assert all(text.startswith("stop") for text in near)
     # From behind a corner, 1.6 m before the camera: who may come is not waited for.
     (found,) = (command(people) for people in people_of([Body()], [np.array([0.1, 0.0, 1.6])]))
     assert found == "stop: person 1 has just come"
@@ -153,6 +157,17 @@ def test_the_robot_drives_to_where_a_person_points() -> None:
     # On the floor, to the right in the image, which is the person's left.
     assert goals[-1][1] == pytest.approx(0.9, abs=0.01) and goals[-1][0] > 0.2
     assert not any(g is not None for g in map(goal, people_of([Body()] * 90, place)))
+
+
+def test_the_robot_does_not_drive_to_a_person_who_says_stop() -> None:
+    goal = example("drive_to_point").goal
+    stop = Body().bend("right_shoulder", "z", 85)
+    place = [np.array([0.0, 0.0, 4.0])] * 60
+    images = list(people_of([stop] * 60, place))
+    (person,) = images[-1]
+    assert [gesture.name for gesture in person.body.gestures] == ["stop"]
+    assert person.body.pointing is not None
+    assert not any(g is not None for g in map(goal, images))
 
 
 @pytest.mark.parametrize("name", ["track_video.py", "custom_detector.py"])

@@ -181,6 +181,8 @@ def test_a_source_that_ends_is_not_started_again(video: str, tmp_path: Path) -> 
         ({"lifter_only": "true", "composed": "true"}, "lifter_only:=true runs none"),
         ({"source": "0", "cameras": "front"}, "source:=0 is for one camera"),
         ({"source": "0", "keypoints_type": "yolo_msgs"}, "source:=0 runs our detector"),
+        ({"source": "0", "image": "/cam/image"}, "image:=/cam/image is refused: source:=0 reads"),
+        ({"source": "0", "camera_info": "/cam/info"}, "intrinsics come from camera_info_file"),
         ({"fov_deg": "60"}, "fov_deg:=... is for the camera of source"),
         ({"max_people": "300"}, r"max_people:=300 is refused by keypoint_detector.* 1\.\.20"),
         ({"preset": "huge"}, "preset:=huge .* lite"),

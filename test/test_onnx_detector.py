@@ -17,7 +17,7 @@ from onnx_models import EVERY_FORM, FORMS, SIZES, detector, error, make, scene, 
 from emf_ros.detect.budget import DetectionBudget
 from emf_ros.detect.factory import make_detector
 from emf_ros.detect.onnx.config import NetworkConfig, load_config
-from emf_ros.detect.onnx.decode import decode_crops
+from emf_ros.detect.onnx.decode import decode_boxes, decode_crops
 from emf_ros.detect.onnx.detector import OnnxPoseDetector
 from emf_ros.geometry.crops import letterbox
 from emf_ros.skeletons import COCO17, HALPE26
@@ -135,6 +135,31 @@ def test_people_are_followed_between_detections(tmp_path):
     for stamp_ns in (10**9, 5 * 10**9, 0):
         looked_for, found = looked(image, stamp_ns)
         assert looked_for and len(found) == 1
+
+
+def test_a_person_whom_the_model_for_boxes_does_not_find_any_more_is_gone(tmp_path):
+    """The pose model gives a pose for any crop."""
+    marker_model(tmp_path / "finder.onnx", "nms_boxes", (320, 320), people=1)
+    boxes = {"model": "finder.onnx", "decode": "nms_boxes", "detect_every": 4}
+    made = detector(make(tmp_path, "simcc", {"boxes": boxes}))
+    image = picture(640, 480, [places(17, 100, 100, 150, 260)], 9)
+    found = [len(made.detect(image, number * 33_000_000)) for number in range(2)]
+    made._boxes.infer = lambda *given: (np.zeros((0, 4)), np.zeros(0))
+    found += [len(made.detect(image, number * 33_000_000)) for number in range(2, 12)]
+    assert found == [1] * 4 + [0] * 8
+
+
+def test_boxes_of_yolo_with_nms_inside_are_taken_as_well():
+    config = NetworkConfig("yolo_boxes")
+    output = np.zeros((1, 300, 6), np.float32)
+    output[0, :3] = [
+        [10, 20, 60, 220, 0.9, 0],
+        [300, 20, 380, 240, 0.7, 0],
+        [5, 5, 90, 90, 0.99, 7],
+    ]
+    found, scores = decode_boxes({"output0": output}, config, (640, 640))
+    assert found.tolist() == output[0, :2, :4].tolist()
+    assert scores.tolist() == output[0, :2, 4].tolist()
 
 
 def test_a_budget_limits_the_model_for_boxes_while_a_person_is_tracked(tmp_path):

@@ -234,6 +234,15 @@ def test_engine_is_kept_for_one_file_one_version_and_one_gpu(tmp_path, monkeypat
     folders.append(engine_folder(LITE, ("1.31.1", 101301)))
     assert len(set(folders)) == 5
     assert engine_folder(LITE, ("1.31.1", 101301)) == folders[-1]
+    # The interrupt and the place of a GPU may differ after a restart.
+    of_desktop = []
+    for irq, kind in ((131, "RTX 4070"), (95, "RTX 4070"), (131, "RTX 4090")):
+        text = (
+            f"Model: \t\t NVIDIA GeForce {kind}\nIRQ:   \t\t {irq}\nBus Location: \t 0000:01:00.0\n"
+        )
+        (tmp_path / "model").write_text(text)
+        of_desktop.append(engine_folder(LITE, ("1.31.1", 101301)))
+    assert of_desktop[0] == of_desktop[1] != of_desktop[2]
 
 
 def test_building_is_said_before_it_begins_and_not_where_an_engine_is_kept(gpu):

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,25 @@ def test_rviz_starts_in_the_frame_of_the_first_message_that_tells_it(
     assert " -f my_camera_optical_frame" in out
     assert "Target Frame: my_camera_optical_frame_upright" in out
     assert "use_sim_time:=true" in out
+
+
+def test_rviz_says_what_it_waits_for_while_ros_time_stands_still(prefix: Path) -> None:
+    command = [sys.executable, "-m", "emf_ros.nodes.rviz", "-d", "my.rviz", "--ros-args"]
+    command += ["-r", f"__ns:=/rviz_{uuid.uuid4().hex}", "-p", "use_sim_time:=true"]
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "AMENT_PREFIX_PATH": str(prefix)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        with ThreadPoolExecutor(1) as reader:
+            line = reader.submit(process.stderr.readline).result(TIMEOUT_S)
+    finally:
+        process.kill()
+        process.communicate()
+    assert "RViz starts with the first message" in line
 
 
 def test_a_remapping_that_ros_refuses_is_said_in_one_line(prefix: Path) -> None:

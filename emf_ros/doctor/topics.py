@@ -70,6 +70,14 @@ def judge(facts: Facts) -> list[Result]:
     for topic in images:
         if topic["heard"] is not None:
             results += _image(topic, by_name.get(info_topic(topic["name"])), simulated)
+        elif len(topic["types"]) == 1:
+            results.append(
+                warning(
+                    topic["name"],
+                    "was not checked: there are too many topics of cameras",
+                    "stop the drivers of other cameras, or disable transports, and run it again",
+                )
+            )
     return results
 
 

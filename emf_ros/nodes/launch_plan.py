@@ -161,6 +161,12 @@ def plan(arguments: Mapping[str, str], defaults: Mapping[str, Any] | None = None
         raise ParamError(f"{one_process} is for one camera, and cameras names {len(names)}")
     if one_process and no_detector:
         raise ParamError(f"{one_process} runs our detector, and {no_detector} runs none")
+    for name in ("image", "camera_info") if source else ():
+        if text.get(name, name) not in ("", name):
+            raise ParamError(
+                f"launch argument {name}:={text[name]} is refused: {one_process} reads the camera "
+                "itself; its intrinsics come from camera_info_file:=..."
+            )
     if source and text.get("depth"):
         raise ParamError(f"{one_process} is one camera without depth images, and depth names some")
     if text.get("keypoints") and not no_detector:

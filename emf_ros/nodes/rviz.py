@@ -75,7 +75,7 @@ class FrameOfImages(Node):
         # ROS time stands still while /clock is not published.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(FOLLOW_PERIOD_S, infos.follow, clock=steady)
-        self.create_timer(PATIENCE_S, self._say)
+        self.create_timer(PATIENCE_S, self._say, clock=steady)
 
     def publish_upright(self) -> None:
         """Publish the upright frame: x is the camera's forward, y its left, z its up."""

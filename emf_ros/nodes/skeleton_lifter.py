@@ -321,6 +321,11 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         if isinstance(self._dispatcher, LiftEvery):
             self._dispatcher.tick()
             return
+        if self._dispatcher is not None:
+            # Not while the thread of the dispatcher publishes.
+            self._dispatcher.between(self._publish_silence)
+
+    def _publish_silence(self) -> None:
         for camera in self._cameras:
             if camera.is_silent():
                 camera.publish(camera.feed.silence())

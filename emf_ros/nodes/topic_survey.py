@@ -165,13 +165,14 @@ def survey(seconds: float) -> dict[str, Any]:
         if count != known:
             known, new_s = count, time.monotonic()
     listed = [(t, kinds) for t, kinds in node.get_topic_names_and_types() if t not in _COMMON]
-    heard = {
-        topic: Heard(node, topic, kinds[0])
+    wanted = [
+        (topic, kinds[0])
         for topic, kinds in listed
         if len(kinds) == 1 and kinds[0] in HEARD and node.count_publishers(topic)
-    }
-    for topic in list(heard)[MAX_HEARD:]:
-        del heard[topic]
+    ]
+    # Images and their camera_info have a namespace in common.
+    wanted.sort(key=lambda pair: pair[0].rpartition("/")[0])
+    heard = {topic: Heard(node, topic, kind) for topic, kind in wanted[:MAX_HEARD]}
     spin(seconds)
     topics = []
     for topic, kinds in listed:

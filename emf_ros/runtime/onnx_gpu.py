@@ -181,6 +181,15 @@ def tensorrt_options(given: BatchInput, folder: Path | None) -> dict[str, str]:
     return options
 
 
+def _model_of(description: bytes) -> bytes:
+    """The line with the model of a GPU; all where there is none.
+
+    The other lines have numbers of its place in the computer, which a restart may change.
+    """
+    lines = [line for line in description.splitlines() if line.startswith(b"Model:")]
+    return lines[0] if lines else description
+
+
 def engine_folder(path: Path, versions: Sequence[object]) -> Path:
     """The folder of the TensorRT engines of a file.
 
@@ -194,7 +203,7 @@ def engine_folder(path: Path, versions: Sequence[object]) -> Path:
     for pattern in _GPU_NAMES:
         for name in sorted(Path("/").glob(pattern.lstrip("/"))):
             with contextlib.suppress(OSError):
-                content.update(name.read_bytes())
+                content.update(_model_of(name.read_bytes()))
     content.update(repr(tuple(versions)).encode())
     return cache_folder() / "tensorrt" / content.hexdigest()[:16]
 

@@ -214,6 +214,9 @@ class BlazePoseDetector:
     def _track(self, pyramid: ImagePyramid, stamp_ns: int) -> list[TrackedPerson]:
         """Landmarks of the last frame's people in this frame; lost people get tiles."""
         tracked: list[TrackedPerson] = []
+        # The limit may be lower than in the last image. Those who are left out are not lost.
+        surest = sorted(self._tracked, key=lambda person: -person.pose.score)[: self._max_people]
+        self._tracked = [person for person in self._tracked if any(person is s for s in surest)]
         rois = [person.next_roi for person in self._tracked]
         for old, person in zip(self._tracked, self._infer_landmarks(pyramid, rois), strict=True):
             # Two ROIs may move onto one person: the older one stays.

@@ -209,7 +209,11 @@ def decode_boxes(
     Raises:
         WrongShape: see `decode_crops`.
     """
-    if config.decode == "nms_boxes":
+    of_ultralytics = config.decode == "yolo_boxes"
+    # With NMS inside, as version 26 is exported: nothing else has six columns.
+    if config.decode == "nms_boxes" or (
+        of_ultralytics and len(outputs) == 1 and next(iter(outputs.values())).shape[-1] == 6
+    ):
         if {"dets", "labels"} <= set(outputs):
             outputs = {name: outputs[name] for name in ("dets", "labels")}
         if len(outputs) == 2:
@@ -219,7 +223,7 @@ def decode_boxes(
             (output,) = _expect(outputs, [(1, "N", 6)], [(1, "N", 5)])
             of_people = output[0, :, 5] == config.class_id if output.shape[2] == 6 else True
         boxes, scores = output[0, :, :4], np.where(of_people, output[0, :, 4], 0.0)
-    elif config.decode == "yolo_boxes":
+    elif of_ultralytics:
         (output,) = _expect(outputs, [(1, "4 + classes", "N")])
         rows = output[0].T
         _expect_class(rows.shape[1] - 4, config.class_id)

@@ -111,6 +111,8 @@ class OnnxPoseDetector:
         if config.decode in TOP_DOWN:
             placements = self._placements(image, stamp_ns)
             if not placements:
+                # Nobody is there: the next image has no boxes of this one.
+                self._track([], stamp_ns)
                 return []
             keypoints = self._pose.infer_crops(image, placements)
             scores = keypoints[..., 2].clip(0.0, 1.0).mean(axis=-1)
