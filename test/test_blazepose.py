@@ -309,6 +309,7 @@ def test_change_of_image_size_restarts_tracking(picture, detector):
 
 def test_a_lower_max_people_holds_from_the_next_image_on(picture):
     detector = BlazePoseDetector("full", 10, 0.4, "cpu", 1)
+    picture = np.ascontiguousarray(np.hstack([picture, picture]))
     before = [detector.detect(picture, index * FRAME_NS) for index in range(6)][-1]
     assert len(before) > 1
     detector.configure(1, 0.4)
