@@ -111,6 +111,23 @@ def test_the_wrong_board_is_refused_with_the_remedy(
             Checkerboard(*board)
 
 
+def test_images_of_another_size_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of(tmp_path / "mixed", pictures(checkerboard(9, 6), 2))
+    cv2.imwrite(str(folder / "000_thumbnail.png"), np.zeros((48, 64, 3), np.uint8))
+    words = ["calibrate", str(folder), "--board", "9x6", "--out", str(tmp_path / "c.yaml")]
+    assert main(words) == 1
+    assert (
+        "2 of 3 frames are 640x480, not 64x48 like the first: left out" in capsys.readouterr().err
+    )
+
+
+def test_a_charuco_board_that_is_never_seen_whole_is_refused() -> None:
+    with pytest.raises(BoardError, match="has 9 inner corners, and 12 are needed"):
+        CharucoBoard(4, 4, "DICT_4X4_50", 0.75)
+
+
 def test_markers_that_opencv_lacks_are_refused(has_charuco) -> None:
     with pytest.raises(BoardError, match="DICT_5X5_100"):
         CharucoBoard(9, 7, "5X5", 0.75)
@@ -174,6 +191,19 @@ def test_people_who_walk_about_tell_the_focal_length(
     assert abs(focal / 800.0 - 1) < 3 * found.doubt < 0.3
     assert np.degrees(found.ground.pitch_rad) == pytest.approx(pitch_deg, abs=1.0)
     assert found.ground.height_m == pytest.approx(camera_m, rel=0.04)
+
+
+def test_pixels_that_are_not_square_are_part_of_the_estimate() -> None:
+    people, (width, height) = walking_people(800.0, 25.0, 2.0, 1.75)
+    # The same images, with pixels 1.4 times as wide as high.
+    narrow = np.array([1 / 1.4, 1.0])
+    middle, size = (np.array([width, height]) - 1) / 2, (round(width / 1.4), height)
+    to = (np.array(size) - 1) / 2
+    feet, heads = (to + (p - middle) * narrow for p in (people.feet, people.heads))
+    found = estimate(Walkers(feet, heads, people.periods), size, 1.75, 1.4)
+    square = estimate(people, (width, height), 1.75)
+    assert found.camera.matrix[1, 1] == pytest.approx(square.camera.matrix[1, 1], rel=0.02)
+    assert found.camera.matrix[0, 0] == pytest.approx(found.camera.matrix[1, 1] / 1.4)
 
 
 def test_a_level_camera_cannot_tell() -> None:

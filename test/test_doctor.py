@@ -398,3 +398,13 @@ def test_slow_images_old_stamps_and_other_frames_are_warnings() -> None:
     (found,) = bad(topics.judge({"rmw": "x", "topics": unheard}))
     assert (found.check, found.level) == ("/c/image_raw", "warning")
     assert "was not checked" in found.message
+
+
+def test_depth_that_is_not_sent_and_our_own_pictures_are_no_cameras() -> None:
+    silent = {"messages": 0, "stamps": 0, "rate_hz": None, "offset_s": None, "size": None}
+    facts = [
+        {"name": name, "types": [topics.IMAGES[1]], "publishers": ["/driver"], "heard": silent}
+        | {"subscribers": [], "incompatible": []}
+        for name in ("/camera/image_raw/compressedDepth", "/front/overlay/compressed")
+    ]
+    assert not bad(topics.judge({"rmw": "x", "topics": facts}))

@@ -15,7 +15,7 @@ from test_viewer import recording_of
 from viewer_client import Browser
 
 from emf_ros.cli.main import main
-from emf_ros.io.frame_source import FrameSource
+from emf_ros.io.frame_source import FrameSource, VideoError
 from emf_ros.io.recordings import Recording
 from emf_ros.io.video import open_source
 from emf_ros.viewer.playback import NO_IMAGE, Playback
@@ -157,6 +157,22 @@ def test_view_refuses_a_video_that_is_not_that_of_the_recording(
     written = capfd.readouterr()
     (line,) = written.err.splitlines()
     assert re.search(message, line) and not written.out
+
+
+def test_a_video_that_fails_while_it_is_viewed_is_said_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, path = write_folder(tmp_path / "images", 60), tmp_path / "a.npz"
+    people(np.arange(60) / 15, True).save(path)
+
+    def run(playback: Playback, ended: object) -> None:
+        raise VideoError("the disk was taken out")
+
+    monkeypatch.setattr(Playback, "run", run)
+    words = ["view", str(path), "--video", str(folder), "--rate", "15", "--port", "0"]
+    assert main(words) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert str(folder) in line and "the disk was taken out" in line
 
 
 def test_a_video_without_the_images_of_the_poses_is_refused(tmp_path: Path) -> None:

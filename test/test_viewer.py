@@ -323,6 +323,20 @@ def test_a_recorder_forgets_keypoints_for_which_no_poses_come() -> None:
     assert np.isfinite(recording.keypoints_2d).all()
 
 
+def test_a_recording_has_the_pixels_of_its_keypoints() -> None:
+    """The detector's images are half as large as those of camera_info."""
+    recorder = Recorder()
+    keypoints = np.tile([160.0, 120.0, 1.0], (33, 1))
+    seen = [Pose2D(keypoints, track_id=1)]
+    recorder.add_keypoints(Frame2D(10**9, "", "blazepose33", (320, 240), seen))
+    recorder.add(frame(person(), stamp_s=1.0))
+    recording = recorder.recording(CAMERA)
+    assert recording.image_size == (320, 240)
+    assert recording.camera.matrix[0, 0] == pytest.approx(CAMERA.matrix[0, 0] / 2)
+    # Intrinsics of another view do not hold for them.
+    assert recorder.recording(Camera.from_fov(640, 640, 60.0)).camera is None
+
+
 def test_a_followed_person_stays_in_the_middle(viewer: Viewer, browser: Browser) -> None:
     people = [person(at=(0.0, 0.0, 4.0))]
     viewer._told_s = 0.0
@@ -379,6 +393,7 @@ def recording_of(steps: int) -> Recording:
 
 def test_a_recording_is_played_from_where_the_slider_is(viewer: Viewer, browser: Browser) -> None:
     playback = Playback(viewer, recording_of(20), None)
+    assert viewer.panel._record.visible is False
     browser.press("Pause")
     wait_for(lambda: viewer.paused, "the pause")
     stop = threading.Event()

@@ -94,6 +94,12 @@ class CharucoBoard:
     def __init__(self, columns: int, rows: int, dictionary: str, marker_ratio: float) -> None:
         if min(columns, rows) < MIN_CORNERS + 1:
             raise BoardError(f"a board of {columns}x{rows} squares is too small")
+        corners = (columns - 1) * (rows - 1)
+        if corners < MIN_VISIBLE:
+            raise BoardError(
+                f"a board of {columns}x{rows} squares has {corners} inner corners, and "
+                f"{MIN_VISIBLE} are needed: use one of 5x4 squares or more"
+            )
         if not 0 < marker_ratio < 1:
             raise BoardError(f"a marker ratio of {marker_ratio:g} is outside 0..1")
         aruco = getattr(cv2, "aruco", None)

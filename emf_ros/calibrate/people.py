@@ -145,13 +145,16 @@ def walkers(
     return Walkers(feet[usable], heads[usable], periods.reshape(-1))
 
 
-def estimate(people: Walkers, size: tuple[int, int], height_m: float) -> FocalEstimate:
+def estimate(
+    people: Walkers, size: tuple[int, int], height_m: float, pixel_aspect: float = 1.0
+) -> FocalEstimate:
     """The focal length, pitch, roll and camera height that fit best.
 
     Args:
         people: upright, all of that height.
         size: (width, height) of the images, px.
         height_m: height of the people, m.
+        pixel_aspect: width of a pixel over its height; 1 for square pixels.
 
     Raises:
         CalibrationError: there are too few of them, or they do not tell the focal length.
@@ -163,7 +166,10 @@ def estimate(people: Walkers, size: tuple[int, int], height_m: float) -> FocalEs
             f"few: {MIN_PERIODS * ALIKE_S:.0f} s are needed"
         )
     step = -(-len(people.feet) // MAX_ROWS)
-    people = Walkers(people.feet[::step], people.heads[::step], people.periods[::step])
+    # The fit has square pixels, as high as those of the images.
+    middle, shape = (np.array(size) - 1) / 2, np.array([pixel_aspect, 1.0])
+    feet, heads = (middle + (p[::step] - middle) * shape for p in (people.feet, people.heads))
+    people = Walkers(feet, heads, people.periods[::step])
     low, high = (0.5 * max(size) / math.tan(math.radians(f) / 2) for f in reversed(FOV_RANGE_DEG))
     grid = np.geomspace(low, high, GRID)
     costs, fits = _profile(people, size, grid)
@@ -186,8 +192,7 @@ def estimate(people: Walkers, size: tuple[int, int], height_m: float) -> FocalEs
     focal = _refined(np.log(grid), costs, best)
     (cost,), (fit,) = _profile(people, size, np.array([focal]))
     pitch, roll, camera_height = fit
-    width, height = size
-    matrix = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+    matrix = np.array([[focal / pixel_aspect, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]])
     ground = GroundPlane(max(camera_height * height_m, 0.1), pitch, roll)
     return FocalEstimate(Camera(matrix, size), doubt, ground, count)
 

@@ -63,14 +63,19 @@ def run(args: argparse.Namespace) -> None:
 def _from_board(args: argparse.Namespace) -> tuple[Camera, tuple[str, ...]]:
     from ..calibrate.collect import collect
     from ..calibrate.solve import solve
+    from ..io.bags import is_bag
+    from ..io.video import losses
 
     board = _board(args)
     source = open_video(args.source, args)
-    every_frame = Path(args.source).is_dir()
+    # A bag may be a folder, too.
+    every_frame = Path(args.source).is_dir() and not is_bag(args.source)
     with stop_request("frame") as request:
         if source.live:
             say("hold the board before the camera; Ctrl-C ends the collection")
         views = collect(source, board, every_frame, say, args.preview, request)
+    for sentence in losses(source):
+        say(sentence)
     found = solve(views, args.model)
     for frame in found.left_out:
         say(f"{frame} was left out: its reprojection error is far over the others'")
@@ -101,25 +106,29 @@ def _from_people(args: argparse.Namespace) -> tuple[Camera, tuple[str, ...]]:
     from ..calibrate.people import estimate, walkers
     from ..geometry.camera import CameraError
     from ..io.recordings import RecordingError, load_recording
+    from ..io.video import losses
 
     try:
         if Path(args.source).suffix.lower() == ".npz":
             recording = load_recording(args.source)
             layout, size = recording.layout, recording.image_size
             keypoints, stamps, ids = recording.keypoints_2d, recording.stamp, recording.track_id
+            pixel_aspect = 1.0
         else:
             from ..calibrate.detected import detected_keypoints
 
             source = open_video(args.source, args)
             if source.live:
                 raise CommandError("--from-people takes a video or an npz: record the webcam first")
-            size = source.size
+            size, pixel_aspect = source.size, source.pixel_aspect
             with stop_request("frame") as request:
                 layout, keypoints, stamps, ids = detected_keypoints(source, args.people, request)
+            for sentence in losses(source):
+                say(sentence)
     except (CameraError, RecordingError) as error:
         raise CommandError(str(error)) from None
     people = walkers(np.asarray(keypoints), np.asarray(stamps), np.asarray(ids), layout)
-    found = estimate(people, size, args.from_people)
+    found = estimate(people, size, args.from_people, pixel_aspect)
     focal, ground = found.camera.matrix[0, 0], found.ground
     fov_deg = math.degrees(2 * math.atan(size[0] / 2 / focal))
     return found.camera, (

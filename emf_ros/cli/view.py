@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> None:
             webbrowser.open(viewer.address)
         with contextlib.suppress(KeyboardInterrupt):
             playback.run(lambda: False)
+    except VideoError as error:
+        raise CommandError(f"{args.video}: {error}") from None
     finally:
         viewer.close()
 

@@ -33,6 +33,10 @@ EXTRA_S = 60.0
 #: Endings of the topics of a camera's images, below the camera's name.
 _IMAGE_ENDINGS = ("/compressed", "/theora", "/ffmpeg")
 
+#: Endings of topics that are no camera's images: depth, which is often advertised and not sent, and
+#: the pictures that `keypoint_detector` draws.
+_NO_CAMERA = ("/compressedDepth", "/overlay", "/overlay/compressed")
+
 _CALIBRATE = "emf-ros calibrate, then give its file to the camera's driver"
 
 
@@ -62,7 +66,11 @@ def judge(facts: Facts) -> list[Result]:
     results = [ok("middleware", facts["rmw"])]
     for topic in topics:
         results += _connections(topic, topics)
-    images = [t for t in topics if t["types"][0] in IMAGES and t["publishers"]]
+    images = [
+        t
+        for t in topics
+        if t["types"][0] in IMAGES and t["publishers"] and is_of_a_camera(t["name"])
+    ]
     # Without /clock the stamps are those of this machine's clock.
     simulated = bool(by_name.get("/clock", {}).get("publishers"))
     if not images:
@@ -79,6 +87,11 @@ def judge(facts: Facts) -> list[Result]:
                 )
             )
     return results
+
+
+def is_of_a_camera(topic: str) -> bool:
+    """Whether a topic of images or camera_info is looked at."""
+    return not topic.endswith(_NO_CAMERA)
 
 
 def info_topic(image: str) -> str:

@@ -20,6 +20,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ..cli.arguments import positive_number
+from ..doctor.topics import is_of_a_camera
 from ..geometry.camera import CameraError
 from ..io.camera_info import camera_from_info, delivered_size
 from ..io.images import compressed_size
@@ -169,6 +170,8 @@ def survey(seconds: float) -> dict[str, Any]:
         (topic, kinds[0])
         for topic, kinds in listed
         if len(kinds) == 1 and kinds[0] in HEARD and node.count_publishers(topic)
+        # A subscription costs its publisher an encoding.
+        if is_of_a_camera(topic)
     ]
     # Images and their camera_info have a namespace in common.
     wanted.sort(key=lambda pair: pair[0].rpartition("/")[0])

@@ -106,6 +106,10 @@ class Panel:
 
     # ------------------------------------------------------------------ buttons
 
+    def hide_record(self) -> None:
+        """Remove the button: what is shown is a recording itself."""
+        self._record.visible = False
+
     def _toggle_pause(self) -> None:
         self.set_paused(not self.paused)
         self._actions.pause(self.paused)

@@ -46,6 +46,7 @@ class Playback:
         self._video = VideoImages(open_video, recording) if open_video else None
         # Where this program has put the slider, s. Elsewhere it was moved in a browser.
         self._placed_s = 0.0
+        viewer.panel.hide_record()
         gui: Any = viewer.gui
         with gui.add_folder("Recording"):
             length = max(self._end - self._begin, 0.01)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
-from ..geometry.camera import Camera
+from ..geometry.camera import Camera, CameraError
 from ..geometry.transforms import Transform
 from ..io.recordings import Recording
 from ..lift.offline import PoseCollector
@@ -81,14 +81,26 @@ class Recorder:
         """
         first = next(chain(self._keypoints.values(), self._waiting.values()), None)
         layout = get_layout(H36M17.name if first is None else first.layout)
-        size = UNKNOWN_SIZE if first is None else first.image_size
-        collector = PoseCollector(layout, camera.size if camera else size, camera)
+        size = camera.size if camera is not None else UNKNOWN_SIZE
+        if first is not None:
+            # Keypoints are in the pixels of the detector's images, which may be smaller.
+            size = first.image_size
+            camera = _scaled(camera, size)
+        collector = PoseCollector(layout, size, camera)
         for frame in self._frames:
             seen = self._keypoints.get(frame.stamp_ns)
             if seen is not None and seen.layout == layout.name:
                 collector.keypoints(seen.stamp_ns, -1, seen.people)
             collector.poses(frame)
         return collector.writer.recording()
+
+
+def _scaled(camera: Camera | None, size: tuple[int, int]) -> Camera | None:
+    """The intrinsics for images of a size; None where they are not those of the images."""
+    try:
+        return None if camera is None else camera.scaled_to(*size)
+    except CameraError:
+        return None
 
 
 def _in_camera(people: Sequence[Pose3D], to_camera: Transform) -> list[Pose3D]:
