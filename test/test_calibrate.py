@@ -119,7 +119,7 @@ def test_images_of_another_size_are_said(
     words = ["calibrate", str(folder), "--board", "9x6", "--out", str(tmp_path / "c.yaml")]
     assert main(words) == 1
     assert (
-        "2 of 3 frames are 640x480, not 64x48 like the first: left out" in capsys.readouterr().err
+        "1 of 3 frames are 64x48, not 640x480 like the first" in capsys.readouterr().err
     )
 
 
