@@ -118,9 +118,7 @@ def test_images_of_another_size_are_said(
     cv2.imwrite(str(folder / "000_thumbnail.png"), np.zeros((48, 64, 3), np.uint8))
     words = ["calibrate", str(folder), "--board", "9x6", "--out", str(tmp_path / "c.yaml")]
     assert main(words) == 1
-    assert (
-        "1 of 3 frames are 64x48, not 640x480 like the first" in capsys.readouterr().err
-    )
+    assert "1 of 3 frames are 64x48, not 640x480 like the first" in capsys.readouterr().err
 
 
 def test_a_charuco_board_that_is_never_seen_whole_is_refused() -> None:

@@ -296,3 +296,18 @@ def test_a_compressed_image_over_the_pixel_limit_is_not_decoded():
     data[16:24] = (60000).to_bytes(4, "big") * 2
     with pytest.raises(ImageError, match="60000x60000 pixels is over"):
         RoiCropper().crop_compressed(np.frombuffer(bytes(data), np.uint8))
+
+
+@pytest.mark.parametrize("max_side", [0, 100])
+def test_a_crop_in_the_whole_view_is_at_its_place(max_side: int) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (240, 320, 3), np.uint8)
+    crop = RoiCropper((80, 40, 160, 120), max_side).crop(image)
+    view, corner = crop.in_full_view()
+    assert view.shape == (240 // crop.factor, 320 // crop.factor, 3)
+    left, top = corner.astype(int)
+    height, width = crop.image.shape[:2]
+    assert (view[top : top + height, left : left + width] == crop.image).all()
+    assert (left * crop.factor, top * crop.factor) == (80, 40)
+    whole = RoiCropper((0, 0, 0, 0), max_side).crop(image)
+    assert whole.in_full_view()[0] is whole.image

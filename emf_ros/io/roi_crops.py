@@ -33,6 +33,22 @@ class RoiCrop:
         out[:, :2] = (out[:, :2] + 0.5) * self.factor - 0.5 + self.corner
         return out
 
+    def in_full_view(self) -> tuple[np.ndarray, np.ndarray]:
+        """The crop in its place in the whole view, which is black around it.
+
+        Returns:
+            (H, W, 3) uint8 RGB, with pixels as large as the crop's, and (2,) the crop's upper left
+            pixel in it.
+        """
+        width, height = (round(side / self.factor) for side in self.full_size)
+        left, top = (side // self.factor for side in self.corner)
+        if (height, width) == self.image.shape[:2]:
+            return self.image, np.zeros(2)
+        view = np.zeros((height, width, 3), np.uint8)
+        place = view[top : top + self.image.shape[0], left : left + self.image.shape[1]]
+        place[:] = self.image[: place.shape[0], : place.shape[1]]
+        return view, np.array([left, top], float)
+
 
 @dataclass(frozen=True)
 class RoiCropper:

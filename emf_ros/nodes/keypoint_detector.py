@@ -21,7 +21,7 @@ from ..detect.budget import DetectionBudget
 from ..detect.protocol import DetectorError
 from ..io.images import ImageError
 from ..io.render.overlay import draw_keypoints, small_overlay
-from ..io.roi_crops import RoiCropper
+from ..io.roi_crops import RoiCrop, RoiCropper
 from ..lift.feed import MAX_AGE_MS
 from ..people import PeopleTracker, unique_first_id
 from ..reasons import Reason
@@ -335,12 +335,12 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         if self._keypoints.get_subscription_count() > 0:
             self._keypoints.publish(conversions.keypoints_msg(frame))
         if self._overlay.get_subscription_count() > 0:
-            drawn = self._draw(crop.image, people)
+            drawn = self._draw(crop, people)
             self._overlay.publish(conversions.image_msg(drawn, "bgr8", message.header))
         if self._small_overlay.get_subscription_count() > 0 and self._small_limiter.is_due(
             stamp_ns
         ):
-            self._small_overlay.publish(self._draw_small(crop.image, people, message.header))
+            self._small_overlay.publish(self._draw_small(crop, people, message.header))
         # The people of this image do not wait for new ones.
         self._tracker.detect_new()
 
@@ -348,26 +348,32 @@ class KeypointDetector(BaseNode[KeypointDetectorParams]):
         if self._watch is not None:
             self._watch.used()
 
-    def _draw(self, image: np.ndarray, people: list[Pose2D]) -> np.ndarray:
-        """(H, W, 3) uint8 BGR: an image (H, W, 3) uint8 RGB with the keypoints of people on it."""
+    def _draw(self, crop: RoiCrop, people: list[Pose2D]) -> np.ndarray:
+        """(H, W, 3) uint8 BGR: the whole view, with keypoints of people in the crop on it."""
+        image, keypoints, ids, layout = self._drawn(crop, people)
         drawn = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        draw_keypoints(drawn, *self._drawn(people))
+        draw_keypoints(drawn, keypoints, ids, layout)
         return drawn
 
-    def _draw_small(self, image: np.ndarray, people: list[Pose2D], header: Header) -> Any:
+    def _draw_small(self, crop: RoiCrop, people: list[Pose2D], header: Header) -> Any:
         """A message of the small overlay; arguments as of `_draw`."""
-        drawn = small_overlay(image, *self._drawn(people), SMALL_OVERLAY_PX, cv2.COLOR_RGB2BGR)
+        image, keypoints, ids, layout = self._drawn(crop, people)
+        drawn = small_overlay(image, keypoints, ids, layout, SMALL_OVERLAY_PX, cv2.COLOR_RGB2BGR)
         quality = [cv2.IMWRITE_JPEG_QUALITY, SMALL_OVERLAY_QUALITY]
         _, data = cv2.imencode(".jpg", drawn, quality)
         made = CompressedImage(header=header, format="jpeg")
         made.data = array("B", data.tobytes())
         return made
 
-    def _drawn(self, people: list[Pose2D]) -> tuple[np.ndarray, np.ndarray, Layout]:
-        """Keypoints, ids and layout of people, as `draw_keypoints` takes them."""
+    def _drawn(
+        self, crop: RoiCrop, people: list[Pose2D]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Layout]:
+        """The whole view, and in it keypoints, ids and layout, as `draw_keypoints` takes them."""
+        image, corner = crop.in_full_view()
         layout = self._tracker.layout
         keypoints = np.array([p.keypoints for p in people]).reshape(-1, len(layout), 3)
-        return keypoints, np.array([p.track_id for p in people], dtype=int), layout
+        keypoints[..., :2] += corner
+        return image, keypoints, np.array([p.track_id for p in people], dtype=int), layout
 
     def diagnose(self) -> list[Task]:
         rate_hz = self._rate.read()
