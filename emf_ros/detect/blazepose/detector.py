@@ -156,6 +156,7 @@ class BlazePoseDetector:
 
     def configure(self, max_people: int, min_score: float) -> None:
         self._max_people, self._min_score = max_people, min_score
+        self._tracked = sorted(self._tracked, key=lambda person: -person.pose.score)[:max_people]
 
     def detect_new(self) -> None:
         """Detect new people in the last image, and verify poses, as far as the budget allows.
@@ -214,9 +215,6 @@ class BlazePoseDetector:
     def _track(self, pyramid: ImagePyramid, stamp_ns: int) -> list[TrackedPerson]:
         """Landmarks of the last frame's people in this frame; lost people get tiles."""
         tracked: list[TrackedPerson] = []
-        # The limit may be lower than in the last image. Those who are left out are not lost.
-        surest = sorted(self._tracked, key=lambda person: -person.pose.score)[: self._max_people]
-        self._tracked = [person for person in self._tracked if any(person is s for s in surest)]
         rois = [person.next_roi for person in self._tracked]
         for old, person in zip(self._tracked, self._infer_landmarks(pyramid, rois), strict=True):
             # Two ROIs may move onto one person: the older one stays.
