@@ -13,9 +13,8 @@ from emf_ros.lift.ground import GroundPlane
 def goal(people: list[Person]) -> np.ndarray | None:
     """(3,) m in the camera's frame, on the floor."""
     bodies = [person.body for person in people if person.body]
-    gestures = {gesture.name for body in bodies for gesture in body.gestures}
     # An arm stretched towards the camera has a direction, too: it says "stop".
-    if "stop" in gestures or "point" not in gestures:
+    if any(gesture.name == "stop" for body in bodies for gesture in body.gestures):
         return None
     for aim in (body.pointing for body in bodies):
         if aim is not None and aim.stddev_rad < 0.3 and np.isfinite(aim.target).all():

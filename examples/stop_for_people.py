@@ -16,10 +16,11 @@ def command(people: list[Person]) -> str:
             continue  # the track has ended
         # Where the person was last, also while nothing of the person is seen.
         distance_m = np.linalg.norm(person.last_root)
-        # Comparisons with NaN are false: this also stops for a person whose place is not known.
-        if not distance_m >= 1.0:
+        if math.isnan(distance_m):
+            return f"stop: the place of person {person.id} is not known"
+        if distance_m < 1.0:
             return f"stop: person {person.id} is {distance_m:.1f} m away"
-        # Who does not come closer has no time.
+        # Comparisons with NaN are false: who does not come closer has no time.
         if body.closest_s < 3.0 and body.closest_m < 1.0:
             return f"stop: person {person.id} is here in {body.closest_s:.1f} s"
         # For up to half a second after a person comes into view, the velocity is not known.

@@ -28,7 +28,6 @@ from emf_ros.nodes.adapters import (
     hri_person,
     is_body_name,
     message_type,
-    mixed_ids,
     track_number,
     vision_frame,
     yolo_frame,
@@ -162,8 +161,9 @@ def test_keypoints_of_several_people_under_one_id_are_no_person():
         for j, joint in enumerate(COCO17.joints)
     ]
     message = SimpleNamespace(header=yolo(0, []).header, detections=detections)
-    assert mixed_ids(message) == {""}
-    frame = vision_frame(message, SIZE)
+    refused: list[str] = []
+    frame = vision_frame(message, SIZE, refused.append)
+    assert refused == [""]
     assert [p.track_id for p in frame.people] == [7]
     assert frame.people[0].keypoints == pytest.approx(left)
 

@@ -82,7 +82,7 @@ def judge(facts: Facts) -> list[Result]:
             results.append(
                 warning(
                     topic["name"],
-                    "was not checked: there are too many topics of cameras",
+                    "was not checked: it is new, or there are too many topics of cameras",
                     "stop the drivers of other cameras, or disable transports, and run it again",
                 )
             )

@@ -40,13 +40,15 @@ class RoiCrop:
             (H, W, 3) uint8 RGB, with pixels as large as the crop's, and (2,) the crop's upper left
             pixel in it.
         """
-        width, height = (round(side / self.factor) for side in self.full_size)
+        height, width = self.image.shape[:2]
         left, top = (side // self.factor for side in self.corner)
-        if (height, width) == self.image.shape[:2]:
+        # A shrunk image has a pixel more or less than its share.
+        across, down = (side // self.factor for side in self.full_size)
+        across, down = max(across, left + width), max(down, top + height)
+        if (down, across) == (height, width):
             return self.image, np.zeros(2)
-        view = np.zeros((height, width, 3), np.uint8)
-        place = view[top : top + self.image.shape[0], left : left + self.image.shape[1]]
-        place[:] = self.image[: place.shape[0], : place.shape[1]]
+        view = np.zeros((down, across, 3), np.uint8)
+        view[top : top + height, left : left + width] = self.image
         return view, np.array([left, top], float)
 
 

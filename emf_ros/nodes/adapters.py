@@ -10,8 +10,7 @@ import importlib
 import math
 import re
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,38 +126,37 @@ def yolo_frame(message: Any, image_size: tuple[int, int]) -> Frame2D:
     return _coco_frame(message.header, image_size, people)
 
 
-def _vision_joints(message: Any) -> Iterator[tuple[Any, int, float]]:
-    """The detections that are keypoints, with the joint in coco17 and the score."""
-    for detection in message.detections:
-        if detection.results:
-            best = max((result.hypothesis for result in detection.results), key=lambda h: h.score)
-            if best.class_id in COCO17.joints:
-                yield detection, COCO17.index(best.class_id), best.score
-
-
-def mixed_ids(message: Any) -> set[str]:
-    """The ids of a vision_msgs/Detection2DArray that have a joint twice: of several people."""
-    counts = Counter((detection.id, joint) for detection, joint, _ in _vision_joints(message))
-    return {name for (name, _), count in counts.items() if count > 1}
-
-
-def vision_frame(message: Any, image_size: tuple[int, int]) -> Frame2D:
+def vision_frame(
+    message: Any, image_size: tuple[int, int], refuse: Callable[[str], None] = lambda name: None
+) -> Frame2D:
     """The frame of a vision_msgs/Detection2DArray with one detection per keypoint.
 
     vision_msgs has no message for keypoints. Here the middle of `bbox` is the keypoint. The best
     result has the joint's name in coco17 as `class_id`, and the score. `id` is that of the person.
-    Other detections, such as boxes of people, are ignored, and so are the ids of `mixed_ids`.
+    Other detections, such as boxes of people, are ignored. So are ids that have a joint twice:
+    their keypoints are of several people.
 
     Args:
         message, image_size: as of `yolo_frame`.
+        refuse: called with each id that has a joint twice.
     """
     points_of: dict[str, np.ndarray] = {}
-    mixed = mixed_ids(message)
-    for detection, joint, score in _vision_joints(message):
-        if detection.id not in mixed:
+    seen: set[tuple[str, int]] = set()
+    mixed: set[str] = set()
+    for detection in message.detections:
+        if not detection.results:
+            continue
+        best = max((result.hypothesis for result in detection.results), key=lambda h: h.score)
+        if best.class_id in COCO17.joints:
+            joint, at = COCO17.index(best.class_id), detection.bbox.center.position
+            if (detection.id, joint) in seen:
+                mixed.add(detection.id)
+            seen.add((detection.id, joint))
             points = points_of.setdefault(detection.id, _missing(len(COCO17)))
-            at = detection.bbox.center.position
-            points[joint] = (at.x, at.y, _score(score))
+            points[joint] = (at.x, at.y, _score(best.score))
+    for name in sorted(mixed):
+        del points_of[name]
+        refuse(name)
     people = [(name, points, float(points[:, 2].mean())) for name, points in points_of.items()]
     return _coco_frame(message.header, image_size, people)
 
@@ -361,13 +359,15 @@ class ThirdPartyKeypoints:
         if self._package == "yolo_msgs":
             self._take(yolo_frame(message, size))
             return
-        for name in mixed_ids(message):
+
+        def refuse(name: str) -> None:
             self._refuse(
                 Reason.REPEATED_TRACK_ID,
                 f"{topic}: people with the id {name!r} are refused: a joint comes twice under it; "
                 "give the keypoints of each person an id of their own",
             )
-        self._take(vision_frame(message, size))
+
+        self._take(vision_frame(message, size, refuse))
 
     def _follow(self, message: Any) -> None:
         """Subscribe to the tracked bodies, and end the subscriptions to others.

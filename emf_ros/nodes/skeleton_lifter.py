@@ -321,14 +321,19 @@ class SkeletonLifter(BaseNode[SkeletonLifterParams]):
         if isinstance(self._dispatcher, LiftEvery):
             self._dispatcher.tick()
             return
-        if self._dispatcher is not None:
-            # Not while the thread of the dispatcher publishes.
-            self._dispatcher.between(self._publish_silence)
+        # Each is asked, as each remembers its subscribers.
+        silent = [camera for camera in self._cameras if camera.is_silent()]
 
-    def _publish_silence(self) -> None:
-        for camera in self._cameras:
-            if camera.is_silent():
-                camera.publish(camera.feed.silence())
+        def publish() -> None:
+            for camera in silent:
+                # Images may have come since.
+                if camera.is_silent():
+                    camera.publish(camera.feed.silence())
+
+        if silent and self._dispatcher is not None:
+            # Not while the dispatcher's thread publishes. It may lift for long, so the lock is
+            # only taken where there is something to say.
+            self._dispatcher.between(publish)
 
     def _publish(self, feed: Feed, output: Output) -> None:
         header = self._topics_of[feed.name].publish(output)

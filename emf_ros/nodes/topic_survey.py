@@ -173,7 +173,7 @@ def survey(seconds: float) -> dict[str, Any]:
         # A subscription costs its publisher an encoding.
         if is_of_a_camera(topic)
     ]
-    # Images and their camera_info have a namespace in common.
+    # By namespace: images are heard together with their camera_info.
     wanted.sort(key=lambda pair: pair[0].rpartition("/")[0])
     heard = {topic: Heard(node, topic, kind) for topic, kind in wanted[:MAX_HEARD]}
     spin(seconds)

@@ -209,11 +209,9 @@ def decode_boxes(
     Raises:
         WrongShape: see `decode_crops`.
     """
-    of_ultralytics = config.decode == "yolo_boxes"
-    # With NMS inside, as version 26 is exported: nothing else has six columns.
-    if config.decode == "nms_boxes" or (
-        of_ultralytics and len(outputs) == 1 and next(iter(outputs.values())).shape[-1] == 6
-    ):
+    # YOLO with NMS inside, as version 26 is exported, has six columns. Otherwise it has thousands.
+    six = len(outputs) == 1 and next(iter(outputs.values())).shape[-1:] == (6,)
+    if config.decode == "nms_boxes" or (config.decode == "yolo_boxes" and six):
         if {"dets", "labels"} <= set(outputs):
             outputs = {name: outputs[name] for name in ("dets", "labels")}
         if len(outputs) == 2:
@@ -223,7 +221,7 @@ def decode_boxes(
             (output,) = _expect(outputs, [(1, "N", 6)], [(1, "N", 5)])
             of_people = output[0, :, 5] == config.class_id if output.shape[2] == 6 else True
         boxes, scores = output[0, :, :4], np.where(of_people, output[0, :, 4], 0.0)
-    elif of_ultralytics:
+    elif config.decode == "yolo_boxes":
         (output,) = _expect(outputs, [(1, "4 + classes", "N")])
         rows = output[0].T
         _expect_class(rows.shape[1] - 4, config.class_id)

@@ -111,7 +111,7 @@ class OnnxPoseDetector:
         if config.decode in TOP_DOWN:
             placements = self._placements(image, stamp_ns)
             if not placements:
-                # Nobody is there: the next image has no boxes of this one.
+                # Nobody is there: the next image must not take the boxes of an earlier one.
                 self._track([], stamp_ns)
                 return []
             keypoints = self._pose.infer_crops(image, placements)
