@@ -28,6 +28,7 @@ from ..model.published import freeze_local_scales, published_local_scales
 from ..runtime.torch import torch_device
 from .diversity import Diversity
 from .evaluate import evaluate, trunk_mean_pose
+from .linear_start import begin_linear
 from .losses import pose_losses, total_loss
 from .mocap import MotionClips, WindowSampler, held_back, load_mocap
 from .optimizers import make_optimizers
@@ -106,7 +107,9 @@ class Trainer:
     def _new_lifter(self) -> Lifter:
         config = self.config.network()
         if not self.config.init:
-            return Lifter(config)
+            new = Lifter(config)
+            begin_linear(new)
+            return new
         given = mean_weights(self._init_paths)
         config = resized(given.config, self.config.lifter)
         for name in ("layout", "normalization"):
