@@ -238,7 +238,7 @@ def test_poses_have_no_place_without_camera_info(
         assert_relative(by_id(answer)[track_id])
     wait_for(lifter.diagnostics.last, "diagnostics")
     wait_for(lambda: lifter.diagnostics.level("camera_info") == b"\3", "no intrinsics")
-    # Until its publishers are discovered, diagnostics say that there is no keypoint to place.
+    # The remedy is named once its publishers are discovered, which may be after the first STALE.
     words = "poses have no position; a publisher that sends it once needs durability"
     wait_for(lambda: words in lifter.diagnostics.last().message, "what it means")
     assert not any(m.action == m.ADD for a in lifter.markers.messages for m in a.markers)
