@@ -158,6 +158,22 @@ Camera.k3: 0.05
 Camera.width: 1280
 Camera.height: 720
 """,
+    "ORB-SLAM3": """%YAML:1.0
+File.version: "1.0"
+Camera.type: "PinHole"
+Camera1.fx: 914.0
+Camera1.fy: 910.0
+Camera1.cx: 640.5
+Camera1.cy: 359.0
+Camera1.k1: 0.1
+Camera1.k2: -0.2
+Camera1.p1: 0.003
+Camera1.p2: 0.004
+Camera1.k3: 0.05
+Camera.width: 1280
+Camera.height: 720
+Camera.fps: 20
+""",
     "RealSense": json.dumps(
         {"width": 1280, "height": 720, "fx": 914, "fy": 910, "ppx": 640.5, "ppy": 359}
         | {"model": "Brown Conrady", "coeffs": D}
@@ -223,12 +239,43 @@ FISHEYES = {
     "Kannala-Brandt": PLAIN.replace("plumb_bob", "Kannala Brandt4").replace(
         str(D), "[-0.0066, 0.0438, -0.0415, 0.0075]"
     ),
+    "VINS": """%YAML:1.0
+---
+model_type: KANNALA_BRANDT
+camera_name: camera
+image_width: 1280
+image_height: 720
+projection_parameters:
+   k2: -0.0066
+   k3: 0.0438
+   k4: -0.0415
+   k5: 0.0075
+   mu: 914.0
+   mv: 910.0
+   u0: 640.5
+   v0: 359.0
+""",
+    "ORB-SLAM3": """%YAML:1.0
+File.version: "1.0"
+Camera.type: "KannalaBrandt8"
+Camera1.fx: 914.0
+Camera1.fy: 910.0
+Camera1.cx: 640.5
+Camera1.cy: 359.0
+Camera1.k1: -0.0066
+Camera1.k2: 0.0438
+Camera1.k3: -0.0415
+Camera1.k4: 0.0075
+Camera.width: 1280
+Camera.height: 720
+""",
 }
 
 
 @pytest.mark.parametrize("text", FISHEYES.values(), ids=FISHEYES)
 def test_a_fisheye_is_read(tmp_path, text):
     read = read_camera(write(tmp_path, text))
+    assert read.size == SIZE and np.abs(read.matrix - K).max() <= 1e-9
     assert read.model == "equidistant"
     assert read.distortion.tolist() == [-0.0066, 0.0438, -0.0415, 0.0075]
 
@@ -247,6 +294,29 @@ def test_one_of_several_cameras_is_chosen_by_name(tmp_path):
     assert read_camera(f"{path}#cam1").matrix[0, 0] == 700
     with pytest.raises(CameraError, match="cam2.*cam0, cam1"):
         read_camera(f"{path}#cam2")
+
+
+def test_one_of_orb_slams_cameras_is_chosen_by_name(tmp_path):
+    second = re.findall(r"^Camera1.*\n", READ["ORB-SLAM3"], flags=re.M)
+    text = READ["ORB-SLAM3"] + "".join(second).replace("Camera1", "Camera2").replace("914", "700")
+    path = write(tmp_path, text)
+    with pytest.raises(CameraError, match="2 cameras.*Camera1, Camera2.*#Camera1"):
+        read_camera(path)
+    assert read_camera(f"{path}#Camera2").matrix[0, 0] == 700
+
+
+def test_vins_mei_is_refused_by_name(tmp_path):
+    text = """%YAML:1.0
+---
+model_type: MEI
+image_width: 1280
+image_height: 720
+mirror_parameters: {xi: 1.9}
+distortion_parameters: {k1: 0.1, k2: -0.2, p1: 0.003, p2: 0.004}
+projection_parameters: {gamma1: 914.0, gamma2: 910.0, u0: 640.5, v0: 359.0}
+"""
+    with pytest.raises(CameraError, match="model MEI is not implemented: calibrate as pinhole"):
+        read_camera(write(tmp_path, text))
 
 
 def test_one_of_a_stereo_pair_is_chosen(tmp_path):

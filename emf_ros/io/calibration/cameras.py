@@ -43,6 +43,17 @@ _NAMES = {
 #: Mappings whose values belong to the mapping around them.
 _PARTS = ("projectionparameters", "distortionparameters", "intrinsicparameters", "intrinsics")
 
+#: Our names of the values in VINS' projection_parameters where the camera is no pinhole: of a
+#: Kannala-Brandt fisheye, and of MEI, which `make_camera` refuses by name.
+_VINS_NAMES = {
+    "mu": {"mu": "fx", "mv": "fy", "u0": "cx", "v0": "cy"}
+    | {f"k{n + 1}": f"k{n}" for n in range(1, 5)},
+    "gamma1": {"gamma1": "fx", "gamma2": "fy", "u0": "cx", "v0": "cy"},
+}
+
+#: A value of one of ORB-SLAM3's cameras, such as Camera1.fx.
+_NUMBERED = re.compile(r"(camera[12])\.(\w+)", re.IGNORECASE)
+
 #: Endings of names in a file of a stereo pair.
 _STEREO_ENDINGS = ("1", "2", "left", "right")
 
@@ -70,6 +81,13 @@ def find_cameras(
     if any(key in values for key in _INTRINSICS):
         yield name, values
         return
+    numbered: dict[str, dict[str, Any]] = {}
+    for key, value in data.items():
+        if match := _NUMBERED.fullmatch(str(key)):
+            numbered.setdefault(match[1], {})[match[2]] = value
+    for camera, own in numbered.items():
+        if "fx" in (of_one := _values(own)):
+            yield camera, {**values, **of_one}
     for ending in _STEREO_ENDINGS:
         own = {
             key[: -len(ending)].rstrip("_ "): value
@@ -93,7 +111,8 @@ def _values(data: dict) -> dict[str, Any]:
         plain = re.sub(r"[^a-z0-9]", "", str(key).lower())
         is_part = isinstance(value, dict) and "data" not in value
         if is_part and plain in _PARTS:
-            found |= _values(value)
+            renamed = next((new for mark, new in _VINS_NAMES.items() if mark in value), {})
+            found |= _values({renamed.get(key, key): each for key, each in value.items()})
             continue
         name = _NAMES.get(plain)
         if name is None or is_null(value) or is_part != (name == "roi"):
