@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from emf_ros.detect.protocol import DetectorError
+from emf_ros.io.paths import cache_folder
 from emf_ros.skeletons import H36M17
+from emf_ros.train import footage, four_cameras
 from emf_ros.train.comparison import Errors, Poses, compare, error_table
 from emf_ros.train.evaluate import EvaluationError
 from emf_ros.train.footage import evaluate_footage, read_footage
@@ -184,6 +187,52 @@ def test_footage_is_keypoints_and_truth(tmp_path):
         list(read_footage(tmp_path, "heavy"))
     with pytest.raises(EvaluationError, match="holds no npz"):
         list(read_footage(tmp_path / "nowhere"))
+
+
+@pytest.fixture
+def four(tmp_path, monkeypatch):
+    """Four cameras, and the module that detects in them, which counts the cameras."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(four_cameras, "detected", [], raising=False)
+
+    def largest_person(view, variant):
+        four_cameras.detected.append(view)
+        return np.full((5, 33, 3), float(view))
+
+    monkeypatch.setattr(four_cameras, "largest_person", largest_person)
+    return [0, 1, 2, 3]
+
+
+def test_the_four_cameras_are_detected_once_and_anew_where_the_file_is_damaged(four, capfd):
+    first = four_cameras._keypoints(four)
+    assert first[:, 0, 0, 0].tolist() == four
+    assert np.array_equal(four_cameras._keypoints(four), first)
+    assert four_cameras.detected == four
+    (file,) = (cache_folder() / "four_cameras").glob("*.npy")
+    for damaged in (file.read_bytes()[:1000], b"", b"no array"):
+        file.write_bytes(damaged)
+        assert np.array_equal(four_cameras._keypoints(four), first)
+        assert f"{file} is damaged" in capfd.readouterr().out
+        assert np.array_equal(np.load(file), first)
+
+
+def test_a_cache_that_cannot_be_written_costs_the_next_detection_alone(four, capfd):
+    cache_folder().mkdir(parents=True)
+    (cache_folder() / "four_cameras").write_text("no folder")
+    assert four_cameras._keypoints(four)[:, 0, 0, 0].tolist() == four
+    assert "the next evaluation detects again" in capfd.readouterr().out
+
+
+def test_without_the_detector_of_the_truth_the_folder_is_evaluated(four, monkeypatch, capfd):
+    def unfetched(*_):
+        raise DetectorError("could not download it")
+
+    monkeypatch.setattr(four_cameras, "largest_person", unfetched)
+    monkeypatch.setattr(footage, "read_views", lambda: four)
+    with pytest.raises(EvaluationError, match="holds no npz"):
+        list(footage.all_footage("/nowhere"))
+    said = capfd.readouterr().out
+    assert "without the recording of four cameras: could not download it" in said
 
 
 def test_keypoints_of_another_shape_are_refused(tmp_path):

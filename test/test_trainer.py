@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from moving_people import MODEL_RATE_HZ, mocap_folder, windows, write_mocap
+from moving_people import MODEL_RATE_HZ, mocap_folder, smooth_motion, windows, write_mocap
 from ros_session import TIMEOUT_S, wait_for
 
 from emf_ros.cli.main import main
@@ -109,6 +110,20 @@ def test_several_weights_begin_as_their_mean(mocap, tmp_path):
     save_weights(paths[1], Lifter(replace(given, layers=2)))
     with pytest.raises(ValueError, match="different networks"):
         Trainer(config(mocap, tmp_path / "other", init=",".join(paths)), "cpu")
+
+
+def test_the_command_of_a_card_can_be_pasted_into_a_shell(mocap, tmp_path):
+    write_mocap(mocap / "names.npz", [("subject 1", smooth_motion(90, 3))])
+    settings = ["cameras.fov_deg=[50, 90]", "lifter.motion.scales=[1, 2]", "validate_windows=2"]
+    sizes = {**TINY, "motion": {"dim": 12}}
+    made = config(mocap, tmp_path / "run", steps=1, lifter=sizes, validation=("subject 1", "a"))
+    made = made.changed(settings)
+    program, *words = shlex.split(command_of(Trainer(made, "cpu")))
+    assert program == "emf-ros"
+    again = tmp_path / "again"
+    main([*words, "--mocap", str(mocap), "--out", str(again), "--device", "cpu"])
+    # A state of other settings is refused.
+    assert Trainer(replace(made, out=str(again)), "cpu").step == 1
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,7 +85,7 @@ def _revision() -> str:
 
 
 def command_of(trainer: Trainer) -> str:
-    """The command line that repeats the run."""
+    """The command line that repeats the run, for a shell."""
     c = trainer.config
     words = ["emf-ros train"]
     if trainer.processes.count > 1:
@@ -92,11 +93,12 @@ def command_of(trainer: Trainer) -> str:
     words.append(f"--preset {c.preset}")
     words.append(f"--steps {c.steps}" if c.steps else f"--budget {c.budget_minutes:g}")
     if c.init:
-        words.append(f"--init {','.join(Path(path).name for path in c.init.split(','))}")
+        names = ",".join(Path(path).name for path in c.init.split(","))
+        words.append(f"--init {shlex.quote(names)}")
     if c.validation:
-        words.append(f"--validation {','.join(c.validation)}")
+        words.append(f"--validation {shlex.quote(','.join(c.validation))}")
     words.append(f"--seed {c.seed}")
-    words += [f"--set {name}={value}" for name, value in c.differences()]
+    words += [f"--set {shlex.quote(f'{name}={value}')}" for name, value in c.differences()]
     return " ".join(words)
 
 

@@ -15,9 +15,14 @@ import cv2
 import numpy as np
 
 from ..detect.factory import make_detector
+from ..detect.protocol import DetectorError
+from ..downloads.cache import DownloadError
 from ..downloads.videos import ensure_four_cameras
 from ..geometry.camera import Camera
+from ..io.one_line import one_line
+from ..io.outputs import OutputError, replacing
 from ..io.paths import cache_folder
+from ..io.progress import say
 from ..io.video import frames_of, open_source
 from ..skeletons import BLAZEPOSE33, H36M17
 from .anatomy import move_joints
@@ -96,16 +101,34 @@ def largest_person(view: View, variant: str) -> np.ndarray:
 def triangulated(views: list[View]) -> tuple[np.ndarray, np.ndarray]:
     """Stamps (N,) s, and points (N, 33, 3) m in the world where BlazePose marks them.
 
-    The keypoints are detected once and kept in the cache folder.
+    Raises:
+        DownloadError: the detector is not there and cannot be fetched.
     """
-    cached = cache_folder() / "four_cameras" / f"blazepose_{TRUTH_VARIANT}.npy"
-    if not cached.is_file():
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        np.save(cached, np.stack([largest_person(view, TRUTH_VARIANT) for view in views]))
-    points, _ = triangulate(views, np.load(cached))
+    points, _ = triangulate(views, _keypoints(views))
     source = open_source(views[0].video)
     source.close()
     return np.arange(len(points)) / source.rate_hz, smooth(points, source.rate_hz)
+
+
+def _keypoints(views: list[View]) -> np.ndarray:
+    """(4, N, 33, 3) of `largest_person`, detected once and kept in the cache folder."""
+    cached = cache_folder() / "four_cameras" / f"blazepose_{TRUTH_VARIANT}.npy"
+    try:
+        return np.load(cached)
+    except FileNotFoundError:
+        pass
+    except (EOFError, OSError, ValueError) as error:
+        say(f"{cached} is damaged ({one_line(error)}): its keypoints are detected anew")
+    try:
+        found = np.stack([largest_person(view, TRUTH_VARIANT) for view in views])
+    except DetectorError as error:
+        raise DownloadError(str(error)) from None
+    try:
+        with replacing(cached) as part, part.open("wb") as file:
+            np.save(file, found)
+    except OutputError as error:
+        say(f"{error}: the next evaluation detects again")
+    return found
 
 
 def anatomical(points: np.ndarray) -> np.ndarray:
