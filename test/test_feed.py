@@ -129,6 +129,23 @@ class TestFeed:
         assert Reason.UNKNOWN_LAYOUT.explanation.meaning in log.lines[1]
         assert log.counts[Reason.STAMP_NOT_NEWER] == log.counts[Reason.UNKNOWN_LAYOUT] == 1
 
+    def test_other_threads_may_count_while_refused_keypoints_are_logged(self, engine):  # noqa: F811
+        class Counted(Counter):
+            """Another thread counts something new whenever this one reads one by one."""
+
+            def items(self):
+                for number, pair in enumerate(super().items()):
+                    self[f"of another thread {number}"] += 1
+                    yield pair
+
+        pipeline = pipeline_of(engine)
+        pipeline.counts = Counted({Reason.BAD_CAMERA_INFO: 1})
+        feed, (frame,) = Feed("", pipeline, Lines(pipeline.counts)), frames(1)
+        frame.layout = "unheard_of"
+        assert feed.take_in([Received(frame)]) is None
+        assert pipeline.counts[Reason.UNKNOWN_LAYOUT] == 1
+        assert Reason.UNKNOWN_LAYOUT.explanation.meaning in feed._log.lines[0]
+
     def test_keypoints_wait_for_their_transforms_no_longer_than_once_in_all(self, engine):  # noqa: F811
         feed, log = feed_of(engine)
         tree = TransformTree()

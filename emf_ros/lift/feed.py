@@ -252,7 +252,8 @@ class Feed:
                 if used is not None:
                     counts[Reason.COALESCED] += 1
                 used = received
-        for reason in counts - before:
+        # Of a copy, which is made at once: other threads count meanwhile.
+        for reason in Counter(counts) - before:
             self._log_refused(reason)
         if used is not None:
             self._frame_id, self.used_s = used.frame.frame_id, used.at_s
