@@ -31,6 +31,7 @@ from emf_ros.io.frame_source import VideoError
 from emf_ros.io.outputs import OutputError
 from emf_ros.io.paths import share_folder
 from emf_ros.io.recordings import load_recording
+from emf_ros.reasons import Reason
 from emf_ros.skeletons import H36M17
 
 SETTINGS = LiftSettings(device="cpu")
@@ -97,6 +98,44 @@ def test_folders_are_searched_for_videos_bags_and_images(tmp_path: Path) -> None
         find_sources([str(tmp_path / "nothing")])
     with pytest.raises(VideoError, match="there is no file"):
         find_sources([str(tmp_path / "none.mp4")])
+
+
+def touched(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_a_picture_beside_videos_hides_none_of_them(tmp_path: Path) -> None:
+    touched(
+        tmp_path, "a.mp4", "b.mov", "preview.jpg", "sub/c.mp4", "frames/1.png", "frames/d/e.mp4"
+    )
+    said: list[str] = []
+    found = find_sources([str(tmp_path)], tell=said.append)
+    assert set(found) == {"a.mp4", "b.mov", "sub/c.mp4", "frames", "frames/d/e.mp4"}
+    assert said == [f"{tmp_path}: the images beside the videos are left out"]
+
+
+def test_every_kind_of_source_is_found_in_folders(tmp_path: Path) -> None:
+    names = {"run.db3", "x.mcap", "v.wmv", "cam.h264", "k.mjpeg", "y.3gp", "z.M4V"}
+    touched(tmp_path, *names, "notes.txt")
+    assert set(find_sources([str(tmp_path)])) == names
+
+
+def test_links_to_folders_are_followed_once_and_never_in_a_circle(tmp_path: Path) -> None:
+    touched(tmp_path, "top/a/b.mp4", "store/c.mp4")
+    for name, target in {"inside": "top/a", "outside": "store", "circle": "top"}.items():
+        (tmp_path / "top" / name).symlink_to(tmp_path / target)
+    (tmp_path / "store" / "back").symlink_to(tmp_path / "top")
+    assert set(find_sources([str(tmp_path / "top")])) == {"a/b.mp4", "outside/c.mp4"}
+    # Links keep their own names: those of a store are hashes.
+    link = tmp_path / "walk.mp4"
+    link.symlink_to(tmp_path / "top" / "a" / "b.mp4")
+    assert set(find_sources([str(link)])) == {"walk.mp4"}
+    (tmp_path / "top" / "a" / "1.png").touch()
+    (tmp_path / "top" / "a" / "b.mp4").unlink()
+    assert set(find_sources([str(tmp_path / "top" / "inside")])) == {"inside"}
+    assert set(find_sources([f"{tmp_path}/top/inside/../a/.."])) == {"a", "outside/c.mp4"}
 
 
 # ------------------------------------------------------------------------------ resuming
@@ -307,6 +346,40 @@ def test_a_format_that_cannot_hold_a_person_leaves_the_source_done(tmp_path, cap
     for ending in (".npz", ".csv"):
         assert len(read_recording(out / f"sitting.npz{ending}")) == len(points)
     assert lift_here([source], out, ".bvh", ".mp4", ".csv").before == 1
+
+
+def test_a_batch_says_why_input_was_rejected(tmp_path, capfd) -> None:
+    points = keypoints()["keypoints_2d"]
+    points[5, :3, 2] = 1.5
+    source = str(write_keypoints(tmp_path / "in.npz", keypoints_2d=points))
+    lift_here([source], tmp_path / "out")
+    assert f"in.npz: {Reason.SCORE_OVER_1}: 3. " in capfd.readouterr().out
+
+
+def test_no_file_of_people_who_were_there_before_stays_among_the_new(tmp_path) -> None:
+    one = keypoints()
+    two = {name: np.concatenate([one[name]] * 2) for name in ("stamp", "track_id", "keypoints_2d")}
+    two["track_id"] = np.repeat([1, 2], len(one["stamp"]))
+    two["keypoints_2d"][len(one["stamp"]) :, :, 0] += 200
+    order = np.argsort(two["stamp"], kind="stable")
+    two = {name: values[order] for name, values in two.items()}
+    source, out = tmp_path / "s.npz", tmp_path / "out"
+
+    def made(number: int, **arrays) -> set[str]:
+        write_keypoints(source, **arrays)
+        os.utime(source, (number, number))
+        assert lift_here([str(source)], out, ".trc", ".csv").done == 1
+        return {path.name for path in out.iterdir()} - {"lift.json"}
+
+    always = {"s.npz.npz", "s.npz.csv"}
+    of_two = {"s.npz_person1.trc", "s.npz_person2.trc"}
+    assert made(1, **two) == always | of_two
+    # Files of others stay, and so do the results of a source with such a name.
+    for name in ("s.npz_persons.trc", "s.npz_person7.trc", "s.npz_person7.npz", "other.trc"):
+        (out / name).touch()
+        always |= {name}
+    assert made(2) == always | {"s.npz.trc"}
+    assert made(3, **two) == always | of_two
 
 
 def test_an_output_that_cannot_be_written_leaves_the_source_due(sources, tmp_path) -> None:

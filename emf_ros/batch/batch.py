@@ -35,9 +35,20 @@ class Report:
 
 
 def plan(
-    paths: list[str], folder: str, formats: Sequence[str], settings: LiftSettings
+    paths: list[str],
+    folder: str,
+    formats: Sequence[str],
+    settings: LiftSettings,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> list[Job]:
     """The sources and their files; nothing is written.
+
+    Args:
+        paths: files and folders with sources.
+        folder: of the results.
+        formats: endings of the files beside the npz.
+        settings: how the sources are to be lifted.
+        tell: called with a sentence on what is left out.
 
     Raises:
         VideoError: there is no source, see `sources.find_sources`, or no such detector.
@@ -49,7 +60,7 @@ def plan(
     check_same(folder, settings, formats)
     jobs = [
         Job(name, str(source.absolute()), str((Path(folder) / name).absolute()), tuple(formats))
-        for name, source in find_sources(paths, folder).items()
+        for name, source in find_sources(paths, folder, tell).items()
     ]
     check_no_source_is_replaced(jobs)
     return jobs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -151,10 +152,10 @@ def do(job: Job, settings: LiftSettings) -> Outcome:
         )
         recording = lifted.recording
         recording.source_state = state
-        sentences += lifted.sentences
+        sentences += [*lifted.rejections(), *lifted.sentences]
         formats = [f for f in job.formats if len(recording) or f not in _ONE_PERSON]
         outputs = [job.base + suffix for suffix in formats]
-        _, errors = write_outputs(
+        written, errors = write_outputs(
             recording, outputs, job.source, settings, sentences.append, progress=False
         )
         for refusal in errors:
@@ -162,6 +163,7 @@ def do(job: Job, settings: LiftSettings) -> Outcome:
                 raise refusal
             # Another attempt would end in the same way: the source is done without this format.
             sentences.append(str(refusal))
+        _remove_others(job, written)
         write_recording(recording, job.result, [job.source], sentences.append)
     except (EngineError, OutputError) as error:
         return Outcome(job.name, str(error), fatal=True)
@@ -171,6 +173,29 @@ def do(job: Job, settings: LiftSettings) -> Outcome:
         return Outcome(job.name, f"{type(error).__name__}: {' '.join(str(error).split())}")
     people = len(set(recording.track_id.tolist()))
     return Outcome(job.name, sentences=tuple(sentences), poses=len(recording), people=people)
+
+
+def _remove_others(job: Job, written: Sequence[Path]) -> None:
+    """Remove the files of people of this source as it was before, who would pass for those of now.
+
+    Raises:
+        OutputError: one cannot be removed.
+    """
+    base, suffixes = Path(job.base), set(job.formats) & _ONE_PERSON
+    if not suffixes or not job.result.exists():
+        return
+    of_people = re.compile(rf"{re.escape(base.name)}(_person\d+)?({'|'.join(suffixes)})")
+    for path in base.parent.iterdir():
+        found = of_people.fullmatch(path.name)
+        if found is None or path in written:
+            continue
+        # Another source may have the name of a person's file.
+        if found[1] and Path(f"{base}{found[1]}{DONE_SUFFIX}").exists():
+            continue
+        try:
+            path.unlink()
+        except OSError as error:
+            raise OutputError(f"cannot remove {path}: {error.strerror}") from None
 
 
 def _engine(settings: LiftSettings) -> Engine:

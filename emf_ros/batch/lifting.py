@@ -107,6 +107,14 @@ class Lifted:
     total: int
     sentences: list[str]
 
+    def rejections(self) -> list[str]:
+        """A sentence for each reason for which inputs were rejected."""
+        return [
+            f"{reason}: {number}. {reason.explanation.meaning}"
+            for reason, number in sorted(self.counts.items())
+            if number
+        ]
+
 
 def check_outputs(outputs: list[str], sources: list[str | None]) -> None:
     """Refuse outputs that cannot be written, before the work.

@@ -91,11 +91,8 @@ def _lift_one(args: argparse.Namespace) -> None:
     with stop_request("frame") as request:
         stop = _Stop(request)
         lifted = lift_source(source, settings, engine, say, stopping=stop)
-    for reason, number in sorted(lifted.counts.items()):
-        if number:
-            say(f"{reason}: {number}. {reason.explanation.meaning}")
     # They come last, since the progress would hide them.
-    for sentence in lifted.sentences:
+    for sentence in (*lifted.rejections(), *lifted.sentences):
         say(sentence)
     if stop.at == 0:
         names = ", ".join(args.out)
@@ -135,7 +132,8 @@ def _lift_batch(args: argparse.Namespace) -> None:
         if suffix in WRITABLE:
             format_of(f"--to {suffix}", to_write=True)
     settings = settings_of(args)
-    jobs = batch.plan(args.source, args.out_folder, [s for s in formats if s != ".npz"], settings)
+    beside = [suffix for suffix in formats if suffix != ".npz"]
+    jobs = batch.plan(args.source, args.out_folder, beside, settings, say)
 
     def runner(due: Sequence[Job]) -> Iterator[Outcome]:
         if args.cluster:

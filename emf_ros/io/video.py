@@ -24,6 +24,9 @@ from .frame_source import (
 from .paths import IMAGE_SUFFIXES, from_home
 from .video_file import VideoFile
 
+#: Maximum number of a webcam: OpenCV takes 32 bits.
+MAX_WEBCAM = 2**31 - 1
+
 
 def open_source(
     source: str | Path, rate_hz: float | None = None, topic: str = "", rectified: bool = False
@@ -51,6 +54,8 @@ def open_source(
     path = Path(text)
     if not path.exists():
         if text.strip().isdecimal():
+            if int(text) > MAX_WEBCAM:
+                raise VideoError(f"there is no file or folder {source}, and no such camera")
             return _Webcam(int(text), rate_hz or DEFAULT_RATE_HZ)
         path = from_home(path)
     try:

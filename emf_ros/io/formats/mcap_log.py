@@ -34,6 +34,9 @@ _SPHERE_LIST, _LINE_LIST, _ADD, _DELETE = 7, 5, 0, 2
 LAYOUT = "emf_ros_msgs/msg/SkeletonLayout"
 MARKERS = "visualization_msgs/msg/MarkerArray"
 
+#: Seconds of a stamp, which are 32 bits with a sign.
+MAX_STAMP_S = 2**31
+
 
 def write(recording: Recording, path: Path) -> list[str]:
     """Write a file; unknown numbers are NaN.
@@ -42,13 +45,18 @@ def write(recording: Recording, path: Path) -> list[str]:
         sentences on what is not as recorded.
 
     Raises:
-        RecordingError: a stamp is negative, which a message cannot hold.
+        RecordingError: a message cannot hold a stamp, which is negative or after January 2038, or
+            an id.
         OutputError: the file cannot be written.
     """
     from mcap.writer import CompressionType, Writer
 
     if len(recording) and recording.stamp.min() < 0:
         raise RecordingError("MCAP has no times before 1970, such as -1 s")
+    if len(recording) and recording.stamp.max() >= MAX_STAMP_S:
+        raise RecordingError(
+            f"ROS messages have no times from 2038 on, such as {recording.stamp.max():.0f} s"
+        )
     ids = recording.track_id
     if len(ids) and not 0 <= ids.min() <= ids.max() < 2**32:
         raise RecordingError(f"MCAP has ids in 0..{2**32 - 1}, not {ids.min()} or {ids.max()}")

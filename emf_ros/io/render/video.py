@@ -29,6 +29,8 @@ DENSE_PERCENTILE = 10.0
 CONSTANT_RATE_SPREAD = 0.05
 #: Maximum rate of a rendered video, Hz.
 MAX_PLAYBACK_HZ = 1000.0
+#: Maximum time between two images, for which a rendered video repeats the first, s.
+MAX_GAP_S = 3600.0
 #: Minimum and maximum height of a rendered video, px.
 HEIGHT_RANGE_PX = (160, 4320)
 #: Maximum relative difference between an image's aspect ratio and the recording's.
@@ -79,7 +81,8 @@ def render_recording(
 
     Raises:
         RenderError: there are no frames, the recording was not made of them, a frame has not the
-            recording's aspect ratio, or OpenCV cannot write the video.
+            recording's aspect ratio, a frame is over an hour after the one before, or OpenCV cannot
+            write the video.
         OutputError: the file cannot be written.
         ValueError: fps or height are out of range, or a frame is no image.
     """
@@ -98,7 +101,7 @@ def render_recording(
     size = (image_width + scene.width, height)
 
     taken, written = 0, 0
-    first_s, composed = 0.0, np.zeros(0, np.uint8)
+    first_s, last_s, composed = 0.0, 0.0, np.zeros(0, np.uint8)
     shown, shown_at = np.zeros(0, dtype=np.int64), -math.inf
     rows_of = _RowsOfFrames(recording, 0.5 / fps)
     with replacing(path) as part, ExitStack() as at_end:
@@ -114,6 +117,13 @@ def render_recording(
                         f"{CODEC} video of {size[0]}x{size[1]}"
                     )
                 first_s = stamp
+            # Images whose clock was set would fill the disk with copies of one.
+            if taken and stamp - last_s > MAX_GAP_S:
+                raise RenderError(
+                    f"{path} was not written: images jump from {last_s:.3f} s to {stamp:.3f} s, "
+                    f"over {MAX_GAP_S / 3600:g} h; cut the source there"
+                )
+            last_s = stamp
             for _ in range(round((stamp - first_s) * fps) - written):
                 writer.write(composed)
                 written += 1
