@@ -99,6 +99,15 @@ def test_an_unknown_number_is_an_empty_field_of_the_csv(tmp_path: Path) -> None:
     assert same(knee, recording.joints_3d[:, H36M17.index("left_knee"), 2])
 
 
+@pytest.mark.parametrize(
+    ("start_s", "why"), [(-5.0, "no times before 1970"), (2.0**31, "from 2038 on")]
+)
+def test_stamps_that_messages_cannot_hold_are_refused(start_s, why, tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=why):
+        write_recording(two_people(start_s), tmp_path / "two.mcap")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_mcap_reader_finds_our_messages_and_markers(tmp_path: Path) -> None:
     from mcap.reader import make_reader
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore

@@ -410,6 +410,10 @@ def test_video_errors_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
         render_recording(recording(), broken(), path, 10, 180)
     with pytest.raises(RenderError, match="mp4"):
         render_recording(recording(), good, tmp_path / "out.avi", 10, 180)
+    # The clock of a robot that is set while it records.
+    set_clock = [*good, (1, 1.79e9, blank())]
+    with pytest.raises(RenderError, match="jump from 5.000 s to 1790000000.000 s, over 1 h"):
+        render_recording(recording(), set_clock, path, 10, 180)
     with pytest.raises(ValueError, match="fps"):
         render_recording(recording(), good, path, 0, 180)
     with pytest.raises(ValueError, match="height"):

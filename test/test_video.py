@@ -252,6 +252,8 @@ def test_an_existing_path_wins_over_a_webcam(
     image_folder(tmp_path / "0001", {"1.png": shade(7)})
     monkeypatch.chdir(tmp_path)
     assert open_source("0001").count == 1
+    with pytest.raises(VideoError, match="no file or folder 1700000000000, and no such camera"):
+        open_source("1700000000000")
     with pytest.raises(VideoError, match="camera 77"):
         open_source("77")
 
