@@ -307,7 +307,7 @@ def gesture_tables(crowd: Crowd) -> Iterator[str]:
             shown = np.isin(crowd["label"], [BUILT_GESTURES.index(n) for n in ("point", "stop")])
         shown &= np.array([s.source == "gestures" for s in crowd.sequences])[crowd.sequence]
         columns = [GESTURES.index(n) for n in ("point", "stop")] if stretched else [number]
-        active = seen[2][:, columns].any(axis=1)
+        active = np.asarray(seen[2][:, columns].any(axis=1))
         events = crowd.events(shown)
         first = [np.flatnonzero(active[a : e + 3]) for a, e in events]
         delays = [

@@ -86,7 +86,8 @@ def answers(
 ) -> list[States]:
     out = []
     for s, own in zip(people, frames, strict=True):
-        bodies, states = tracker(s), [None] * len(own)
+        bodies = tracker(s)
+        states: list[BodyState | None] = [None] * len(own)
         for row, frame in enumerate(own):
             if frame is not None and any(p.state == TrackState.TRACKED for p in frame.people):
                 found = bodies.update(replace(frame, scene=None))
@@ -176,11 +177,11 @@ def main() -> None:
         cells += gesture_cells(gestures, answers(gestures, frames[1], tracker))
         print("|", " | ".join([name, *cells]), "|")
     for drive, turn in ((0.3, 0.0), (0.6, 0.0), (1.0, 0.0), (0.0, 0.3), (0.0, 0.6)):
-        frames = [
+        driven = [
             [f if f is None else moved(f, s.up, drive, turn) for f in own]
             for s, own in zip(postures, of_10_hz[0], strict=True)
         ]
-        cells = posture_cells(postures, answers(postures, frames, known_floor))
+        cells = posture_cells(postures, answers(postures, driven, known_floor))
         print("|", " | ".join([f"drives {drive} m/s, turns {turn} rad/s, no TF", *cells]), "|")
 
 

@@ -140,7 +140,7 @@ def against_markers(footage: KeypointFootage) -> Iterator[str]:
     )
     known = footage.truth.known
     true, own = _whole(true, known), _whole(own, known)
-    bodies: list[BodyState] = [people[index].body for index in rows]  # type: ignore[misc]
+    bodies: list[BodyState] = [people[index].body for index in rows]
     name = footage.name
     for joint, names in (
         ("knee", ("hip", "knee", "ankle")),
@@ -150,8 +150,8 @@ def against_markers(footage: KeypointFootage) -> Iterator[str]:
         errors = np.degrees(np.array(said)) - _flexion_deg(true, names)
         yield row(name, f"{joint} flexion, °", errors.size, *_error_cells(errors))
     spread = np.full((len(rows), len(H36M17)), 0.02)
-    turned = [facing(joints, spread, UP).direction for joints in (own, true)]
-    turns = np.degrees(signed_angle(*turned, UP))
+    before, after = (facing(joints, spread, UP).direction for joints in (own, true))
+    turns = np.degrees(signed_angle(before, after, UP))
     yield row(name, "facing, °", len(turns), *_error_cells(turns))
     pelvis = footage.truth.joints[:, [H36M17.index(f"{side}_hip") for side in _SIDES]].mean(axis=1)
     steps = np.linalg.norm(np.diff(pelvis[:, [0, 2]], axis=0), axis=-1)
@@ -162,10 +162,12 @@ def against_markers(footage: KeypointFootage) -> Iterator[str]:
     still = np.abs(np.gradient(knees, stamps[rows])) < STILL_DEG_S
     sits, stands = (knees > SITS_DEG) & still, knees < STANDS_DEG
     postures = np.array([body.posture for body in bodies])
-    for shown, names in ((sits, ["sitting"]), (stands, ["standing", "walking"])):
+    for shown, postures_of in ((sits, ["sitting"]), (stands, ["standing", "walking"])):
         if shown.any():
-            right = float(np.isin(postures[shown], names).mean())
-            yield row(name, f"{' or '.join(names)}: share of images", int(shown.sum()), right, "")
+            right = float(np.isin(postures[shown], postures_of).mean())
+            yield row(
+                name, f"{' or '.join(postures_of)}: share of images", int(shown.sum()), right, ""
+            )
     late = []
     for index, posture in _changes(sits, stands):
         near = np.abs(stamps[rows] - stamps[rows][index]) < NEAR_S

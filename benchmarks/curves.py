@@ -32,20 +32,20 @@ def bends_down(x: Sequence[float], rates: Sequence[float]) -> int:
         x: (N,) ascending.
         rates: (N,) Hz.
     """
-    x, rates = np.asarray(x, float), np.asarray(rates, float)
+    at, hz = np.asarray(x, float), np.asarray(rates, float)
     bends = run = 0
-    for i in range(1, len(x) - 1):
-        chord = np.interp(x[i], x[[i - 1, i + 1]], rates[[i - 1, i + 1]])
-        run = run + 1 if rates[i] - chord > MIN_BEND * rates.max() else 0
+    for i in range(1, len(at) - 1):
+        chord = np.interp(at[i], at[[i - 1, i + 1]], hz[[i - 1, i + 1]])
+        run = run + 1 if hz[i] - chord > MIN_BEND * hz.max() else 0
         bends += run % 2
     return bends
 
 
 def collapse(rates: Sequence[float]) -> float:
     """How far a rate falls behind the best one before it, share of the best."""
-    rates = np.asarray(rates, float)
-    best = np.maximum.accumulate(rates)
-    return float(np.max(1 - rates / np.maximum(best, 1e-9)))
+    hz = np.asarray(rates, float)
+    best = np.maximum.accumulate(hz)
+    return float(np.max(1 - hz / np.maximum(best, 1e-9)))
 
 
 def crossings(per_second: Sequence[float]) -> int:

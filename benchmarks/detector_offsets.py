@@ -14,7 +14,9 @@ show the uncertainty.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ from torch import Tensor
 
 from emf_ros.runtime.machine import machine
 from emf_ros.skeletons import BLAZEPOSE33, H36M17
-from emf_ros.train.footage import FootageClip, read_footage
+from emf_ros.train.footage import KeypointFootage, read_footage
 
 KINDS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 JOINTS = [f"{side}_{kind}" for kind in KINDS for side in ("left", "right")]
@@ -58,7 +60,7 @@ class Fitted:
     camera: Tensor
 
     @classmethod
-    def of(cls, clip: FootageClip) -> Fitted:
+    def of(cls, clip: KeypointFootage) -> Fitted:
         points = clip.keypoints.keypoints_2d[:, [BLAZEPOSE33.index(j) for j in JOINTS]]
         truth = clip.truth.joints[:, [H36M17.index(j) for j in JOINTS]]
         assert clip.keypoints.camera is not None
@@ -131,7 +133,7 @@ def marks(joints: Tensor, offsets: Tensor) -> Tensor:
     return torch.stack(out, dim=1)
 
 
-def minimise(parameters: list[Tensor], cost, steps: int = 12) -> float:  # type: ignore[no-untyped-def]
+def minimise(parameters: list[Tensor], cost: Callable[[], Tensor], steps: int = 12) -> float:
     """L-BFGS with restarts; the parameters are changed in place."""
     for p in parameters:
         p.requires_grad_()
@@ -163,7 +165,7 @@ def find_camera(clip: Fitted) -> None:
         middle = clip.truth.reshape(-1, 3).mean(dim=0)
         rotation = torch.linalg.matrix_exp(cross_matrix(camera[:3]))
         camera[3:6] = -rotation @ middle + torch.tensor([0.0, 0.0, 3.5], dtype=torch.float64)
-        value = minimise([camera], lambda camera=camera: clip.cost(camera, none), 3)
+        value = minimise([camera], partial(clip.cost, camera, none), 3)
         if best is None or value < best[0]:
             best = (value, camera.detach())
     assert best is not None

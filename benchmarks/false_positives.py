@@ -74,9 +74,11 @@ class Backend:
     def make(self) -> Detector:
         detector = make_detector(self.name, self.variant, 8, WEAK * MIN_SCORE)
         if isinstance(detector, BlazePoseDetector) and not self.checked:
-            detector._likelihood_ratios = (  # type: ignore[method-assign]
-                lambda pyramid, poses: [np.inf] * len(poses)
-            )
+
+            def certain(_: object, poses: Sequence[object]) -> list[float]:
+                return [np.inf] * len(poses)
+
+            setattr(detector, "_likelihood_ratios", certain)  # noqa: B010 - mypy knows no other way
         return detector
 
 
@@ -105,7 +107,7 @@ def scenes(
     generator = np.random.default_rng(seed)
     paths = sorted(p for folder in folders for p in folder.rglob("*.png"))
     for _ in range(count):
-        scene = cv2.resize(pictures[generator.integers(len(pictures))], (SIDE, SIDE * 9 // 16))
+        scene = cv2.resize(pictures[int(generator.integers(len(pictures)))], (SIDE, SIDE * 9 // 16))
         put = 0
         while put < OBJECTS:
             cut = cv2.imread(str(paths[generator.integers(len(paths))]), cv2.IMREAD_UNCHANGED)
@@ -177,7 +179,14 @@ def conditions(picture: np.ndarray, person: Pose2D) -> Iterator[tuple[str, np.nd
     points = person.keypoints[:, :2]
     middle = x + across / 2
 
-    def window(left: float, top: float, right: float, bottom: float) -> tuple[np.ndarray, ...]:
+    def titled(
+        title: str, made: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[str, np.ndarray, np.ndarray]:
+        return title, made[0], made[1]
+
+    def window(
+        left: float, top: float, right: float, bottom: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         a, b = (max(round(v), 0) for v in (left, top))
         return picture[b : round(bottom), a : round(right)].copy(), points - (a, b)
 
@@ -195,17 +204,17 @@ def conditions(picture: np.ndarray, person: Pose2D) -> Iterator[tuple[str, np.nd
     dark = 0.2 * picture + generator.normal(0, 8, picture.shape)
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     yield "unchanged", picture, points
-    yield "upper 60 %", *window(0, 0, width, y + 0.6 * tall)
-    yield "upper 40 %", *window(0, 0, width, y + 0.4 * tall)
-    yield (
+    yield titled("upper 60 %", window(0, 0, width, y + 0.6 * tall))
+    yield titled("upper 40 %", window(0, 0, width, y + 0.4 * tall))
+    yield titled(
         "head and chest fill the image",
-        *window(middle - 0.45 * tall, y - 0.05 * tall, middle + 0.45 * tall, y + 0.45 * tall),
+        window(middle - 0.45 * tall, y - 0.05 * tall, middle + 0.45 * tall, y + 0.45 * tall),
     )
-    yield "one half", *window(middle, 0, width, height)
+    yield titled("one half", window(middle, 0, width, height))
     yield "lower half occluded", covered(0.5, 1.05), points
     yield "head occluded", covered(-0.1, 0.25), points
-    yield "110 px tall", *small(110)
-    yield "70 px tall", *small(70)
+    yield titled("110 px tall", small(110))
+    yield titled("70 px tall", small(70))
     yield "motion blur 31 px", motion_blur(picture, generator), points
     yield "low contrast", low_contrast(picture, generator), points
     yield "dark, noisy", dark.clip(0, 255).astype(np.uint8), points

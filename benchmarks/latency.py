@@ -156,7 +156,11 @@ def print_stages(outcomes: dict[str, Outcome]) -> None:
         "\n| ms, p50 / p95 / p99 | " + " | ".join(outcomes) + " |\n|" + "---|" * (len(outcomes) + 1)
     )
     for index, name in enumerate(STAGES):
-        row(name, lambda o, index=index: slashed(o.stages[:, index]))
+
+        def stage(outcome: Outcome, index: int = index) -> str:
+            return slashed(outcome.stages[:, index])
+
+        row(name, stage)
         if name == "detect":
             # Once a second, by the diagnostics.
             row("of it decoding the message", lambda o: slashed(o.decode_ms))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -62,9 +62,9 @@ def steps_ms(engine: Engine, people: int, count: int) -> np.ndarray:
     return np.array(times)
 
 
-def parts_ms(engine: Engine, people: int, repeats: int) -> Counter[str]:
+def parts_ms(engine: Engine, people: int, repeats: int) -> dict[str, float]:
     """Mean CPU time of each part of a step, ms, with an engine of one thread."""
-    spent: Counter[str] = Counter()
+    spent: dict[str, float] = defaultdict(float)
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any) -> Any:

@@ -8,6 +8,7 @@ python benchmarks/moving_camera.py
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -130,6 +131,7 @@ def run(engine: Engine, case: Case, target: str) -> tuple[np.ndarray, np.ndarray
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     engine = make_engine("lite", None, "cpu", threads=1)
     print(machine())
     print("| camera | speed in odom, m/s | place in odom, std, m | speed in its own frame, m/s |")

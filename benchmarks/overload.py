@@ -165,8 +165,8 @@ def run(curve: str, mode: str, variant: str, points: Sequence[Point], seconds: f
         # A composed graph publishes keypoints only to listeners, which would cost time.
         separate = mode == "separate"
         listener = Listener(graph, keypoints=separate)
-        detector = {"variant": variant, "max_people": MAX_PEOPLE}
-        lifter = {"max_people": MAX_PEOPLE}
+        detector: dict[str, object] = {"variant": variant, "max_people": MAX_PEOPLE}
+        lifter: dict[str, object] = {"max_people": MAX_PEOPLE}
         graph.play(mode, clip, first.rate, detector, lifter, others=int(separate))
         graph.spin_until(lambda: listener.people > 0, "a first skeleton")
         graph.spin_for(SETTLE_S)

@@ -10,17 +10,21 @@ import numpy as np
 import torch
 from paper_row import Row
 
-from emf_ros.model.motion_flow import EnhancedMotionFlow
+from emf_ros.model.motion_flow import EnhancedMotionFlow, MotionKernel
 
 OMEGA = np.linspace(0.0, math.pi, 513)
 BANDS = ((0.0, math.pi / 4), (math.pi / 4, math.pi / 2), (math.pi / 2, math.pi))
 CLAIMED = {1: 2, 2: 1, 4: 0}
 
 
+def kernels_of(flow: EnhancedMotionFlow) -> list[MotionKernel]:
+    return [kernel for kernel in flow.kernels if isinstance(kernel, MotionKernel)]
+
+
 def responses(flow: EnhancedMotionFlow) -> dict[int, np.ndarray]:
     """|H(omega)| of each scale's kernel, (513, C)."""
     out = {}
-    for scale, kernel in zip(flow.config.scales, flow.kernels, strict=True):
+    for scale, kernel in zip(flow.config.scales, kernels_of(flow), strict=True):
         offsets = np.array(kernel.offsets)
         weight = kernel.weight.detach().numpy()
         out[scale] = np.abs(np.exp(1j * OMEGA[:, None] * offsets) @ weight)
@@ -63,7 +67,7 @@ def frequency_rows(trained: EnhancedMotionFlow, seeds: int) -> Iterator[Row]:
         "3.3.2",
         "frames that scales 1, 2 and 4 see; of all: back, ahead",
         "1, 2, 4",
-        ", ".join(str(len(k.offsets)) for k in trained.kernels)
+        ", ".join(str(len(k.offsets)) for k in kernels_of(trained))
         + f"; {trained.look_back}, {trained.look_ahead}",
     )
 
@@ -89,7 +93,7 @@ def plot_responses(trained: EnhancedMotionFlow, seeds: int, path: Path) -> None:
         low, high = BANDS[CLAIMED[scale]]
         axis.axvspan(low, high, color="gold", alpha=0.2, lw=0, label="band of 3.3.2")
         axis.set_title(
-            f"scale {scale}, {len(trained.kernels[list(CLAIMED).index(scale)].offsets)} taps"
+            f"scale {scale}, {len(kernels_of(trained)[list(CLAIMED).index(scale)].offsets)} taps"
         )
         axis.set_xlim(0, math.pi)
         axis.set_ylim(bottom=0)

@@ -153,8 +153,8 @@ def main() -> None:
     args = parser.parse_args()
     engine = make_engine(args.preset, args.weights, "cpu")
     print(f"{machine()}; {engine.description}\n")
-    head = ("seen", "root off, %", "bias, %", "given, %", "inside, %", "overconfident, %")
-    head += ("joints given", "MPJPE, mm", "stddev, mm", "inside, %")
+    head = ["seen", "root off, %", "bias, %", "given, %", "inside, %", "overconfident, %"]
+    head += ["joints given", "MPJPE, mm", "stddev, mm", "inside, %"]
     print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
     frames = engine.config.frames + 4
     rays, scores, truth = filmed(args.mocap, args.people, frames, args.seed)

@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -110,12 +111,11 @@ def ours(people: int, size: tuple[int, int]) -> Iterator[Peer]:
             color="rgb",
             device="cpu",
         )
-        yield Peer(
-            f"emf_ros, 2D and 3D, {variant}",
-            POSES,
-            lambda picture, ns, whole=whole: whole(picture, ns / 1e9),
-            close=whole.close,
-        )
+
+        def take(picture: np.ndarray, ns: int, whole: SkeletonTracker = whole) -> object:
+            return whole(picture, ns / 1e9)
+
+        yield Peer(f"emf_ros, 2D and 3D, {variant}", POSES, take, close=whole.close)
 
 
 def mediapipe(people: int) -> Iterator[Peer]:
@@ -130,7 +130,7 @@ def tcpformer(checkout: str, people: int) -> Iterator[Peer]:
         network = reference(checkout, frames)
         keypoints = torch.randn(people, frames, 17, 3)
 
-        def take(picture: np.ndarray, stamp_ns: int, n: object = network, x: object = keypoints):
+        def take(picture: np.ndarray, ns: int, n: Any = network, x: Any = keypoints) -> object:
             with torch.inference_mode():
                 return n(x)
 

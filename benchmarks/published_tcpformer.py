@@ -6,6 +6,7 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ def _without_cuda() -> Iterator[None]:
         return
     original = torch.Tensor.to
 
-    def to(self: Tensor, *args: object, **kwargs: object) -> Tensor:
+    def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return self if args[:1] == ("cuda",) else original(self, *args, **kwargs)
 
     torch.Tensor.to = to  # type: ignore[assignment, method-assign]
@@ -42,7 +43,7 @@ def reference(checkout: str, frames: int) -> nn.Module:
             sys.modules[names[2]].DropPath = nn.Identity  # type: ignore[attr-defined]
     if checkout not in sys.path:
         sys.path.insert(0, checkout)
-    from model.Model import MemoryInducedTransformer  # type: ignore[import-not-found]
+    from model.Model import MemoryInducedTransformer
 
     with _without_cuda():
         network: nn.Module = MemoryInducedTransformer(

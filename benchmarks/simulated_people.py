@@ -215,7 +215,10 @@ class _Scene:
 
         return Lifted(
             np.array([stamp_of(i) for i in index.tolist()]),
-            *(stacked(n) for n in ("joints", "confidence", "stddev", "root")),
+            stacked("joints"),
+            stacked("confidence"),
+            stacked("stddev"),
+            stacked("root"),
             stacked("root_covariance"),
             stacked("velocity"),
             stacked("state"),
@@ -276,7 +279,7 @@ def save(path: Path, sequences: list[Lifted]) -> None:
         if arrays[field.name].dtype == np.float64:
             arrays[field.name] = arrays[field.name].astype(np.float32)
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
 _NAMES = ("source", "subject", "action")

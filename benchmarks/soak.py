@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
@@ -102,7 +103,7 @@ class Soak:
         graph.node.create_subscription(
             DiagnosticArray, "/diagnostics", self._note_warnings, LISTENER_QOS
         )
-        detector = {"variant": variant}
+        detector: dict[str, object] = {"variant": variant}
         graph.play("separate", video, rate_hz, detector, others=1)
         self._await_skeletons(time.time_ns())
 
@@ -188,9 +189,9 @@ class Soak:
         )
 
     def _enable(self, node: str, on: bool) -> None:
-        client = self.graph.node.create_client(SetBool, f"{node}/enable")
+        client: Any = self.graph.node.create_client(SetBool, f"{node}/enable")
         self._spin_until(client.service_is_ready, f"service enable of {node}")
-        answers = []
+        answers: list[tuple[float, Any]] = []
 
         def answered() -> bool:
             # An answer is lost where the node has not discovered the client yet.

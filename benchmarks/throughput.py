@@ -78,16 +78,18 @@ def main() -> None:
     print(f"{args.preset}, {machine()}, {load()}\n")
     print("| engine | people | ms a pass | windows/s | times the first | of it GPU ms |")
     print("| " + " | ".join(["---"] * 6) + " |")
+    measured = 0
     for device in args.device:
         for name in args.engine:
             try:
-                engine = make_engine(
-                    args.preset, args.weights, device, device == "cuda", args.threads, name
-                )
+                engine = make_engine(args.preset, args.weights, device, args.threads, name)
             except EngineError as error:
                 print(f"| {name} on {device}: {error} |||||", flush=True)
                 continue
             table(engine, args)
+            measured += 1
+    if not measured:
+        raise SystemExit("no engine runs here")
 
 
 if __name__ == "__main__":

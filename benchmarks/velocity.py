@@ -8,6 +8,7 @@ python benchmarks/velocity.py
 
 from __future__ import annotations
 
+import argparse
 import math
 
 import numpy as np
@@ -96,6 +97,7 @@ def keypoints(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     rng = np.random.default_rng(0)
     cases = [
         (way, distance_m)
