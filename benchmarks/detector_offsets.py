@@ -38,6 +38,9 @@ NOISE_PX = 6.0
 #: Number of frames that a recording counts as, whatever its length: errors of neighbours agree.
 EFFECTIVE_FRAMES = 38
 
+#: Minimum share of the keypoints at whose time there is a truth.
+MIN_COVERED = 0.5
+
 
 @dataclass
 class Fitted:
@@ -166,9 +169,12 @@ def find_camera(clip: Fitted) -> None:
         rotation = torch.linalg.matrix_exp(cross_matrix(camera[:3]))
         camera[3:6] = -rotation @ middle + torch.tensor([0.0, 0.0, 3.5], dtype=torch.float64)
         value = minimise([camera], partial(clip.cost, camera, none), 3)
-        if best is None or value < best[0]:
+        # Nothing is missed where the clock leaves no truth to compare with.
+        covered = float(clip.at(camera.detach()[7])[1].mean())
+        if covered > MIN_COVERED and (best is None or value < best[0]):
             best = (value, camera.detach())
-    assert best is not None
+    if best is None:
+        raise SystemExit("no camera is found from which the truth looks like the keypoints")
     clip.camera = best[1]
 
 
