@@ -161,9 +161,7 @@ def main() -> None:
     postures = load(args.cache / "postures.npz")[: args.people]
     gestures = load(args.cache / "gestures.npz")[: args.people]
     print(machine())
-    print(
-        "| input | images | with posture | right | with metres |", *GESTURES, "false |", sep=" | "
-    )
+    print("| input | images | with posture | right | with metres", *GESTURES, "false |", sep=" | ")
     both = (postures, gestures)
     of_10_hz = [lifted_anew(people, 1, True) for people in both]
     cases = {
