@@ -160,6 +160,16 @@ def test_rerun_reads_the_rrd(tmp_path: Path) -> None:
         assert entity in printed
 
 
+def test_an_rrd_without_intrinsics_says_what_it_lacks(tmp_path: Path) -> None:
+    recording, said = two_people(), []
+    recording.camera = None
+    write_recording(recording, tmp_path / "two.rrd", tell=said.append)
+    assert "keypoints are not in rrd without intrinsics" in " ".join(said)
+    recording.root_valid[:] = False
+    with pytest.raises(RecordingError, match="it would be empty"):
+        write_recording(recording, tmp_path / "none.rrd")
+
+
 # ------------------------------------------------------------------ files of one person
 
 
@@ -273,6 +283,53 @@ def test_ezc3d_opens_the_c3d(tmp_path: Path) -> None:
     assert same(points[known], wanted[known])
     assert (residual[~known] == -1).all() and (residual[known] == 0).all()
     assert (~known).sum() == 17 * len(AWAY)
+
+
+@pytest.mark.parametrize("stamps", [[0, 1 / 30, 0.2], [0, 1 / 30, 2 / 30, 0.5, 0.9], [0.0]])
+@pytest.mark.parametrize("suffix", [f.suffix for f in FORMATS if f.one_person])
+def test_a_person_of_few_images_with_gaps_has_a_file(suffix, stamps, tmp_path: Path) -> None:
+    recording = one(two_people(), 1)
+    recording = recording.rows(np.arange(len(recording.stamp)) < len(stamps))
+    recording.stamp = np.array(stamps, float)
+    (path,) = write_recording(recording, tmp_path / f"one{suffix}")
+    assert len(read_recording(path)) >= 1
+
+
+@pytest.mark.parametrize("taken", [1, 3, 8, 100, 200])
+def test_a_trc_that_ends_within_its_last_line_is_refused(taken: int, tmp_path: Path) -> None:
+    (path,) = write_recording(one(two_people(), 1), tmp_path / "one.trc")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: -1 - taken])
+    with pytest.raises(RecordingError, match="may be cut: end that line with a newline|convert"):
+        read_recording(path)
+    # Some programs end no last line.
+    path.write_bytes(whole[:-1])
+    assert len(read_recording(path)) == IMAGES
+
+
+def test_a_bvh_whose_last_number_may_be_cut_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    (path,) = write_recording(one(two_people(), 1), tmp_path / "one.bvh")
+    path.write_text(path.read_text().rstrip()[:-2])
+    with pytest.raises(RecordingError, match="it was cut .end its last line if it is whole"):
+        read_recording(path)
+
+
+def test_a_c3d_of_over_255_points_is_read(tmp_path: Path) -> None:
+    import ezc3d
+
+    (path,) = write_recording(one(two_people(), 1), tmp_path / "one.c3d")
+    file = ezc3d.c3d(str(path))
+    names = file["parameters"]["POINT"]["LABELS"]["value"]
+    points = file["data"]["points"]
+    more = [f"marker{number}" for number in range(300)]
+    made = ezc3d.c3d()
+    made["parameters"]["POINT"]["RATE"]["value"] = [RATE_HZ]
+    made["parameters"]["POINT"]["UNITS"]["value"] = ["mm"]
+    made["parameters"]["POINT"]["LABELS"]["value"] = [*more, *names]
+    made["data"]["points"] = np.concatenate([np.zeros((4, 300, points.shape[2])), points], axis=1)
+    made.write(str(tmp_path / "lab.c3d"))
+    read, alone = read_recording(tmp_path / "lab.c3d", up="y"), read_recording(path)
+    assert same(read.joints_3d, alone.joints_3d, 1e-3)
 
 
 def test_up_is_up_in_a_room(tmp_path: Path) -> None:

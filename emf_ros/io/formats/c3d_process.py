@@ -63,6 +63,9 @@ def _main(path: str) -> None:
     point = file["parameters"]["POINT"]
     # The group and the parameter of `c3d.write`.
     start = file["parameters"].get("EMF_ROS", {}).get("START_TIME", {"value": [""]})
+    # A parameter holds 255 names; more are in LABELS2, LABELS3 and so on.
+    lists = ["LABELS", *(f"LABELS{number}" for number in range(2, 256))]
+    labels = [name for each in lists if each in point for name in point[each]["value"]]
     # Optional: the direction that other programs show upwards.
     screen = point.get("Y_SCREEN", {"value": []})["value"]
     out = io.BytesIO()
@@ -70,7 +73,7 @@ def _main(path: str) -> None:
         out,
         points=file["data"]["points"][:3],
         residuals=file["data"]["meta_points"]["residuals"][0],
-        labels=np.array([str(name).strip() for name in point["LABELS"]["value"]]),
+        labels=np.array([str(name).strip() for name in labels]),
         rate_hz=np.float64(point["RATE"]["value"][0]),
         unit=np.array(str(point["UNITS"]["value"][0]).strip().lower()),
         y_screen=np.array(str(screen[0]).strip().upper() if screen else ""),

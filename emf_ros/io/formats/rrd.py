@@ -9,7 +9,7 @@ import numpy as np
 
 from ...skeletons import H36M17, Layout
 from ..outputs import replacing
-from ..recordings import Recording
+from ..recordings import Recording, RecordingError
 from ..render.palette import rgb_of
 
 #: Name of the time line, s.
@@ -25,9 +25,17 @@ def write(recording: Recording, path: Path) -> list[str]:
         sentences on what is not as recorded.
 
     Raises:
+        RecordingError: nothing of it can be shown.
         OutputError: it cannot be written.
     """
     import rerun
+
+    notes = ["answers about people are not in rrd"] if recording.body_names else []
+    if recording.camera is None and np.isfinite(recording.keypoints_2d[..., :2]).any():
+        without = "keypoints are not in rrd without intrinsics: lift with --camera-info or --fov"
+        if not recording.root_valid.any():
+            raise RecordingError(f"{without}; no place of a person is known, so it would be empty")
+        notes.append(without)
 
     stream = rerun.RecordingStream("emf_ros")
     # rerun's own writer of files waits for ever on a full disk.
@@ -36,7 +44,7 @@ def write(recording: Recording, path: Path) -> list[str]:
     content = memory.read()
     with replacing(path) as part:
         part.write_bytes(content or b"")
-    return ["answers about people are not in rrd"] if recording.body_names else []
+    return notes
 
 
 def _log(recording: Recording, rerun: Any, stream: Any) -> None:

@@ -101,7 +101,26 @@ def read_points(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
         csv.Error, UnicodeDecodeError: it is no text.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
-        return _read_points(csv.reader(file, delimiter="\t"))
+        time_s, points, names = _read_points(csv.reader(file, delimiter="\t"))
+    _check_end(path, 2 + 3 * len(names))
+    return time_s, points, names
+
+
+def _check_end(path: Path, cells: int) -> None:
+    """Refuse a file that may end within a number or before the last one.
+
+    Raises:
+        RecordingError: it may.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        before, last = (["", *file.readlines()] or [""])[-2:]
+    if not last.strip() or last.endswith(("\n", "\r")):
+        return
+    was, now = before.rstrip("\r\n").split("\t"), last.split("\t")
+    if len(now) < cells or len(now[-1].strip()) < len(was[-1].strip()):
+        raise RecordingError(
+            "its last line may be cut: end that line with a newline if the file is whole"
+        )
 
 
 def _read_points(rows: Iterator[list[str]]) -> tuple[np.ndarray, np.ndarray, list[str]]:
