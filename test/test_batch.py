@@ -64,9 +64,9 @@ def lift_here(
 
 def results(folder: Path) -> dict[str, tuple[int, int]]:
     """Inode and time of change of each result: both change when it is written again."""
-    return {
-        path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.glob("*.npz")
-    }
+    # Another process may be writing.
+    done = [path for path in folder.glob("*.npz") if ".part" not in path.name]
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in done}
 
 
 NAMES = {f"{number}.npz.npz" for number in range(SOURCES)}
