@@ -15,8 +15,8 @@ def begin_linear(lifter: Lifter) -> bool:
     The second half of the units of each layer is the negative of the first half. As ReLU(u) -
     ReLU(-u) = u, the next layer sees u itself: "looks-linear initialisation" (Balduzzi et al. 2017,
     "The Shattered Gradients Problem", section 4). With torch's first weights g(X) is mostly its
-    offsets, and a network of this size learns more slowly from it than from the keypoints
-    themselves (docs/experiments/network.md). Training bends the map wherever that helps.
+    offsets, and in its first minutes a network of this size learns more slowly from it than from
+    the keypoints themselves; later that makes no difference (docs/experiments/network.md).
 
     The features of the keypoints are as large as the keypoints, and W_embed as large as that of a
     network without EMF.
