@@ -82,15 +82,20 @@ def run(args: argparse.Namespace, name: str, settings: list[str], seed: int) -> 
         # The validation at the end is this report; the trainer's own may be small.
         validate_windows=64,
     ).changed([*BASE, *settings])
-    trainer = Trainer(config, args.device)
-    trainer.train(float("inf"))
-    report = evaluate(
-        trainer.averaged, trainer.validation, trainer.device, args.windows, ("exact", "noisy")
-    )
-    parameters = sum(p.numel() for p in trainer.lifter.parameters() if p.requires_grad)
-    report |= {"steps": args.steps, "parameters": parameters, "clips": trainer.clips}
+    report = trained(config, args.device, args.windows) | {"steps": args.steps}
     done.write_text(json.dumps(report, indent=1))
     return report
+
+
+def trained(config: TrainConfig, device: str, windows: int) -> dict[str, Any]:
+    """Train a whole run: the report of `evaluate`, and the numbers of parameters and of clips."""
+    trainer = Trainer(config, device)
+    trainer.train(float("inf"))
+    report = evaluate(
+        trainer.averaged, trainer.validation, trainer.device, windows, ("exact", "noisy")
+    )
+    parameters = sum(p.numel() for p in trainer.lifter.parameters() if p.requires_grad)
+    return report | {"parameters": parameters, "clips": trainer.clips}
 
 
 def cell(values: list[float]) -> str:

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ablations import trained
 
 from emf_ros.lift.engine import make_engine
 from emf_ros.runtime.machine import machine
 from emf_ros.train.comparison import Errors
-from emf_ros.train.evaluate import evaluate
 from emf_ros.train.footage import Footage, all_footage, evaluate_footage, method_name
 from emf_ros.train.settings import TrainConfig
-from emf_ros.train.trainer import Trainer
 
 #: frame_stride, dim and layers of each size.
 SIZES = [
@@ -58,17 +57,11 @@ def run(args: argparse.Namespace, size: str, footage: list[Footage]) -> dict[str
         # The validation at the end is this report; the trainer's own may be small.
         validate_windows=64,
     ).changed([f"lifter.frame_stride={stride}", f"lifter.dim={dim}", f"lifter.layers={layers}"])
-    trainer = Trainer(config, "cpu")
-    trainer.train(float("inf"))
-    report = evaluate(
-        trainer.averaged, trainer.validation, trainer.device, args.windows, ("exact", "noisy")
-    )
-    engine = make_engine("lite", str(trainer.weights_path), "cpu")
+    report = trained(config, "cpu", args.windows)
+    engine = make_engine("lite", folder / "lite.safetensors", "cpu")
     rows = evaluate_footage(footage, engine)
     real = Errors.mean([errors for (_, method), errors in rows.items() if method == method_name(0)])
     report |= {
-        "clips": trainer.clips,
-        "parameters": sum(p.numel() for p in trainer.lifter.parameters() if p.requires_grad),
         "real_mpjpe_mm": real.mpjpe_mm,
         "real_p_mpjpe_mm": real.p_mpjpe_mm,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...skeletons import H36M17
+from ..mocap.text import cut_within_number
 from ..outputs import replacing
 from ..recordings import Recording, RecordingError
 from .motion import motion_of, recording_of
@@ -113,11 +115,11 @@ def _check_end(path: Path, cells: int) -> None:
         RecordingError: it may.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
-        before, last = (["", *file.readlines()] or [""])[-2:]
+        before, last = deque(file, maxlen=2)
     if not last.strip() or last.endswith(("\n", "\r")):
         return
     was, now = before.rstrip("\r\n").split("\t"), last.split("\t")
-    if len(now) < cells or len(now[-1].strip()) < len(was[-1].strip()):
+    if len(now) < cells or cut_within_number(now[-1].strip(), was[-1].strip()):
         raise RecordingError(
             "its last line may be cut: end that line with a newline if the file is whole"
         )

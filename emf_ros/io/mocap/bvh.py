@@ -88,7 +88,8 @@ def read_bvh(path: str | Path, cut: bool = True) -> Motion:
     tree = _read_hierarchy(words)
     values, rate_hz, notes, said = _read_frames(words, len(tree.channels), text.ends_with_newline)
     if len(values) < said and not cut:
-        remedy = "" if text.ends_with_newline else " (end its last line if it is whole)"
+        may_be_whole = len(values) == said - 1 and not text.ends_with_newline
+        remedy = " (end its last line if it is whole)" if may_be_whole else ""
         raise FormatError(f"has {len(values)} of its {said} frames: it was cut{remedy}")
     return _motion(tree, values, rate_hz, (*text.notes, *notes))
 
